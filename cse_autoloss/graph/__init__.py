@@ -1,0 +1,20 @@
+"""Loss expressions as hash-consed DAGs: parse, print, hash, evaluate, stabilise."""
+
+from cse_autoloss.graph.evaluate import compile_graph, evaluate_with_derivative
+from cse_autoloss.graph.loss_graph import GraphBuilder, LossGraph, Node
+from cse_autoloss.graph.parser import parse_formula
+from cse_autoloss.graph.rewrite import stabilize
+from cse_autoloss.graph.signature import Kind, Signature, Variable
+
+__all__ = [
+    "GraphBuilder",
+    "Kind",
+    "LossGraph",
+    "Node",
+    "Signature",
+    "Variable",
+    "compile_graph",
+    "evaluate_with_derivative",
+    "parse_formula",
+    "stabilize",
+]
