@@ -1,0 +1,1 @@
+"""Tasks: data, model and metric that together turn a loss into a score."""

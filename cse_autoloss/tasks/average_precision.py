@@ -1,0 +1,105 @@
+"""COCO average precision by pycocotools, without its output and without its files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from cse_autoloss.tasks.splits import Split
+
+
+class AveragePrecision(NamedTuple):
+    """COCO's figures, in [0, 1], mean over the classes that the split holds."""
+
+    ap: float
+    """AP@[.50:.95]."""
+    ap50: float
+    ap75: float
+
+
+class AveragePrecisionMetric:
+    """Scores detections against one split; the ground truth is indexed once and used for every call."""
+
+    def __init__(self, truth: Split, num_classes: int) -> None:
+        self._num_classes = num_classes
+        self._images = [{"id": row} for row in range(len(truth))]
+        self._categories = [{"id": index} for index in range(num_classes)]
+        row, column = np.nonzero(truth.labels >= 0)
+        self._truth = self._index(
+            row, truth.boxes[row, column], truth.labels[row, column], crowd=truth.crowd[row, column]
+        )
+
+    def __call__(
+        self,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        labels: NDArray[np.int64],
+    ) -> AveragePrecision:
+        """Score the detections of all images.
+
+        Args:
+            boxes: (N, K, 4) xyxy pixels, N the split's images in its order.
+            scores: (N, K) any real number that rises with confidence.
+            labels: (N, K) class index, -1 where there is no detection.
+        """
+        row, column = np.nonzero(labels >= 0)
+        if row.size == 0:
+            return AveragePrecision(0.0, 0.0, 0.0)
+        found = self._index(row, boxes[row, column], labels[row, column], scores=scores[row, column])
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(self._truth, found, "bbox")
+            evaluation.params.areaRng = [[0, 1e10]]
+            evaluation.params.areaRngLbl = ["all"]
+            evaluation.params.maxDets = [100]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        precision = evaluation.eval["precision"][:, :, :, 0, 0]
+        return AveragePrecision(
+            _mean_where_defined(precision),
+            _mean_where_defined(precision[0]),
+            _mean_where_defined(precision[5]),
+        )
+
+    def _index(
+        self,
+        row: NDArray[np.intp],
+        boxes: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        scores: NDArray[np.float32] | None = None,
+        crowd: NDArray[np.bool_] | None = None,
+    ) -> COCO:
+        size = boxes[:, 2:] - boxes[:, :2]
+        columns = zip(
+            row.tolist(),
+            labels.tolist(),
+            np.concatenate((boxes[:, :2], size), axis=1).tolist(),
+            size.prod(axis=1).tolist(),
+            [0] * len(row) if crowd is None else crowd.astype(int).tolist(),
+            [0.0] * len(row) if scores is None else scores.tolist(),
+            strict=True,
+        )
+        coco = COCO()
+        coco.dataset = {
+            "images": self._images,
+            "categories": self._categories,
+            # pycocotools takes an id of 0 for "unmatched"
+            "annotations": [
+                {"id": number, "image_id": i, "category_id": c, "bbox": b, "area": a, "iscrowd": w, "score": s}
+                for number, (i, c, b, a, w, s) in enumerate(columns, start=1)
+            ],
+        }
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.createIndex()
+        return coco
+
+
+def _mean_where_defined(precision: NDArray[np.float64]) -> float:
+    """Mean over what pycocotools did not mark with -1 (a class without ground truth); 0 when nothing is left."""
+    defined = precision[precision > -1]
+    return float(defined.mean()) if defined.size else 0.0

@@ -1,0 +1,225 @@
+"""The detection task: data, one-stage proxy and AP in one object that turns a pair of losses into a score."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cse_autoloss.detectors.assign import Assignment, assign, grid_points
+from cse_autoloss.detectors.one_stage import (
+    ClassificationLoss,
+    Detections,
+    OneStageDetector,
+    RegressionLoss,
+    decode,
+)
+from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, train
+from cse_autoloss.errors import ConfigError
+from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
+from cse_autoloss.tasks.scenes import CLASS_NAMES, SceneSettings, load_scenes
+from cse_autoloss.tasks.splits import Split
+
+SplitName = Literal["val", "test"]
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """Everything that decides what a proxy training is, but the losses.
+
+    Attributes:
+        data: "digits" for the embedded scenes, "coco:DIR" for a folder in COCO's format.
+        scenes: what the embedded scenes look like.
+        image_size: longer side that images of a COCO folder are brought to, pixels.
+        skip_bad: leave out items of a COCO folder that are wrong, and count them, in place of an error.
+        cache: folder for made scenes; None is the user's cache folder.
+        detector: the proxy; "one-stage" is the only one.
+        batch, lr, weight_decay: of the optimiser.
+        epochs_short: of a proxy training in the search.
+        epochs_full: of a training in the audit.
+        box_weight: of the box loss, relative to the classification loss.
+    """
+
+    data: str = "digits"
+    scenes: SceneSettings = field(default_factory=SceneSettings)
+    image_size: int = 128
+    skip_bad: bool = False
+    cache: Path | None = None
+    detector: str = "one-stage"
+    batch: int = 16
+    lr: float = 0.05
+    weight_decay: float = 1e-4
+    epochs_short: float = 6
+    epochs_full: float = 15
+    box_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class DetectionScore:
+    """What a pair of losses reached.
+
+    Attributes:
+        ap, ap50, ap75: COCO's, in [0, 1]; 0 where the training diverged.
+        seconds_train, seconds_score: wall time.
+        status: "ok", or "diverged" when the loss or its gradient was not finite at some step.
+        detail: why, in words; empty when there is nothing to say.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    seconds_train: float
+    seconds_score: float
+    status: Literal["ok", "diverged"]
+    detail: str = ""
+
+
+class DetectionTask:
+    """Trains and scores proxies on one data set; the data is read once and shared by all calls."""
+
+    def __init__(self, settings: DetectionSettings, device: str = "cpu") -> None:
+        if settings.detector != "one-stage":
+            raise ConfigError(f"detector: expected 'one-stage', got {settings.detector!r}")
+        self.settings = settings
+        self.device = torch.device(device)
+        self.notes: tuple[str, ...] = ()
+        self._splits, self.class_names = self._load()
+        self.num_classes = len(self.class_names)
+        train_images = torch.from_numpy(self._splits["train"].images)
+        sample = train_images[:1000].float() / 255
+        self._mean = sample.mean(dim=(0, 2, 3), keepdim=True)
+        self._std = sample.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3)
+        self._training: TrainingSet | None = None
+        self._images: dict[str, Tensor] = {}
+        self._metrics: dict[str, AveragePrecisionMetric] = {}
+
+    def _load(self) -> tuple[dict[str, Split], tuple[str, ...]]:
+        if self.settings.data == "digits":
+            return load_scenes(self.settings.scenes, self.settings.cache), CLASS_NAMES
+        raise ConfigError(f"data: expected 'digits' or 'coco:DIR', got {self.settings.data!r}")
+
+    def train_and_score(
+        self,
+        cls_loss: ClassificationLoss,
+        reg_loss: RegressionLoss,
+        *,
+        seed: int,
+        epochs: float,
+        box_weight: float = 1.0,
+        lr: float | None = None,
+        split: SplitName = "val",
+        train_limit: int | None = None,
+    ) -> DetectionScore:
+        """Train a proxy with the two losses and score it.
+
+        Args:
+            cls_loss: (logits (M, C), target (M,), iou (M,)) -> scalar sum.
+            reg_loss: (predicted (P, 4), target (P, 4)) -> scalar sum.
+            seed: of the weights and the order of batches; the same for every loss it is given to.
+            epochs: passes over the training scenes.
+            box_weight: of the box loss.
+            lr: peak learning rate; None is the settings'.
+            split: "test" is for the final audit alone.
+            train_limit: train on the first so many images only.
+        """
+        started = time.perf_counter()
+        try:
+            model = self.train(
+                cls_loss,
+                reg_loss,
+                seed=seed,
+                epochs=epochs,
+                box_weight=box_weight,
+                lr=lr,
+                train_limit=train_limit,
+            )
+        except Diverged as diverged:
+            return DetectionScore(
+                0.0, 0.0, 0.0, time.perf_counter() - started, 0.0, "diverged", str(diverged)
+            )
+        trained = time.perf_counter()
+        found = self.predict(model, split)
+        result = self._metric(split)(
+            found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
+        )
+        return DetectionScore(*result, trained - started, time.perf_counter() - trained, "ok")
+
+    def train(
+        self,
+        cls_loss: ClassificationLoss,
+        reg_loss: RegressionLoss,
+        *,
+        seed: int,
+        epochs: float,
+        box_weight: float = 1.0,
+        lr: float | None = None,
+        train_limit: int | None = None,
+    ) -> OneStageDetector:
+        """A proxy trained with the two losses; arguments as of `train_and_score`.
+
+        Raises:
+            cse_autoloss.detectors.training.Diverged: when the loss or its gradient is not finite at some step.
+        """
+        data = self._training_set()
+        if train_limit is not None and train_limit < len(data):
+            data = TrainingSet(data.images[:train_limit], Assignment(*(t[:train_limit] for t in data.assigned)))
+        schedule = Schedule(
+            epochs=epochs,
+            batch=self.settings.batch,
+            lr=self.settings.lr if lr is None else lr,
+            weight_decay=self.settings.weight_decay,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = OneStageDetector(data.images.shape[1], self.num_classes)
+        model = model.to(self.device, memory_format=torch.channels_last)
+        train(model, data, cls_loss, reg_loss, schedule, seed=seed, box_weight=box_weight)
+        return model
+
+    @torch.no_grad()
+    def predict(self, model: OneStageDetector, split: SplitName | Tensor = "val") -> Detections:
+        """The detections of a trained proxy.
+
+        Args:
+            model: from `train`.
+            split: "val", "test", or images (N, channels, H, W) uint8.
+        """
+        images = self._normalised(split) if isinstance(split, Tensor) else self._split_images(split)
+        size = (images.shape[-2], images.shape[-1])
+        parts = [decode(model(batch), size) for batch in images.split(100)]
+        return Detections(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def split(self, name: Literal["train", "val", "test"]) -> Split:
+        """Images and boxes as arrays, for pictures. Reading "test" is for the final audit alone."""
+        return self._splits[name]
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        normal = (images.float() / 255 - self._mean) / self._std
+        return normal.to(self.device, memory_format=torch.channels_last)
+
+    def _split_images(self, name: str) -> Tensor:
+        if name not in self._images:
+            self._images[name] = self._normalised(torch.from_numpy(self._splits[name].images))
+        return self._images[name]
+
+    def _metric(self, name: str) -> AveragePrecisionMetric:
+        if name not in self._metrics:
+            self._metrics[name] = AveragePrecisionMetric(self._splits[name], self.num_classes)
+        return self._metrics[name]
+
+    def _training_set(self) -> TrainingSet:
+        if self._training is None:
+            truth = self._splits["train"]
+            images = self._split_images("train")
+            stride = OneStageDetector(1, 1).stride
+            points = grid_points(images.shape[-2] // stride, images.shape[-1] // stride, stride)
+            labels = torch.from_numpy(truth.labels).masked_fill(torch.from_numpy(truth.crowd), -1)
+            assigned = assign(
+                points, torch.from_numpy(truth.boxes), labels, num_classes=self.num_classes, stride=stride
+            )
+            self._training = TrainingSet(images, Assignment(*(t.to(self.device) for t in assigned)))
+        return self._training
