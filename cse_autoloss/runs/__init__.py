@@ -1,0 +1,6 @@
+"""Runs: the store in which a search keeps everything it knows, and from which it resumes and reports."""
+
+from cse_autoloss.runs.records import Candidate, Event, Score, job_key
+from cse_autoloss.runs.store import RunStore
+
+__all__ = ["Candidate", "Event", "RunStore", "Score", "job_key"]

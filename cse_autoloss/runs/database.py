@@ -1,0 +1,193 @@
+"""A run's SQLite file: how it is made, opened, locked and written, with nothing of what it means.
+
+One process writes (a lock sees to it), in write-ahead mode: a transaction is either whole in the file or not
+there at all, and readers never wait. ``synchronous=NORMAL`` is enough for that against a killed process; a
+power cut can cost the last transactions, never the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cse_autoloss.errors import RunError
+from cse_autoloss.runs import schema
+from cse_autoloss.runs.lock import RunLock
+
+FILE: Final = "run.sqlite"
+LOCK: Final = "run.lock"
+
+
+class Database:
+    """An open file. Methods may be called from several threads of the one process."""
+
+    def __init__(self, directory: Path, connection: sqlite3.Connection, lock: RunLock | None) -> None:
+        """Not for callers: use `create`, `open` or `read`."""
+        self.directory = directory
+        self._connection = connection
+        self._lock = lock
+        self._guard = threading.RLock()
+        self._depth = 0
+
+    @classmethod
+    def create(cls, directory: Path, meta: Mapping[str, Any]) -> Database:
+        """Makes the file, with `meta` in it; see `RunStore.create`."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{directory}: the run directory can't be made: {error.strerror}") from None
+        lock = RunLock(directory / LOCK)
+        try:
+            connection = _connect(directory, "create")
+            try:
+                with _in_words(directory):
+                    _create_tables(connection, meta)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return cls(directory, connection, lock)
+
+    @classmethod
+    def open(cls, directory: Path) -> Database:
+        """Opens the file to write; see `RunStore.open`."""
+        _expect_run(directory)
+        lock = RunLock(directory / LOCK)
+        try:
+            connection = _connect(directory, "write")
+        except BaseException:
+            lock.release()
+            raise
+        return cls(directory, connection, lock)
+
+    @classmethod
+    def read(cls, directory: Path) -> Database:
+        """Opens the file to read; see `RunStore.read`."""
+        _expect_run(directory)
+        return cls(directory, _connect(directory, "read"), None)
+
+    def close(self) -> None:
+        """Folds the write-ahead log into the one file, and lets others in. More than once is harmless."""
+        with self._guard:
+            try:
+                self._connection.close()
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes inside are kept together or, on an exception, not at all. The outermost counts."""
+        with self._guard, _in_words(self.directory):
+            if self._depth == 0:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+                if self._depth == 1:
+                    self._connection.execute("COMMIT")
+            except BaseException:
+                if self._depth == 1 and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._depth -= 1
+
+    def write(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        """Runs one writing statement."""
+        with self.transaction():
+            return self._connection.execute(sql, values)
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a query answers."""
+        with self._guard, _in_words(self.directory):
+            return self._connection.execute(sql, values).fetchall()
+
+
+def dump(value: Any) -> str:
+    """JSON text as the file holds it; NaN and infinities, which JSON hasn't, raise ValueError."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _connect(directory: Path, purpose: Literal["create", "write", "read"]) -> sqlite3.Connection:
+    path = directory / FILE
+    with _in_words(directory):
+        mode = {"create": "rwc", "write": "rw", "read": "ro"}[purpose]
+        uri = f"{path.resolve().as_uri()}?mode={mode}"
+        # A closed run where nothing may be written: SQLite would make its log beside it, unless told not to.
+        if purpose == "read" and not os.access(directory, os.W_OK) and not Path(f"{path}-wal").exists():
+            uri += "&immutable=1"
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30.0
+        )
+        try:
+            _check_version(directory, connection, purpose)
+            connection.execute("PRAGMA foreign_keys = ON")
+            if purpose != "read":
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _create_tables(connection: sqlite3.Connection, meta: Mapping[str, Any]) -> None:
+    """All in one transaction: who is killed in here leaves an empty file, which `create` may use again."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+    for table in schema.TABLES:
+        connection.execute(table)
+    for key, value in meta.items():
+        connection.execute("INSERT INTO meta VALUES (?, ?)", (key, dump(value)))
+    connection.execute("COMMIT")
+
+
+def _expect_run(directory: Path) -> None:
+    if not directory.is_dir():
+        raise RunError(f"{directory}: no such run directory")
+    if not (directory / FILE).is_file():
+        raise RunError(f"{directory}: not a run directory: there is no {FILE} in it")
+
+
+def _check_version(directory: Path, connection: sqlite3.Connection, purpose: str) -> None:
+    application, version, tables = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("application_id", "user_version", "schema_version")
+    )
+    if tables == 0:
+        if purpose == "create":
+            return
+        raise RunError(f"{directory}: the run was stopped before it began; start it again in this directory")
+    if application != schema.APPLICATION_ID:
+        raise RunError(f"{directory}: {FILE} is no run of cse-autoloss")
+    if purpose == "create":
+        raise RunError(f"{directory}: holds a run already; resume it, or choose another directory")
+    if version != schema.VERSION:
+        age = "a newer" if version > schema.VERSION else "an older"
+        raise RunError(
+            f"{directory}: the run was written by {age} version of cse-autoloss"
+            f" (format {version}, this version reads {schema.VERSION})"
+        )
+
+
+@contextmanager
+def _in_words(directory: Path) -> Iterator[None]:
+    """Turns what disk and file can do wrong into one line; a breach of the tables' rules stays a defect."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
+        raise
+    except sqlite3.OperationalError as error:
+        raise RunError(f"{directory}: {FILE} can't be used: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise RunError(f"{directory}: {FILE} is damaged: {error}") from error

@@ -1,0 +1,69 @@
+"""One process at a time writes a run: an operating-system lock, which a killed process can't leave behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from cse_autoloss.errors import RunError
+
+
+class RunLock:
+    """Holds `path` locked until `release`, or until the process is gone.
+
+    The file itself stays: to remove it would let two processes lock two files of one name.
+
+    Raises:
+        RunError: another process holds it, or the file can't be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"{path}: the run can't be locked: {error.strerror}") from None
+        try:
+            _lock(self._file)
+        except BlockingIOError:
+            holder = (
+                os.pread(self._file, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else ""
+            )
+            os.close(self._file)
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise RunError(
+                f"{path.parent}: the run is in use by {who}; wait for it or stop it first"
+            ) from None
+        except OSError as error:
+            os.close(self._file)
+            raise RunError(
+                f"{path.parent}: this file system has no locks ({error.strerror}); use a local directory"
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.write(self._file, str(os.getpid()).encode("ascii"))
+
+    def release(self) -> None:
+        """Lets others in. More than once is harmless."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # Windows locks bytes, not files, and locked bytes can't be read: lock one far behind the process number.
+    def _lock(file: int) -> None:
+        os.lseek(file, 1 << 20, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            raise BlockingIOError from None
+        os.lseek(file, 0, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def _lock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

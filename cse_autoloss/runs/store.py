@@ -1,0 +1,362 @@
+"""The store of a run: everything a run knows, behind typed methods; no SQL is needed outside this package."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from cse_autoloss.runs.database import Database, dump
+from cse_autoloss.runs.records import Candidate, Event, Score
+from cse_autoloss.verdict import Verdict
+
+_CANDIDATE: Final = "id, branch, formula, digest, generation, slot, origin, parents, duplicate_of, created"
+_SCORE: Final = (
+    "key, purpose, cls, reg, split, seed, epochs, box_weight, lr, status, ap, ap50, ap75, detail, seconds,"
+    " candidate, extra"
+)
+
+
+class RunStore:
+    """A run's store; make one with `create`, `open` or `read`, and close it (or use ``with``).
+
+    Each writing method is a transaction of its own; ``with store.transaction():`` makes one of many. Methods
+    may be called from several threads of the one process. A process killed at any moment leaves a store that
+    opens again and lacks at most the transaction it was in.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Not for callers: use `create`, `open` or `read`."""
+        self._database = database
+        self._write = database.write
+        self._rows = database.rows
+
+    @classmethod
+    def create(cls, directory: str | Path, config: Mapping[str, Any]) -> RunStore:
+        """Starts a run in `directory`, which is made when it isn't there.
+
+        Args:
+            directory: may hold other files, but no run.
+            config: the resolved configuration, as JSON values; kept as `config`.
+
+        Raises:
+            RunError: the directory holds a run already, is in use, or can't be written.
+        """
+        meta = {"config": dict(config), "status": "running", "created": time.time()}
+        return cls(Database.create(Path(directory), meta))
+
+    @classmethod
+    def open(cls, directory: str | Path) -> RunStore:
+        """Opens a run to go on with it; no other process may have it open so.
+
+        Raises:
+            RunError: there is no run, it is damaged, of another version, or in use.
+        """
+        return cls(Database.open(Path(directory)))
+
+    @classmethod
+    def read(cls, directory: str | Path) -> RunStore:
+        """Opens a run to read it, also while another process goes on with it. Writing raises RunError.
+
+        Raises:
+            RunError: there is no run, it is damaged or of another version.
+        """
+        return cls(Database.read(Path(directory)))
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self._database.directory
+
+    def close(self) -> None:
+        """Folds the write-ahead log into the one file, and lets others in. More than once is harmless."""
+        self._database.close()
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All writes inside are kept together or, on an exception, not at all. The outermost counts."""
+        return self._database.transaction()
+
+    # -- the run as a whole --------------------------------------------------------------------------------
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Keeps a JSON value under `key`; the latest wins."""
+        self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, dump(value))
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """The JSON value kept under `key`, or `default`."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return json.loads(rows[0][0]) if rows else default
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration that the run was started with."""
+        value: dict[str, Any] = self.meta("config", {})
+        return value
+
+    @property
+    def status(self) -> str:
+        """The run's state: "running", "interrupted", "finished", or what the caller sets.
+
+        A run that is "running" while no process has it open was killed.
+        """
+        return str(self.meta("status", "running"))
+
+    @status.setter
+    def status(self, value: str) -> None:
+        self.set_meta("status", value)
+
+    def add_event(self, kind: str, **detail: Any) -> None:
+        """Notes something that happened to the run: "resumed", "shrunk", "interrupted", ..."""
+        self._write(
+            "INSERT INTO events (created, kind, detail) VALUES (?, ?, ?)", time.time(), kind, dump(detail)
+        )
+
+    def events(self, kind: str | None = None) -> list[Event]:
+        """What happened, in order."""
+        rows = self._rows(
+            "SELECT created, kind, detail FROM events WHERE kind = coalesce(?, kind) ORDER BY id", kind
+        )
+        return [Event(created, name, json.loads(detail)) for created, name, detail in rows]
+
+    def add_seconds(self, stage: str, seconds: float, entries: int = 1) -> None:
+        """Adds to the time that a stage took."""
+        self._write(
+            "INSERT INTO stage_seconds VALUES (?, ?, ?) ON CONFLICT (stage) DO UPDATE SET"
+            " seconds = seconds + excluded.seconds, entries = entries + excluded.entries",
+            stage,
+            seconds,
+            entries,
+        )
+
+    def seconds(self) -> dict[str, float]:
+        """Stage -> seconds."""
+        return dict(self._rows("SELECT stage, seconds FROM stage_seconds ORDER BY stage"))
+
+    # -- candidates and verdicts ---------------------------------------------------------------------------
+
+    def add_candidate(
+        self,
+        *,
+        branch: str,
+        formula: str,
+        digest: str,
+        generation: int,
+        slot: int,
+        origin: str,
+        parents: tuple[int, ...] = (),
+    ) -> Candidate:
+        """Keeps the `slot`-th proposal of `generation`, and tells whether an earlier one was the same loss.
+
+        A resumed search proposes its unfinished generation again: a proposal that its slot holds already is
+        given back as it stands, with its verdicts; a different one takes the slot, and the old one goes.
+        """
+        with self.transaction():
+            rows = self._rows(
+                f"SELECT {_CANDIDATE} FROM candidates WHERE branch = ? AND generation = ? AND slot = ?",
+                branch,
+                generation,
+                slot,
+            )
+            if rows:
+                kept = _candidate(rows[0])
+                if (kept.formula, kept.digest) == (formula, digest):
+                    return kept
+                self._write("DELETE FROM candidates WHERE id = ?", kept.id)
+            original = self.find_candidate(branch, digest)
+            number = self._write(
+                "INSERT INTO candidates (branch, formula, digest, generation, slot, origin, parents,"
+                " duplicate_of, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                branch,
+                formula,
+                digest,
+                generation,
+                slot,
+                origin,
+                dump(list(parents)),
+                original.id if original else None,
+                time.time(),
+            ).lastrowid
+            assert number is not None
+            return self.candidate(number)
+
+    def candidate(self, number: int) -> Candidate:
+        """The candidate with this id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        rows = self._rows(f"SELECT {_CANDIDATE} FROM candidates WHERE id = ?", number)
+        if not rows:
+            raise KeyError(number)
+        return _candidate(rows[0])
+
+    def find_candidate(self, branch: str, digest: str) -> Candidate | None:
+        """The first candidate of the branch with this digest."""
+        rows = self._rows(
+            f"SELECT {_CANDIDATE} FROM candidates WHERE branch = ? AND digest = ? ORDER BY id LIMIT 1",
+            branch,
+            digest,
+        )
+        return _candidate(rows[0]) if rows else None
+
+    def candidates(self, branch: str | None = None, generation: int | None = None) -> list[Candidate]:
+        """Candidates in the order of their ids."""
+        rows = self._rows(
+            f"SELECT {_CANDIDATE} FROM candidates WHERE branch = coalesce(?, branch)"
+            " AND generation = coalesce(?, generation) ORDER BY id",
+            branch,
+            generation,
+        )
+        return [_candidate(row) for row in rows]
+
+    def mark_duplicate(self, candidate: int, of: int) -> None:
+        """Notes that `candidate` turned out to be the same loss as the earlier `of`."""
+        if candidate == of:
+            raise ValueError(f"a candidate can't be its own duplicate: {candidate}")
+        self._write("UPDATE candidates SET duplicate_of = ? WHERE id = ?", of, candidate)
+
+    def add_verdict(self, candidate: int, verdict: Verdict) -> None:
+        """Keeps what a stage said of a candidate; the latest of a stage wins."""
+        self._write(
+            "INSERT OR REPLACE INTO verdicts"
+            " (candidate, stage, accepted, reason, figure, seconds, place, code)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            candidate,
+            verdict.stage,
+            int(verdict.accepted),
+            verdict.reason,
+            verdict.figure,
+            verdict.seconds,
+            verdict.where,
+            verdict.code,
+        )
+
+    def verdicts(self, candidate: int) -> dict[str, Verdict]:
+        """Stage -> what it said of the candidate."""
+        rows = self._rows(
+            "SELECT stage, accepted, reason, figure, seconds, place, code FROM verdicts WHERE candidate = ?",
+            candidate,
+        )
+        return {row[0]: Verdict(row[0], bool(row[1]), *row[2:]) for row in rows}
+
+    def claim_fingerprint(self, branch: str, fingerprint: str, candidate: int) -> int:
+        """Id of the candidate that owns the fingerprint: the first to claim it."""
+        with self.transaction():
+            self._write(
+                "INSERT INTO fingerprints VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                branch,
+                fingerprint,
+                candidate,
+            )
+            owner = self.fingerprint_owner(branch, fingerprint)
+            assert owner is not None
+            return owner
+
+    def fingerprint_owner(self, branch: str, fingerprint: str) -> int | None:
+        """Id of the candidate that owns the fingerprint, if one does."""
+        rows = self._rows(
+            "SELECT candidate FROM fingerprints WHERE branch = ? AND fingerprint = ?", branch, fingerprint
+        )
+        return int(rows[0][0]) if rows else None
+
+    # -- scores and the state of a search ------------------------------------------------------------------
+
+    def add_score(self, score: Score) -> None:
+        """Keeps a training's result under its key; the latest wins."""
+        values = [getattr(score, name) for name in _SCORE.split(", ")[:-1]]
+        marks = ", ".join("?" * (len(values) + 2))
+        self._write(
+            f"INSERT OR REPLACE INTO scores ({_SCORE}, created) VALUES ({marks})",
+            *values,
+            dump(dict(score.extra)),
+            time.time(),
+        )
+
+    def score(self, key: str) -> Score | None:
+        """The result kept under the key, failed ones included: a failure isn't tried again on resume."""
+        rows = self._rows(f"SELECT {_SCORE} FROM scores WHERE key = ?", key)
+        return _score(rows[0]) if rows else None
+
+    def scores(
+        self, purpose: str | None = None, *, candidate: int | None = None, status: str | None = None
+    ) -> list[Score]:
+        """Results in the order in which they came, of one purpose, candidate or status, or all."""
+        rows = self._rows(
+            f"SELECT {_SCORE} FROM scores WHERE purpose = coalesce(?1, purpose)"
+            " AND status = coalesce(?2, status) AND (?3 IS NULL OR candidate = ?3) ORDER BY rowid",
+            purpose,
+            status,
+            candidate,
+        )
+        return [_score(row) for row in rows]
+
+    def save_state(self, generation: int, state: Any, search: str = "evolution") -> None:
+        """Keeps a search's state (JSON) after `generation`.
+
+        Call it in one `transaction` with that generation's last results, so that the two never disagree.
+        """
+        self._write(
+            "INSERT OR REPLACE INTO search_states VALUES (?, ?, ?, ?)",
+            search,
+            generation,
+            dump(state),
+            time.time(),
+        )
+
+    def load_state(self, search: str = "evolution") -> tuple[int, Any] | None:
+        """(generation, state) of the latest generation that was kept, or None before the first."""
+        rows = self._rows(
+            "SELECT generation, state FROM search_states WHERE search = ? ORDER BY generation DESC LIMIT 1",
+            search,
+        )
+        return (int(rows[0][0]), json.loads(rows[0][1])) if rows else None
+
+    # -- counts --------------------------------------------------------------------------------------------
+
+    def funnel(self) -> dict[str, int]:
+        """How many candidates came to each stage: generated, duplicates, verified, simulated, trained.
+
+        The last three count those that passed; a training passes with an AP.
+        """
+        generated, duplicates = self._rows("SELECT count(*), count(duplicate_of) FROM candidates")[0]
+        passed = dict(self._rows("SELECT stage, sum(accepted) FROM verdicts GROUP BY stage"))
+        trained = self._rows("SELECT count(*) FROM scores WHERE purpose = 'proxy' AND status = 'ok'")[0][0]
+        return {
+            "generated": generated,
+            "duplicates": duplicates,
+            "verified": passed.get("verify", 0),
+            "simulated": passed.get("simulate", 0),
+            "trained": trained,
+        }
+
+    def rejections(self) -> dict[str, dict[str, int]]:
+        """Stage -> short name of the reason -> how many candidates it stopped, the commonest first."""
+        counts: dict[str, dict[str, int]] = {}
+        for stage, why, number in self._rows(
+            "SELECT stage, CASE code WHEN '' THEN reason ELSE code END AS why, count(*) AS number"
+            " FROM verdicts WHERE NOT accepted GROUP BY stage, why ORDER BY stage, number DESC, why"
+        ):
+            counts.setdefault(stage, {})[why] = number
+        return counts
+
+
+def _candidate(row: tuple[Any, ...]) -> Candidate:
+    named = dict(zip(_CANDIDATE.split(", "), row))
+    return Candidate(**{**named, "parents": tuple(json.loads(named["parents"]))})
+
+
+def _score(row: tuple[Any, ...]) -> Score:
+    named = dict(zip(_SCORE.split(", "), row))
+    return Score(**{**named, "extra": json.loads(named["extra"])})
