@@ -1,0 +1,227 @@
+"""The genome: DEAP's typed trees, made and varied so that an ill-shaped candidate never comes up.
+
+DEAP reads Python's global random state. Every function here that uses it must run inside `seeded`, so that the same
+seed gives the same trees in every process.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from deap import gp
+
+from cse_autoloss.errors import FormulaError
+from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature
+from cse_autoloss.operators import CONSTANTS, OPERATORS
+
+
+class PerClass:
+    """DEAP's type of a per-class value."""
+
+
+class PerSample:
+    """DEAP's type of a per-sample value."""
+
+
+_TYPE = {Kind.PER_CLASS: PerClass, Kind.PER_SAMPLE: PerSample}
+
+Tree = gp.PrimitiveTree
+
+
+def _placeholder(*args: object) -> None:
+    """DEAP wants a function for each primitive; trees are run as a `LossGraph`, so it is never called."""
+
+
+@dataclass(frozen=True)
+class PrimitiveSet:
+    """DEAP's typed primitive set of a branch, derived from the operator table.
+
+    Attributes:
+        signature: the branch.
+        pset: DEAP's set; an operator has one primitive for each combination of argument kinds that it admits.
+        primitives: by (symbol, kinds of the arguments).
+        terminals: by symbol.
+    """
+
+    signature: Signature
+    pset: Any
+    primitives: dict[tuple[str, tuple[Kind, ...]], Any] = field(default_factory=dict)
+    terminals: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, signature: Signature) -> PrimitiveSet:
+        """The set of a branch."""
+        pset = gp.PrimitiveSetTyped(signature.name, [], _TYPE[signature.result])
+        made = cls(signature, pset)
+        has_classes = any(v.kind is Kind.PER_CLASS for v in signature.variables.values())
+        kinds = (Kind.PER_CLASS, Kind.PER_SAMPLE) if has_classes else (Kind.PER_SAMPLE,)
+        for name in signature.operators:
+            operator = OPERATORS[name]
+            for combination in product(kinds, repeat=operator.arity):
+                result = _result_kind(operator.shape, combination)
+                if result is None:
+                    continue
+                primitive = gp.Primitive(name, [_TYPE[kind] for kind in combination], _TYPE[result])
+                pset._add(primitive)
+                pset.prims_count += 1
+                made.primitives[name, combination] = primitive
+        for name in signature.terminals:
+            terminal = gp.Terminal(name, True, _TYPE[signature.kind_of(name)])
+            pset._add(terminal)
+            pset.terms_count += 1
+            made.terminals[name] = terminal
+        return made
+
+    def to_tree(self, graph: LossGraph) -> Tree:
+        """DEAP's tree of a graph; shared subexpressions are written out."""
+        nodes = []
+        stack = [graph.root]
+        while stack:
+            node = graph.nodes[stack.pop()]
+            if node.args:
+                nodes.append(self.primitives[node.symbol, tuple(graph.kinds[a] for a in node.args)])
+            else:
+                nodes.append(self.terminals[node.symbol])
+            stack.extend(reversed(node.args))
+        return Tree(nodes)
+
+    def to_graph(self, tree: Tree) -> LossGraph:
+        """The graph of a tree: equal subtrees become one node."""
+        builder = GraphBuilder(self.signature)
+        stack: list[int] = []
+        for node in reversed(tree):
+            args = tuple(stack.pop() for _ in range(node.arity))
+            stack.append(builder.add(node.name, *args))
+        return builder.finish(stack[0])
+
+
+def _result_kind(shape: str, kinds: tuple[Kind, ...]) -> Kind | None:
+    per_class = Kind.PER_CLASS in kinds
+    if shape == "elementwise":
+        return Kind.PER_CLASS if per_class else Kind.PER_SAMPLE
+    if not per_class:
+        return None
+    return Kind.PER_CLASS if shape == "softmax" else Kind.PER_SAMPLE
+
+
+@contextmanager
+def seeded(seed: int | str) -> Iterator[None]:
+    """Seed Python's global random state, which DEAP reads, and give the old state back afterwards."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on a genome: depth of the tree and number of its nodes."""
+
+    max_depth: int = 10
+    max_nodes: int = 48
+
+    def holds(self, tree: Tree) -> bool:
+        """Whether the tree keeps within the bounds."""
+        return len(tree) <= self.max_nodes and tree.height <= self.max_depth
+
+
+def random_tree(primitives: PrimitiveSet, low: int = 2, high: int = 5) -> Tree:
+    """A random typed tree, half full and half grown, of a height between `low` and `high`. Use inside `seeded`."""
+    while True:
+        try:
+            return Tree(gp.genHalfAndHalf(primitives.pset, low, high))
+        except IndexError:
+            # DEAP's grower has met a type with no terminal or no primitive at that height; draw again.
+            continue
+
+
+def crossover(one: Tree, two: Tree) -> tuple[Tree, Tree]:
+    """Swap subtrees of the same kind.
+
+    DEAP's own picks the kind out of a set, whose order changes between processes; here the kinds are sorted.
+    """
+    places_one, places_two = _places(one), _places(two)
+    shared = sorted(set(places_one) & set(places_two))
+    if not shared:
+        return one, two
+    kind = random.choice(shared)
+    slice_one = one.searchSubtree(random.choice(places_one[kind]))
+    slice_two = two.searchSubtree(random.choice(places_two[kind]))
+    child_one, child_two = Tree(one), Tree(two)
+    child_one[slice_one], child_two[slice_two] = two[slice_two], one[slice_one]
+    return child_one, child_two
+
+
+def _places(tree: Tree) -> dict[str, list[int]]:
+    """Indices of the nodes of each kind; the root counts only where the tree is a lone terminal."""
+    places: dict[str, list[int]] = {}
+    for index, node in enumerate(tree):
+        if index or len(tree) == 1:
+            places.setdefault(node.ret.__name__, []).append(index)
+    return places
+
+
+def mutate_subtree(tree: Tree, primitives: PrimitiveSet) -> Tree:
+    """Put a small random tree in the place of a subtree, or wrap a subtree in a new operator, or hoist one."""
+    child = Tree(tree)
+    draw = random.random()
+    if draw < 0.6:
+        return _retry(lambda: gp.mutUniform(Tree(child), _grow, primitives.pset)[0])
+    if draw < 0.8:
+        return _retry(lambda: gp.mutInsert(Tree(child), primitives.pset)[0])
+    return gp.mutShrink(child)[0]
+
+
+def mutate_point(tree: Tree, primitives: PrimitiveSet) -> Tree:
+    """Replace one symbol by another of the same arity and kinds."""
+    return gp.mutNodeReplacement(Tree(tree), primitives.pset)[0]
+
+
+def mutate_constant(tree: Tree, primitives: PrimitiveSet) -> Tree:
+    """Change one constant, or, where there is none or by a coin's toss, scale a subtree by a constant."""
+    child = Tree(tree)
+    places = [index for index, node in enumerate(child) if node.name in CONSTANTS]
+    if places and random.random() < 0.6:
+        index = random.choice(places)
+        others = [name for name in CONSTANTS if name != child[index].name]
+        child[index] = primitives.terminals[random.choice(others)]
+        return child
+    span = child.searchSubtree(random.randrange(len(child)))
+    inner = child[span]
+    kind = Kind.PER_CLASS if inner[0].ret is PerClass else Kind.PER_SAMPLE
+    scale = primitives.terminals[random.choice(CONSTANTS[1:])]
+    name = random.choice(("Mul", "Div", "Add"))
+    child[span] = [primitives.primitives[name, (kind, Kind.PER_SAMPLE)], *inner, scale]
+    return child
+
+
+def _grow(pset: Any, type_: Any) -> list[Any]:
+    return gp.genGrow(pset, 0, 3, type_)
+
+
+def _retry(make: Any, tries: int = 20) -> Tree:
+    """DEAP raises IndexError where it meets a dead end among the types: draw again."""
+    for _ in range(tries - 1):
+        try:
+            return make()
+        except IndexError:
+            continue
+    return make()
+
+
+def random_graph(signature: Signature, seed: int | str, low: int = 2, high: int = 5) -> LossGraph:
+    """One random well-shaped loss of the branch; the same seed gives the same loss everywhere."""
+    primitives = PrimitiveSet.of(signature)
+    with seeded(seed):
+        while True:
+            try:
+                return primitives.to_graph(random_tree(primitives, low, high))
+            except FormulaError:
+                continue
