@@ -1,0 +1,21 @@
+"""Losses as torch modules: any expression, and a catalogue of handcrafted and published ones."""
+
+from cse_autoloss.losses.catalogue import CATALOGUE, entries
+from cse_autoloss.losses.entry import Entry, Point
+from cse_autoloss.losses.load import LossFile, infer_branch, load_loss, parse_loss_json, read_loss_file
+from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.losses.reduction import ReducedLoss
+
+__all__ = [
+    "CATALOGUE",
+    "Entry",
+    "GraphLoss",
+    "LossFile",
+    "Point",
+    "ReducedLoss",
+    "entries",
+    "infer_branch",
+    "load_loss",
+    "parse_loss_json",
+    "read_loss_file",
+]

@@ -1,0 +1,85 @@
+"""What a catalogue entry is: a loss that declares its own truth, so that one generic test checks every one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
+from cse_autoloss.spaces import parse
+
+Property = Literal["non-negative", "monotone", "convex", "scale-invariant", "iou-aware", "aims-at-iou"]
+"""What may be declared of a loss.
+
+- non-negative: no value is below 0.
+- monotone: classification: falls as the target's logit (or cosine) rises and rises with any other. reg: falls as
+  an overlapping box moves straight towards its target.
+- convex: in the logits.
+- scale-invariant: reg: the same when all coordinates are multiplied by one number.
+- iou-aware: classification: depends on the IoU of a positive.
+- aims-at-iou: a positive's loss is least where σ(x) is near the IoU, not at x → ∞.
+"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A sample, and the loss's value and gradient there.
+
+    Attributes:
+        prediction: logits of one sample (cls), cosines (margin) or the predicted box xyxy (reg).
+        target: class index, or the target box.
+        value: of the loss before the reduction: one number a class in cls-binary, else one.
+        gradient: of the values' sum by the prediction.
+        iou: for classification; None means 1.
+    """
+
+    prediction: tuple[float, ...]
+    target: int | tuple[float, ...]
+    value: tuple[float, ...]
+    gradient: tuple[float, ...]
+    iou: float | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One loss of the catalogue.
+
+    Attributes:
+        name: kebab-case, what `load_loss` takes.
+        title: for people.
+        branch: "cls-binary", "cls-multiclass", "reg" or, for losses on cosines, "margin".
+        source: paper and year.
+        formula: prefix notation; None where the loss is a plain torch module.
+        factory: makes the module of a loss without a formula, from the reduction.
+        alpha: class weighting of a cls-binary loss, used unless the caller says otherwise.
+        points: the declared values and gradients.
+        infimum: the greatest number that no value of the loss on its branch's domain is below.
+        properties: what holds of it; see `Property`.
+        note: what a reader should know besides.
+    """
+
+    name: str
+    title: str
+    branch: str
+    source: str
+    formula: str | None = None
+    factory: Callable[[str], ReducedLoss] | None = None
+    alpha: float | None = None
+    points: tuple[Point, ...] = ()
+    infimum: float = 0.0
+    properties: frozenset[Property] = field(default_factory=frozenset)
+    note: str = ""
+
+    def make(
+        self, reduction: str = "mean", alpha: float | Literal["default"] | None = "default"
+    ) -> ReducedLoss:
+        """The loss as a torch module; ConfigError for an alpha that the loss has no use for."""
+        if self.formula is None:
+            assert self.factory is not None
+            if alpha != "default":
+                check_alpha(alpha, self.branch)
+            return self.factory(reduction)
+        weight = self.alpha if alpha == "default" else alpha
+        return GraphLoss(parse(self.formula, self.branch), reduction, weight)
