@@ -18,7 +18,7 @@ IOU_SLACK = 1e-4
 def check_classification(
     logits: Tensor, target: Tensor, iou: Tensor | None, *, highest: int, meaning: str
 ) -> None:
-    """Raise DataError unless logits are (N, C) floats, target (N,) int64 up to highest, iou None or (N,) floats.
+    """Raise DataError unless logits are (N, C) floats, target (N,) int64 in range, iou None or (N,) floats.
 
     Args:
         logits: what the model gave.

@@ -1,7 +1,7 @@
 """Classification losses of the catalogue: binary (sigmoid heads) and multi-class (softmax heads).
 
-In the binary formulas Mul(Sub(PY,NY),X) is the logit with the sign of its target, so that its sigmoid is p_t: p
-where y = 1, 1 − p where y = 0.
+In the binary formulas Mul(Sub(PY,NY),X) is the logit with the sign of its target, so that its sigmoid is p_t:
+p where y = 1, 1 − p where y = 0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a catalogue entry is: a loss that declares its own truth, so that one generic test checks every one."""
+"""What a catalogue entry is: a loss that declares its own truth, so that one generic test checks each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Property = Literal["non-negative", "monotone", "convex", "scale-invariant", "iou
 """What may be declared of a loss.
 
 - non-negative: no value is below 0.
-- monotone: classification: falls as the target's logit (or cosine) rises and rises with any other. reg: falls as
-  an overlapping box moves straight towards its target.
+- monotone: classification: falls as the target's logit (or cosine) rises and rises with any other. reg:
+  falls as an overlapping box moves straight towards its target.
 - convex: in the logits.
 - scale-invariant: reg: the same when all coordinates are multiplied by one number.
 - iou-aware: classification: depends on the IoU of a positive.

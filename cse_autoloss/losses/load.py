@@ -1,4 +1,4 @@
-"""`load_loss`: a catalogue name, a formula or a loss.json, as a torch module. Nothing it reads is ever run."""
+"""`load_loss`: a catalogue name, a formula or a loss.json, as a torch module. Nothing it reads is run."""
 
 from __future__ import annotations
 

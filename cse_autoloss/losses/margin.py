@@ -1,7 +1,7 @@
 """Margin softmax losses: cross-entropy over s·cos θ with the target's angle made harder.
 
-Called `loss(cosine, target)`: cosine (N, C) between features and class weights, target (N,) int64. With f(θ) in
-the place of the target's cos θ, one value for each sample:
+Called `loss(cosine, target)`: cosine (N, C) between features and class weights, target (N,) int64. With f(θ)
+in the place of the target's cos θ, one value for each sample:
 L = −log(e^{s·f(θ_y)} / (e^{s·f(θ_y)} + Σ_{j≠y} e^{s·cos θ_j})).
 """
 
@@ -68,7 +68,7 @@ class LSoftmax(MarginSoftmax):
 
 
 class ASoftmax(MarginSoftmax):
-    """L-softmax's ψ mixed with plain cos θ: f(θ) = (λ·cos θ + ψ(θ))/(1 + λ) (SphereFace, Liu et al., CVPR 2017)."""
+    """L-softmax's ψ mixed with cos θ: f(θ) = (λ·cos θ + ψ(θ))/(1 + λ) (SphereFace, Liu et al., CVPR 2017)."""
 
     def __init__(
         self, reduction: str = "mean", scale: float = 30.0, multiple: int = 4, mixing: float = 5.0

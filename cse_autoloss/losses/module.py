@@ -30,7 +30,7 @@ class GraphLoss(ReducedLoss):
     """
 
     def __init__(self, graph: LossGraph, reduction: str = "mean", alpha: float | None = None) -> None:
-        """Wrap `graph`; ConfigError for an alpha that its branch can't use, UnknownNameError for a reduction."""
+        """Wrap `graph`; ConfigError for an alpha its branch can't use, UnknownNameError for a reduction."""
         super().__init__(reduction)
         self.alpha = check_alpha(alpha, graph.branch)
         self._set_graph(graph)
