@@ -21,7 +21,7 @@ class Candidate:
         digest: canonical hash; equal for formulas that differ in the order of commutative operands only.
         generation, slot: its place in the search: the slot-th proposal of that generation.
         origin: "seed", "random", "crossover", "mutation", ...
-        parents: ids of the candidates that it was bred from.
+        parents: digests of the candidates that it was bred from.
         duplicate_of: id of the earlier candidate that is the same loss, if there is one.
         created: seconds since the epoch.
     """
@@ -33,7 +33,7 @@ class Candidate:
     generation: int
     slot: int
     origin: str
-    parents: tuple[int, ...]
+    parents: tuple[str, ...]
     duplicate_of: int | None
     created: float
 

@@ -155,7 +155,7 @@ class RunStore:
         generation: int,
         slot: int,
         origin: str,
-        parents: tuple[int, ...] = (),
+        parents: tuple[str, ...] = (),
     ) -> Candidate:
         """Keeps the `slot`-th proposal of `generation`, and tells whether an earlier one was the same loss.
 
