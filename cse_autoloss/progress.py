@@ -1,0 +1,110 @@
+"""What a run tells of itself while it goes on, and the clock that books its time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+STAGES = ("generate", "verify", "simulate", "proxy", "combine", "tune", "audit")
+"""The parts of a run that do its work; all other time is overhead."""
+
+
+@dataclass
+class RunStatus:
+    """A snapshot of a run, for a screen.
+
+    Attributes:
+        phase: what is going on, for example "search" or "audit".
+        generation: number of the current generation, from 0.
+        branch: the branch that it works on.
+        funnel: generated, duplicates, verified, simulated, trained.
+        rejected: stage -> reason code -> count.
+        seconds: wall time of each stage.
+        elapsed: seconds since the start.
+        budget: seconds in all, or None.
+        best: formula and validation AP of the best so far, by branch.
+        baseline: name and validation AP of the best handcrafted pair so far.
+        done, total: progress within the phase, where it is known.
+        message: one line on what just happened.
+    """
+
+    phase: str = "start"
+    generation: int = 0
+    branch: str = ""
+    funnel: Counter[str] = field(default_factory=Counter)
+    rejected: dict[str, Counter[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    elapsed: float = 0.0
+    budget: float | None = None
+    best: dict[str, tuple[str, float]] = field(default_factory=dict)
+    baseline: tuple[str, float] | None = None
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+    def reject(self, stage: str, code: str) -> None:
+        """Count a rejection."""
+        self.rejected.setdefault(stage, Counter())[code] += 1
+
+    def counts(self) -> dict[str, Any]:
+        """What a resumed run goes on counting from, as JSON."""
+        return {
+            "funnel": dict(self.funnel),
+            "rejected": {stage: dict(codes) for stage, codes in self.rejected.items()},
+        }
+
+    def restore(self, counts: dict[str, Any]) -> None:
+        """The inverse of `counts`."""
+        self.funnel = Counter(counts["funnel"])
+        self.rejected = {stage: Counter(codes) for stage, codes in counts["rejected"].items()}
+
+
+class Observer(Protocol):
+    """Whoever watches a run: a screen, a log, a test."""
+
+    def update(self, status: RunStatus) -> None:
+        """Called often, from the run's own thread; must be quick."""
+        ...
+
+
+class Silent:
+    """Watches nothing."""
+
+    def update(self, status: RunStatus) -> None:
+        """Does nothing."""
+
+
+class Clock:
+    """Books wall time to the stages, and tells how much of the budget is left.
+
+    Time of an earlier process that the run was resumed from counts: pass it as `before`.
+    """
+
+    def __init__(self, budget: float | None, before: float = 0.0, seconds: dict[str, float] | None = None) -> None:
+        self._start = time.monotonic() - before
+        self.budget = budget
+        self.seconds: dict[str, float] = dict(seconds or {})
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the run took so far."""
+        return time.monotonic() - self._start
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Book the time inside to a stage."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+    @property
+    def overhead(self) -> float:
+        """Share of the time so far that was spent outside the stages, in [0, 1]."""
+        inside = sum(self.seconds.get(name, 0.0) for name in STAGES)
+        return max(0.0, 1.0 - inside / self.elapsed) if self.elapsed > 0 else 0.0
