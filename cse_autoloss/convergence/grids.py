@@ -1,0 +1,211 @@
+"""The probe grids of the three branches.
+
+Assumed: logits out to ±100, judged in steps of 0.25 to 0.5 from −12 to 12; w from 0 to 1; boxes with sides of 8 to 64
+pixels, up to 64 pixels apart (A-reg holds the constant 2 in square pixels, so verdicts on boxes depend on the scale).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cse_autoloss.convergence.curves import Curve, ProbeGrid
+from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs
+
+GridKind = Literal["binary", "binary-coupled", "multiclass", "reg"]
+FAR = (15.0, 20.0, 30.0, 50.0, 100.0)
+"""Logits far out, where losses must be finite and have vanished."""
+SCALE_REACH = 6.0
+"""A curve's scale is its largest slope at logits up to here: losses that explode far out would hide faults else."""
+END = 12.0
+"""The slope must have vanished from this logit on."""
+IOUS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
+COUPLED_IOUS = (0.2, 0.5, 0.8)
+COARSE_IOUS = (0.3, 0.7)
+
+
+def _logits(reach: int, far: Sequence[float]) -> Tensor:
+    """Logits from -far to far, 2·reach + 1 of them evenly from -12 to 12."""
+    middle = torch.linspace(-END, END, 2 * reach + 1, dtype=torch.float64)
+    ends = torch.tensor(sorted(far), dtype=torch.float64)
+    return torch.cat((-ends.flip(0), middle, ends))
+
+
+def _cls_grid(
+    branch: str, curves: list[Curve], x: Tensor, inputs: dict[str, Tensor], tangent: Tensor
+) -> ProbeGrid:
+    rising = torch.tensor([c.role in ("positive", "background") for c in curves])
+    coordinate = torch.where(rising[:, None], x, x.flip(0))
+    toward = coordinate * torch.where(rising, 1.0, -1.0)[:, None].double()
+    judged = torch.tensor([c.judged for c in curves])[:, None]
+    return ProbeGrid(
+        branch, inputs, {"X": tangent}, tuple(curves), coordinate, "x",
+        step=toward.diff(dim=1),
+        scale_mask=toward.abs() <= SCALE_REACH,
+        end_mask=(toward >= END) & judged,
+        overlap=torch.zeros_like(toward, dtype=torch.bool),
+        slope_mask=judged.expand_as(toward).clone(),
+    )  # fmt: skip
+
+
+def _binary(x: Tensor, ious: Sequence[float]) -> ProbeGrid:
+    curves = [Curve("positive", "y=1, w=1", 1.0), Curve("negative", "y=0")]
+    curves += [Curve("positive", f"y=1, w={w:g}", w) for w in ious]
+    curves += [Curve("positive", "y=1, w=0", 0.0, judged=False)]
+    points = x.numel()
+    positive = torch.tensor([c.role == "positive" for c in curves]).double()
+    iou = torch.tensor([c.iou for c in curves]).double() * positive
+    rows = lambda per_curve: per_curve[:, None].expand(-1, points).reshape(-1).clone()  # noqa: E731
+    sign = rows(positive * 2 - 1)
+    inputs = {
+        "X": x.repeat(len(curves)) * sign, "Q": rows(iou), "PY": rows(positive), "NY": rows(1 - positive)
+    }  # fmt: skip
+    return _cls_grid("cls-binary", curves, x, inputs, sign)
+
+
+def _coupled(
+    branch: str, x: Tensor, plan: Sequence[tuple[Curve, int, int, Sequence[float]]], columns: int
+) -> ProbeGrid:
+    """Curves of samples with several classes; `plan` holds (curve, target, moving column, logits that stand)."""
+    points = x.numel()
+    logits, targets, ious, tangents = [], [], [], []
+    for curve, target, moving, standing in plan:
+        sign = 1.0 if curve.role in ("positive", "background") else -1.0
+        rows = torch.tensor(standing, dtype=torch.float64).repeat(points, 1)
+        rows[:, moving] = x * sign
+        direction = torch.zeros(points, columns, dtype=torch.float64)
+        direction[:, moving] = sign
+        logits.append(rows)
+        tangents.append(direction)
+        targets.append(torch.full((points,), target))
+        ious.append(torch.full((points,), curve.iou, dtype=torch.float64))
+    make = binary_inputs if branch == "cls-binary" else multiclass_inputs
+    inputs = make(torch.cat(logits), torch.cat(targets), torch.cat(ious))
+    return _cls_grid(branch, [c for c, *_ in plan], x, inputs, torch.cat(tangents))
+
+
+def _words(context: Sequence[float]) -> str:
+    return ", ".join(f"{v:g}" for v in context)
+
+
+def _binary_coupled(x: Tensor, ious: Sequence[float], contexts: Sequence[Sequence[float]]) -> ProbeGrid:
+    """Samples of three classes; the target's or the moving class is column 0, `contexts` are the others' logits."""
+    plan: list[tuple[Curve, int, int, Sequence[float]]] = []
+    for others in contexts:
+        family = f"others {_words(others)}"
+        standing = (0.0, *others)
+        plan.append((Curve("positive", f"y=1, w=1, {family}", 1.0, family), 0, 0, standing))
+        plan.append((Curve("negative", f"background, {family}", 1.0, family), 3, 0, standing))
+        plan.append((Curve("other", f"y=0 at a positive, {family}", 1.0, family), 1, 0, standing))
+        plan += [(Curve("positive", f"y=1, w={w:g}, {family}", w, family), 0, 0, standing) for w in ious]
+    others = contexts[0]
+    plan.append((Curve("other", "y=0 at a positive, w=0.5", 0.5), 1, 0, (0.0, *others)))
+    plan.append((Curve("positive", "y=1, w=0", 0.0, judged=False), 0, 0, (0.0, *others)))
+    return _coupled("cls-binary", x, plan, 3)
+
+
+def _multiclass(x: Tensor, ious: Sequence[float], contexts: Sequence[Sequence[float]]) -> ProbeGrid:
+    """Samples of two classes and the background, column 2."""
+    plan: list[tuple[Curve, int, int, Sequence[float]]] = []
+    for others in contexts:
+        family = f"others {_words(others)}"
+        a, b = others
+        plan.append((Curve("positive", f"true logit, w=1, {family}", 1.0, family), 0, 0, (0.0, a, b)))
+        plan.append((Curve("background", f"background's logit, {family}", 1.0, family), 2, 2, (a, b, 0.0)))
+        plan.append((Curve("other", f"other class's logit, w=1, {family}", 1.0, family), 1, 0, (0.0, a, b)))
+        plan.append(
+            (Curve("other", f"background's logit at a positive, {family}", 1.0, family), 0, 2, (a, b, 0.0))
+        )
+        plan.append(
+            (Curve("negative", f"class's logit at background, {family}", 1.0, family), 2, 0, (0.0, a, b))
+        )
+        plan += [
+            (Curve("positive", f"true logit, w={w:g}, {family}", w, family), 0, 0, (0.0, a, b)) for w in ious
+        ]
+    a, b = contexts[0]
+    plan.append((Curve("other", "other class's logit, w=0.5", 0.5), 1, 0, (0.0, a, b)))
+    plan.append((Curve("positive", "true logit, w=0", 0.0, judged=False), 0, 0, (0.0, a, b)))
+    return _coupled("cls-multiclass", x, plan, 3)
+
+
+_SIZES = ((8.0, 8.0), (16.0, 40.0), (64.0, 24.0), (48.0, 48.0))
+"""Widths and heights of ground-truth boxes, pixels."""
+_STARTS: tuple[tuple[str, float, float, float, float], ...] = (
+    ("from a smaller box", 0.0, 0.0, 0.3, 0.3),
+    ("from a larger box", 0.0, 0.0, 2.5, 2.5),
+    ("from another aspect", 0.0, 0.0, 0.5, 1.8),
+    ("from the side, overlapping", 0.6, 0.0, 1.0, 1.0),
+    ("from the corner, overlapping", -0.5, 0.4, 1.0, 1.0),
+    ("from apart, along a side", 0.0, 2.2, 1.0, 1.0),
+    ("from apart, diagonally", 1.7, -1.6, 1.0, 1.0),
+    ("from a smaller box apart", -1.4, 0.5, 0.6, 0.4),
+    ("from a larger box apart", 2.6, 1.0, 1.7, 1.4),
+    ("from a box around it, off centre", 0.3, 0.2, 2.2, 1.6),
+    ("from a box inside it, off centre", 0.2, -0.25, 0.4, 0.3),
+)
+"""Motions: centre's offset and size of the first box, in widths and heights of the ground truth."""
+
+
+def _reg(points: int, sizes: Sequence[tuple[float, float]], starts: Sequence[int]) -> ProbeGrid:
+    """Straight interpolations of the coordinates: they hold translations and concentric scalings among them."""
+    curves, target, first = [], [], []
+    for width, height in sizes:
+        for index in starts:
+            name, dx, dy, sx, sy = _STARTS[index]
+            curves.append(Curve("motion", f"{name}, onto {width:g}x{height:g} px"))
+            half = torch.tensor([width, height], dtype=torch.float64) / 2
+            scale, shift = torch.tensor([sx, sy]).double(), torch.tensor([dx, dy]).double() * half * 2
+            target.append(torch.cat((-half, half)))
+            first.append(torch.cat((shift - half * scale, shift + half * scale)))
+    truth, start = torch.stack(target)[:, None], torch.stack(first)[:, None]
+    t = torch.linspace(0, 1, points, dtype=torch.float64)
+    boxes = start + t[:, None] * (truth - start)
+    inputs, tangents = torch.func.jvp(
+        lambda moving: box_inputs(moving, truth.expand_as(moving)),
+        (boxes,),
+        ((truth - start).expand_as(boxes),),
+    )
+    shape = (len(curves), points)
+    before_end = (t < 1).expand(shape)
+    return ProbeGrid(
+        "reg",
+        {name: value.reshape(-1) for name, value in inputs.items()},
+        {name: value.reshape(-1) for name, value in tangents.items()},
+        tuple(curves),
+        inputs["I"] / inputs["U"],
+        "i/u",
+        step=t.diff().expand(len(curves), -1),
+        scale_mask=before_end,
+        end_mask=torch.zeros(shape, dtype=torch.bool),
+        overlap=inputs["I"] > 0,
+        slope_mask=before_end,
+    )
+
+
+_CONTEXTS = ((0.0, 0.0), (2.0, -3.0), (-4.0, -2.0))
+
+
+@lru_cache(maxsize=32)
+def probe_grid(kind: GridKind, fine: bool, dtype: torch.dtype, device: str = "cpu") -> ProbeGrid:
+    """The grid for a kind of candidate.
+
+    Args:
+        kind: "binary" for the binary branch; "binary-coupled" for its candidates with Softmax, which lets the classes
+            of a sample see each other; "multiclass"; "reg".
+        fine: the grid that decides, of some 1,000 points; else the coarse one, which throws away what is plainly
+            wrong.
+        dtype, device: of the inputs.
+    """
+    if kind == "binary":
+        grid = _binary(_logits(48, FAR), IOUS) if fine else _binary(_logits(6, (30.0,)), COARSE_IOUS)
+    elif kind == "binary-coupled":
+        grid = _binary_coupled(_logits(24, FAR), COUPLED_IOUS, _CONTEXTS)
+    elif kind == "multiclass":
+        grid = _multiclass(_logits(24, FAR), COUPLED_IOUS, _CONTEXTS)
+    else:
+        grid = _reg(33, _SIZES, range(len(_STARTS)))
+    return grid.to(dtype, device)
