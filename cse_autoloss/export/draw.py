@@ -1,0 +1,257 @@
+"""Drawings of a loss's computation graph: SVG and PNG by matplotlib, DOT as text; the same bytes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cse_autoloss.errors import AutoLossError
+from cse_autoloss.export.dot import to_dot
+from cse_autoloss.export.latex import to_latex
+from cse_autoloss.export.layout import Box, Layout, layered
+from cse_autoloss.export.picture import Picture, PictureNode, picture
+from cse_autoloss.graph import LossGraph
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = (".svg", ".png", ".dot")
+
+# Okabe and Ito's colours, told apart with every kind of colour vision; shapes differ as well.
+_BLUE, _ORANGE, _GREEN, _INK, _GREY, _PAPER = "#0072B2", "#B35900", "#00795B", "#1F2933", "#7B8794", "#FFFFFF"
+_STYLE: dict[str, dict[str, Any]] = {
+    "variable": {"face": _BLUE, "edge": _BLUE, "text": "white"},
+    "constant": {"face": "#EEF1F4", "edge": "#9AA5B1", "text": _INK},
+    "operator": {"face": "#FFF3DC", "edge": "#E69F00", "text": _INK},
+    "loss": {"face": _GREEN, "edge": _GREEN, "text": "white"},
+}
+_LABEL, _OPERAND, _TITLE, _LEAST_TITLE, _SMALL = 13.0, 8.5, 16.0, 10.0, 9.5
+_MARGIN, _LAYER_GAP, _NODE_GAP = 22.0, 34.0, 13.0
+_DPI = 200
+
+
+def draw(graph: LossGraph, path: str | Path, *, title: str | None = None, as_written: bool = False) -> Path:
+    """Draw a loss; the suffix of `path` decides the format: .svg, .png or .dot.
+
+    Args:
+        graph: the loss.
+        path: file to write.
+        title: text above the drawing; by default the formula, where it fits in the drawing's width.
+        as_written: draw each primitive of the formula, double signs included.
+
+    Returns:
+        The path.
+
+    Raises:
+        AutoLossError: another suffix, or the file can't be written.
+    """
+    return _draw([("", graph)], path, title, as_written)
+
+
+def draw_pair(
+    cls_graph: LossGraph, reg_graph: LossGraph, path: str | Path, *, as_written: bool = False
+) -> Path:
+    """Draw both losses of a detector, one above the other; arguments and errors as for `draw`."""
+    losses = [("Classification", cls_graph), ("Box", reg_graph)]
+    return _draw(losses, path, None, as_written)
+
+
+def _draw(losses: list[tuple[str, LossGraph]], path: str | Path, title: str | None, as_written: bool) -> Path:
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise AutoLossError(f"{path}: a drawing ends in {', '.join(FORMATS)}, not {suffix or 'nothing'!r}")
+    pictures = [(name, graph, picture(graph, as_written=as_written)) for name, graph in losses]
+    try:
+        if suffix == ".dot":
+            path.write_text(to_dot([(name, shown) for name, _, shown in pictures]), encoding="utf-8")
+        else:
+            with _settings():
+                _save(pictures, path, suffix[1:], title)
+    except OSError as error:
+        raise AutoLossError(f"can not write {path}: {error.strerror or error}") from None
+    return path
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    import matplotlib
+
+    # Text as outlines: the picture looks the same wherever it is opened. A fixed salt: the same identifiers each time.
+    fixed = {
+        "mathtext.fontset": "cm",
+        "font.family": "DejaVu Sans",
+        "svg.fonttype": "path",
+        "svg.hashsalt": "cse-autoloss",
+    }
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **fixed}):
+        yield
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One loss, laid out: `width` and `height` in points, all included."""
+
+    heading: str
+    formula: str
+    formula_size: float
+    shown: Picture
+    boxes: list[Box]
+    layout: Layout
+    width: float
+    height: float
+    graph_top: float
+    graph_height: float
+
+
+def _panel(heading: str, graph: LossGraph, shown: Picture, title: str | None) -> _Panel:
+    boxes = [_box(node) for node in shown.nodes]
+    layout = layered(boxes, shown.edges, layer_gap=_LAYER_GAP, node_gap=_NODE_GAP)
+    graph_width = max(right for _, right in layout.columns)
+    ys = [y for _, y in layout.centres] + [y for points in layout.waypoints for _, _, y in points]
+    graph_height = max(ys) - min(ys) + 30
+    width = max(graph_width, _extent(_legend(shown), _SMALL)[0], 260.0)
+    formula, size = (f"${'L'} = {to_latex(graph)}$", _TITLE) if title is None else (title, _TITLE)
+    formula_width, formula_height = _extent(formula, size)
+    if formula_width > width:
+        size = max(_TITLE * width / formula_width, 0.0)
+        formula_height *= size / _TITLE
+    if size < _LEAST_TITLE:
+        wide = formula_width * _LEAST_TITLE / _TITLE
+        formula, size, formula_height = (
+            ("", 0.0, 0.0) if wide > 1.25 * width else (formula, _LEAST_TITLE, 14.0)
+        )
+        width = max(width, wide) if formula else width
+    top = (20.0 if heading else 0.0) + (formula_height + 22.0 if formula else 0.0)
+    return _Panel(
+        heading, formula, size, shown, boxes, layout, width, top + graph_height + 34.0, top, graph_height
+    )
+
+
+def _save(pictures: list[tuple[str, LossGraph, Picture]], path: Path, kind: str, title: str | None) -> None:
+    from matplotlib.figure import Figure
+
+    panels = [_panel(heading, graph, shown, title) for heading, graph, shown in pictures]
+    width = max(panel.width for panel in panels) + 2 * _MARGIN
+    height = sum(panel.height for panel in panels) + 2 * _MARGIN + 26.0 * (len(panels) - 1)
+    figure = Figure(figsize=(width / 72, height / 72), facecolor=_PAPER)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    top = _MARGIN
+    for panel in panels:
+        _paint(axes, panel, width, top)
+        top += panel.height + 26.0
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(path, format=kind, dpi=_DPI, metadata=metadata)
+
+
+def _paint(axes: Axes, panel: _Panel, width: float, top: float) -> None:
+    middle = width / 2
+    if panel.heading:
+        axes.text(
+            _MARGIN, top + 4, panel.heading, size=11, color=_GREY, weight="bold", va="center", ha="left"
+        )
+    if panel.formula:
+        place = top + panel.graph_top - 22.0 - (panel.graph_top - 22.0 - (20.0 if panel.heading else 0.0)) / 2
+        axes.text(middle, place, panel.formula, size=panel.formula_size, color=_INK, va="center", ha="center")
+    layout = panel.layout
+    ys = [y for _, y in layout.centres] + [y for points in layout.waypoints for _, _, y in points]
+    left = middle - max(right for _, right in layout.columns) / 2
+    down = top + panel.graph_top + 15 - min(ys)
+    _paint_edges(axes, panel, left, down)
+    for node, box, (x, y) in zip(panel.shown.nodes, panel.boxes, layout.centres, strict=True):
+        _paint_node(axes, node, box, left + x, down + y)
+    axes.text(
+        middle,
+        top + panel.height - 8,
+        _legend(panel.shown),
+        size=_SMALL,
+        color=_GREY,
+        va="center",
+        ha="center",
+    )
+
+
+def _paint_edges(axes: Axes, panel: _Panel, left: float, down: float) -> None:
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path as Outline
+
+    layout, nodes, edges = panel.layout, panel.shown.nodes, panel.shown.edges
+    before = [points[-1][2] if points else layout.centres[edge.source][1]
+              for edge, points in zip(edges, layout.waypoints, strict=True)]  # fmt: skip
+    for number, (edge, points) in enumerate(zip(edges, layout.waypoints, strict=True)):
+        (x0, y0), (x1, y1) = layout.centres[edge.source], layout.centres[edge.target]
+        x0 += panel.boxes[edge.source].width / 2
+        x1 -= panel.boxes[edge.target].width / 2
+        rivals = [i for i, other in enumerate(edges) if other.target == edge.target]
+        if len(rivals) > 1:
+            rivals.sort(key=lambda i: (before[i], edges[i].position))
+            y1 += -4.5 if rivals.index(number) == 0 else 4.5
+            # The box is rounded: an entry above or below the middle lies further in.
+            x1 += 0.8
+        out, into = layout.columns[edge.source][1], layout.columns[edge.target][0]
+        stops = [
+            (x0, y0),
+            (out, y0),
+            *(p for a, b, y in points for p in ((a, y), (b, y))),
+            (into, y1),
+            (x1, y1),
+        ]
+        vertices, codes = [(left + x0, down + y0)], [Outline.MOVETO]
+        for (xa, ya), (xb, yb) in zip(stops, stops[1:], strict=False):
+            half = (xb - xa) / 2
+            vertices += [(left + xa + half, down + ya), (left + xb - half, down + yb), (left + xb, down + yb)]
+            codes += [Outline.CURVE4] * 3
+        arrow = FancyArrowPatch(
+            path=Outline(vertices, codes), arrowstyle="-|>,head_length=4.2,head_width=2.1", mutation_scale=1,
+            color="#8592A0", linewidth=1.15, zorder=1, joinstyle="miter", capstyle="round",
+        )  # fmt: skip
+        axes.add_patch(arrow)
+        if nodes[edge.target].ordered:
+            above = rivals.index(number) == 0
+            axes.text(
+                left + into - 9, down + y1 + (-5.5 if above else 5.5), "$a$" if edge.position == 0 else "$b$",
+                size=_OPERAND, color=_ORANGE, va="center", ha="center", zorder=3,
+            )  # fmt: skip
+
+
+def _paint_node(axes: Axes, node: PictureNode, box: Box, x: float, y: float) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    style = _STYLE[node.role]
+    rounding = 4.5 if node.role in ("variable", "loss") else box.height / 2
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - box.width / 2, y - box.height / 2), box.width, box.height,
+            boxstyle=f"round,pad=0,rounding_size={rounding}",
+            facecolor=style["face"], edgecolor=style["edge"], linewidth=1.3, zorder=2,
+        )
+    )  # fmt: skip
+    axes.text(x, y, f"${node.label}$", size=_LABEL, color=style["text"], va="center", ha="center", zorder=3)
+
+
+def _box(node: PictureNode) -> Box:
+    width, _ = _extent(f"${node.label}$", _LABEL)
+    if node.role == "constant":
+        return Box(20.0, 20.0)
+    height = 30.0 if r"\frac" in node.label else 25.0
+    return Box(max(width + 15.0, 27.0), height, node.ordered)
+
+
+def _legend(shown: Picture) -> str:
+    return "     ".join(f"${latex}$  {meaning}" for latex, meaning in shown.legend)
+
+
+def _extent(text: str, size: float) -> tuple[float, float]:
+    """Width and height of a text in points."""
+    from matplotlib.textpath import TextPath
+
+    if not text:
+        return 0.0, 0.0
+    extent = TextPath((0, 0), text, size=size).get_extents()
+    return float(extent.width), float(extent.height)

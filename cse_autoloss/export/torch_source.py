@@ -1,0 +1,268 @@
+"""Standalone torch modules: one file that imports torch alone and reads as if a person had written it."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Mapping
+from typing import Any
+
+from cse_autoloss.errors import AutoLossError, FormulaError, shorten
+from cse_autoloss.export.docstring import provenance_lines, wrapped_formula, wrapped_latex
+from cse_autoloss.export.latex import to_latex
+from cse_autoloss.export.statements import Program, statements
+from cse_autoloss.graph import LossGraph
+from cse_autoloss.losses.reduction import check_alpha
+
+_RESERVED = frozenset({"torch", "Tensor", "nn", "F", "annotations"})
+
+
+def torch_source(
+    graph: LossGraph,
+    *,
+    name: str = "DiscoveredLoss",
+    alpha: float | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> str:
+    """A Python file with the loss as a `torch.nn.Module`; it imports torch and nothing else.
+
+    The module means what `GraphLoss(graph, alpha=alpha)` means and is called the same way.
+
+    Args:
+        graph: the loss.
+        name: of the class.
+        alpha: weight of a positive's class, 1 − alpha elsewhere; binary branch only. None weights nothing.
+        provenance: where the loss comes from (run, seed, AP with its interval): shown in the file's docstring,
+            escaped, so that no text in it can become code.
+
+    Raises:
+        AutoLossError: a name that is no class name, an alpha that does not fit, a provenance that can't be shown.
+    """
+    _check_name(name)
+    kind = {"cls-binary": "classification", "cls-multiclass": "classification", "reg": "box"}[graph.branch]
+    return _file(f"A {kind} loss discovered by cse-autoloss.", [(name, graph, alpha)], provenance)
+
+
+def torch_source_pair(
+    cls_graph: LossGraph,
+    reg_graph: LossGraph,
+    *,
+    names: tuple[str, str] = ("ClassificationLoss", "BoxLoss"),
+    alpha: float | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> str:
+    """A Python file with both losses of a detector as two classes; arguments as for `torch_source`.
+
+    Raises:
+        FormulaError: the branches are not a classification one and "reg".
+    """
+    for name in names:
+        _check_name(name)
+    if names[0] == names[1]:
+        raise AutoLossError(f"the two classes need different names, got {names[0]!r} twice")
+    if cls_graph.branch == "reg" or reg_graph.branch != "reg":
+        raise FormulaError(
+            f"a pair is a classification loss and a box loss, got {cls_graph.branch} and {reg_graph.branch}"
+        )
+    title = "The two losses of a detector, discovered by cse-autoloss."
+    return _file(title, [(names[0], cls_graph, alpha), (names[1], reg_graph, None)], provenance)
+
+
+def _check_name(name: str) -> None:
+    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name in _RESERVED:
+        raise AutoLossError(f"{shorten(name)!r} is no name for a class; expected one like 'DiscoveredLoss'")
+
+
+def _file(
+    title: str, losses: list[tuple[str, LossGraph, float | None]], provenance: Mapping[str, Any] | None
+) -> str:
+    programs = [statements(graph) for _, graph, _ in losses]
+    lines = [f'"""{title}', "", "This file needs torch and nothing else."]
+    found = provenance_lines(provenance)
+    if found:
+        lines += ["", "Provenance:", *(f"    {line}".rstrip() for line in found)]
+    lines += ['"""', "", "from __future__ import annotations", "", "import torch"]
+    if any("F." in program.text for program in programs):
+        lines.append("import torch.nn.functional as F")
+    lines += ["from torch import Tensor, nn"]
+    for (name, graph, alpha), program in zip(losses, programs, strict=True):
+        lines += ["", "", *_class(name, graph, check_alpha(alpha, graph.branch), program)]
+    if any(graph.branch == "reg" for _, graph, _ in losses):
+        lines += _AREA.splitlines()
+    lines += [*_HALF.splitlines(), ""]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -> list[str]:
+    is_box = graph.branch == "reg"
+    title = {
+        "cls-binary": "Classification loss on the logits of a sigmoid head.",
+        "cls-multiclass": "Classification loss on the logits of a softmax head.",
+        "reg": "Box loss on the areas of intersection, union and smallest enclosing box.",
+    }[graph.branch]
+    body = [f'r"""{title}', "", ".. math::", ""]
+    body += [f"    {line}" for line in wrapped_latex("L = " + to_latex(graph), 92)]
+    body += ["", f"with {_legend(graph)}.", "", f"Formula ({graph.branch}):", ""]
+    body += [f"    {line}" for line in wrapped_formula(graph.formula, 92)]
+    body += ["", "Args:", '    reduction: "mean", "sum" or "none".']
+    arguments = ['reduction: str = "mean"']
+    keep = ["self.reduction = reduction"]
+    if not is_box:
+        body.append(
+            "    ignore_index: target of the samples that count nothing, neither in the sum nor in the mean."
+        )
+        arguments.append("ignore_index: int = -100")
+        keep.append("self.ignore_index = ignore_index")
+    if alpha is not None:
+        body.append("    alpha: weight of a positive's class; all other entries weigh 1 - alpha.")
+        arguments.append(f"alpha: float = {alpha!r}")
+        keep.append("self.alpha = alpha")
+    body += ['"""', "", f"def __init__(self, {', '.join(arguments)}) -> None:", "    super().__init__()"]
+    body += ['    if reduction not in ("mean", "sum", "none"):']
+    body += ["        raise ValueError(f\"reduction is 'mean', 'sum' or 'none', got {reduction!r}\")"]
+    body += [*(f"    {line}" for line in keep), ""]
+    forward = _box_forward(program) if is_box else _class_forward(graph.branch, alpha, program)
+    return [f"class {name}(nn.Module):", *(f"    {line}" for line in [*body, *forward])]
+
+
+def _legend(graph: LossGraph) -> str:
+    words = {
+        "X": "logits",
+        "Q": "IoU at a positive's class, else 0",
+        "PY": "one-hot target",
+        "NY": "its complement 1 - y",
+        "Y": "one-hot target",
+        "Z": "IoU of a positive, else 1",
+        "I": "intersection",
+        "U": "union",
+        "E": "enclosing area, all in square pixels",
+    }
+    if graph.branch == "reg":
+        words["U" if "E" not in graph.variables else "E"] += (
+            "" if "E" in graph.variables else ", in square pixels"
+        )
+    parts = [f":math:`{graph.signature.variables[v].latex}` {words[v]}" for v in graph.variables]
+    return ", ".join(parts) if parts else "no variable: a constant"
+
+
+def _steps(program: Program, like: str) -> list[str]:
+    lines = [f"{name} = {expression}" for name, expression in program.lines]
+    result = f"torch.full_like({like}, {program.result})" if program.constant else program.result
+    return [*lines, f"loss = {result}"]
+
+
+def _class_forward(branch: str, alpha: float | None, program: Program) -> list[str]:
+    binary = branch == "cls-binary"
+    columns = "(N, C)" if binary else "(N, C + 1), background last"
+    read = set(program.variables)
+    lines = [
+        '"""Loss of a batch.',
+        "",
+        "Args:",
+        f"    logits: {columns}; half precision is computed in float32.",
+        "    target: (N,) class index; C means background.",
+        "    iou: (N,) IoU of each positive's box with its object, without gradient; None means 1."
+        + ("" if read & {"Q", "Z"} else " Not read."),
+        "    weight: (N,) factor of each sample.",
+        "",
+        "Returns:",
+        f'    {"(N, C)" if binary else "(N,)"} for reduction "none", else a scalar;'
+        + (" the mean is over all N * C entries." if binary else " the mean is over samples."),
+        '"""',
+        "logits = _at_least_float32(logits)",
+    ]
+    one_hot = "positive" if binary else "one_hot"
+    if alpha is not None or read & {"PY", "NY", "Q", "Y"}:
+        lines += [
+            "classes = torch.arange(logits.shape[-1], device=logits.device)",
+            f"{one_hot} = (target.unsqueeze(-1) == classes).to(logits.dtype)",
+        ]
+    if alpha is not None or "NY" in read:
+        lines.append("negative = 1 - positive")
+    if "Q" in read:
+        lines.append(
+            "quality = positive if iou is None else positive * iou.detach().to(logits.dtype).unsqueeze(-1)"
+        )
+    if "Z" in read:
+        lines += [
+            "quality = torch.ones_like(logits[:, :1])",
+            "if iou is not None:",
+            "    is_object = target < logits.shape[-1] - 1",
+            "    quality = torch.where(is_object, iou.detach().to(logits.dtype), 1.0).unsqueeze(-1)",
+        ]
+    lines += ["", *_steps(program, "logits" if binary else "logits[:, :1]")]
+    if alpha is not None:
+        lines.append("loss = loss * (self.alpha * positive + (1 - self.alpha) * negative)")
+    if not binary:
+        lines.append("loss = loss.squeeze(-1)")
+    rows = ".unsqueeze(-1)" if binary else ""
+    lines += ["", "kept = target != self.ignore_index", 'if self.reduction == "none":']
+    lines += [
+        f"    loss = torch.where(kept{rows}, loss, 0.0)",
+        f"    return loss if weight is None else loss * weight{rows}",
+        f"loss = torch.where(kept, loss{'.sum(-1)' if binary else ''}, 0.0)",
+        "total = loss.sum() if weight is None else (loss * weight).sum()",
+        'if self.reduction == "sum":',
+        "    return total",
+        f"return total / (kept.sum().clamp(min=1){' * logits.shape[-1]' if binary else ''})",
+    ]
+    return [
+        "def forward(",
+        "    self, logits: Tensor, target: Tensor, iou: Tensor | None = None, weight: Tensor | None = None",
+        ") -> Tensor:",
+        *(f"    {line}" for line in lines),
+    ]
+
+
+def _box_forward(program: Program) -> list[str]:
+    read = set(program.variables)
+    lines = [
+        '"""Loss of a batch.',
+        "",
+        "Args:",
+        "    pred_boxes: (N, 4) x1, y1, x2, y2 in pixels; half precision is computed in float32.",
+        "    target_boxes: (N, 4) likewise.",
+        "    weight: (N,) factor of each box.",
+        "",
+        "Returns:",
+        '    (N,) for reduction "none", else a scalar; the mean of no boxes is 0.',
+        '"""',
+        "pred, true = _at_least_float32(pred_boxes), _at_least_float32(target_boxes)",
+    ]
+    if read & {"I", "U"}:
+        lines += [
+            "low, high = torch.maximum(pred[:, :2], true[:, :2]), torch.minimum(pred[:, 2:], true[:, 2:])",
+            "inter = _area(low, high)",
+        ]
+    if "U" in read:
+        lines += [
+            "union = _area(pred[:, :2], pred[:, 2:]) + _area(true[:, :2], true[:, 2:]) - inter + 1e-7",
+        ]
+    if "E" in read:
+        lines += [
+            "low, high = torch.minimum(pred[:, :2], true[:, :2]), torch.maximum(pred[:, 2:], true[:, 2:])",
+            "enclosing = _area(low, high) + 1e-7",
+        ]
+    lines += ["", *_steps(program, "pred[:, 0]"), ""]
+    lines += [
+        "if weight is not None:",
+        "    loss = loss * weight",
+        'if self.reduction == "none":',
+        "    return loss",
+        'return loss.sum() if self.reduction == "sum" else loss.sum() / max(len(loss), 1)',
+    ]
+    return [
+        "def forward(self, pred_boxes: Tensor, target_boxes: Tensor, weight: Tensor | None = None) -> Tensor:",
+        *(f"    {line}" for line in lines),
+    ]
+
+
+_AREA = """
+
+def _area(low: Tensor, high: Tensor) -> Tensor:
+    width, height = (high - low).clamp(min=0).unbind(-1)
+    return width * height"""
+
+_HALF = """
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x"""
