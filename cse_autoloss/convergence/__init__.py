@@ -1,6 +1,10 @@
-"""The two filters before a proxy training: does the loss point the right way, and does a small model learn with it."""
+"""The two filters before a proxy training.
 
+Verification asks whether a loss points the right way, simulation whether a small model learns with it.
+"""
+
+from cse_autoloss.convergence.population import fingerprint, verify_population
 from cse_autoloss.convergence.settings import VerifySettings
 from cse_autoloss.convergence.verify import verify
 
-__all__ = ["VerifySettings", "verify"]
+__all__ = ["VerifySettings", "fingerprint", "verify", "verify_population"]

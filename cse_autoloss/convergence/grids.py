@@ -1,7 +1,8 @@
 """The probe grids of the three branches.
 
-Assumed: logits out to ±100, judged in steps of 0.25 to 0.5 from −12 to 12; w from 0 to 1; boxes with sides of 8 to 64
-pixels, up to 64 pixels apart (A-reg holds the constant 2 in square pixels, so verdicts on boxes depend on the scale).
+Assumed: logits out to ±100, judged in steps of 0.25 to 0.5 from −12 to 12; w from 0 to 1; boxes with
+    sides of 8 to 64 pixels, up to 64 pixels apart (A-reg holds the constant 2 in square pixels, so verdicts
+    on boxes depend on the scale).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ GridKind = Literal["binary", "binary-coupled", "multiclass", "reg"]
 FAR = (15.0, 20.0, 30.0, 50.0, 100.0)
 """Logits far out, where losses must be finite and have vanished."""
 SCALE_REACH = 6.0
-"""A curve's scale is its largest slope at logits up to here: losses that explode far out would hide faults else."""
+"""A curve's scale is its largest slope at logits up to here: losses that explode far out would hide faults
+else."""
 END = 12.0
 """The slope must have vanished from this logit on."""
 IOUS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
@@ -59,7 +61,10 @@ def _binary(x: Tensor, ious: Sequence[float]) -> ProbeGrid:
     points = x.numel()
     positive = torch.tensor([c.role == "positive" for c in curves]).double()
     iou = torch.tensor([c.iou for c in curves]).double() * positive
-    rows = lambda per_curve: per_curve[:, None].expand(-1, points).reshape(-1).clone()  # noqa: E731
+
+    def rows(per_curve: Tensor) -> Tensor:
+        return per_curve.repeat_interleave(points)
+
     sign = rows(positive * 2 - 1)
     inputs = {
         "X": x.repeat(len(curves)) * sign, "Q": rows(iou), "PY": rows(positive), "NY": rows(1 - positive)
@@ -70,7 +75,8 @@ def _binary(x: Tensor, ious: Sequence[float]) -> ProbeGrid:
 def _coupled(
     branch: str, x: Tensor, plan: Sequence[tuple[Curve, int, int, Sequence[float]]], columns: int
 ) -> ProbeGrid:
-    """Curves of samples with several classes; `plan` holds (curve, target, moving column, logits that stand)."""
+    """Curves of samples with several classes; `plan` holds (curve, target, moving column, logits that
+    stand)."""
     points = x.numel()
     logits, targets, ious, tangents = [], [], [], []
     for curve, target, moving, standing in plan:
@@ -93,7 +99,8 @@ def _words(context: Sequence[float]) -> str:
 
 
 def _binary_coupled(x: Tensor, ious: Sequence[float], contexts: Sequence[Sequence[float]]) -> ProbeGrid:
-    """Samples of three classes; the target's or the moving class is column 0, `contexts` are the others' logits."""
+    """Samples of three classes; the target's or the moving class is column 0, `contexts` are the others'
+    logits."""
     plan: list[tuple[Curve, int, int, Sequence[float]]] = []
     for others in contexts:
         family = f"others {_words(others)}"
@@ -151,7 +158,8 @@ _STARTS: tuple[tuple[str, float, float, float, float], ...] = (
 
 
 def _reg(points: int, sizes: Sequence[tuple[float, float]], starts: Sequence[int]) -> ProbeGrid:
-    """Straight interpolations of the coordinates: they hold translations and concentric scalings among them."""
+    """Straight interpolations of the coordinates: they hold translations and concentric scalings among
+    them."""
     curves, target, first = [], [], []
     for width, height in sizes:
         for index in starts:
@@ -164,11 +172,12 @@ def _reg(points: int, sizes: Sequence[tuple[float, float]], starts: Sequence[int
     truth, start = torch.stack(target)[:, None], torch.stack(first)[:, None]
     t = torch.linspace(0, 1, points, dtype=torch.float64)
     boxes = start + t[:, None] * (truth - start)
-    inputs, tangents = torch.func.jvp(
+    moved = torch.func.jvp(
         lambda moving: box_inputs(moving, truth.expand_as(moving)),
         (boxes,),
         ((truth - start).expand_as(boxes),),
     )
+    inputs, tangents = moved[0], moved[1]
     shape = (len(curves), points)
     before_end = (t < 1).expand(shape)
     return ProbeGrid(
@@ -194,10 +203,10 @@ def probe_grid(kind: GridKind, fine: bool, dtype: torch.dtype, device: str = "cp
     """The grid for a kind of candidate.
 
     Args:
-        kind: "binary" for the binary branch; "binary-coupled" for its candidates with Softmax, which lets the classes
-            of a sample see each other; "multiclass"; "reg".
-        fine: the grid that decides, of some 1,000 points; else the coarse one, which throws away what is plainly
-            wrong.
+        kind: "binary" for the binary branch; "binary-coupled" for its candidates with Softmax, which lets
+            the classes of a sample see each other; "multiclass"; "reg".
+        fine: the grid that decides, of some 1,000 points; else the coarse one, which throws away what is
+            plainly wrong.
         dtype, device: of the inputs.
     """
     if kind == "binary":

@@ -66,7 +66,8 @@ class _Book:
     def enter(
         self, fault: Fault, hit: Tensor, figure: Tensor, curve: Tensor, first: Tensor, last: Tensor
     ) -> None:
-        """Note the fault for the candidates in `hit` (B,) that have none yet; the rest is read there alone."""
+        """Note the fault for the candidates in `hit` (B,) that have none yet; the rest is read there
+        alone."""
         new = (hit & (self.fault == 0)).nonzero().squeeze(1)
         if new.numel() == 0:
             return
@@ -77,7 +78,8 @@ class _Book:
         self.last[new] = last[new]
 
     def enter_points(self, fault: Fault, wrong: Tensor, figure: Tensor) -> None:
-        """Note the fault where `wrong` (B, K, P) has any: at its first curve, from the first point to the run's last.
+        """Note the fault where `wrong` (B, K, P) has any: at its first curve, from the first point to the
+        run's last.
 
         The figure is that of `figure` (B, K, P) which is largest in the run.
         """
