@@ -19,8 +19,11 @@ Property = Literal["non-negative", "monotone", "convex", "scale-invariant", "iou
 - convex: in the logits.
 - scale-invariant: reg: the same when all coordinates are multiplied by one number.
 - iou-aware: classification: depends on the IoU of a positive.
-- aims-at-iou: a positive's loss is least where σ(x) is near the IoU, not at x → ∞.
+- aims-at-iou: a positive of IoU < 1 has its least loss at one finite logit, which rises with the IoU.
 """
+
+
+Numbers = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,10 @@ class Point:
         iou: for classification; None means 1.
     """
 
-    prediction: tuple[float, ...]
-    target: int | tuple[float, ...]
-    value: tuple[float, ...]
-    gradient: tuple[float, ...]
+    prediction: Numbers
+    target: int | Numbers
+    value: Numbers
+    gradient: Numbers
     iou: float | None = None
 
 
@@ -55,7 +58,8 @@ class Entry:
         factory: makes the module of a loss without a formula, from the reduction.
         alpha: class weighting of a cls-binary loss, used unless the caller says otherwise.
         points: the declared values and gradients.
-        infimum: the greatest number that no value of the loss on its branch's domain is below.
+        infimum: greatest lower bound of the values, over all logits or cosines; for boxes, over those of at
+            least one square pixel.
         properties: what holds of it; see `Property`.
         note: what a reader should know besides.
     """

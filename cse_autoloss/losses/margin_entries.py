@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
-from cse_autoloss.losses.entry import Entry
+from cse_autoloss.losses.entry import Entry, Numbers, Point
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CombinedMargin, CosFace, LSoftmax
+
+
+def _cosines(value: Numbers, gradient: Numbers, value_2: Numbers, gradient_2: Numbers) -> tuple[Point, ...]:
+    """A sample that is recognised and one that is far off."""
+    return (
+        Point((0.6, -0.2, 0.1), 0, value, gradient),
+        Point((0.2, 0.5, -0.7), 2, value_2, gradient_2),
+    )
+
 
 MARGIN_ENTRIES: tuple[Entry, ...] = (
     Entry(
         "l-softmax", "L-softmax, m = 2, s = 30", "margin", "Liu et al., ICML 2016",
         factory=LSoftmax, properties=frozenset({"non-negative", "monotone"}),
         note="On normalised features and weights; the paper leaves the norms in.",
+        points=_cosines(
+            (11.4001345962,), (-71.9991940336, 0.0037017958413, 29.9959623848),
+            (74.4001234022,), (0.00370183727959, 29.9962981627, -84),
+        ),
     ),
     Entry(
         "a-softmax", "A-softmax (SphereFace), m = 4, λ = 5, s = 30", "margin", "Liu et al., CVPR 2017",
         factory=ASoftmax, properties=frozenset({"non-negative", "monotone"}),
+        points=_cosines(
+            (0.00199547232977,), (-0.0766294749301, 7.3795485695e-06, 0.0597971014063),
+            (57.4961234022,), (0.00370183727959, 29.9962981627, -26.12),
+        ),
     ),
     Entry(
         "cosface", "CosFace (AM-softmax), m = 0.35, s = 64", "margin", "Wang et al., CVPR 2018",
         factory=CosFace, properties=frozenset({"non-negative", "monotone", "convex"}),
+        points=_cosines(
+            (6.77264433142e-05,), (-0.00433434559555, 1.98824309083e-11, 0.00433434557566),
+            (99.2000000046,), (2.93579630439e-07, 63.9999997064, -64),
+        ),
     ),
     Entry(
         "arcface", "ArcFace, m = 0.5, s = 64", "margin", "Deng et al., CVPR 2019",
         factory=ArcFace, properties=frozenset({"non-negative", "monotone"}),
+        points=_cosines(
+            (0.0618125857046,), (-4.74598708273, 1.7597441718e-08, 3.83622073201),
+            (93.2279110701,), (2.93579630439e-07, 63.9999997064, -26.089698461),
+        ),
     ),
     Entry(
         "combined-margin", "Combined margin, m = (1, 0.3, 0.2), s = 64", "margin", "Deng et al., CVPR 2019",
         factory=CombinedMargin, properties=frozenset({"non-negative", "monotone"}),
+        points=_cosines(
+            (0.0907189544422,), (-6.53274038895, 2.54608852945e-08, 5.55044179645),
+            (101.10586771,), (2.93579630439e-07, 63.9999997064, -42.6027998243),
+        ),
     ),
 )  # fmt: skip
