@@ -10,6 +10,7 @@ from cse_autoloss.errors import ConfigError
 
 _NUMBER: Final = r"(\d+(?:\.\d*)?|\.\d+)"
 _SPAN: Final = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s?)?")
+_MOST: Final = 1e9  # some thirty years: what clocks and queues still take
 _EXPECTED: Final = "expected a time above 0 like '20m', '60s' or '1h30m'"
 
 
@@ -24,12 +25,12 @@ def parse_duration(value: str | float) -> float:
     """
     seconds = math.nan
     if isinstance(value, str):
-        found = _SPAN.fullmatch(value.replace(" ", "").lower()[:50])
+        found = _SPAN.fullmatch(value.replace(" ", "").lower()) if len(value) < 50 else None
         if found and any(found.groups()):
             hours, minutes, rest = (float(part or 0.0) for part in found.groups())
             seconds = hours * 3600.0 + minutes * 60.0 + rest
     elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value)
-    if not (math.isfinite(seconds) and seconds > 0.0):
+    if not 0.0 < seconds <= _MOST:
         raise ConfigError(f"{_EXPECTED}, got {str(value)[:50]!r}")
     return seconds

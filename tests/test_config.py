@@ -1,0 +1,315 @@
+"""Configurations: the shipped files, overrides, mistakes in words, and YAML's traps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cse_autoloss.config import (
+    SearchConfig,
+    config_names,
+    dump_config,
+    load_config,
+    parse_config,
+    parse_duration,
+)
+from cse_autoloss.config_schema import Detection, Scenes, Verify
+from cse_autoloss.errors import ConfigError
+from cse_autoloss.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, read_yaml
+
+_KEYS = st.sampled_from([*SearchConfig.model_fields, *Detection.model_fields]) | st.text(max_size=8)
+
+
+def mistake(values: dict) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(values, "f.yaml")
+    return str(caught.value).splitlines()
+
+
+class TestShippedFiles:
+    def test_the_default_file_says_the_defaults(self) -> None:
+        assert load_config() == SearchConfig()
+
+    def test_the_default_file_has_every_key_and_explains(self) -> None:
+        path = Path(load_config.__code__.co_filename).parent / "search_configs" / "detection.yaml"
+        assert _keys(read_yaml(path)) == _keys(SearchConfig().model_dump())
+        assert path.read_text().count("#") > 40
+
+    @pytest.mark.parametrize("name", config_names())
+    def test_every_file_loads_and_survives_a_round_trip(self, name: str, tmp_path: Path) -> None:
+        config = load_config(name)
+        path = tmp_path / "config.yaml"
+        path.write_text(dump_config(config))
+        assert load_config(path) == config
+        assert parse_config(config.model_dump(mode="json")) == config
+
+    def test_sections_mirror_the_settings_they_fill(self) -> None:
+        from cse_autoloss.convergence.settings import VerifySettings
+        from cse_autoloss.tasks.detection import DetectionSettings
+        from cse_autoloss.tasks.scenes import SceneSettings
+
+        # The schedules are the search's and the audit's: `proxy.epochs` and `audit.epochs`.
+        elsewhere = {"epochs_short", "epochs_full"}
+        for section, settings, left_out in (
+            (Scenes(), SceneSettings(), set()),
+            (Detection(), DetectionSettings(), elsewhere),
+            (Verify(), VerifySettings(), set()),
+        ):
+            names = {field.name for field in dataclasses.fields(settings)}
+            assert set(type(section).model_fields) == names - left_out
+            for name in names - left_out - {"scenes"}:
+                assert getattr(section, name) == getattr(settings, name), name
+
+    def test_importing_it_imports_nothing_heavy(self) -> None:
+        heavy = "print([m for m in ('torch', 'numpy', 'deap') if m in sys.modules])"
+        code = f"import cse_autoloss.config, cse_autoloss.runs, cse_autoloss.executors, sys; {heavy}"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == "[]"
+
+
+class TestOverrides:
+    def test_they_win_over_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text("seed: 1\nevolution:\n  population: 7\n  tournament: 3\n")
+        config = load_config(path, {"evolution.population": 9, "branch": "reg", "detection.data": "coco:/d"})
+        assert (config.seed, config.branch, config.detection.data) == (1, "reg", "coco:/d")
+        assert (config.evolution.population, config.evolution.tournament) == (9, 3)
+
+    def test_generations_take_the_place_of_the_budget(self, tmp_path: Path) -> None:
+        assert load_config(None, {"generations": 3}).budget is None
+        assert load_config(None, {"generations": 3, "budget": "5m"}).budget == 300.0
+        path = tmp_path / "mine.yaml"
+        path.write_text("generations: 4\n")
+        assert load_config(path).budget is None
+        both = load_config(path, {"budget": "1m"})
+        assert (both.generations, both.budget) == (4, 60.0)
+
+    def test_their_mistakes_are_told_as_theirs(self) -> None:
+        with pytest.raises(
+            ConfigError, match=r"^options: evolution\.populaton: unknown key; did you mean 'population'\?$"
+        ):
+            load_config(None, {"evolution.populaton": 9})
+        with pytest.raises(ConfigError, match=r"^options: budget: expected a time above 0"):
+            load_config(None, {"budget": "soon"})
+        with pytest.raises(ConfigError, match=r"options: seed\.x: seed is given as a value too"):
+            load_config(None, {"seed": 1, "seed.x": 2})
+
+    def test_a_frozen_value(self) -> None:
+        with pytest.raises(ValueError, match="frozen"):
+            load_config().seed = 3  # type: ignore[misc]
+        assert hash(load_config()) == hash(load_config())
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("values", "line"),
+        [
+            ({"evolution": {"populaton": 3}}, "evolution.populaton: unknown key; did you mean 'population'?"),
+            ({"population": 3}, "population: unknown key; did you mean 'evolution.population'?"),
+            ({"branch": "clss"}, "branch: expected 'cls', 'reg' or 'both', got 'clss'; did you mean 'cls'?"),
+            (
+                {"evolution": {"population": -1}},
+                "evolution.population: expected a number of at least 2, got -1",
+            ),
+            (
+                {"evolution": {"population": "many"}},
+                "evolution.population: expected a whole number, got 'many'",
+            ),
+            ({"evolution": {"population": 2.5}}, "evolution.population: expected a whole number, got 2.5"),
+            ({"evolution": 5}, "evolution: expected a section with keys, got 5"),
+            (
+                {"evolution": {"crossover": 0.9}},
+                "evolution: expected crossover + subtree_mutation + point_mutation <= 1, got 1.35"
+                " (constant mutation gets the rest)",
+            ),
+            (
+                {"evolution": {"init_depth": [2, 50]}},
+                "evolution.init_depth: expected at most max_depth = 10, got 50",
+            ),
+            (
+                {"evolution": {"init_depth": [5, 2]}},
+                "evolution.init_depth: expected [least, most], got [5, 2]",
+            ),
+            ({"evolution": {"init_depth": [5]}}, "evolution.init_depth.1: expected one more value"),
+            (
+                {"evolution": {"init_depth": [1, 2, 3]}},
+                "evolution.init_depth: expected no more than 2 values, got 3",
+            ),
+            ({"audit": {"share": 1}}, "audit.share: expected a number below 1, got 1"),
+            ({"audit": {"box_weights": []}}, "audit.box_weights: expected 1 or more values, got 0"),
+            ({"audit": {"box_weights": 1}}, "audit.box_weights: expected a list, got 1"),
+            ({"seed": True}, "seed: expected a number, got true"),
+            ({"seed": None}, "seed: expected a whole number, got nothing"),
+            ({"detection": {"lr": math.inf}}, "detection.lr: expected a finite number, got inf"),
+            ({"detection": {"skip_bad": "maybe"}}, "detection.skip_bad: expected true or false, got 'maybe'"),
+            ({"detection": {"data": "coco"}}, "detection.data: expected 'digits' or 'coco:DIR', got 'coco'"),
+            (
+                {"budget": None},
+                "expected a budget or a number of generations: with neither, a search never ends",
+            ),
+            ({"budget": -1}, "budget: expected a time above 0 like '20m', '60s' or '1h30m', got '-1'"),
+            ({"seed_losses": ["I", 3]}, "seed_losses.1: expected text, got 3"),
+            ({"out": 3}, "out: expected a path, got 3"),
+            (
+                {"detection": {"scenes": {"size": [12, 80]}}},
+                "detection.scenes.size: expected at most the canvas of 64 pixels, got 80",
+            ),
+        ],
+    )
+    def test_one_line_each(self, values: dict, line: str) -> None:
+        assert mistake(values) == [f"f.yaml: {line}"]
+
+    def test_several_mistakes_stand_on_a_line_each(self) -> None:
+        lines = mistake(
+            {"sed": 1, "evolution": {"population": -1, "tournament": "x"}, "audit": {"lr_factors": ["x", 0]}}
+        )
+        assert len(lines) == 5
+        assert all(line.startswith("f.yaml: ") for line in lines)
+
+    def test_hostile_values_are_shown_shortened(self) -> None:
+        (line,) = mistake({"branch": "x" * 100_000})
+        assert len(line) < 200
+
+    def test_a_wrong_name_or_file(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"^smok: no such configuration; did you mean 'smoke'\?$"):
+            load_config("smok")
+        with pytest.raises(ConfigError, match="expected a file or one of: detection, smoke"):
+            load_config("qqqqqq")
+        with pytest.raises(ConfigError, match="no such file"):
+            load_config(tmp_path / "none.yaml")
+        with pytest.raises(ConfigError, match="can't be read"):
+            load_config(tmp_path)
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4),
+            max_leaves=8,
+        )
+    )
+    def test_any_values_load_or_are_refused_in_words(self, value: object) -> None:
+        for name in ("evolution", "budget", "workers", "seed_losses", "detection"):
+            line = _outcome({name: value})
+            assert line == "" or line.startswith("config: ")
+            assert "\n\n" not in line
+
+
+class TestYaml:
+    def test_values_mean_what_they_look_like(self) -> None:
+        text = "a: 1e-3\nb: 010\nc: 1:30\nd: 2026-01-01\ne: yes\nf: ~\ng: [-.5, 7, true]\nh:\n"
+        assert parse_yaml(text, "x") == {
+            "a": 1e-3,
+            "b": 10,
+            "c": "1:30",
+            "d": "2026-01-01",
+            "e": "yes",
+            "f": None,
+            "g": [-0.5, 7, True],
+            "h": None,
+        }
+        assert parse_config({"detection": {"skip_bad": "yes", "lr": "1e-3"}}).detection.lr == 1e-3
+
+    def test_empty_sections_mean_the_defaults(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text("evolution:\n  # population: 3\nseed: 4\n")
+        assert load_config(path) == SearchConfig(seed=4)
+        path.write_text("")
+        assert load_config(path) == SearchConfig()
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("seed: 1\nseed: 2", "x:2: not YAML: key 'seed' is given twice"),
+            ("a: &x [1]\nb: [*x, *x]", "x:2: not YAML: aliases (*name) are not taken"),
+            ("[" * 5000, "nested more than 20 levels deep"),
+            ("{a: " * 5000, "nested more than 20 levels deep"),
+            ("- a\n- b", "x: expected 'key: value' lines, got list"),
+            ("5", "x: expected 'key: value' lines, got int"),
+            ("a: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+            ("a: [", "x:1: not YAML"),
+            ("? [1]\n: 2", "a key must be text"),
+            ("a: " + "1" * 5000, "not YAML"),
+            ("a: \0", "not YAML"),
+            ("a: 1\n--- \nb: 2", "not YAML"),
+        ],
+    )
+    def test_what_is_refused(self, text: str, words: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            parse_yaml(text, "x")
+        assert words in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
+        assert len(str(caught.value)) < 300
+
+    def test_a_huge_file_is_refused_unread(self, tmp_path: Path) -> None:
+        path = tmp_path / "huge.yaml"
+        path.write_bytes(b"#" * (MOST_BYTES + 1))
+        with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
+            load_config(path)
+
+    @given(
+        st.dictionaries(
+            st.text(
+                st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=6
+            ),
+            st.none()
+            | st.booleans()
+            | st.integers(-(10**9), 10**9)
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.sampled_from(
+                ["1e3", "yes", "1:30", "", "~", "010", "null", "2026-01-01", "=", "<<", "0x1f", "1_000"]
+            )
+            | st.lists(st.text(st.characters(codec="ascii"), max_size=6), max_size=3),
+            max_size=4,
+        )
+    )
+    def test_what_is_dumped_reads_back_the_same(self, value: dict) -> None:
+        assert parse_yaml(dump_yaml(value), "x") == value
+
+
+class TestDurations:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [
+            ("20m", 1200),
+            ("60s", 60),
+            ("1h30m", 5400),
+            ("90", 90),
+            (7, 7),
+            (0.5, 0.5),
+            (" 1 H 5 s ", 3605),
+            (".5m", 30),
+        ],
+    )
+    def test_what_people_write(self, text: str | float, seconds: float) -> None:
+        assert parse_duration(text) == seconds
+
+    @pytest.mark.parametrize(
+        "text", ["", "m", "0", "-5", "5m1h", "1e3", "soon", math.nan, math.inf, True, "1.2.3s", "9" * 400]
+    )
+    def test_what_is_none(self, text: str | float) -> None:
+        with pytest.raises(ConfigError, match="expected a time above 0 like '20m'"):
+            parse_duration(text)
+
+
+def _outcome(values: dict) -> str:
+    try:
+        parse_config(values)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _keys(values: dict, prefix: str = "") -> set[str]:
+    names = set()
+    for key, value in values.items():
+        names.add(prefix + key)
+        if isinstance(value, dict):
+            names |= _keys(value, f"{prefix}{key}.")
+    return names
