@@ -111,6 +111,7 @@ class Detection(Section):
     batch: Count = 16
     lr: Positive = 0.05
     weight_decay: NotNegative = 1e-4
+    box_weight: Positive = 1.0
 
 
 class Evolution(Section):
@@ -120,6 +121,7 @@ class Evolution(Section):
     offspring: Count = 16
     batch: Count = 200
     attempts: Count = 20
+    handcrafted_seeds: bool = True
     random_fraction: Share = 0.15
     tournament: Count = 4
     crossover: Share = 0.4
@@ -129,6 +131,9 @@ class Evolution(Section):
     max_nodes: Annotated[Whole, Field(ge=3, le=500)] = 48
     init_depth: tuple[Count, Count] = (2, 5)
     elite: Annotated[Whole, Field(ge=0)] = 4
+    max_seeds: Count = 3
+    combine: Count = 3
+    combine_seeds: Count = 1
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -161,19 +166,12 @@ class Verify(Section):
 class Simulate(Section):
     """The small training that a candidate must pass before a proxy training."""
 
-    limit: Seconds = 20.0
-
 
 class Proxy(Section):
     """The short trainings that score candidates."""
 
     epochs: Positive = 6
-    limit: Seconds = 120.0
-    seeds: Count = 3
-    box_weight: Positive = 1.0
-    alpha: Annotated[Number, Field(gt=0.0, lt=1.0)] | None = None
-    partner_cls: Text = "bce"
-    partner_reg: Text = "giou"
+    limit_factor: Annotated[Number, Field(ge=1.0)] = 5.0
 
 
 class Audit(Section):
@@ -181,8 +179,9 @@ class Audit(Section):
 
     share: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.5
     finalists: Count = 3
+    baselines: Count = 7
     box_weights: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 2.0)
-    lrs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.05, 0.025)
+    lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.5)
     tune_epochs: Positive = 6
     tune_seeds: Count = 1
     seeds: Annotated[Whole, Field(ge=2, le=1000)] = 5
@@ -204,6 +203,8 @@ class SearchConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     out: Path | None = None
     seed_losses: tuple[Text, ...] = ()
+    alpha: Annotated[Number, Field(gt=0.0, lt=1.0)] | None = None
+    simulate_limit: Seconds = 20.0
     detection: Detection = Detection()
     evolution: Evolution = Evolution()
     verify: Verify = Verify()

@@ -55,8 +55,8 @@ class TestShippedFiles:
         from cse_autoloss.tasks.detection import DetectionSettings
         from cse_autoloss.tasks.scenes import SceneSettings
 
-        # What a training is told besides its losses stands in the sections `proxy` and `audit`.
-        elsewhere = {"epochs_short", "epochs_full", "box_weight"}
+        # The schedules are the search's and the audit's: `proxy.epochs` and `audit.epochs`.
+        elsewhere = {"epochs_short", "epochs_full"}
         for section, settings, left_out in (
             (Scenes(), SceneSettings(), set()),
             (Detection(), DetectionSettings(), elsewhere),
@@ -168,7 +168,7 @@ class TestMistakes:
 
     def test_several_mistakes_stand_on_a_line_each(self) -> None:
         lines = mistake(
-            {"sed": 1, "evolution": {"population": -1, "tournament": "x"}, "audit": {"lrs": ["x", 0]}}
+            {"sed": 1, "evolution": {"population": -1, "tournament": "x"}, "audit": {"lr_factors": ["x", 0]}}
         )
         assert len(lines) == 5
         assert all(line.startswith("f.yaml: ") for line in lines)
