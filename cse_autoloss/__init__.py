@@ -1,5 +1,50 @@
-"""cse-autoloss: machines that discover loss functions."""
+"""cse-autoloss: machines that discover loss functions.
+
+The public names are imported at their first use, so that `import cse_autoloss` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from cse_autoloss._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from cse_autoloss.api import RunResult, evolve, load_loss, parse, verify
+    from cse_autoloss.errors import AutoLossError
+    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.verdict import Verdict
+
+__all__ = [
+    "AutoLossError",
+    "LossGraph",
+    "RunResult",
+    "Verdict",
+    "__version__",
+    "evolve",
+    "load_loss",
+    "parse",
+    "verify",
+]
+
+_HOME = {
+    "AutoLossError": "cse_autoloss.errors",
+    "LossGraph": "cse_autoloss.graph",
+    "RunResult": "cse_autoloss.api",
+    "Verdict": "cse_autoloss.verdict",
+    "evolve": "cse_autoloss.api",
+    "load_loss": "cse_autoloss.api",
+    "parse": "cse_autoloss.api",
+    "verify": "cse_autoloss.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'cse_autoloss' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

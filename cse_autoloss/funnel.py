@@ -106,7 +106,6 @@ class Funnel:
         entries += [(e, (verdict,)) for e, verdict in record.rejected_sample]
         for slot, (entrant, verdicts) in enumerate(entries):
             graph = entrant.proposal.graph
-            known = (store.find_candidate(branch, digest) for digest in entrant.proposal.parents)
             candidate = store.add_candidate(
                 branch=branch,
                 formula=graph.formula,
@@ -114,7 +113,7 @@ class Funnel:
                 generation=generation,
                 slot=slot,
                 origin=entrant.proposal.origin,
-                parents=tuple(parent.id for parent in known if parent is not None),
+                parents=entrant.proposal.parents,
             )
             for verdict in verdicts:
                 store.add_verdict(candidate.id, verdict)

@@ -93,6 +93,7 @@ class Training:
             ap75=value["ap75"] if trained else None,
             detail=detail or str(value.get("detail", "")),
             seconds=seconds,
+            extra={name: value[name] for name in ("seconds_train", "seconds_score") if name in value},
         )
 
 

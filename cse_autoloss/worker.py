@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from cse_autoloss.convergence import SimulateSettings, SimulationData, Simulator
 from cse_autoloss.losses import load_loss
 from cse_autoloss.spaces import parse
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
@@ -29,7 +28,7 @@ class Context:
     """
 
     settings: DetectionSettings
-    simulation: SimulateSettings
+    simulation: dict[str, Any]
     device: str
 
     @cached_property
@@ -38,17 +37,20 @@ class Context:
         return DetectionTask(self.settings, self.device)
 
     @cached_property
-    def simulator(self) -> Simulator:
+    def simulator(self) -> Any:
         """The simulation on one training image of each category."""
+        from cse_autoloss.convergence import SimulateSettings, SimulationData, Simulator
+
         images, boxes, labels = self.task.one_image_of_each_class()
-        return Simulator(self.simulation, SimulationData(images, boxes, labels))
+        settings = TypeAdapter(SimulateSettings).validate_python(self.simulation)
+        return Simulator(settings, SimulationData(images, boxes, labels))
 
 
 def init(config: dict[str, Any]) -> Context:
     """Called once in a worker: `detection` and `simulate` settings and the device."""
     return Context(
         TypeAdapter(DetectionSettings).validate_python(config["detection"]),
-        TypeAdapter(SimulateSettings).validate_python(config["simulate"]),
+        config["simulate"],
         config["device"],
     )
 

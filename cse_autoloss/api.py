@@ -1,0 +1,219 @@
+"""The public functions: what the command line does, for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from cse_autoloss.verdict import Verdict
+
+if TYPE_CHECKING:
+    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.losses import ReducedLoss
+    from cse_autoloss.progress import Observer
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that has ended.
+
+    Attributes:
+        directory: the run directory.
+        summary: what summary.json holds.
+    """
+
+    directory: Path
+    summary: dict[str, Any]
+
+    @property
+    def improved(self) -> bool:
+        """Whether the interval of the gain over the best baseline lies above 0."""
+        best = self.summary["best"]
+        return bool(best and best["gain"] and best["gain"]["low"] is not None and best["gain"]["low"] > 0)
+
+    def load(self, branch: str, reduction: str = "mean") -> ReducedLoss:
+        """The discovered loss of a branch, "cls" or "reg", as a torch module."""
+        from cse_autoloss.errors import RunError, UnknownNameError
+        from cse_autoloss.losses import load_loss
+
+        if branch not in ("cls", "reg"):
+            raise UnknownNameError.of("branch", branch, ("cls", "reg"))
+        best = self.summary["best"]
+        if best is None:
+            raise RunError(f"{self.directory}: the search found no loss")
+        if branch == "reg":
+            return load_loss(best["reg"], branch="reg", reduction=reduction)
+        options = {} if best["alpha"] is None else {"alpha": best["alpha"]}
+        return load_loss(best["cls"], branch="cls-binary", reduction=reduction, **options)
+
+
+def evolve(
+    task: str = "detection",
+    *,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    observer: Observer | None = None,
+    **overrides: Any,
+) -> RunResult:
+    """Search for a loss, audit it and write everything into a run directory.
+
+    Args:
+        task: "detection".
+        config: YAML file, or the name of one that comes with the package; by default the task's own.
+        out: run directory; by default a new one below `runs/`.
+        resume: an earlier run's directory to go on with; then only `budget`, `generations` and `workers` may be given.
+        observer: who watches.
+        **overrides: settings by their dotted path, with "__" for the dot: `budget="60s"`, `detection__data="coco:DIR"`.
+
+    Returns:
+        Directory and summary.
+
+    Raises:
+        AutoLossError: a user's mistake, in one line.
+    """
+    from cse_autoloss.launch import launch
+
+    settings = {name.replace("__", "."): value for name, value in overrides.items()}
+    directory, summary = launch(
+        task, config=config, out=out, resume=resume, observer=observer, overrides=settings
+    )
+    return RunResult(directory, summary)
+
+
+def parse(formula: str, branch: str = "cls-binary") -> LossGraph:
+    """Parse a loss in prefix notation, for example `Neg(Dot(Y,Log(Softmax(X))))`; see `spaces.parse`."""
+    from cse_autoloss.spaces import parse as parse_in_branch
+
+    return parse_in_branch(formula, branch)
+
+
+@overload
+def verify(formula: str | LossGraph, branch: str = "cls-binary") -> Verdict: ...
+@overload
+def verify(formula: Sequence[str | LossGraph], branch: str = "cls-binary") -> list[Verdict]: ...
+def verify(
+    formula: str | LossGraph | Sequence[str | LossGraph], branch: str = "cls-binary"
+) -> Verdict | list[Verdict]:
+    """Whether a loss has the convergence properties of its branch.
+
+    Args:
+        formula: a formula, a catalogue name, a graph, or a list of them.
+        branch: "cls-binary", "cls-multiclass" or "reg"; a graph brings its own.
+
+    Returns:
+        A `Verdict` (`.accepted`, `.reason`), or a list of them.
+
+    Raises:
+        FormulaError: a formula does not parse.
+    """
+    from cse_autoloss.convergence import verify_population
+
+    several = not isinstance(formula, str) and isinstance(formula, Sequence)
+    texts = list(formula) if several else [formula]  # type: ignore[arg-type]
+    verdicts = verify_population([_graph(text, branch) for text in texts])
+    return verdicts if several else verdicts[0]
+
+
+def _graph(source: Any, branch: str) -> LossGraph:
+    """The graph of a formula, a catalogue name that is an expression, or a graph."""
+    from cse_autoloss.errors import FormulaError
+    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.losses import CATALOGUE, GraphLoss, load_loss
+
+    if isinstance(source, LossGraph):
+        return source
+    if source in CATALOGUE:
+        loss = load_loss(source)
+        if not isinstance(loss, GraphLoss):
+            raise FormulaError(f"{source!r} is not an expression in our operators")
+        return loss.graph
+    return parse(source, branch)
+
+
+def load_loss(
+    source: str | Path, branch: str | None = None, reduction: str = "mean", **options: Any
+) -> ReducedLoss:
+    """A loss as a torch module, from a catalogue name, a formula or a loss.json; see `losses.load_loss`."""
+    from cse_autoloss.losses import load_loss as load
+
+    return load(source, branch, reduction, **options)
+
+
+def simulate(formula: str | LossGraph, branch: str = "cls-binary") -> Verdict:
+    """Whether a small model learns with the loss on one embedded scene of each category.
+
+    Args:
+        formula: a formula, a catalogue name or a graph.
+        branch: "cls-binary", "cls-multiclass" or "reg".
+
+    Raises:
+        FormulaError: the formula does not parse.
+    """
+    from cse_autoloss.convergence import SimulateSettings
+    from cse_autoloss.tasks.detection import DetectionSettings
+    from cse_autoloss.worker import Context
+
+    graph = _graph(formula, branch)
+    simulator = Context(DetectionSettings(), SimulateSettings(), "cpu").simulator
+    return simulator.run(None, graph) if graph.branch == "reg" else simulator.run(graph, None)
+
+
+def render(source: str | LossGraph, path: str | Path, branch: str | None = None) -> None:
+    """Draw the computation graph of a formula, catalogue name or graph to a .svg, .png or .dot file."""
+    from cse_autoloss.export import draw
+
+    draw(_any_graph(source, branch), Path(path))
+
+
+def export(source: str | Path | LossGraph, path: str | Path, branch: str | None = None) -> None:
+    """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot.
+
+    Args:
+        source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
+        path: the file; its suffix says the form.
+        branch: where the formula's variables do not tell it; for a run, "cls-binary" or "reg" to take one of two.
+
+    Raises:
+        AutoLossError: no such loss, or no such form.
+    """
+    from cse_autoloss.export import export_loss, from_json, from_json_pair
+
+    if not _is_run(source):
+        export_loss(_any_graph(source, branch), Path(path))
+        return
+    from cse_autoloss.errors import RunError
+
+    file = Path(str(source)) / "best" / "loss.json"
+    if not file.exists():
+        raise RunError(f"{source}: the run has no discovered loss yet ({file} is missing)")
+    if '"cls":' not in file.read_text(encoding="utf-8"):
+        one = from_json(file)
+        export_loss(one.graph, Path(path), alpha=one.alpha, provenance=one.provenance)
+        return
+    cls, reg = from_json_pair(file)
+    if branch is None:
+        export_loss((cls.graph, reg.graph), Path(path), alpha=cls.alpha, provenance=cls.provenance)
+    else:
+        one = reg if branch == "reg" else cls
+        export_loss(one.graph, Path(path), alpha=one.alpha, provenance=one.provenance)
+
+
+def _is_run(source: object) -> bool:
+    return isinstance(source, (str, Path)) and (Path(source) / "run.sqlite").exists()
+
+
+def _any_graph(source: str | Path | LossGraph, branch: str | None) -> LossGraph:
+    """The graph of anything `load_loss` takes."""
+    from cse_autoloss.errors import FormulaError
+    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.losses import GraphLoss, load_loss
+
+    if isinstance(source, LossGraph):
+        return source
+    loss = load_loss(source, branch)
+    if not isinstance(loss, GraphLoss):
+        raise FormulaError(f"{source!r} is not an expression in our operators")
+    return loss.graph

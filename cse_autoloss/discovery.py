@@ -1,0 +1,359 @@
+"""A run from its first to its last second: measure, search, combine, audit, report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cse_autoloss.audit import AuditPlan, AuditResult, Contestant, choose_settings, conclude
+from cse_autoloss.config import SearchConfig, dump_config
+from cse_autoloss.convergence import VerifySettings
+from cse_autoloss.errors import ConfigError, DataError, RunError
+from cse_autoloss.evolution import Evolution, EvolutionState, Member, Proposal, ranked
+from cse_autoloss.executors import Executor, Work, make_executor
+from cse_autoloss.funnel import Entrant
+from cse_autoloss.jobs import LossPair, Training
+from cse_autoloss.losses import entries, load_loss
+from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.plan import AuditSize, Cost, RunSize, fit
+from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
+from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.runs.report import write_report
+from cse_autoloss.search import SearchLoop, SearchPlan
+from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.workbench import Workbench
+
+BASELINES = (
+    ("bce", "giou"),
+    ("focal", "giou"),
+    ("bce", "iou"),
+    ("quality-focal", "giou"),
+    ("cse-autoloss-b-cls", "cse-autoloss-b-reg"),
+    ("varifocal", "giou"),
+    ("bce", "log-iou"),
+)
+"""Pairs that people use, by how much would be lost if one were left out for lack of time."""
+
+PARTNER = {"cls-binary": "giou", "reg": "bce"}
+"""What stands in the other branch while one is searched: the strongest plain baseline."""
+
+SEEDS_OF_SEARCH = 1_000
+SEEDS_OF_TUNING = 2_000
+SEEDS_OF_AUDIT = 3_000
+"""Training seeds start at the run's seed times 10,000 plus these, so that no stage sees another's luck."""
+
+
+def discover(config: SearchConfig, directory: Path, observer: Observer | None = None) -> dict[str, Any]:
+    """Start a run in `directory`, or go on with the one that is there.
+
+    Args:
+        config: everything that decides the run.
+        directory: the run directory, made where it is missing.
+        observer: who watches.
+
+    Returns:
+        The summary, as written to summary.json.
+
+    Raises:
+        RunError: the directory is in use, damaged, or holds a run with another configuration.
+        AutoLossError: any other user's mistake, before anything is trained.
+    """
+    if (directory / "run.sqlite").exists():
+        store = RunStore.open(directory)
+        store.add_event("resumed")
+    else:
+        store = RunStore.create(directory, config.model_dump(mode="json"))
+        (directory / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    with store:
+        return _Run(config, store, observer or Silent()).complete()
+
+
+class _Run:
+    """The parts of a run share its store, clock and configuration."""
+
+    def __init__(self, config: SearchConfig, store: RunStore, observer: Observer) -> None:
+        self.config = config
+        self.store = store
+        self.observer = observer
+        before = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
+        self.clock = Clock(config.budget, before["elapsed"], before["seconds"])
+        self.status = RunStatus(budget=config.budget)
+        self.work = {
+            "detection": config.detection.model_dump(mode="json"),
+            "simulate": config.simulate.model_dump(mode="json"),
+            "device": resolve_device(config.device),
+        }
+        identity = json.dumps([self.work["detection"], self.work["device"]], sort_keys=True)
+        self.task = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        self.alpha = config.alpha
+        self.branches = {"cls": ("cls-binary",), "reg": ("reg",), "both": ("cls-binary", "reg")}[config.branch]
+
+    def complete(self) -> dict[str, Any]:
+        work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", self.work)
+        with make_executor(self.config.executor, work, self.config.workers) as executor:
+            bench = Workbench(executor, self.store, self.clock, self.status, self.observer)
+            try:
+                return self._stages(bench, executor)
+            finally:
+                self.store.set_meta("clock", {"elapsed": self.clock.elapsed, "seconds": self.clock.seconds})
+
+    def _stages(self, bench: Workbench, executor: Executor) -> dict[str, Any]:
+        size, cost = self._size(bench, executor.workers)
+        loop = SearchLoop(self._search_plan(size, cost), self._evolution(), self._starters(), bench)
+        state = loop.run()
+        self._keep_clock()
+        pairs: list[tuple[LossPair, float]] = []
+        audit: AuditResult | None = None
+        interrupted = loop.stopped_by == "user"
+        if not interrupted:
+            try:
+                pairs = self._combine(bench, state, size, cost)
+                audit = self._audit(bench, pairs, size, cost)
+            except KeyboardInterrupt:
+                executor.cancel()
+                interrupted = True
+        if not pairs:
+            pairs = self._best_so_far(state, size)
+        self.store.status = "interrupted" if interrupted else "finished"
+        self._keep_clock()
+        with self.clock.stage("report"):
+            return write_report(
+                self.store, self.status, self.clock, state, pairs, audit, size.notes, self.branches
+            )
+
+    # -- size -----------------------------------------------------------------------------------------
+
+    def _size(self, bench: Workbench, workers: int) -> tuple[RunSize, Cost]:
+        """How large the run may be; measured once, kept with the run, so that a resume has the same plan."""
+        config = self.config
+        audit = AuditSize(
+            winners=config.audit.finalists,
+            baselines=min(config.audit.baselines, len(BASELINES)),
+            box_weights=config.audit.box_weights,
+            lrs=tuple(config.detection.lr * factor for factor in config.audit.lr_factors),
+            tune_epochs=config.audit.tune_epochs,
+            tune_seeds=config.audit.tune_seeds,
+            seeds=config.audit.seeds,
+            epochs=config.audit.epochs,
+        )
+        cost = self._cost(bench)
+        kept = self.store.meta("size")
+        if kept is not None:
+            audit_kept = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.pop("audit").items()}
+            notes = tuple(kept.pop("notes"))
+            return RunSize(**kept, audit=AuditSize(**audit_kept), notes=notes), cost
+        if config.budget is None:
+            epochs, offspring = config.proxy.epochs, config.evolution.offspring
+            size = RunSize(float("inf"), epochs, 1.0, offspring, config.evolution.combine, audit, ())
+            self.store.set_meta("size", {**asdict(size), "search_seconds": 1e12})
+            return size, cost
+        size = fit(
+            config.budget,
+            self.clock.elapsed,
+            workers,
+            cost,
+            config.audit.share,
+            config.proxy.epochs,
+            config.evolution.offspring,
+            audit,
+            config.evolution.combine,
+        )
+        self.store.set_meta("size", asdict(size))
+        for note in size.notes:
+            self.store.add_event("fitted", note=note)
+        self.status.message = "; ".join(size.notes)
+        return size, cost
+
+    def _cost(self, bench: Workbench) -> Cost:
+        """Seconds of a training, from one short real one on each worker side by side."""
+        kept = self.store.meta("cost")
+        if kept is not None:
+            return Cost(**kept)
+        self.status.phase = "measure"
+        workers = bench.executor.workers
+        pair = LossPair("bce", "giou", None, self.config.detection.box_weight, self.config.detection.lr)
+        probes = [Training("tune", pair, -1 - i, 1.0, "val", None, self.task) for i in range(workers)]
+        with self.clock.stage("proxy"):
+            scores = bench.train(probes, limit=600.0)
+        self.status.funnel["trained"] = 0
+        failed = [s for s in scores.values() if s.status not in ("ok", "diverged")]
+        if failed:
+            raise _failure(failed[0])
+        seconds_train = max(float(s.extra.get("seconds_train", s.seconds)) for s in scores.values())
+        seconds_score = max(float(s.extra.get("seconds_score", 0.0)) for s in scores.values())
+        cost = Cost(seconds_train, seconds_score)
+        self.store.set_meta("cost", asdict(cost))
+        return cost
+
+    # -- search ---------------------------------------------------------------------------------------
+
+    def _search_plan(self, size: RunSize, cost: Cost) -> SearchPlan:
+        config = self.config
+        return SearchPlan(
+            generations=config.generations,
+            seconds=None if config.budget is None else size.search_seconds,
+            offspring=size.offspring,
+            batch=config.evolution.batch,
+            attempts=config.evolution.attempts,
+            simulate_limit=config.simulate_limit,
+            proxy_limit=self._limit(cost, size.epochs),
+            epochs=size.epochs,
+            train_limit=self._train_limit(size),
+            elite=config.evolution.elite,
+            max_seeds=config.evolution.max_seeds,
+            box_weight=config.detection.box_weight,
+            lr=config.detection.lr,
+            partner=PARTNER,
+            alpha=self.alpha,
+            first_seed=self._first_seed(SEEDS_OF_SEARCH),
+            task=self.task,
+            verify=VerifySettings(**config.verify.model_dump()),
+        )
+
+    def _evolution(self) -> Evolution:
+        signatures = tuple(BRANCHES[name] for name in self.branches)
+        return Evolution(self.config.evolution, signatures, self.config.seed)
+
+    def _starters(self) -> list[Entrant]:
+        """Handcrafted losses that can be written as expressions, and the user's own."""
+        starters = []
+        for branch in self.branches:
+            for entry in entries(branch) if self.config.evolution.handcrafted_seeds else ():
+                loss = entry.make()
+                if isinstance(loss, GraphLoss):
+                    starters.append(Entrant(Proposal(loss.graph, "seed"), entry.name))
+        for text in self.config.seed_losses:
+            loss = load_loss(text)
+            if not isinstance(loss, GraphLoss):
+                raise ConfigError(f"seed loss {text!r} is not an expression in our operators, so it can not evolve")
+            if loss.branch not in self.branches:
+                raise ConfigError(
+                    f"seed loss {text!r} is a {loss.branch} loss, but the search is of {', '.join(self.branches)}"
+                )
+            starters.append(Entrant(Proposal(loss.graph, "seed")))
+        return starters
+
+    # -- combine and audit ----------------------------------------------------------------------------
+
+    def _discovered(self, state: EvolutionState, branch: str) -> list[Member]:
+        """Members that are no handcrafted seed, best first; those with more seeds are the surer ones."""
+        return [m for m in ranked(state.populations.get(branch, ())) if not m.name]
+
+    def _best_so_far(self, state: EvolutionState, size: RunSize) -> list[tuple[LossPair, float]]:
+        """The best pair without any further training: each branch's best beside its partner's default."""
+        found = []
+        for branch in self.branches:
+            for member in self._discovered(state, branch)[:1]:
+                found.append((self._pair(branch, member), member.fitness))
+        return sorted(found, key=lambda item: -item[1])
+
+    def _pair(self, branch: str, member: Member) -> LossPair:
+        cls, reg = (
+            (PARTNER[branch], member.formula) if branch == "reg" else (member.formula, PARTNER[branch])
+        )
+        alpha = self.alpha if branch == "cls-binary" else None
+        return LossPair(cls, reg, alpha, self.config.detection.box_weight, self.config.detection.lr)
+
+    def _combine(
+        self, bench: Workbench, state: EvolutionState, size: RunSize, cost: Cost
+    ) -> list[tuple[LossPair, float]]:
+        """Pairs to be audited, best validation AP first."""
+        base = {"alpha": self.alpha, "box_weight": self.config.detection.box_weight, "lr": self.config.detection.lr}
+        if len(self.branches) == 1:
+            branch = self.branches[0]
+            return [(self._pair(branch, m), m.fitness) for m in self._discovered(state, branch)[: size.audit.winners]]
+        self.status.phase = "combine"
+        # The default of each branch takes part: a discovered loss need not be better beside a discovered one.
+        classes = [m.formula for m in self._discovered(state, "cls-binary")[: size.combine]] + [PARTNER["reg"]]
+        boxes = [m.formula for m in self._discovered(state, "reg")[: size.combine]] + [PARTNER["cls-binary"]]
+        pairs = [LossPair(c, r, **base) for c in classes for r in boxes if (c, r) != (classes[-1], boxes[-1])]
+        seeds = [self._first_seed(SEEDS_OF_SEARCH) + 500 + i for i in range(self.config.evolution.combine_seeds)]
+        trainings = {
+            pair: [Training("combine", pair, seed, size.epochs, "val", self._train_limit(size), self.task) for seed in seeds]
+            for pair in pairs
+        }
+        with self.clock.stage("combine"):
+            scores = bench.train([t for ts in trainings.values() for t in ts], self._limit(cost, size.epochs))
+        means = [(pair, _mean_ap([scores.get(t.key) for t in ts])) for pair, ts in trainings.items()]
+        return sorted(means, key=lambda item: -item[1])[: size.audit.winners]
+
+    def _audit(
+        self, bench: Workbench, pairs: Sequence[tuple[LossPair, float]], size: RunSize, cost: Cost
+    ) -> AuditResult:
+        audit = size.audit
+        plan = AuditPlan(
+            seeds=tuple(self._first_seed(SEEDS_OF_AUDIT) + i for i in range(audit.seeds)),
+            box_weights=audit.box_weights,
+            lrs=audit.lrs,
+            tune_epochs=audit.tune_epochs,
+            tune_seeds=tuple(self._first_seed(SEEDS_OF_TUNING) + i for i in range(audit.tune_seeds)),
+            epochs=audit.epochs,
+            train_limit=self._train_limit(size),
+            confidence=self.config.audit.confidence,
+            resamples=self.config.audit.resamples,
+        )
+        contestants = [
+            Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)
+        ] + [Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in BASELINES[: audit.baselines]]
+        self.status.phase = "tune"
+        with self.clock.stage("tune"):
+            tuned = bench.train(plan.tuning(contestants, self.task), self._limit(cost, audit.tune_epochs))
+        contestants = choose_settings(contestants, plan, self.task, tuned)
+        self._keep_clock()
+        self.status.phase = "audit"
+        if self.config.budget is not None:
+            # Seed after seed is trained, so the bell leaves whole seeds; two are needed for an interval.
+            bench.deadline = time.monotonic() + max(5.0, self.config.budget - self.clock.elapsed - 2.0)
+        try:
+            with self.clock.stage("audit"):
+                final = bench.train(plan.final(contestants, self.task), self._limit(cost, audit.epochs))
+        finally:
+            bench.deadline = None
+        return conclude(contestants, plan, self.task, final)
+
+    # -- small change ---------------------------------------------------------------------------------
+
+    def _first_seed(self, of: int) -> int:
+        return self.config.seed * 10_000 + of
+
+    def _train_limit(self, size: RunSize) -> int | None:
+        if size.share >= 1:
+            return None
+        return max(self.config.detection.batch, round(size.share * self.config.detection.scenes.counts[0]))
+
+    def _limit(self, cost: Cost, epochs: float) -> float:
+        """Wall seconds after which a training is killed; never less than five times what an ordinary one takes."""
+        return max(30.0, self.config.proxy.limit_factor * cost.training(epochs))
+
+    def _keep_clock(self) -> None:
+        self.store.set_meta("clock", {"elapsed": self.clock.elapsed, "seconds": self.clock.seconds})
+
+
+def resolve_device(name: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; ConfigError where CUDA is asked for and not there."""
+    if name == "cpu":
+        return name
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if name == "cuda":
+        raise ConfigError("device: cuda was asked for, but torch sees no CUDA device; use auto or cpu")
+    return "cpu"
+
+
+def _failure(score: Score) -> Exception:
+    """The error of a job that can not fail for the loss's sake: the data's or the machine's."""
+    name, _, text = score.detail.partition(": ")
+    kinds: dict[str, Callable[[str], Exception]] = {"DataError": DataError, "ConfigError": ConfigError}
+    return kinds.get(name, RunError)(text if name in kinds else f"the first training failed: {score.detail}")
+
+
+def _mean_ap(scores: Sequence[Score | None]) -> float:
+    values = [s.ap if s is not None and s.ap is not None else 0.0 for s in scores]
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,184 @@
+"""Fits a run to its budget: how large the search and the audit may be on this machine, and what was shrunk.
+
+A budget is wall time for everything. The audit's share is reserved beforehand, because a search without one proves
+nothing. Costs come from one real training on the machine at hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+MIN_PROXIES = 40
+"""With fewer trainings than this a search is hardly one: the schedule is shortened until so many fit."""
+
+REPORT_SECONDS = 4.0
+"""Set aside for export, drawings and summary."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training costs on one worker: seconds an epoch over all scenes, and seconds to score."""
+
+    epoch: float
+    score: float
+
+    def training(self, epochs: float, share: float = 1.0) -> float:
+        """Seconds of one training on a share of the scenes."""
+        return self.epoch * epochs * share + self.score
+
+
+@dataclass(frozen=True)
+class AuditSize:
+    """How large an audit is."""
+
+    winners: int
+    baselines: int
+    box_weights: tuple[float, ...]
+    lrs: tuple[float, ...]
+    tune_epochs: float
+    tune_seeds: int
+    seeds: int
+    epochs: float
+
+    def seconds(self, cost: Cost, share: float) -> float:
+        """Worker-seconds."""
+        grid = len(self.box_weights) * len(self.lrs) * self.tune_seeds
+        one = grid * cost.training(self.tune_epochs, share) + self.seeds * cost.training(self.epochs, share)
+        return (self.winners + self.baselines) * one
+
+
+@dataclass(frozen=True)
+class RunSize:
+    """What fits.
+
+    Attributes:
+        search_seconds: wall time from the run's start until the search ends.
+        epochs: schedule of a proxy training.
+        share: part of the training scenes that is used, in (0, 1].
+        offspring: candidates trained in a generation.
+        combine: how many of each branch are paired at the end.
+        audit: of the audit.
+        notes: what was shrunk or grown against the configuration, in words.
+    """
+
+    search_seconds: float
+    epochs: float
+    share: float
+    offspring: int
+    combine: int
+    audit: AuditSize
+    notes: tuple[str, ...]
+
+
+def fit(
+    budget: float,
+    elapsed: float,
+    workers: int,
+    cost: Cost,
+    audit_share: float,
+    epochs: float,
+    offspring: int,
+    audit: AuditSize,
+    combine: int = 3,
+) -> RunSize:
+    """The largest run, up to what the configuration asks for, that ends within the budget.
+
+    Args:
+        budget: wall seconds in all.
+        elapsed: wall seconds that start-up took.
+        workers: trainings side by side.
+        cost: measured on this machine.
+        audit_share: part of the budget that is the audit's.
+        epochs: schedule of a proxy training, as configured.
+        offspring: candidates trained in a generation, as configured.
+        audit: as configured; seeds may also grow, up to twice, where time is left.
+        combine: as configured.
+    """
+    notes: list[str] = []
+    audit_wall = budget * audit_share - REPORT_SECONDS / 2
+    search_wall = budget * (1 - audit_share) - elapsed - REPORT_SECONDS / 2
+    share, proxies = 1.0, 0.0
+    for share, proxy_epochs in _schedules(epochs):
+        proxies = search_wall * workers / cost.training(proxy_epochs, share)
+        if proxies >= MIN_PROXIES:
+            break
+    if (share, proxy_epochs) != (1.0, epochs):
+        notes.append(f"proxy training: {proxy_epochs:g} epochs on {share:.0%} of the scenes (asked for {epochs:g})")
+    # About eight generations at least, or evolution has no time to work.
+    fitted = max(3, min(offspring, int(proxies / 8)))
+    if fitted < offspring:
+        notes.append(f"offspring: {fitted} (asked for {offspring})")
+    pairs = max(1, min(combine, int((0.12 * proxies) ** 0.5)))
+    pairing = pairs * pairs * cost.training(proxy_epochs, share) / workers
+    sized = _fit_audit(audit, cost, share, audit_wall * workers * 0.9, notes)
+    used = sized.seconds(cost, share) / workers / 0.9
+    # What the audit can not use goes to the search.
+    search_end = budget - REPORT_SECONDS - used - pairing
+    return RunSize(max(search_end, elapsed), proxy_epochs, share, fitted, pairs, sized, tuple(notes))
+
+
+def _schedules(epochs: float) -> list[tuple[float, float]]:
+    """(share of the scenes, epochs), ever cheaper."""
+    full = [(1.0, epochs * part) for part in (1.0, 0.75, 0.5) if epochs * part >= 2]
+    return [(1.0, epochs), *full[1:], *((share, min(epochs, 3.0)) for share in (0.75, 0.5, 0.35, 0.25, 0.15))]
+
+
+def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes: list[str]) -> AuditSize:
+    sized = audit
+    while sized.seconds(cost, share) > seconds:
+        smaller = _smaller(sized)
+        if smaller == sized:
+            notes.append("the audit is at its smallest and may overrun its share of the budget")
+            break
+        sized = smaller
+    if sized != audit:
+        notes.append(
+            f"audit: {sized.winners} winner(s) and {sized.baselines} baseline(s), {sized.seeds} seeds, "
+            f"{sized.epochs:g} epochs, {len(sized.box_weights)}x{len(sized.lrs)} settings tried "
+            f"(asked for {audit.winners}, {audit.baselines}, {audit.seeds}, {audit.epochs:g}, "
+            f"{len(audit.box_weights)}x{len(audit.lrs)})"
+        )
+        return sized
+    while sized.seeds < 2 * audit.seeds:
+        larger = replace(sized, seeds=sized.seeds + 1)
+        if larger.seconds(cost, share) > seconds:
+            break
+        sized = larger
+    if sized != audit:
+        notes.append(f"audit: {sized.seeds} seeds, because time is left (asked for {audit.seeds})")
+    return sized
+
+
+def _smaller(size: AuditSize) -> AuditSize:
+    """One step down; what says least about the winner goes first."""
+    if size.tune_seeds > 1:
+        return replace(size, tune_seeds=1)
+    if size.winners > 2:
+        return replace(size, winners=size.winners - 1)
+    if size.baselines > 4:
+        return replace(size, baselines=size.baselines - 1)
+    if len(size.lrs) > 1:
+        return replace(size, lrs=_thinner(size.lrs))
+    if size.winners > 1:
+        return replace(size, winners=1)
+    if size.baselines > 2:
+        return replace(size, baselines=size.baselines - 1)
+    if size.epochs > size.tune_epochs:
+        return replace(size, epochs=max(size.tune_epochs, round(size.epochs * 0.75, 1)))
+    if len(size.box_weights) > 1:
+        return replace(size, box_weights=_thinner(size.box_weights))
+    if size.seeds > 3:
+        return replace(size, seeds=size.seeds - 1)
+    if size.tune_epochs > 1:
+        less = max(1.0, size.tune_epochs / 2)
+        return replace(size, tune_epochs=less, epochs=max(1.0, size.epochs / 2))
+    if size.seeds > 2:
+        return replace(size, seeds=2)
+    if size.baselines > 1:
+        return replace(size, baselines=1)
+    return size
+
+
+def _thinner(grid: tuple[float, ...]) -> tuple[float, ...]:
+    """The grid without its last value; the first is the default."""
+    return grid[:-1]

@@ -1,0 +1,156 @@
+"""The live screen of a run; where there is no terminal, a plain line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cse_autoloss.errors import shorten
+from cse_autoloss.progress import Observer, RunStatus
+
+_STAGES = (
+    ("generated", "generate", "proposed by the search"),
+    ("verified", "verify", "right slopes, vanishing gradient"),
+    ("simulated", "simulate", "a small model learns with it"),
+    ("trained", "proxy", "detector trained and scored"),
+)
+_PHASES = {
+    "start": "starting",
+    "measure": "measuring this machine",
+    "search": "searching",
+    "combine": "pairing the best losses",
+    "tune": "tuning winners and baselines alike",
+    "audit": "audit on the test split",
+    "report": "writing the report",
+}
+
+
+class Screen:
+    """Draws the status as a table that changes in place, a few times a second."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._drawn = 0.0
+
+    def update(self, status: RunStatus) -> None:
+        """Redraw, at most four times a second."""
+        now = time.monotonic()
+        if now - self._drawn >= 0.25:
+            self._drawn = now
+            self._live.update(render(status), refresh=True)
+
+
+class Lines:
+    """Prints a line at each change of phase and every so many seconds."""
+
+    def __init__(self, stream: TextIO, every: float = 10.0) -> None:
+        self._stream = stream
+        self._every = every
+        self._printed = float("-inf")
+        self._phase = ""
+
+    def update(self, status: RunStatus) -> None:
+        """Print when it is time."""
+        now = time.monotonic()
+        if status.phase == self._phase and now - self._printed < self._every:
+            return
+        self._printed, self._phase = now, status.phase
+        print(line(status), file=self._stream, flush=True)
+
+
+def line(status: RunStatus) -> str:
+    """The status in one line."""
+    parts = [f"[{clock_face(status.elapsed)}]", _PHASES.get(status.phase, status.phase)]
+    if status.phase == "search":
+        parts.append(f"generation {status.generation} ({status.branch})")
+    parts += [f"{name} {status.funnel.get(name, 0):,}" for name, _, _ in _STAGES]
+    if status.total:
+        parts.append(f"{status.done}/{status.total} done")
+    parts += [f"best {branch} AP {ap * 100:.1f}" for branch, (_, ap) in status.best.items()]
+    if status.baseline:
+        parts.append(f"baseline {status.baseline[0]} AP {status.baseline[1] * 100:.1f}")
+    left = time_left(status)
+    if left:
+        parts.append(left)
+    return " · ".join(parts)
+
+
+def clock_face(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    whole = int(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def time_left(status: RunStatus) -> str:
+    """Words for the time left of the budget; empty where there is none."""
+    if status.budget is None:
+        return ""
+    return f"{clock_face(max(0.0, status.budget - status.elapsed))} left"
+
+
+def render(status: RunStatus) -> RenderableType:
+    """The whole screen."""
+    funnel = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, justify in (("stage", "left"), ("passed", "right"), ("share", "right"), ("per second", "right")):
+        funnel.add_column(name, justify=justify, style="bold" if name == "passed" else None)  # type: ignore[arg-type]
+    funnel.add_column("stopped for", style="dim", no_wrap=True)
+    before = 0
+    for name, stage, meaning in _STAGES:
+        count = status.funnel.get(name, 0)
+        seconds = status.seconds.get(stage, 0.0)
+        codes = status.rejected.get(stage)
+        why = ", ".join(f"{code} {n:,}" for code, n in codes.most_common(3)) if codes else meaning
+        share = f"{count / before:.1%}" if before and name != "trained" else ""
+        # Rates count what a stage looked at, not what it let through.
+        seen = before if name in ("verified", "simulated") else count
+        rate = f"{seen / seconds:,.1f}" if seconds > 0.5 else ""
+        funnel.add_row(name, f"{count:,}", share, rate, why)
+        before = count
+    if status.funnel.get("duplicates"):
+        funnel.add_row("duplicates", f"{status.funnel['duplicates']:,}", "", "", "same gradients as an earlier loss")
+
+    rows: list[RenderableType] = [funnel, Text()]
+    for branch, (formula, ap) in sorted(status.best.items()):
+        rows.append(Text.assemble((f"best {branch:<11}", "green"), f" AP {ap * 100:5.1f}  ", (shorten(formula, 90), "bold")))
+    if status.baseline:
+        name, ap = status.baseline
+        rows.append(Text.assemble(("best handcrafted", "yellow"), f" AP {ap * 100:5.1f}  ", name))
+    rows.append(Text())
+    state = _PHASES.get(status.phase, status.phase)
+    if status.phase == "search":
+        state += f", generation {status.generation} ({status.branch})"
+    if status.total:
+        state += f", {status.done} of {status.total} trainings"
+    rows.append(Text.assemble((state, "cyan"), f"  {clock_face(status.elapsed)} gone", f"  {time_left(status)}"))
+    if status.budget:
+        rows.append(ProgressBar(total=status.budget, completed=min(status.elapsed, status.budget), width=60))
+    if status.message:
+        rows.append(Text(status.message, style="dim"))
+    return Panel(Group(*rows), title="cse-autoloss", border_style="blue", padding=(1, 2))
+
+
+@contextmanager
+def watch(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Observer]:
+    """An observer for the standard error: a live screen on a terminal, lines elsewhere, nothing when quiet."""
+    from cse_autoloss.progress import Silent
+
+    stream = stream or sys.stderr
+    if quiet:
+        yield Silent()
+    elif stream.isatty():
+        console = Console(file=stream)
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            yield Screen(live)
+    else:
+        yield Lines(stream)

@@ -1,0 +1,73 @@
+"""Tables for people: the audit's result, the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from cse_autoloss.losses import Entry
+
+
+def print_summary(summary: Mapping[str, Any], directory: Path, console: Console | None = None) -> None:
+    """Print what a run found: formulas, the audit's table, the verdict in words, where the files are."""
+    console = console or Console(soft_wrap=False)
+    best = summary["best"]
+    if best is not None:
+        console.print()
+        console.print(Text("Discovered", style="bold"))
+        for name in ("cls", "reg"):
+            console.print(Text(f"  {name}  {best[name]}"), soft_wrap=True)
+    contestants = [(True, one) for one in summary["winners"]] + [(False, one) for one in summary["baselines"]]
+    scored = [(found, one) for found, one in contestants if one["test_ap"]["mean"] is not None]
+    if scored:
+        table = Table(title=f"Test split, full schedule, {len(scored[0][1]['test_ap']['seeds'])} paired seeds", title_justify="left")
+        table.add_column("loss")
+        for name in ("AP", "95 % interval", "box weight", "learning rate", "AP on val"):
+            table.add_column(name, justify="right")
+        for found, one in sorted(scored, key=lambda item: -item[1]["test_ap"]["mean"]):
+            ap = one["test_ap"]
+            bounds = "" if ap["low"] is None else f"[{ap['low'] * 100:.1f}, {ap['high'] * 100:.1f}]"
+            table.add_row(
+                one["name"],
+                f"{ap['mean'] * 100:.2f}",
+                bounds,
+                f"{one['box_weight']:g}",
+                f"{one['lr']:g}",
+                f"{one['val_ap'] * 100:.1f}",
+                style="green" if found else None,
+            )
+        console.print()
+        console.print(table)
+        if summary.get("noise_floor"):
+            console.print(f"Noise floor: seeds alone move a difference of two means by ±{summary['noise_floor'] * 100:.2f} AP (1 sd).")
+    console.print()
+    console.print(Text(summary["verdict"], style="bold"))
+    funnel = summary["funnel"]
+    console.print(
+        f"Funnel: {funnel['generated']:,} generated, {funnel['duplicates']:,} duplicates, {funnel['verified']:,} verified, "
+        f"{funnel['simulated']:,} simulated, {funnel['trained']:,} trained; {summary['seconds']['total']:.0f} s, "
+        f"{summary['overhead']:.1%} of it outside the stages."
+    )
+    for note in summary["notes"]:
+        console.print(f"Note: {note}")
+    if best is not None:
+        console.print(f"Files: {directory / 'best'}/loss.py, loss.json, graph.svg, graph.png; all figures in {directory}/summary.json")
+    else:
+        console.print(f"Files: {directory}/summary.json")
+
+
+def print_catalogue(entries: Iterable[Entry], console: Console | None = None) -> None:
+    """Print the catalogue, one loss a row."""
+    console = console or Console()
+    table = Table(box=None, pad_edge=False)
+    for name in ("name", "branch", "what it is", "source"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        table.add_row(entry.name, entry.branch, entry.title, entry.source)
+    console.print(table)
