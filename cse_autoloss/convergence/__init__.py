@@ -5,6 +5,16 @@ Verification asks whether a loss points the right way, simulation whether a smal
 
 from cse_autoloss.convergence.population import fingerprint, verify_population
 from cse_autoloss.convergence.settings import VerifySettings
+from cse_autoloss.convergence.simulate import SimulateSettings, Simulator
+from cse_autoloss.convergence.small_model import SimulationData
 from cse_autoloss.convergence.verify import verify
 
-__all__ = ["VerifySettings", "fingerprint", "verify", "verify_population"]
+__all__ = [
+    "SimulateSettings",
+    "SimulationData",
+    "Simulator",
+    "VerifySettings",
+    "fingerprint",
+    "verify",
+    "verify_population",
+]
