@@ -2,6 +2,7 @@
 
 from cse_autoloss.losses.catalogue import CATALOGUE, entries
 from cse_autoloss.losses.entry import Entry, Point
+from cse_autoloss.losses.like import Match, like, nearest
 from cse_autoloss.losses.load import LossFile, infer_branch, load_loss, parse_loss_json, read_loss_file
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss
@@ -11,11 +12,14 @@ __all__ = [
     "Entry",
     "GraphLoss",
     "LossFile",
+    "Match",
     "Point",
     "ReducedLoss",
     "entries",
     "infer_branch",
+    "like",
     "load_loss",
+    "nearest",
     "parse_loss_json",
     "read_loss_file",
 ]

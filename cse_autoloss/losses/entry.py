@@ -51,7 +51,7 @@ class Entry:
 
     Attributes:
         name: kebab-case, what `load_loss` takes.
-        title: for people.
+        title: for people, so that it stands well inside a sentence.
         branch: "cls-binary", "cls-multiclass", "reg" or, for losses on cosines, "margin".
         source: paper and year.
         formula: prefix notation; None where the loss is a plain torch module.

@@ -1,0 +1,191 @@
+"""Aliases by meaning: which losses of the catalogue a formula is, whatever it looks like.
+
+Two losses are alike when their gradients on a fixed probe batch differ by one positive factor, since a training
+step then differs by the loss's weight alone. In the cls-binary branch positives and the rest may have a factor
+each: that is the α weighting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cse_autoloss.losses.catalogue import entries
+from cse_autoloss.losses.entry import Entry
+from cse_autoloss.losses.load import load_loss
+from cse_autoloss.losses.reduction import ReducedLoss
+from cse_autoloss.spaces import box_inputs
+
+TOLERANCE = 1e-7
+"""Largest difference between gradients that count as equal, relative to the largest gradient."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A loss of the catalogue that a formula is.
+
+    Attributes:
+        entry: the catalogue's loss.
+        scale: the formula's gradient is this many times the entry's.
+        alpha: class weighting α·y + (1 − α)(1 − y) on top of the scale, None for none.
+        overlapping: it holds only where the boxes overlap (reg).
+        offset: what the formula adds to scale × entry; None where that is no single number, but a term
+            without a gradient.
+    """
+
+    entry: Entry
+    scale: float
+    alpha: float | None
+    overlapping: bool
+    offset: float | None
+
+    def __str__(self) -> str:
+        text = f"this is {self.entry.title}"
+        if self.alpha is not None:
+            text += f" with α = {_number(self.alpha)}"
+        if _differs(self.scale, 1.0):
+            text += f" times {_number(self.scale)}"
+        if self.offset is None:
+            text += " plus a term that has no gradient"
+        elif _differs(self.offset, 0.0):
+            text += f" {'plus' if self.offset > 0 else 'minus'} {_number(abs(self.offset))}"
+        return text + (" where the boxes overlap" if self.overlapping else "")
+
+
+def like(formula: str, branch: str | None = None) -> list[Match]:
+    """The losses of the catalogue that `formula` is, up to a positive factor and what has no gradient.
+
+    Args:
+        formula: prefix notation, a catalogue name or the path of a loss.json.
+        branch: as for `load_loss`.
+
+    Returns:
+        Matches, the plainest first (factor 1, nothing added); empty where there is none.
+
+    Raises:
+        AutoLossError: as `load_loss` does.
+    """
+    loss = load_loss(formula, branch, "none", alpha=None)
+    mine = _Profile(loss)
+    found = (_match(entry, mine) for entry in entries(loss.branch))
+    return sorted((match for match in found if match is not None), key=_plainness)
+
+
+def nearest(formula: str, branch: str | None = None) -> tuple[Entry, float] | None:
+    """The loss whose gradients on the probe batch point most nearly the same way, and their cosine.
+
+    None where the formula has no gradient or one that is not finite.
+    """
+    loss = load_loss(formula, branch, "none", alpha=None)
+    mine = _Profile(loss)
+    if not mine.usable:
+        return None
+    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in entries(loss.branch)]
+    scored = [(entry, _cosine(mine.gradient, other.gradient)) for entry, other in others]
+    return max(scored, key=lambda pair: pair[1])
+
+
+class _Profile:
+    """Values and gradients of a loss on its branch's probe batch."""
+
+    def __init__(self, loss: ReducedLoss) -> None:
+        prediction, rest, self.positive = _probe(loss.branch)
+        prediction = prediction.clone().requires_grad_()
+        values = loss(prediction, *rest)
+        self.values = values.detach()
+        if values.requires_grad:
+            self.gradient = torch.autograd.grad(values.sum(), prediction)[0]
+        else:
+            self.gradient = torch.zeros_like(prediction)
+        self.usable = bool(
+            self.gradient.isfinite().all() and self.values.isfinite().all() and self.gradient.abs().max() > 0
+        )
+
+
+def _match(entry: Entry, mine: _Profile) -> Match | None:
+    theirs = _Profile(entry.make("none", alpha=None))
+    if not mine.usable or not theirs.usable:
+        return None
+    scale = _factor(mine.gradient, theirs.gradient)
+    if scale is not None:
+        return Match(entry, scale, None, False, _offset(mine.values - scale * theirs.values))
+    if entry.branch not in ("cls-binary", "reg"):
+        return None
+    on = mine.positive
+    scale = _factor(mine.gradient[on], theirs.gradient[on])
+    if scale is None:
+        return None
+    if entry.branch == "reg":
+        return Match(entry, scale, None, True, _offset((mine.values - scale * theirs.values)[on]))
+    down = _factor(mine.gradient[~on], theirs.gradient[~on])
+    if down is None:
+        return None
+    weight = torch.where(on, scale, down)
+    offset = _offset(mine.values - weight * theirs.values)
+    return Match(entry, scale + down, scale / (scale + down), False, offset)
+
+
+def _factor(mine: Tensor, theirs: Tensor) -> float | None:
+    """a > 0 with mine = a·theirs, or None where there is none."""
+    norm = (theirs * theirs).sum()
+    if norm == 0:
+        return None
+    factor = (mine * theirs).sum() / norm
+    error = (mine - factor * theirs).abs().max()
+    return factor.item() if factor > 0 and error <= TOLERANCE * mine.abs().max() else None
+
+
+def _offset(rest: Tensor) -> float | None:
+    """The number that all of `rest` is, or None."""
+    middle = rest.mean().item()
+    return middle if (rest - middle).abs().max() <= 1e-6 * max(1.0, abs(middle)) else None
+
+
+def _plainness(match: Match) -> tuple[bool, bool, bool, bool, bool]:
+    return (
+        match.overlapping,
+        match.offset is None,
+        match.alpha is not None,
+        _differs(match.scale, 1.0),
+        match.offset is not None and _differs(match.offset, 0.0),
+    )
+
+
+def _cosine(mine: Tensor, theirs: Tensor) -> float:
+    return torch.cosine_similarity(mine.flatten(), theirs.flatten(), dim=0).item()
+
+
+def _probe(branch: str) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """Predictions, the other arguments, and which elements are positives (reg: overlap); always the same."""
+    generator = torch.Generator().manual_seed(20210301)
+
+    def uniform(*shape: int, low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, dtype=torch.float64, generator=generator)
+
+    if branch == "reg":
+        # Pairs that overlap, pairs apart, and boxes one inside the other.
+        target = uniform(64, 4, low=0.0, high=20.0)
+        target[:, 2:] += target[:, :2] + 2
+        moved = (
+            target
+            + uniform(64, 4, low=-1.0, high=1.0) * torch.tensor([0.9, 6.0, 40.0, 2.0]).repeat(16)[:, None]
+        )
+        moved[:, 2:] = torch.maximum(moved[:, 2:], moved[:, :2] + 1)
+        return moved, (target,), box_inputs(moved, target)["I"] > 0
+    classes = torch.arange(96) % 4
+    if branch == "margin":
+        return uniform(96, 4, low=-0.95, high=0.95), (classes,), torch.ones(96, 4, dtype=torch.bool)
+    columns = 3 if branch == "cls-binary" else 4
+    logits = uniform(96, columns, low=-6.0, high=6.0)
+    iou = uniform(96, low=0.0, high=1.0)
+    return logits, (classes, iou), torch.nn.functional.one_hot(classes, 4)[:, :columns].bool()
+
+
+def _differs(number: float, other: float) -> bool:
+    return abs(number - other) > 1e-6
+
+
+def _number(number: float) -> str:
+    return f"{round(number, 6):g}"

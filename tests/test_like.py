@@ -1,0 +1,67 @@
+"""Aliases by meaning: the same loss is recognised however it is written, and others are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from cse_autoloss.errors import AutoLossError
+from cse_autoloss.losses import CATALOGUE, like, nearest
+
+BCE_LONG = "Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X)))))"
+
+
+@pytest.mark.parametrize("name", list(CATALOGUE))
+def test_every_loss_is_itself_and_no_other(name: str) -> None:
+    matches = like(name)
+    assert [match.entry.name for match in matches] == [name]
+    assert str(matches[0]) == f"this is {CATALOGUE[name].title}"
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        (
+            f"Mul(Add(2,2),Neg(Mul(Mul(Sub(PY,Sig(X)),Sub(PY,Sig(X))),{BCE_LONG})))",
+            "focal loss (γ = 2) times 4",
+        ),
+        ("Sub(Softplus(X),Mul(PY,X))", "binary cross-entropy"),
+        ("Div(Softplus(Mul(Sub(NY,PY),X)),2)", "binary cross-entropy times 0.5"),
+        ("Mul(Softplus(Mul(Sub(NY,PY),X)),Add(PY,Mul(3,NY)))", "binary cross-entropy with α = 0.25 times 4"),
+        ("Neg(Div(I,U))", "IoU loss (1 − IoU) minus 1"),
+        ("Sub(2,Add(Div(I,U),Div(U,E)))", "GIoU loss"),
+        ("Sub(3,Mul(2,Add(Div(I,U),Div(U,E))))", "GIoU loss times 2 minus 1"),
+        ("Sub(Log(U),Log(I))", "logarithmic IoU loss (−log IoU) where the boxes overlap"),
+        ("Sub(Log(Dot(Exp(X),Div(X,X))),Dot(X,Y))", "cross-entropy"),
+        ("Sub(Neg(Dot(Y,Log(Softmax(X)))),Z)", "cross-entropy plus a term that has no gradient"),
+    ],
+)
+def test_an_alias_is_found(formula: str, said: str) -> None:
+    assert [str(match) for match in like(formula)] == [f"this is {said}"]
+
+
+@pytest.mark.parametrize(
+    ("formula", "branch"),
+    [
+        ("Div(I,U)", "reg"),
+        (f"Neg(Mul({BCE_LONG},X))", "cls-binary"),
+        ("Add(1,2)", "reg"),
+        ("Log(Neg(I))", "reg"),
+        ("Add(PY,Q)", "cls-binary"),
+        ("Sqrt(Neg(Softplus(X)))", "cls-binary"),
+    ],
+)
+def test_a_stranger_is_not(formula: str, branch: str) -> None:
+    assert like(formula, branch) == []
+
+
+def test_the_nearest_loss() -> None:
+    found = nearest("Add(Sub(1,Div(I,U)),Mul(Div(Sub(E,U),E),2))")
+    assert found is not None
+    assert found[0].name == "giou"
+    assert 0.9 < found[1] < 1
+    assert nearest("Add(1,2)", "reg") is None
+
+
+def test_a_bad_formula_is_told() -> None:
+    with pytest.raises(AutoLossError, match="tell no branch"):
+        like("Add(X,1)")
