@@ -104,7 +104,14 @@ class _Run:
 
     def _stages(self, bench: Workbench, executor: Executor) -> dict[str, Any]:
         size, cost = self._size(bench, executor.workers)
-        loop = SearchLoop(self._search_plan(size, cost), self._evolution(), self._starters(), bench)
+        starters = self._starters()
+        evolution = Evolution(
+            self.config.evolution,
+            tuple(BRANCHES[name] for name in self.branches),
+            self.config.seed,
+            [entrant.proposal.graph for entrant in starters],
+        )
+        loop = SearchLoop(self._search_plan(size, cost), evolution, starters, bench)
         state = loop.run()
         self._keep_clock()
         pairs: list[tuple[LossPair, float]] = []
@@ -214,10 +221,6 @@ class _Run:
             task=self.task,
             verify=VerifySettings(**config.verify.model_dump()),
         )
-
-    def _evolution(self) -> Evolution:
-        signatures = tuple(BRANCHES[name] for name in self.branches)
-        return Evolution(self.config.evolution, signatures, self.config.seed)
 
     def _starters(self) -> list[Entrant]:
         """Handcrafted losses that can be written as expressions, and the user's own."""

@@ -7,6 +7,7 @@ Its population and tournament sizes, rates and depths are not published; those o
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,17 +68,25 @@ class Proposal:
 class Evolution:
     """Tournament selection, typed crossover and mutations, random immigrants, survival of the best."""
 
-    def __init__(self, rates: EvolutionRates, signatures: tuple[Signature, ...], seed: int) -> None:
+    def __init__(
+        self,
+        rates: EvolutionRates,
+        signatures: tuple[Signature, ...],
+        seed: int,
+        starters: Sequence[LossGraph] = (),
+    ) -> None:
         """
         Args:
             rates: sizes and probabilities; what crossover, subtree and point mutation leave is constant mutation.
             signatures: the branches to search, in turn.
             seed: of the run.
+            starters: losses that candidates are bred from as long as a branch has no population.
         """
         self._rates = rates
         self._seed = seed
         self._limits = Limits(rates.max_depth, rates.max_nodes)
         self._primitives = {signature.name: PrimitiveSet.of(signature) for signature in signatures}
+        self._starters = tuple(starters)
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -85,7 +94,7 @@ class Evolution:
         return tuple(self._primitives)
 
     def init(self) -> EvolutionState:
-        """An empty state: the first generation is asked from nothing but random trees."""
+        """An empty state: the first generation is bred from the starters, or is random where there are none."""
         return EvolutionState(0, {name: () for name in self._primitives})
 
     def branch_of(self, generation: int) -> str:
@@ -102,7 +111,9 @@ class Evolution:
         """
         branch = self.branch_of(state.generation)
         primitives = self._primitives[branch]
-        members = ranked(state.populations[branch])
+        members = ranked(state.populations[branch]) or tuple(
+            Member(graph.formula, graph.digest, "seed", 0, ()) for graph in self._starters if graph.branch == branch
+        )
         trees = [primitives.to_tree(parse_formula(m.formula, primitives.signature)) for m in members]
         proposals: list[Proposal] = []
         with seeded(f"{self._seed}:{branch}:{state.generation}:{attempt}"):
