@@ -14,8 +14,10 @@ MAX_VALUE = 300
 
 
 def escaped(text: str) -> str:
-    """`text` on one line, harmless inside a docstring: no quote, backslash, line break or invisible character of it
-    reaches the source unescaped."""
+    """`text` on one line, harmless inside a docstring.
+
+    No double quote, backslash, line break or invisible character of it reaches the source unescaped.
+    """
     out = []
     for character in text:
         if character in '\\"':
@@ -30,7 +32,7 @@ def escaped(text: str) -> str:
 def provenance_lines(provenance: Mapping[str, Any] | None, width: int = 100) -> list[str]:
     """One escaped line (wrapped where long) an entry, `key  value`.
 
-    A mapping with `mean`, `low` and `high` reads `0.512 [0.498, 0.526]`. Other values are shown as compact JSON.
+    A mapping with `mean`, `low` and `high` reads `0.512 [0.498, 0.526]`; other values are shown as JSON.
 
     Raises:
         AutoLossError: more than 30 entries, or a value that JSON can't hold.
@@ -87,6 +89,4 @@ def _json(key: str, value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
-        raise AutoLossError(
-            f"provenance {key!r}: a {type(value).__name__} can not be written as JSON"
-        ) from None
+        raise AutoLossError(f"provenance {key!r}: JSON can not hold a {type(value).__name__}") from None

@@ -15,7 +15,7 @@ _SHAPES = {
 
 
 def to_dot(pictures: list[tuple[str, Picture]]) -> str:
-    """DOT text; each (heading, picture) with a heading becomes a cluster. Operands of Sub and Div are labelled."""
+    """DOT text; a picture with a heading becomes a cluster. Operands of Sub and Div are labelled a and b."""
     lines = ["digraph loss {", "  rankdir=LR;", '  node [fontname="Helvetica", fontsize=12];']
     lines.append('  edge [color="#8592A0", fontcolor="#B35900", fontsize=9];')
     for number, (heading, shown) in enumerate(pictures):

@@ -1,4 +1,4 @@
-"""Drawings of a loss's computation graph: SVG and PNG by matplotlib, DOT as text; the same bytes each time."""
+"""Drawings of a loss's computation graph: SVG and PNG by matplotlib, DOT as text; always the same bytes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cse_autoloss.export.dot import to_dot
 from cse_autoloss.export.latex import to_latex
 from cse_autoloss.export.layout import Box, Layout, layered
 from cse_autoloss.export.picture import Picture, PictureNode, picture
+from cse_autoloss.export.shapes import arrow_head, rounded_box, smooth
 from cse_autoloss.graph import LossGraph
 
 if TYPE_CHECKING:
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
 FORMATS = (".svg", ".png", ".dot")
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; shapes differ as well.
-_BLUE, _ORANGE, _GREEN, _INK, _GREY, _PAPER = "#0072B2", "#B35900", "#00795B", "#1F2933", "#7B8794", "#FFFFFF"
+_BLUE, _RUST, _GREEN = "#0072B2", "#B35900", "#00795B"
+_INK, _GREY, _LINE, _PAPER = "#1F2933", "#66727F", "#8592A0", "#FFFFFF"
 _STYLE: dict[str, dict[str, Any]] = {
     "variable": {"face": _BLUE, "edge": _BLUE, "text": "white"},
     "constant": {"face": "#EEF1F4", "edge": "#9AA5B1", "text": _INK},
     "operator": {"face": "#FFF3DC", "edge": "#E69F00", "text": _INK},
     "loss": {"face": _GREEN, "edge": _GREEN, "text": "white"},
 }
-_LABEL, _OPERAND, _TITLE, _LEAST_TITLE, _SMALL = 13.0, 8.5, 16.0, 10.0, 9.5
+_LABEL, _OPERAND, _TITLE, _LEAST_TITLE, _SMALL = 13.0, 8.0, 16.0, 10.0, 9.5
+_HEAD, _PORT, _OPERAND_ROOM = 5.0, 4.5, 9.0
 _MARGIN, _LAYER_GAP, _NODE_GAP = 22.0, 34.0, 13.0
 _DPI = 200
 
@@ -80,8 +83,8 @@ def _draw(losses: list[tuple[str, LossGraph]], path: str | Path, title: str | No
 def _settings() -> Iterator[None]:
     import matplotlib
 
-    # Text as outlines: the picture looks the same wherever it is opened. A fixed salt: the same identifiers each time.
-    fixed = {
+    # Text as outlines: the same look everywhere. A fixed salt: the same identifiers each time.
+    fixed: dict[Any, Any] = {
         "mathtext.fontset": "cm",
         "font.family": "DejaVu Sans",
         "svg.fonttype": "path",
@@ -178,73 +181,78 @@ def _paint(axes: Axes, panel: _Panel, width: float, top: float) -> None:
 
 
 def _paint_edges(axes: Axes, panel: _Panel, left: float, down: float) -> None:
-    from matplotlib.patches import FancyArrowPatch
-    from matplotlib.path import Path as Outline
+    from matplotlib.patches import PathPatch
 
-    layout, nodes, edges = panel.layout, panel.shown.nodes, panel.shown.edges
-    before = [points[-1][2] if points else layout.centres[edge.source][1]
-              for edge, points in zip(edges, layout.waypoints, strict=True)]  # fmt: skip
+    layout, edges = panel.layout, panel.shown.edges
+    ports = _ports(panel)
     for number, (edge, points) in enumerate(zip(edges, layout.waypoints, strict=True)):
         (x0, y0), (x1, y1) = layout.centres[edge.source], layout.centres[edge.target]
-        x0 += panel.boxes[edge.source].width / 2
-        x1 -= panel.boxes[edge.target].width / 2
-        rivals = [i for i, other in enumerate(edges) if other.target == edge.target]
-        if len(rivals) > 1:
-            rivals.sort(key=lambda i: (before[i], edges[i].position))
-            y1 += -4.5 if rivals.index(number) == 0 else 4.5
-            # The box is rounded: an entry above or below the middle lies further in.
-            x1 += 0.8
+        target = panel.boxes[edge.target]
+        start, end = x0 + panel.boxes[edge.source].width / 2, x1 - target.width / 2
+        rise = ports[number]
+        # The end of a pill curves away from a port above or below its middle.
+        radius = min(_rounding(panel.shown.nodes[edge.target], target), target.height / 2)
+        end += radius - (radius**2 - rise**2) ** 0.5 if radius >= target.height / 2 else 0.0
         out, into = layout.columns[edge.source][1], layout.columns[edge.target][0]
-        stops = [
-            (x0, y0),
-            (out, y0),
-            *(p for a, b, y in points for p in ((a, y), (b, y))),
-            (into, y1),
-            (x1, y1),
-        ]
-        vertices, codes = [(left + x0, down + y0)], [Outline.MOVETO]
-        for (xa, ya), (xb, yb) in zip(stops, stops[1:], strict=False):
-            half = (xb - xa) / 2
-            vertices += [(left + xa + half, down + ya), (left + xb - half, down + yb), (left + xb, down + yb)]
-            codes += [Outline.CURVE4] * 3
-        arrow = FancyArrowPatch(
-            path=Outline(vertices, codes), arrowstyle="-|>,head_length=4.2,head_width=2.1", mutation_scale=1,
-            color="#8592A0", linewidth=1.15, zorder=1, joinstyle="miter", capstyle="round",
-        )  # fmt: skip
-        axes.add_patch(arrow)
-        if nodes[edge.target].ordered:
-            above = rivals.index(number) == 0
+        stops = [(start, y0), (out, y0), *(stop for a, b, y in points for stop in ((a, y), (b, y)))]
+        stops += [(into - _HEAD, y1 + rise), (end - _HEAD / 2, y1 + rise)]
+        line = smooth([(left + x, down + y) for x, y in stops])
+        axes.add_patch(
+            PathPatch(line, fill=False, edgecolor=_LINE, linewidth=1.2, capstyle="round", zorder=1)
+        )
+        tip = arrow_head(left + end, down + y1 + rise, _HEAD)
+        axes.add_patch(PathPatch(tip, facecolor=_LINE, linewidth=0, zorder=1))
+        if panel.shown.nodes[edge.target].ordered:
             axes.text(
-                left + into - 9, down + y1 + (-5.5 if above else 5.5), "$a$" if edge.position == 0 else "$b$",
-                size=_OPERAND, color=_ORANGE, va="center", ha="center", zorder=3,
+                left + x1 - target.width / 2 + 9.5, down + y1 + 1.35 * rise, f"${'ab'[edge.position]}$",
+                size=_OPERAND, color=_RUST, va="center_baseline", ha="center", zorder=3,
             )  # fmt: skip
 
 
+def _ports(panel: _Panel) -> list[float]:
+    """How far from the target's middle each edge ends: operands enter in the order they arrive in."""
+    layout, edges = panel.layout, panel.shown.edges
+    arrive = [
+        points[-1][2] if points else layout.centres[edge.source][1]
+        for edge, points in zip(edges, layout.waypoints, strict=True)
+    ]
+    ports = [0.0] * len(edges)
+    for target in {edge.target for edge in edges}:
+        rivals = [i for i, edge in enumerate(edges) if edge.target == target]
+        rivals.sort(key=lambda i: (arrive[i], edges[i].position))
+        for place, number in enumerate(rivals):
+            ports[number] = _PORT * (2 * place - (len(rivals) - 1))
+    return ports
+
+
 def _paint_node(axes: Axes, node: PictureNode, box: Box, x: float, y: float) -> None:
-    from matplotlib.patches import FancyBboxPatch
+    from matplotlib.patches import PathPatch
 
     style = _STYLE[node.role]
-    rounding = 4.5 if node.role in ("variable", "loss") else box.height / 2
+    outline = rounded_box(x, y, box.width, box.height, _rounding(node, box))
     axes.add_patch(
-        FancyBboxPatch(
-            (x - box.width / 2, y - box.height / 2), box.width, box.height,
-            boxstyle=f"round,pad=0,rounding_size={rounding}",
-            facecolor=style["face"], edgecolor=style["edge"], linewidth=1.3, zorder=2,
-        )
-    )  # fmt: skip
-    axes.text(x, y, f"${node.label}$", size=_LABEL, color=style["text"], va="center", ha="center", zorder=3)
+        PathPatch(outline, facecolor=style["face"], edgecolor=style["edge"], linewidth=1.3, zorder=2)
+    )
+    shift = _OPERAND_ROOM / 2 if node.ordered else 0.0
+    axes.text(
+        x + shift, y, f"${node.label}$", size=_LABEL, color=style["text"], va="center", ha="center", zorder=3
+    )
+
+
+def _rounding(node: PictureNode, box: Box) -> float:
+    return 5.0 if node.role in ("variable", "loss") else box.height / 2
 
 
 def _box(node: PictureNode) -> Box:
-    width, _ = _extent(f"${node.label}$", _LABEL)
     if node.role == "constant":
-        return Box(20.0, 20.0)
-    height = 30.0 if r"\frac" in node.label else 25.0
-    return Box(max(width + 15.0, 27.0), height, node.ordered)
+        return Box(21.0, 21.0)
+    width, _ = _extent(f"${node.label}$", _LABEL)
+    room = _OPERAND_ROOM if node.ordered else 0.0
+    return Box(max(width + 16.0 + room, 28.0), 26.0, node.ordered)
 
 
 def _legend(shown: Picture) -> str:
-    return "     ".join(f"${latex}$  {meaning}" for latex, meaning in shown.legend)
+    return "     ".join(f"${latex}$  {meaning.replace(' - ', ' − ')}" for latex, meaning in shown.legend)
 
 
 def _extent(text: str, size: float) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from cse_autoloss.export.readable import readable
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.graph.loss_graph import operator_of
@@ -17,7 +19,7 @@ def to_latex(graph: LossGraph, *, as_written: bool = False) -> str:
         as_written: keep each Neg where the formula has it, instead of tidying the signs.
 
     Returns:
-        For example `-\left\langle y,\, \log\left(\operatorname{softmax}\left(x\right)\right) \right\rangle`.
+        For example `-\langle y,\, \log(\operatorname{softmax}(x)) \rangle`.
     """
     shown = graph if as_written else readable(graph)
     # (text, how tightly it binds: 0 sum, 1 product, 2 atom)
@@ -28,6 +30,9 @@ def to_latex(graph: LossGraph, *, as_written: bool = False) -> str:
             variable = shown.signature.variables.get(node.symbol)
             rendered.append((variable.latex if variable else node.symbol, 2))
             continue
+        if node.symbol == "Mul" and node.args[0] == node.args[1]:
+            rendered.append((_squared(*rendered[node.args[0]]), 2))
+            continue
         texts = []
         for position, (arg, needed) in enumerate(zip(node.args, operator.latex_needs, strict=True)):
             text, level = rendered[arg]
@@ -35,4 +40,32 @@ def to_latex(graph: LossGraph, *, as_written: bool = False) -> str:
             bare = level >= needed and not (position and operator.latex_level < 2 and text.startswith("-"))
             texts.append(text if bare else rf"\left({text}\right)")
         rendered.append((operator.latex.format(*texts), operator.latex_level))
-    return rendered[-1][0]
+    return _small_parentheses(rendered[-1][0])
+
+
+def _squared(text: str, level: int) -> str:
+    is_low = level == 2 and not re.search(r"\\frac|\\sqrt|\^", text)
+    return f"{text}^{{2}}" if is_low else rf"\left({text}\right)^{{2}}"
+
+
+_FENCE = re.compile(r"\\left(\(|\||\\langle)|\\right(\)|\||\\rangle)")
+_TALL = re.compile(r"\\frac|\\sqrt|\^|\\left")
+
+
+def _small_parentheses(latex: str) -> str:
+    r"""Growing parentheses only around what is tall: elsewhere they add space, and mathtext shrinks them."""
+    opened: list[tuple[int, int, str]] = []  # where a fence starts, where its inside starts, the fence
+    out, end = "", 0
+    for found in _FENCE.finditer(latex):
+        out += latex[end : found.start()]
+        end = found.end()
+        if found.group(1):
+            opened.append((len(out), len(out) + len(found.group()), found.group(1)))
+            out += found.group()
+            continue
+        start, inside, fence = opened.pop()
+        if _TALL.search(out[inside:]):
+            out += found.group()
+        else:
+            out = f"{out[:start]}{fence}{out[inside:]}{found.group(2)}"
+    return out + latex[end:]

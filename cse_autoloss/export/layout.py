@@ -1,8 +1,9 @@
 """Where the nodes of a drawing go: a layered layout, left to right, for graphs of up to a few hundred nodes.
 
-The usual four steps (Sugiyama et al., 1981): each node gets a layer by its distance from the loss; edges over
-several layers get a waypoint in each; the order within the layers is changed until few edges cross; then nodes move
-towards their neighbours as far as those beside them allow. Lengths are in points; y grows downward.
+The usual four steps (Sugiyama et al., 1981): each node gets a layer by its distance from the loss; edges
+over several layers get a waypoint in each; the order within the layers is changed until few edges cross;
+then nodes move towards their neighbours as far as those beside them allow. Lengths are in points; y grows
+downward.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _RESTARTS = 12
 _SWEEPS = 8
@@ -41,7 +43,7 @@ class Layout:
     Attributes:
         centres: (x, y) of each node.
         columns: (left, right) of the column in which each node stands.
-        waypoints: for each edge the places between its ends, left to right: (left, right, y), to be crossed level.
+        waypoints: for each edge the places between its ends: (left, right, y), to be crossed level.
         crossings: how many pairs of edges cross.
     """
 
@@ -82,13 +84,13 @@ class _Drawing:
         # Links (left slot, right slot) between each layer and the one right of it.
         self.links: list[list[tuple[int, int]]] = [[] for _ in range(max(self.layer) + 1)]
         for chain in self.chains:
-            for a, b in zip(chain, chain[1:], strict=False):
+            for a, b in pairwise(chain):
                 self.left[b].append(a)
                 self.right[a].append(b)
                 self.links[self.layer[a]].append((a, b))
         # The operands' slots next to each node whose operands have an order.
         self.ordered: list[tuple[int, int]] = []
-        for first, second in zip(edges, edges[1:], strict=False):
+        for first, second in pairwise(edges):
             if first.target == second.target and boxes[first.target].ordered:
                 at = edges.index(first)
                 self.ordered.append((self.chains[at][-2], self.chains[at + 1][-2]))
@@ -195,9 +197,8 @@ class _Drawing:
                         sum(p * y[n] for p, n in zip(pulls, near)) / sum(pulls) if near else y[slot]
                     )
                     weights.append(sum(pulls) if near else 1.0)
-                gaps = [self._apart(a, b) for a, b in zip(row, row[1:], strict=False)]
-                for slot, height in zip(row, _spread(targets, weights, gaps), strict=True):
-                    y[slot] = height
+                gaps = [self._apart(a, b) for a, b in pairwise(row)]
+                y.update(zip(row, _spread(targets, weights, gaps), strict=True))
         return y
 
     def _apart(self, above: int, below: int) -> float:

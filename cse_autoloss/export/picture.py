@@ -7,12 +7,13 @@ from typing import Literal
 
 from cse_autoloss.export.layout import Edge
 from cse_autoloss.export.readable import readable
+from cse_autoloss.export.words import MEANINGS
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.graph.loss_graph import operator_of
 
 Role = Literal["variable", "constant", "operator", "loss"]
 
-_SIGNS = {"Add": "+", "Mul": r"\times", "Neg": "-"}
+_SIGNS = {"Add": "+", "Mul": r"\times", "Neg": "-", "Div": "a / b"}
 _ORDERED = frozenset({"Sub", "Div"})
 
 
@@ -28,7 +29,7 @@ class PictureNode:
 
 @dataclass(frozen=True)
 class Picture:
-    """Nodes with arguments before users, the loss last; operands a, b of an ordered node are edges 0 and 1."""
+    """Nodes with arguments before users, the loss last; an ordered node's operands a, b are edges 0, 1."""
 
     nodes: tuple[PictureNode, ...]
     edges: tuple[Edge, ...]
@@ -38,8 +39,8 @@ class Picture:
 def picture(graph: LossGraph, *, as_written: bool = False) -> Picture:
     """The drawing's content.
 
-    Variables and subexpressions stand there once. A constant is drawn anew for each user: a shared 1 would tie
-    unrelated ends of the picture together.
+    Variables and subexpressions stand there once. A constant is drawn anew for each user: a shared 1 would
+    tie unrelated ends of the picture together.
 
     Args:
         graph: the loss.
@@ -73,18 +74,10 @@ def picture(graph: LossGraph, *, as_written: bool = False) -> Picture:
         edges += [Edge(end, place[index], position) for position, end in enumerate(ends)]
     nodes.append(PictureNode("L", "loss", "loss"))
     edges.append(Edge(place[shown.root], len(nodes) - 1, 0))
-    legend = tuple(
-        (shown.signature.variables[name].latex, _short(shown.signature.variables[name].meaning))
-        for name in shown.variables
-    )
+    legend = tuple((shown.signature.variables[name].latex, MEANINGS[name]) for name in shown.variables)
     return Picture(tuple(nodes), tuple(edges), legend)
 
 
 def _bare(latex: str) -> str:
     """The operator's sign: a function without its argument, else with a and b for the operands."""
-    return latex.replace(r"\left({0}\right)", "").format("a", "b").replace("b + 1e-20", "b")
-
-
-def _short(meaning: str) -> str:
-    """A variable's meaning without its shape."""
-    return meaning.rsplit(", (", 1)[0]
+    return latex.replace(r"\left({0}\right)", "").format("a", "b")

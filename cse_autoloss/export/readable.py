@@ -1,8 +1,8 @@
 """The same loss with fewer signs: what people read in LaTeX, drawings and exported code.
 
-Evolved formulas spell subtraction as `Add(a,Neg(b))` and hide signs in pairs. Only rules that floating point keeps
-to the last bit are applied (signs, times one, over one), so that the readable form is the same loss and not merely
-an equal one.
+Evolved formulas spell subtraction as `Add(a,Neg(b))` and hide signs in pairs. Only rules that floating
+point keeps to the last bit are applied (signs, times one, over one), so that the readable form is the same
+loss and not merely an equal one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _NEVER_NEGATIVE = frozenset(
 _AREAS = frozenset({"U", "E"})
 
 VISIBLE_EPSILON = 1e-8
-"""A denominator above this is the same number with and without Div's ε of 1e-20, in float32 to the last bit and in
-float64 to 1e-12."""
+"""A denominator of at least this is the same number with and without Div's ε of 1e-20: in float32 to the last
+bit, in float64 to 1e-12."""
 
 
 def readable(graph: LossGraph) -> LossGraph:

@@ -1,7 +1,7 @@
 """A loss as lines of torch code: shared subexpressions named once, simple ones kept inline.
 
-The text of each operator is its `source` template in the operator table. Templates are joined as syntax trees and
-printed by Python itself, which places parentheses where the language needs them and nowhere else.
+The text of each operator is its `source` template in the operator table. Templates are joined as syntax trees
+and printed by Python itself, which places parentheses where the language needs them and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,22 +19,10 @@ from itertools import count
 import torch
 
 from cse_autoloss.export.readable import VISIBLE_EPSILON, least_value, readable
+from cse_autoloss.export.words import VARIABLE_NAMES
 from cse_autoloss.graph import LossGraph, stabilize
 from cse_autoloss.graph.loss_graph import Node, operator_of
 from cse_autoloss.operators import CONSTANTS
-
-VARIABLE_NAMES: Mapping[str, str] = {
-    "X": "logits",
-    "Y": "one_hot",
-    "Z": "quality",
-    "Q": "quality",
-    "PY": "positive",
-    "NY": "negative",
-    "I": "inter",
-    "U": "union",
-    "E": "enclosing",
-}
-"""Python names of the branches' variables."""
 
 _WELL_KNOWN: Mapping[str, str] = {
     "Sig(X)": "prob",
@@ -62,7 +50,7 @@ class Program:
     """Lines of code for one loss.
 
     Attributes:
-        lines: (name, expression) in order; expressions read branch variables by `VARIABLE_NAMES` and earlier names.
+        lines: (name, expression) in order; an expression reads variables and names before it.
         result: the expression of the loss itself.
         variables: the branch's variables that the lines read.
         constant: whether the loss reads no variable at all, so that the result is a Python number.

@@ -10,6 +10,7 @@ from cse_autoloss.errors import AutoLossError, FormulaError, shorten
 from cse_autoloss.export.docstring import provenance_lines, wrapped_formula, wrapped_latex
 from cse_autoloss.export.latex import to_latex
 from cse_autoloss.export.statements import Program, statements
+from cse_autoloss.export.words import MEANINGS
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses.reduction import check_alpha
 
@@ -31,11 +32,11 @@ def torch_source(
         graph: the loss.
         name: of the class.
         alpha: weight of a positive's class, 1 − alpha elsewhere; binary branch only. None weights nothing.
-        provenance: where the loss comes from (run, seed, AP with its interval): shown in the file's docstring,
-            escaped, so that no text in it can become code.
+        provenance: where the loss comes from (run, seed, AP with its interval): stands in the docstring of
+            the file, escaped, so that no text in it can become code.
 
     Raises:
-        AutoLossError: a name that is no class name, an alpha that does not fit, a provenance that can't be shown.
+        AutoLossError: a name that is no class name, an alpha or a provenance that does not fit.
     """
     _check_name(name)
     kind = {"cls-binary": "classification", "cls-multiclass": "classification", "reg": "box"}[graph.branch]
@@ -107,9 +108,7 @@ def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -
     arguments = ['reduction: str = "mean"']
     keep = ["self.reduction = reduction"]
     if not is_box:
-        body.append(
-            "    ignore_index: target of the samples that count nothing, neither in the sum nor in the mean."
-        )
+        body.append("    ignore_index: target of samples that count neither in the sum nor in the mean.")
         arguments.append("ignore_index: int = -100")
         keep.append("self.ignore_index = ignore_index")
     if alpha is not None:
@@ -125,23 +124,10 @@ def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -
 
 
 def _legend(graph: LossGraph) -> str:
-    words = {
-        "X": "logits",
-        "Q": "IoU at a positive's class, else 0",
-        "PY": "one-hot target",
-        "NY": "its complement 1 - y",
-        "Y": "one-hot target",
-        "Z": "IoU of a positive, else 1",
-        "I": "intersection",
-        "U": "union",
-        "E": "enclosing area, all in square pixels",
-    }
-    if graph.branch == "reg":
-        words["U" if "E" not in graph.variables else "E"] += (
-            "" if "E" in graph.variables else ", in square pixels"
-        )
-    parts = [f":math:`{graph.signature.variables[v].latex}` {words[v]}" for v in graph.variables]
-    return ", ".join(parts) if parts else "no variable: a constant"
+    parts = [f":math:`{graph.signature.variables[v].latex}` {MEANINGS[v]}" for v in graph.variables]
+    if not parts:
+        return "no variable: a constant"
+    return ", ".join(parts) + (" (square pixels)" if graph.branch == "reg" else "")
 
 
 def _steps(program: Program, like: str) -> list[str]:
@@ -179,14 +165,16 @@ def _class_forward(branch: str, alpha: float | None, program: Program) -> list[s
     if alpha is not None or "NY" in read:
         lines.append("negative = 1 - positive")
     if "Q" in read:
-        lines.append(
-            "quality = positive if iou is None else positive * iou.detach().to(logits.dtype).unsqueeze(-1)"
-        )
+        lines += [
+            "quality = positive",
+            "if iou is not None:",
+            "    quality = torch.where(positive > 0, iou.detach().to(logits.dtype).unsqueeze(-1), 0.0)",
+        ]
     if "Z" in read:
         lines += [
             "quality = torch.ones_like(logits[:, :1])",
             "if iou is not None:",
-            "    is_object = target < logits.shape[-1] - 1",
+            "    is_object = (target >= 0) & (target < logits.shape[-1] - 1)",
             "    quality = torch.where(is_object, iou.detach().to(logits.dtype), 1.0).unsqueeze(-1)",
         ]
     lines += ["", *_steps(program, "logits" if binary else "logits[:, :1]")]
@@ -251,7 +239,9 @@ def _box_forward(program: Program) -> list[str]:
         'return loss.sum() if self.reduction == "sum" else loss.sum() / max(len(loss), 1)',
     ]
     return [
-        "def forward(self, pred_boxes: Tensor, target_boxes: Tensor, weight: Tensor | None = None) -> Tensor:",
+        "def forward(",
+        "    self, pred_boxes: Tensor, target_boxes: Tensor, weight: Tensor | None = None",
+        ") -> Tensor:",
         *(f"    {line}" for line in lines),
     ]
 

@@ -1,0 +1,99 @@
+"""The forward pass of a loss as an ONNX model."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cse_autoloss.errors import AutoLossError, MissingExtraError
+from cse_autoloss.graph import LossGraph
+from cse_autoloss.losses import GraphLoss
+
+_ROWS, _CLASSES = 6, 5
+
+
+def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, reduction: str = "none") -> Path:
+    """Write the loss as an ONNX model with any number of samples.
+
+    Inputs of a classification loss: `logits` (N, C), `target` (N,) int64 and, where the loss reads it, `iou` (N,);
+    the number of columns is free too. Inputs of a box loss: `pred_boxes` and `target_boxes`, (N, 4). Output: `loss`.
+
+    Args:
+        graph: the loss.
+        path: file to write.
+        alpha: class weighting of a binary loss.
+        reduction: "none" (the default), "mean" or "sum".
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+        AutoLossError: the file can't be written.
+    """
+    if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript")):
+        raise MissingExtraError.of("ONNX export", "dev")
+    loss = GraphLoss(graph, reduction, alpha).eval()
+    rows = torch.export.Dim("N", min=2)
+    example: dict[str, Tensor]
+    if graph.branch == "reg":
+        boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0]]).repeat(_ROWS, 1)
+        example = {"pred_boxes": boxes, "target_boxes": boxes + 1}
+        shapes: dict[str, dict[int, torch.export.Dim]] = dict.fromkeys(example, {0: rows})
+    else:
+        example = {"logits": torch.zeros(_ROWS, _CLASSES), "target": torch.zeros(_ROWS, dtype=torch.int64)}
+        shapes = {"logits": {0: rows, 1: torch.export.Dim("C", min=2)}, "target": {0: rows}}
+        if {"Q", "Z"} & set(graph.variables):
+            example["iou"] = torch.ones(_ROWS)
+            shapes["iou"] = {0: rows}
+    module: nn.Module = _Positional(loss)
+    # The exporter prints its progress and warns of its own parts; neither says anything of the loss.
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _quiet("torch.onnx"):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            tuple(example.values()),
+            input_names=list(example),
+            output_names=["loss"],
+            dynamic_shapes=(tuple(shapes.values()),),
+            dynamo=True,
+            verbose=False,
+        )
+    try:
+        path.write_bytes(_bytes_of(program))
+    except OSError as error:
+        raise AutoLossError(f"can not write {path}: {error.strerror or error}") from None
+    return path
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Nothing less than an error is logged under that name."""
+    loggers = [logging.getLogger(n) for n in (name, f"{name}._internal.exporter._registration")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class _Positional(nn.Module):
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.loss(*inputs)
+
+
+def _bytes_of(program: torch.onnx.ONNXProgram | None) -> bytes:
+    assert program is not None
+    return program.model_proto.SerializeToString()
