@@ -10,11 +10,15 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self
+
+from cse_autoloss import errors
+from cse_autoloss.errors import AutoLossError, RunError
 
 Status = Literal["ok", "error", "timeout", "crashed"]
 Init = Callable[[dict[str, Any]], Any]
@@ -22,6 +26,15 @@ Run = Callable[[Any, dict[str, Any]], dict[str, Any]]
 
 # Workers run code of this package alone, also if a message to them was tampered with.
 _PACKAGE = "cse_autoloss."
+
+THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+"""Set to 1 in a worker before it imports anything: more workers than cores would only fight."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,7 @@ class Executor(Protocol):
         """Waits for a result; None when no job is pending or `timeout` seconds have passed.
 
         Raises:
+            AutoLossError: the context can't be made: what `init` raised, if that was one, else a RunError.
             RunError: no worker can be started.
         """
         ...
@@ -231,6 +245,27 @@ def run_job(run: Run, context: Any, payload: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         value, status, detail = {}, "error", one_line(error)
     return {"status": status, "value": value, "detail": detail, "seconds": time.perf_counter() - begun}
+
+
+def tell_failed_start(error: Exception) -> dict[str, str]:
+    """What a worker says whose context can't be made; `failed_start` makes an error of it again."""
+    kind = type(error).__name__ if isinstance(error, AutoLossError) else ""
+    return {"failed": str(error) if kind else one_line(error), "kind": kind}
+
+
+def failed_start(told: Mapping[str, str]) -> AutoLossError:
+    """The user's mistake that `init` raised, of the same class; for anything else a RunError."""
+    kind = getattr(errors, told["kind"], None) if told["kind"] else None
+    if isinstance(kind, type) and issubclass(kind, AutoLossError):
+        return kind(told["failed"])
+    return RunError(f"no worker can be started: {told['failed']}")
+
+
+def single_thread() -> None:
+    """Holds torch to one thread in this process, if torch is in use at all."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 def encode(value: Any) -> bytes:

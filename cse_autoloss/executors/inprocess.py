@@ -26,8 +26,10 @@ from cse_autoloss.executors.base import (
     Utilisation,
     Work,
     encode,
+    failed_start,
     resolve,
     run_job,
+    tell_failed_start,
 )
 
 
@@ -79,7 +81,10 @@ class InProcessExecutor(ExecutorBase):
             return None
         with _one_torch_thread():
             if not self._begun:
-                self._context = self._init(self._config)
+                try:
+                    self._context = self._init(self._config)
+                except Exception as error:
+                    raise failed_start(tell_failed_start(error)) from error
                 self._begun = True
         job = self._waiting.popleft()
         begun = time.perf_counter()

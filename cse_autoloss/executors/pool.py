@@ -13,7 +13,6 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from cse_autoloss.errors import RunError
 from cse_autoloss.executors.base import (
     ExecutorBase,
     Job,
@@ -23,6 +22,7 @@ from cse_autoloss.executors.base import (
     check_path,
     default_workers,
     encode,
+    failed_start,
 )
 from cse_autoloss.executors.process import Message, WorkerProcess
 
@@ -74,7 +74,7 @@ class PoolExecutor(ExecutorBase):
         self._jobs = 0
         self._restarts = 0
         self._closed = False
-        self._failure: str | None = None
+        self._failure: dict[str, str] | None = None
         self._seats = [_Seat(self._hire(), time.monotonic()) for _ in range(count)]
 
     @property
@@ -109,7 +109,7 @@ class PoolExecutor(ExecutorBase):
                 self._keys.discard(result.key)
                 return result
             if self._failure is not None:
-                raise RunError(f"no worker can be started: {self._failure}")
+                raise failed_start(self._failure)
             now = time.monotonic()
             rest = _LOOK_ROUND if end is None else end - now
             # Heard once more without waiting: a result that came while this process was asleep isn't late.
@@ -188,7 +188,7 @@ class PoolExecutor(ExecutorBase):
         elif "ready" in body:
             seat.ready, seat.failed_starts = True, 0
         elif "failed" in body:
-            self._failure = body["failed"]
+            self._failure = body
         elif seat.job is not None and seat.job.key == body["key"]:
             self._finish(seat, JobResult(worker=seat.worker.pid, **body))
 
@@ -213,7 +213,7 @@ class PoolExecutor(ExecutorBase):
     def _count_failed_start(self, seat: _Seat, how: str) -> None:
         seat.failed_starts += 1
         if seat.failed_starts >= _STARTS:
-            self._failure = how
+            self._failure = {"failed": how, "kind": ""}
 
     def _next_look(self, now: float) -> float:
         """Seconds until a job reaches its limit or it is time to look round."""

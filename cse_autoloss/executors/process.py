@@ -12,17 +12,10 @@ import tempfile
 import threading
 from typing import Any, Final, NamedTuple
 
-from cse_autoloss.executors.base import Work, encode
+from cse_autoloss.executors.base import THREAD_VARIABLES, Work, encode
 from cse_autoloss.executors.worker import read_frame, write_frame
 
 _START: Final = "from cse_autoloss.executors.worker import main; main()"
-_THREADS: Final = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 _MOST_PRINTED: Final = 1 << 20
 
 
@@ -110,7 +103,7 @@ class WorkerProcess:
 def _environment() -> dict[str, str]:
     """The parent's, with its import path, and one thread for each numeric library."""
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str))
-    threads = dict.fromkeys(_THREADS, "1")
+    threads = dict.fromkeys(THREAD_VARIABLES, "1")
     return {**os.environ, **threads, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import IO, Any
 
-from cse_autoloss.executors.base import encode, one_line, resolve, run_job
+from cse_autoloss.executors.base import encode, resolve, run_job, single_thread, tell_failed_start
 
 _PR_SET_PDEATHSIG = 1
 
@@ -64,11 +64,11 @@ def _serve(messages: queue.SimpleQueue[dict[str, Any]], answers: IO[bytes]) -> N
     order = messages.get()
     try:
         init, run = resolve(order["init"]), resolve(order["run"])
-        _single_thread()
+        single_thread()
         context = init(order["config"])
-        _single_thread()
+        single_thread()
     except Exception as error:
-        write_frame(answers, encode({"failed": one_line(error)}))
+        write_frame(answers, encode(tell_failed_start(error)))
         os._exit(1)
     write_frame(answers, encode({"ready": os.getpid()}))
     while True:
@@ -111,10 +111,3 @@ def _offer_to_oom_killer() -> None:
             file.write("500")
     except OSError:
         pass
-
-
-def _single_thread() -> None:
-    """One torch thread a worker, if torch is in use at all: more workers than cores would only fight."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(1)

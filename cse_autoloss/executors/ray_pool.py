@@ -1,0 +1,222 @@
+"""The pool on Ray: the same jobs on the cores of a cluster. Needs the extra ``cse-autoloss[ray]``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from typing import Any, Final
+
+from cse_autoloss.errors import MissingExtraError, RunError
+from cse_autoloss.executors.base import (
+    THREAD_VARIABLES,
+    ExecutorBase,
+    Job,
+    JobResult,
+    Utilisation,
+    Work,
+    check_path,
+    encode,
+    failed_start,
+    one_line,
+    resolve,
+    run_job,
+    single_thread,
+    tell_failed_start,
+)
+
+_STARTS: Final = 3
+
+
+class _Actor:
+    """What a Ray actor is: a context, made once, and jobs as JSON."""
+
+    def __init__(self, order: bytes) -> None:
+        work = json.loads(order)
+        self._told: dict[str, Any] = {"pid": os.getpid()}
+        try:
+            init, self._run = resolve(work["init"]), resolve(work["run"])
+            single_thread()
+            self._context = init(work["config"])
+            single_thread()
+        except Exception as error:
+            self._told = tell_failed_start(error)
+
+    def ready(self) -> dict[str, Any]:
+        return self._told
+
+    def run(self, payload: bytes) -> bytes:
+        return encode(run_job(self._run, self._context, json.loads(payload)))
+
+
+class _Seat:
+    """An actor's place: what it does, and the reference that Ray will answer."""
+
+    def __init__(self, actor: Any) -> None:
+        self.busy = 0.0
+        self.take(actor)
+
+    def take(self, actor: Any) -> None:
+        """Seats an actor, which has to say that it is ready."""
+        self.actor = actor
+        self.answer = actor.ready.remote()
+        self.since = time.monotonic()
+        self.pid = 0
+        self.job: Job | None = None
+
+
+class RayExecutor(ExecutorBase):
+    """Runs jobs on Ray actors of one core each; see `Executor`. Joins a running cluster or starts a local one.
+
+    Args:
+        work: what the workers do; this package has to be installed on all nodes.
+        workers: how many; None for one a core of the cluster.
+    """
+
+    def __init__(self, work: Work, workers: int | None = None) -> None:
+        check_path(work.init)
+        check_path(work.run)
+        self._order = encode({"init": work.init, "run": work.run, "config": dict(work.config)})
+        try:
+            import ray
+        except ImportError:
+            raise MissingExtraError.of("the Ray executor", "ray") from None
+        self._ray = ray
+        self._started_ray = not ray.is_initialized()
+        if self._started_ray:
+            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+        environment = {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")}
+        self._actor = ray.remote(num_cpus=1, max_restarts=0, runtime_env=environment)(_Actor)
+        self._waiting: deque[Job] = deque()
+        self._done: deque[JobResult] = deque()
+        self._keys: set[str] = set()
+        self._born = time.monotonic()
+        self._jobs = self._restarts = self._failed_starts = 0
+        self._closed = False
+        count = workers if workers is not None else int(ray.cluster_resources().get("CPU", 1))
+        self._seats = [_Seat(self._actor.remote(self._order)) for _ in range(max(count, 1))]
+
+    @property
+    def workers(self) -> int:
+        return len(self._seats)
+
+    @property
+    def pending(self) -> int:
+        return len(self._keys)
+
+    @property
+    def idle(self) -> int:
+        return max(len(self._seats) - (len(self._keys) - len(self._done)), 0)
+
+    def submit(self, job: Job) -> None:
+        if self._closed:
+            raise RuntimeError("the executor was shut down")
+        if job.key in self._keys:
+            raise ValueError(f"a job with key {job.key!r} is under way")
+        encode(dict(job.payload))
+        self._keys.add(job.key)
+        self._waiting.append(job)
+        self._hand_out()
+
+    def next_result(self, timeout: float | None = None) -> JobResult | None:
+        end = None if timeout is None else time.monotonic() + timeout
+        while self._keys:
+            self._hand_out()
+            if self._done:
+                result = self._done.popleft()
+                self._keys.discard(result.key)
+                return result
+            if end is not None and time.monotonic() >= end:
+                return None
+            self._hear(self._patience(end))
+        return None
+
+    def cancel(self) -> list[str]:
+        self._waiting.clear()
+        for seat in self._seats:
+            if seat.job is not None:
+                self._replace(seat)
+        kept = {result.key for result in self._done}
+        dropped = sorted(self._keys - kept)
+        self._keys = kept
+        return dropped
+
+    def utilisation(self) -> Utilisation:
+        now = time.monotonic()
+        busy = tuple(seat.busy + (now - seat.since if seat.job else 0.0) for seat in self._seats)
+        return Utilisation(now - self._born, busy, self._jobs, self._restarts)
+
+    def shutdown(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._keys.clear()
+        self._waiting.clear()
+        self._done.clear()
+        for seat in self._seats:
+            self._ray.kill(seat.actor)
+        if self._started_ray:
+            self._ray.shutdown()
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        for seat in self._seats:
+            if self._waiting and seat.answer is None:
+                seat.job = self._waiting.popleft()
+                seat.since = time.monotonic()
+                seat.answer = seat.actor.run.remote(encode(dict(seat.job.payload)))
+
+    def _patience(self, end: float | None) -> float:
+        """Seconds until a job reaches its limit, or the caller's time is up."""
+        now = time.monotonic()
+        limits = [s.job.limit - (now - s.since) for s in self._seats if s.job and s.job.limit is not None]
+        return max(min([1.0 if end is None else end - now, *limits]), 0.001)
+
+    def _hear(self, wait: float) -> None:
+        """Takes in an answer, if one comes, and ends what is over its limit."""
+        answers = {seat.answer: seat for seat in self._seats if seat.answer is not None}
+        ready, _ = self._ray.wait(list(answers), num_returns=1, timeout=wait)
+        for reference in ready:
+            self._take(answers[reference])
+        for seat in self._seats:
+            job, spent = seat.job, time.monotonic() - seat.since
+            if job is not None and job.limit is not None and spent >= job.limit:
+                pid = seat.pid
+                self._replace(seat)
+                how = f"still running at its limit of {job.limit:g} s"
+                self._finish(seat, JobResult(job.key, "timeout", {}, how, spent, pid))
+
+    def _take(self, seat: _Seat) -> None:
+        job, spent = seat.job, time.monotonic() - seat.since
+        try:
+            answer = self._ray.get(seat.answer)
+        except self._ray.exceptions.RayError as error:
+            pid, how = seat.pid, one_line(error)
+            self._replace(seat)
+            if job is not None:
+                self._finish(seat, JobResult(job.key, "crashed", {}, how, spent, pid))
+                return
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS:
+                raise RunError(f"no worker can be started: {how}") from None
+            return
+        seat.answer = None
+        if job is None:
+            if "failed" in answer:
+                raise failed_start(answer)
+            seat.pid, self._failed_starts = answer["pid"], 0
+        else:
+            self._finish(seat, JobResult(job.key, worker=seat.pid, **json.loads(answer)))
+
+    def _finish(self, seat: _Seat, result: JobResult) -> None:
+        seat.busy += result.seconds
+        seat.job = None
+        self._jobs += 1
+        self._done.append(result)
+
+    def _replace(self, seat: _Seat) -> None:
+        self._ray.kill(seat.actor)
+        self._restarts += 1
+        seat.take(self._actor.remote(self._order))
