@@ -52,7 +52,9 @@ def assign(
     if boxes.shape[1] == 0:
         shape = (boxes.shape[0], points.shape[0])
         return Assignment(torch.full(shape, num_classes, device=boxes.device), boxes.new_zeros(*shape, 4))
-    sides = torch.cat((points[:, None] - boxes[:, None, :, :2], boxes[:, None, :, 2:] - points[:, None]), dim=-1)
+    sides = torch.cat(
+        (points[:, None] - boxes[:, None, :, :2], boxes[:, None, :, 2:] - points[:, None]), dim=-1
+    )
     inside = (sides.amin(dim=-1) > 0) & (labels >= 0)[:, None]
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     distance = (points[:, None] - centre[:, None]).abs().amax(dim=-1)

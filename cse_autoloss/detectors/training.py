@@ -31,10 +31,10 @@ class Schedule:
 
     epochs: float
     batch: int = 16
-    lr: float = 0.05
-    weight_decay: float = 1e-4
+    lr: float = 0.15
+    weight_decay: float = 1e-2
     momentum: float = 0.9
-    warmup: float = 0.2
+    warmup: float = 0.3
     clip: float = 10.0
 
 
@@ -101,7 +101,9 @@ def train(
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip, foreach=True)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise Diverged(f"loss {loss.item():g}, gradient norm {norm.item():g} at step {step + 1} of {steps}")
+            raise Diverged(
+                f"loss {loss.item():g}, gradient norm {norm.item():g} at step {step + 1} of {steps}"
+            )
         optimiser.step()
         scheduler.step()
     model.eval()

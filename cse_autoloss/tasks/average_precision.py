@@ -90,7 +90,15 @@ class AveragePrecisionMetric:
             "categories": self._categories,
             # pycocotools takes an id of 0 for "unmatched"
             "annotations": [
-                {"id": number, "image_id": i, "category_id": c, "bbox": b, "area": a, "iscrowd": w, "score": s}
+                {
+                    "id": number,
+                    "image_id": i,
+                    "category_id": c,
+                    "bbox": b,
+                    "area": a,
+                    "iscrowd": w,
+                    "score": s,
+                }
                 for number, (i, c, b, a, w, s) in enumerate(columns, start=1)
             ],
         }

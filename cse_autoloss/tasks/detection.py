@@ -51,8 +51,8 @@ class DetectionSettings:
     cache: Path | None = None
     detector: str = "one-stage"
     batch: int = 16
-    lr: float = 0.05
-    weight_decay: float = 1e-4
+    lr: float = 0.15
+    weight_decay: float = 1e-2
     epochs_short: float = 6
     epochs_full: float = 15
     box_weight: float = 1.0
@@ -166,7 +166,9 @@ class DetectionTask:
         """
         data = self._training_set()
         if train_limit is not None and train_limit < len(data):
-            data = TrainingSet(data.images[:train_limit], Assignment(*(t[:train_limit] for t in data.assigned)))
+            data = TrainingSet(
+                data.images[:train_limit], Assignment(*(t[:train_limit] for t in data.assigned))
+            )
         schedule = Schedule(
             epochs=epochs,
             batch=self.settings.batch,
