@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import Any, ClassVar
@@ -28,6 +29,8 @@ def start(config: dict[str, Any]) -> dict[str, Any]:
         raise DataError("train.json: not there")
     if config.get("fail") == "exit":
         os._exit(7)
+    while config.get("fail") == "hang":
+        time.sleep(0.01)
     return {"config": config, "jobs": 0}
 
 
@@ -63,11 +66,25 @@ def act(context: dict[str, Any], payload: dict[str, Any]) -> Any:
             return [1, 2]
         case "process":
             return {"pid": os.getpid(), "parent": os.getppid(), "threads": os.environ.get("OMP_NUM_THREADS")}
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "start a process":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            with open(payload["file"], "w") as file:
+                file.write(str(child.pid))
+            child.wait()
         case "interrupt":
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
             return {"survived": True}
     return {}
+
+
+def count_threads(context: dict[str, Any], payload: dict[str, Any]) -> dict[str, int]:
+    """A test job: how many threads torch has."""
+    import torch
+
+    return {"threads": torch.get_num_threads()}
 
 
 class ExecutorConformance:
@@ -205,7 +222,7 @@ class ExecutorConformance:
         if not self.isolates:
             return
         with self.started(workers=2) as executor:
-            bad = {
+            bad: dict[str, dict[str, Any]] = {
                 "segfault": {"do": "segfault"},
                 "exit": {"do": "exit", "code": 5},
                 "zero": {"do": "exit", "code": 0},

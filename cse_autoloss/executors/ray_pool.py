@@ -67,7 +67,7 @@ class _Seat:
 
 
 class RayExecutor(ExecutorBase):
-    """Runs jobs on Ray actors of one core each; see `Executor`. Joins a running cluster or starts a local one.
+    """Runs jobs on Ray actors of one core each; see `Executor`. Joins a cluster or starts a local one.
 
     Args:
         work: what the workers do; this package has to be installed on all nodes.
