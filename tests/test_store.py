@@ -1,0 +1,453 @@
+"""The run store: what goes in comes out, nothing half-written stays, a kill does no harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cse_autoloss.errors import RunError
+from cse_autoloss.runs import Candidate, RunStore, Score, job_key, schema
+from cse_autoloss.verdict import Verdict
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    with RunStore.create(tmp_path / "run", {"seed": 3}) as opened:
+        yield opened
+
+
+def add(store: RunStore, slot: int = 0, **changes: Any) -> Candidate:
+    values = {
+        "branch": "reg",
+        "formula": f"Add(I,{slot})",
+        "digest": f"d{slot}",
+        "generation": 0,
+        "slot": slot,
+        "origin": "random",
+    }
+    return store.add_candidate(**{**values, **changes})
+
+
+def score(key: str = "k", **changes: Any) -> Score:
+    values = {
+        "key": key,
+        "purpose": "proxy",
+        "cls": "bce",
+        "reg": "giou",
+        "split": "val",
+        "seed": 0,
+        "epochs": 6,
+        "box_weight": 2.0,
+        "lr": 0.05,
+        "ap": 0.41,
+        "ap50": 0.6,
+        "ap75": 0.4,
+        "seconds": 7.5,
+        "extra": {"seconds_train": 6.0},
+    }
+    return Score(**{**values, **changes})
+
+
+class TestWhatGoesInComesOut:
+    def test_meta(self, store: RunStore) -> None:
+        assert store.config == {"seed": 3}
+        assert store.status == "running"
+        store.status = "finished"
+        store.set_meta("size", {"a": [1, None, 0.5]})
+        with pytest.raises(ValueError, match="JSON compliant"):
+            store.set_meta("bad", float("nan"))
+        store.close()
+        with RunStore.open(store.directory) as again:
+            assert again.status == "finished"
+            assert again.meta("size") == {"a": [1, None, 0.5]}
+            assert again.meta("bad", "nothing") == "nothing"
+            assert again.config == {"seed": 3}
+
+    def test_candidates(self, store: RunStore) -> None:
+        first = add(store, parents=("p", "q"))
+        assert first == store.candidate(first.id)
+        assert (first.parents, first.duplicate_of) == (("p", "q"), None)
+        same = add(store, 1, digest="d0")
+        assert same.duplicate_of == first.id
+        assert add(store, 0, branch="cls-binary").duplicate_of is None
+        assert store.find_candidate("reg", "d0") == first
+        assert store.find_candidate("reg", "none") is None
+        assert [c.id for c in store.candidates("reg", 0)] == [first.id, same.id]
+        assert len(store.candidates()) == 3
+        with pytest.raises(KeyError):
+            store.candidate(999)
+
+    def test_verdicts(self, store: RunStore) -> None:
+        candidate = add(store)
+        bad = Verdict("verify", False, "rises between 0.3 and 0.4", 0.1, 0.001, "i/u = 0.3", "rises-with-iou")
+        good = Verdict("simulate", True, "learns")
+        store.add_verdict(candidate.id, good)
+        store.add_verdict(candidate.id, Verdict("verify", True, "first"))
+        store.add_verdict(candidate.id, bad)
+        assert store.verdicts(candidate.id) == {"verify": bad, "simulate": good}
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add_verdict(999, good)
+
+    def test_scores(self, store: RunStore) -> None:
+        candidate = add(store)
+        kept = score("a", candidate=candidate.id)
+        failed = score("b", status="timeout", ap=None, ap50=None, ap75=None, detail="too long", seed=1)
+        store.add_score(kept)
+        store.add_score(failed)
+        assert store.score("a") == kept
+        assert store.score("b") == failed
+        assert store.score("c") is None
+        assert store.scores() == [kept, failed]
+        assert store.scores("proxy", status="ok") == [kept]
+        assert store.scores("audit") == []
+        assert store.scores(candidate=candidate.id) == [kept]
+        better = score("a", ap=0.5)
+        store.add_score(better)
+        assert store.score("a") == better
+
+    def test_a_failed_training_holds_no_ap(self, store: RunStore) -> None:
+        for changes in ({"status": "diverged"}, {"ap": None}, {"ap": 1.5}, {"ap": float("nan")}):
+            with pytest.raises(ValueError, match="AP"):
+                score(**changes)
+        # The file itself refuses as well, should a record be made by other means.
+        forged = score()
+        object.__setattr__(forged, "status", "crashed")
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add_score(forged)
+        assert store.scores() == []
+
+    def test_fingerprints_belong_to_the_first(self, store: RunStore) -> None:
+        one, two = add(store, 0), add(store, 1)
+        assert store.fingerprint_owner("reg", "f") is None
+        assert store.claim_fingerprint("reg", "f", one.id) == one.id
+        assert store.claim_fingerprint("reg", "f", two.id) == one.id
+        assert store.claim_fingerprint("cls-binary", "f", two.id) == two.id
+        store.mark_duplicate(two.id, one.id)
+        assert store.candidate(two.id).duplicate_of == one.id
+        with pytest.raises(ValueError, match="its own duplicate"):
+            store.mark_duplicate(two.id, two.id)
+
+    def test_states_the_latest_wins(self, store: RunStore) -> None:
+        assert store.load_state() is None
+        store.save_state(0, {"members": []})
+        store.save_state(2, {"members": ["b"]})
+        store.save_state(1, {"members": ["a"]})
+        store.save_state(7, [1], search="reinforce")
+        assert store.load_state() == (2, {"members": ["b"]})
+        assert store.load_state("reinforce") == (7, [1])
+
+    def test_counts_seconds_and_events(self, store: RunStore) -> None:
+        store.add_seconds("proxy", 2.0)
+        store.add_seconds("proxy", 0.5, entries=3)
+        store.add_event("shrunk", population=8)
+        store.add_event("resumed")
+        assert store.seconds() == {"proxy": 2.5}
+        assert [(event.kind, event.detail) for event in store.events()] == [
+            ("shrunk", {"population": 8}),
+            ("resumed", {}),
+        ]
+        assert len(store.events("shrunk")) == 1
+        for slot in range(6):
+            candidate = add(store, slot, digest="same" if slot < 2 else f"d{slot}")
+            store.add_verdict(candidate.id, Verdict("verify", slot > 1, "r", code="" if slot else "constant"))
+            if slot > 1:
+                store.add_verdict(candidate.id, Verdict("simulate", slot > 3, "", code="diverges"))
+        store.add_score(score())
+        store.add_score(score("bad", status="crashed", ap=None))
+        assert store.funnel() == {
+            "generated": 6,
+            "duplicates": 1,
+            "verified": 4,
+            "simulated": 2,
+            "trained": 1,
+        }
+        assert store.rejections() == {"verify": {"constant": 1, "r": 1}, "simulate": {"diverges": 2}}
+
+    def test_job_keys_name_what_decides_a_result(self) -> None:
+        key = job_key(cls="a", seed=0, epochs=6.0)
+        assert key == job_key(epochs=6.0, seed=0, cls="a")
+        assert key != job_key(cls="a", seed=1, epochs=6.0)
+        assert len(key) == 32
+        with pytest.raises(ValueError, match="JSON"):
+            job_key(lr=float("inf"))
+
+
+class TestTransactions:
+    def test_an_exception_takes_everything_back(self, store: RunStore) -> None:
+        def work() -> None:
+            with store.transaction():
+                add(store)
+                store.add_score(score())
+                with store.transaction():
+                    store.save_state(1, {})
+                raise RuntimeError("stop")
+
+        with pytest.raises(RuntimeError, match="stop"):
+            work()
+        assert (store.candidates(), store.scores(), store.load_state()) == ([], [], None)
+        add(store)
+        assert len(store.candidates()) == 1
+
+    def test_a_caught_failure_inside_leaves_the_rest(self, store: RunStore) -> None:
+        with store.transaction():
+            add(store)
+            with pytest.raises(sqlite3.IntegrityError):
+                store.add_verdict(999, Verdict("verify", True, ""))
+        assert len(store.candidates()) == 1
+
+    def test_threads_take_turns(self, store: RunStore) -> None:
+        def work(number: int) -> None:
+            for i in range(25):
+                with store.transaction():
+                    add(store, number * 100 + i)
+                    store.add_seconds("x", 1.0)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(store.candidates()) == 100
+        assert store.seconds() == {"x": 100.0}
+
+
+class TestResume:
+    def test_a_generation_asked_again_gives_back_what_is_kept(self, store: RunStore) -> None:
+        first = add(store)
+        store.add_verdict(first.id, Verdict("verify", True, "fine"))
+        assert add(store) == first
+        assert store.verdicts(first.id)["verify"].reason == "fine"
+        assert len(store.candidates()) == 1
+
+    def test_another_proposal_takes_the_slot(self, store: RunStore) -> None:
+        first = add(store)
+        copy = add(store, 1, digest=first.digest)
+        store.add_verdict(first.id, Verdict("verify", True, "fine"))
+        store.add_score(score(candidate=first.id))
+        store.claim_fingerprint("reg", "f", first.id)
+        other = add(store, 0, formula="U", digest="u")
+        assert [c.formula for c in store.candidates()] == [copy.formula, other.formula]
+        assert store.candidate(copy.id).duplicate_of is None
+        assert store.fingerprint_owner("reg", "f") is None
+        kept = store.score("k")
+        assert kept is not None
+        assert (kept.ap, kept.candidate) == (0.41, None)
+
+
+class TestOpening:
+    def test_a_closed_run_is_one_file_beside_its_lock(self, store: RunStore) -> None:
+        add(store)
+        store.close()
+        store.close()
+        assert sorted(os.listdir(store.directory)) == ["run.lock", "run.sqlite"]
+
+    def test_what_is_no_run(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="none: no such run directory"):
+            RunStore.open(tmp_path / "none")
+        for open_it in (RunStore.open, RunStore.read):
+            with pytest.raises(RunError, match=r"not a run directory: there is no run\.sqlite in it"):
+                open_it(tmp_path)
+        assert os.listdir(tmp_path) == []
+        (tmp_path / "run.sqlite").write_bytes(b"these are no pages of a database" * 100)
+        for open_it in (RunStore.open, RunStore.read, lambda path: RunStore.create(path, {})):
+            with pytest.raises(RunError, match=r"run\.sqlite is damaged: file is not a database"):
+                open_it(tmp_path)
+
+    def test_another_programs_database(self, tmp_path: Path) -> None:
+        connection = sqlite3.connect(tmp_path / "run.sqlite")
+        connection.execute("CREATE TABLE t (x)")
+        connection.close()
+        for open_it in (RunStore.open, RunStore.read, lambda path: RunStore.create(path, {})):
+            with pytest.raises(RunError, match=r"run\.sqlite is no run of cse-autoloss"):
+                open_it(tmp_path)
+
+    def test_a_directory_that_cannot_be_made(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(RunError, match="can't be made"):
+            RunStore.create(tmp_path / "file" / "run", {})
+
+    def test_a_run_is_not_started_twice(self, store: RunStore) -> None:
+        store.close()
+        with pytest.raises(RunError, match="holds a run already; resume it, or choose another directory"):
+            RunStore.create(store.directory, {})
+        with RunStore.open(store.directory) as again:
+            assert again.config == {"seed": 3}
+
+    def test_a_newer_version(self, store: RunStore) -> None:
+        store.close()
+        connection = sqlite3.connect(store.directory / "run.sqlite")
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+        connection.close()
+        for open_it in (RunStore.open, RunStore.read):
+            with pytest.raises(
+                RunError, match=f"by a newer version of cse-autoloss .format {schema.VERSION + 1}"
+            ):
+                open_it(store.directory)
+
+    def test_a_run_that_was_stopped_before_it_began(self, tmp_path: Path) -> None:
+        sqlite3.connect(tmp_path / "run.sqlite").close()
+        (tmp_path / "run.sqlite").touch()
+        with pytest.raises(RunError, match="stopped before it began"):
+            RunStore.open(tmp_path)
+        with RunStore.create(tmp_path, {"seed": 1}) as store:
+            assert store.config == {"seed": 1}
+
+    def test_one_writer_and_readers_beside_it(self, store: RunStore) -> None:
+        with pytest.raises(RunError, match=f"the run is in use by process {os.getpid()}"):
+            RunStore.open(store.directory)
+        with pytest.raises(RunError, match="in use"):
+            RunStore.create(store.directory, {})
+        with RunStore.read(store.directory) as reader:
+            assert reader.candidates() == []
+            add(store)
+            assert len(reader.candidates()) == 1
+            with pytest.raises(RunError, match="can't be used: attempt to write a readonly database"):
+                add(reader, 1)
+
+    def test_another_process_is_kept_out(self, store: RunStore) -> None:
+        code = (
+            "import sys; from cse_autoloss.runs import RunStore; from cse_autoloss.errors import RunError\n"
+            "try: RunStore.open(sys.argv[1])\n"
+            "except RunError as error: print(error)"
+        )
+        command = [sys.executable, "-c", code, str(store.directory)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert f"the run is in use by process {os.getpid()}; wait for it or stop it first" in told
+
+    def test_odd_directory_names(self, tmp_path: Path) -> None:
+        directory = tmp_path / "a run? 100%#1 [é];mode=ro&x"
+        with RunStore.create(directory, {}) as store:
+            add(store)
+        with RunStore.read(directory) as store:
+            assert len(store.candidates()) == 1
+
+    def test_writing_after_close_is_a_defect_of_the_caller(self, store: RunStore) -> None:
+        store.close()
+        with pytest.raises(sqlite3.ProgrammingError):
+            add(store)
+
+
+WRITER = """
+import sys
+from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.verdict import Verdict
+directory = sys.argv[1]
+try:
+    store = RunStore.open(directory)
+except Exception:
+    store = RunStore.create(directory, {"seed": 3})
+kept = store.load_state()
+generation = kept[0] + 1 if kept else 0
+print("begun", flush=True)
+while True:
+    scores = []
+    for slot in range(3):
+        name = f"{generation}.{slot}"
+        candidate = store.add_candidate(
+            branch="reg", formula=name, digest=name, generation=generation, slot=slot, origin="random"
+        )
+        store.add_verdict(candidate.id, Verdict("verify", True, "x" * 500))
+        store.add_score(Score(f"{generation}.{slot}", "proxy", "bce", "I", "val", slot, 1, 1.0, 0.1, ap=0.5))
+    with store.transaction():
+        store.add_score(Score(f"{generation}.last", "proxy", "bce", "I", "val", 9, 1, 1.0, 0.1, ap=0.25))
+        store.add_seconds("generations", 1.0)
+        store.save_state(generation, {"generation": generation, "filler": "y" * 3000})
+    generation += 1
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    """Kills a real writer again and again, from before its first page to far into the run."""
+    directory, draw = tmp_path / "run", random.Random(0)
+    done = -1
+    for attempt in range(14):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(directory)], stdout=subprocess.PIPE
+        ) as writer:
+            assert writer.stdout is not None
+            if attempt > 3:
+                assert writer.stdout.readline() == b"begun\n"
+                time.sleep(draw.uniform(0.0, 0.15))
+            else:  # while it imports, or makes the file
+                time.sleep(draw.uniform(0.05, 0.3))
+            writer.send_signal(signal.SIGKILL)
+        if attempt <= 3 and not (directory / "run.sqlite").exists():
+            continue
+        if attempt <= 3 and _never_began(directory):
+            continue
+        with RunStore.open(directory) as store:
+            kept = store.load_state()
+            generation = kept[0] if kept else -1
+            assert generation >= done, "a finished generation was lost"
+            done = generation
+            assert store.status == "running"
+            assert store.config == {"seed": 3}
+            # State and last score are of one transaction: both are there or neither.
+            assert (store.score(f"{done}.last") is not None) == (done >= 0)
+            assert store.score(f"{done + 1}.last") is None
+            assert store.seconds() == ({"generations": done + 1.0} if done >= 0 else {})
+            assert {c.generation for c in store.candidates()} <= set(range(done + 2))
+            assert all(len(store.candidates(generation=g)) == 3 for g in range(done + 1))
+    assert done > 10
+    connection = sqlite3.connect(directory / "run.sqlite")
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    connection.close()
+
+
+def _never_began(directory: Path) -> bool:
+    try:
+        RunStore.read(directory).close()
+    except RunError as error:
+        return "stopped before it began" in str(error)
+    return False
+
+
+def test_a_reader_of_a_killed_run_sees_its_last_whole_state(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.1)
+        writer.send_signal(signal.SIGKILL)
+    with RunStore.read(tmp_path) as store:
+        kept = store.load_state()
+        assert kept is None or json.dumps(kept[1])
+        assert store.funnel()["generated"] >= 0
+
+
+def test_a_full_disk_is_told_and_costs_one_transaction(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from cse_autoloss.errors import RunError
+from cse_autoloss.runs import RunStore
+with RunStore.create(sys.argv[1], {}) as store:
+    store.set_meta("before", 1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    try:
+        with store.transaction():
+            store.set_meta("small", 1)
+            for i in range(50):
+                store.set_meta(f"large {i}", "x" * 100_000)
+    except RunError as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(store.meta("before"), store.meta("small"))
+    store.set_meta("after", 1)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "run.sqlite can't be used: " in told[0]
+    assert told[1] == "1 None"
+    with RunStore.read(tmp_path / "run") as store:
+        assert store.meta("after") == 1
