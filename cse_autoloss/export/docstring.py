@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -66,8 +67,14 @@ def wrapped_formula(formula: str, width: int = 100) -> list[str]:
 
 
 def wrapped_latex(latex: str, width: int = 100) -> list[str]:
-    """LaTeX on several lines, broken at spaces, which mathematics mode ignores."""
-    return textwrap.wrap(latex, width, break_long_words=False, break_on_hyphens=False)
+    """LaTeX on several lines, broken where mathematics mode ignores it: after a space or before a command."""
+    lines, line = [], ""
+    for piece in re.split(r"(?<= )|(?=\\[a-zA-Z])", latex):
+        if line and len(line) + len(piece.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece
+    return [*lines, line]
 
 
 def _shown(key: str, value: object) -> str:

@@ -22,8 +22,8 @@ def sample_domain(
 ) -> dict[str, Tensor]:
     """The branch's variables at `count` random places, the corners among them.
 
-    Logits lie within ±30, half of them within ±3; IoUs are 0, 1 and between; one sample in three is background.
-    Boxes have sides of 1 to 1333 pixels, from disjoint to equal.
+    Logits lie within ±30, half of them within ±3; IoUs are 0, 1 and between; one sample in three is
+    background. Boxes have sides of 1 to 1333 pixels, from disjoint to equal.
 
     Args:
         signature: the branch.

@@ -23,8 +23,9 @@ _ROWS, _CLASSES = 6, 5
 def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, reduction: str = "none") -> Path:
     """Write the loss as an ONNX model with any number of samples.
 
-    Inputs of a classification loss: `logits` (N, C), `target` (N,) int64 and, where the loss reads it, `iou` (N,);
-    the number of columns is free too. Inputs of a box loss: `pred_boxes` and `target_boxes`, (N, 4). Output: `loss`.
+    Inputs of a classification loss: `logits` (N, C), `target` (N,) int64 and, where the loss reads it, `iou`
+    (N,); the number of columns is free too. Inputs of a box loss: `pred_boxes` and `target_boxes`, (N, 4).
+    The output is `loss`.
 
     Args:
         graph: the loss.
@@ -44,7 +45,7 @@ def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, redu
     if graph.branch == "reg":
         boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0]]).repeat(_ROWS, 1)
         example = {"pred_boxes": boxes, "target_boxes": boxes + 1}
-        shapes: dict[str, dict[int, torch.export.Dim]] = dict.fromkeys(example, {0: rows})
+        shapes: dict[str, dict[int, torch.export.Dim]] = {name: {0: rows} for name in example}
     else:
         example = {"logits": torch.zeros(_ROWS, _CLASSES), "target": torch.zeros(_ROWS, dtype=torch.int64)}
         shapes = {"logits": {0: rows, 1: torch.export.Dim("C", min=2)}, "target": {0: rows}}

@@ -24,8 +24,8 @@ class Finding:
 
     Attributes:
         formula: the subexpression, in stable form.
-        fault: "overflows": the value is finite but larger than the type holds; "is not finite": the value is in
-            range, but what it is computed from is not.
+        fault: "overflows": the value is larger than the type holds; "is not finite": the value is in range,
+            but what it is computed from is not.
         share: how many of the compared places are hit, 0 to 1.
         value: the exact value at the first of them.
         where: the variables there.
@@ -69,7 +69,7 @@ class PrecisionReport:
 def report_overflow(
     graph: LossGraph, dtype: torch.dtype = torch.float16, *, count: int = 2048, seed: int = 0
 ) -> PrecisionReport:
-    """Run a loss step by step in half precision and in float64, over the branch's domain, and tell the difference.
+    """Run a loss step by step in half precision and in float64 over the branch's domain, and compare.
 
     The exported modules avoid all this: they turn half-precision inputs into float32. The report says what
     would happen without that.

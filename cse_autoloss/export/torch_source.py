@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,7 +103,7 @@ def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -
     }[graph.branch]
     body = [f'r"""{title}', "", ".. math::", ""]
     body += [f"    {line}" for line in wrapped_latex("L = " + to_latex(graph), 92)]
-    body += ["", f"with {_legend(graph)}.", "", f"Formula ({graph.branch}):", ""]
+    body += ["", *textwrap.wrap(f"with {_legend(graph)}.", 96), "", f"Formula ({graph.branch}):", ""]
     body += [f"    {line}" for line in wrapped_formula(graph.formula, 92)]
     body += ["", "Args:", '    reduction: "mean", "sum" or "none".']
     arguments = ['reduction: str = "mean"']

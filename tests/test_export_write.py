@@ -1,0 +1,70 @@
+"""`export_loss`: the suffix decides, and what it writes can be used. ONNX and the half-precision report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from export_samples import batch, catalogue_graph, imported
+
+from cse_autoloss.errors import AutoLossError
+from cse_autoloss.export import export_loss, report_overflow
+from cse_autoloss.losses import CATALOGUE, GraphLoss
+from cse_autoloss.spaces import parse
+
+
+def test_every_suffix_is_written(tmp_path: Path) -> None:
+    graph = catalogue_graph("focal")
+    for suffix in (".py", ".json", ".svg", ".png", ".dot", ".tex"):
+        path = export_loss(graph, tmp_path / f"loss{suffix}", provenance={"seed": 1})
+        assert path.stat().st_size > 0
+    module = imported((tmp_path / "loss.py").read_text(), tmp_path)
+    assert torch.allclose(
+        module.DiscoveredLoss()(*batch("cls-binary")), GraphLoss(graph)(*batch("cls-binary"))
+    )
+    assert (tmp_path / "loss.tex").read_text().startswith(r"\[ L = -(1 - \sigma(")
+
+
+def test_unknown_suffixes_name_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(AutoLossError, match=r"did you mean '.json'"):
+        export_loss(catalogue_graph("focal"), tmp_path / "loss.jso")
+    with pytest.raises(AutoLossError, match="can not write"):
+        export_loss(catalogue_graph("focal"), tmp_path / "missing" / "loss.py")
+    with pytest.raises(AutoLossError, match="holds one loss"):
+        export_loss((catalogue_graph("focal"), catalogue_graph("iou")), tmp_path / "loss.onnx")
+
+
+@pytest.mark.parametrize("name", ["bce", "cse-autoloss-b-cls", "cse-autoloss-a-cls", "cse-autoloss-b-reg"])
+def test_onnx_computes_the_same(name: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    reference = pytest.importorskip("onnx.reference")
+    entry = CATALOGUE[name]
+    path = export_loss(catalogue_graph(name), tmp_path / "loss.onnx", alpha=entry.alpha)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    names = [value.name for value in model.graph.input]
+    for rows in (14, 3):
+        arguments = batch(entry.branch, torch.float32, rows)[: len(names)]
+        feeds = {name: argument.numpy() for name, argument in zip(names, arguments, strict=True)}
+        (got,) = reference.ReferenceEvaluator(model).run(None, feeds)
+        expected = GraphLoss(catalogue_graph(name), "none", entry.alpha)(*arguments)
+        torch.testing.assert_close(torch.from_numpy(got), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_half_precision_report_names_what_overflows() -> None:
+    report = report_overflow(catalogue_graph("giou"))
+    assert {finding.formula for finding in report.findings} >= {"U", "E"}
+    assert all(finding.fault == "overflows" for finding in report.findings if finding.formula in ("U", "E"))
+    assert "E overflows" in str(report)
+    assert report_overflow(catalogue_graph("giou"), torch.bfloat16).findings == ()
+    clean = report_overflow(catalogue_graph("bce"))
+    assert clean.findings == ()
+    assert clean.error < 0.01
+    assert "nothing overflows" in str(clean)
+    exp = report_overflow(parse("Exp(X)"))
+    assert exp.findings[0].formula == "Exp(X)"
+    assert exp.findings[0].value > 65504
+    with pytest.raises(AutoLossError, match="float16"):
+        report_overflow(catalogue_graph("bce"), torch.float32)
