@@ -28,6 +28,7 @@ END = 12.0
 IOUS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 COUPLED_IOUS = (0.2, 0.5, 0.8)
 COARSE_IOUS = (0.3, 0.7)
+_COARSE_LOGITS = (0.5, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 30.0)
 
 
 def _logits(reach: int, far: Sequence[float]) -> Tensor:
@@ -54,10 +55,13 @@ def _cls_grid(
     )  # fmt: skip
 
 
-def _binary(x: Tensor, ious: Sequence[float]) -> ProbeGrid:
+def _binary(x: Tensor, ious: Sequence[float], *, coarse: bool = False) -> ProbeGrid:
+    """Curves of single logits. The coarse grid is too coarse to tell aims at different w apart: no
+    families."""
     curves = [Curve("positive", "y=1, w=1", 1.0), Curve("negative", "y=0")]
-    curves += [Curve("positive", f"y=1, w={w:g}", w) for w in ious]
-    curves += [Curve("positive", "y=1, w=0", 0.0, judged=False)]
+    curves += [Curve("positive", f"y=1, w={w:g}", w, f"w={w:g}" if coarse else "") for w in ious]
+    if not coarse:
+        curves.append(Curve("positive", "y=1, w=0", 0.0, judged=False))
     points = x.numel()
     positive = torch.tensor([c.role == "positive" for c in curves]).double()
     iou = torch.tensor([c.iou for c in curves]).double() * positive
@@ -198,19 +202,45 @@ def _reg(points: int, sizes: Sequence[tuple[float, float]], starts: Sequence[int
 _CONTEXTS = ((0.0, 0.0), (2.0, -3.0), (-4.0, -2.0))
 
 
+def _coarse(kind: GridKind) -> ProbeGrid:
+    """Four curves of 16 points: what most random candidates fail on."""
+    if kind == "reg":
+        return _reg(16, _SIZES[1:2], (0, 1, 4, 6))
+    half = torch.tensor(_COARSE_LOGITS, dtype=torch.float64)
+    x = torch.cat((-half.flip(0), half))
+    if kind == "binary":
+        return _binary(x, COARSE_IOUS, coarse=True)
+    standing = (0.0, 2.0, -3.0)
+    if kind == "binary-coupled":
+        return _coupled("cls-binary", x, [
+            (Curve("positive", "y=1, w=1, others 2, -3", 1.0, "a"), 0, 0, standing),
+            (Curve("negative", "background, others 2, -3", 1.0, "a"), 3, 0, standing),
+            (Curve("other", "y=0 at a positive, others 2, -3"), 1, 0, standing),
+            (Curve("positive", "y=1, w=0.5, others 2, -3", 0.5), 0, 0, standing),
+        ], 3)  # fmt: skip
+    return _coupled("cls-multiclass", x, [
+        (Curve("positive", "true logit, w=1, others 2, -3", 1.0, "a"), 0, 0, standing),
+        (Curve("negative", "class's logit at background, others 2, -3", 1.0, "a"), 2, 0, standing),
+        (Curve("other", "other class's logit, w=1, others 2, -3"), 1, 0, standing),
+        (Curve("background", "background's logit, others 0, 2", 1.0, "a"), 2, 2, standing),
+    ], 3)  # fmt: skip
+
+
 @lru_cache(maxsize=32)
 def probe_grid(kind: GridKind, fine: bool, dtype: torch.dtype, device: str = "cpu") -> ProbeGrid:
     """The grid for a kind of candidate.
 
     Args:
-        kind: "binary" for the binary branch; "binary-coupled" for its candidates with Softmax, which lets
-            the classes of a sample see each other; "multiclass"; "reg".
-        fine: the grid that decides, of some 1,000 points; else the coarse one, which throws away what is
-            plainly wrong.
+        kind: "binary" for the binary branch; "binary-coupled" for its candidates with Softmax, which lets the
+            classes of a sample see each other; "multiclass"; "reg".
+        fine: the grid that decides, of some 1,000 points; else the coarse one of 64, which throws away
+            what is plainly wrong.
         dtype, device: of the inputs.
     """
-    if kind == "binary":
-        grid = _binary(_logits(48, FAR), IOUS) if fine else _binary(_logits(6, (30.0,)), COARSE_IOUS)
+    if not fine:
+        grid = _coarse(kind)
+    elif kind == "binary":
+        grid = _binary(_logits(48, FAR), IOUS)
     elif kind == "binary-coupled":
         grid = _binary_coupled(_logits(24, FAR), COUPLED_IOUS, _CONTEXTS)
     elif kind == "multiclass":

@@ -54,36 +54,47 @@ class Findings:
 
 
 class _Book:
-    """Findings in the making: a candidate keeps the first fault that is entered for it."""
+    """Findings in the making. It narrows to the candidates that are without fault, and its callers with
+    it."""
 
     def __init__(self, batch: int, device: torch.device) -> None:
-        self.fault = torch.zeros(batch, dtype=torch.int64, device=device)
+        integers = [torch.zeros(batch, dtype=torch.int64, device=device) for _ in range(4)]
+        self.fault, self.curve, self.first, self.last = integers
         self.figure = torch.zeros(batch, dtype=torch.float64, device=device)
-        self.curve = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.first = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.last = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.rows = torch.arange(batch, device=device)
+
+    def narrow(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        """Leave out the candidates that have a fault by now; the arrays' rows go with them."""
+        alive = (self.fault[self.rows] == 0).nonzero().squeeze(1)
+        if len(alive) == len(self.rows):
+            return arrays
+        self.rows = self.rows[alive]
+        return tuple(array[alive] for array in arrays)
 
     def enter(
-        self, fault: Fault, hit: Tensor, figure: Tensor, curve: Tensor, first: Tensor, last: Tensor
+        self, fault: Fault, hit: Tensor, figure: Tensor, curve: Tensor, span: tuple[Tensor, Tensor]
     ) -> None:
-        """Note the fault for the candidates in `hit` (B,) that have none yet; the rest is read there
-        alone."""
-        new = (hit & (self.fault == 0)).nonzero().squeeze(1)
+        """Note the fault for the candidates in `hit` that have none yet; the rest is read there alone.
+
+        All are (b,), one for each candidate still in view; `span` holds the first and the last point.
+        """
+        new = (hit & (self.fault[self.rows] == 0)).nonzero().squeeze(1)
         if new.numel() == 0:
             return
-        self.fault[new] = int(fault)
-        self.figure[new] = figure[new].double()
-        self.curve[new] = curve[new]
-        self.first[new] = first[new]
-        self.last[new] = last[new]
+        rows = self.rows[new]
+        self.fault[rows] = int(fault)
+        self.figure[rows] = figure[new].double()
+        self.curve[rows] = curve[new]
+        self.first[rows] = span[0][new]
+        self.last[rows] = span[1][new]
 
-    def enter_points(self, fault: Fault, wrong: Tensor, figure: Tensor) -> None:
-        """Note the fault where `wrong` (B, K, P) has any: at its first curve, from the first point to the
+    def enter_points(self, fault: Fault, wrong: Tensor, figure: Tensor, *, interleaved: bool = False) -> None:
+        """Note the fault where `wrong` (b, K, P) has any: at its first curve, from the first point to the
         run's last.
 
-        The figure is that of `figure` (B, K, P) which is largest in the run.
+        The figure is the largest of `figure` (b, K, P) in the run. `interleaved`: points and steps alternate.
         """
-        hit = wrong.flatten(1).any(1) & (self.fault == 0)
+        hit = wrong.flatten(1).any(1) & (self.fault[self.rows] == 0)
         new = hit.nonzero().squeeze(1)
         if new.numel() == 0:
             return
@@ -95,11 +106,12 @@ class _Book:
         last = torch.where(stopped.any(1), stopped.byte().argmax(1), row.shape[1]) - 1
         inside = (points >= first[:, None]) & (points <= last[:, None])
         size = figure[new, curve].masked_fill(~inside, -torch.inf).amax(1)
-        self.fault[new] = int(fault)
-        self.figure[new] = size.double()
-        self.curve[new] = curve
-        self.first[new] = first
-        self.last[new] = last
+        rows = self.rows[new]
+        self.fault[rows] = int(fault)
+        self.figure[rows] = size.double()
+        self.curve[rows] = curve
+        self.first[rows] = first // 2 if interleaved else first
+        self.last[rows] = (last + 1) // 2 if interleaved else last
 
 
 def judge(value: Tensor, slope: Tensor, grid: ProbeGrid, settings: VerifySettings) -> Findings:
@@ -112,138 +124,160 @@ def judge(value: Tensor, slope: Tensor, grid: ProbeGrid, settings: VerifySetting
         settings: the thresholds.
     """
     book = _Book(value.shape[0], value.device)
-    finite = torch.isfinite(value) & torch.isfinite(slope)
-    book.enter_points(Fault.NOT_FINITE, ~finite, torch.where(torch.isfinite(value), slope, value))
-    if grid.branch == "reg":
-        _judge_boxes(book, value, slope, grid, settings)
-    else:
-        _judge_logits(book, value, slope, grid, settings)
+    # A sum is finite where all terms are, but for overflow, which the second look sorts out.
+    suspect = ~torch.isfinite((value.abs() + slope.abs()).flatten(1).sum(1))
+    if bool(suspect.any()):
+        finite = torch.isfinite(value) & torch.isfinite(slope)
+        book.enter_points(Fault.NOT_FINITE, ~finite, torch.where(torch.isfinite(value), slope, value))
+        value, slope = book.narrow(value, slope)
+    if len(value):
+        (_judge_boxes if grid.branch == "reg" else _judge_logits)(book, value, slope, grid, settings)
     return Findings(book.fault, book.figure, book.curve, book.first, book.last)
 
 
 def _rate(value: Tensor, grid: ProbeGrid) -> tuple[Tensor, Tensor]:
-    """(B, K, P-1) mean slope of each step, and how much of it may be rounding."""
+    """(b, K, P-1) mean slope of each step, and how much of it may be rounding."""
     rounding = 8 * torch.finfo(value.dtype).eps
     magnitude = value.abs()
-    slack = (magnitude[..., 1:] + magnitude[..., :-1]) * rounding / grid.step
+    slack = (magnitude[..., 1:] + magnitude[..., :-1]) * (rounding / grid.step)
     return value.diff(dim=2) / grid.step, slack
+
+
+def _whole(like: Tensor, grid: ProbeGrid) -> tuple[Tensor, Tensor]:
+    """The span of a whole curve, for each candidate."""
+    zeros = torch.zeros(len(like), dtype=torch.int64, device=like.device)
+    return zeros, zeros + grid.shape[1] - 1
 
 
 def _judge_logits(
     book: _Book, value: Tensor, slope: Tensor, grid: ProbeGrid, settings: VerifySettings
 ) -> None:
-    judged = torch.tensor([c.judged for c in grid.curves], device=value.device)
-    size = slope.abs()
-    scale = size.masked_fill(~grid.scale_mask, 0).amax(2)
-    zeros = torch.zeros(value.shape[0], dtype=torch.int64, device=value.device)
-    last_point = zeros + grid.shape[1] - 1
+    device, tiny = value.device, torch.finfo(value.dtype).tiny
+    strict = torch.tensor([c.judged and not c.may_aim for c in grid.curves], device=device)
+    may_aim = torch.tensor([c.judged and c.may_aim for c in grid.curves], device=device)
+    scale = slope.abs().mul_(grid.scale_mask).amax(2)
 
     largest = scale.amax(1)
-    book.enter(Fault.CONSTANT, largest <= settings.flat, largest, zeros, zeros, last_point)
+    zeros, last_point = _whole(value, grid)
+    book.enter(Fault.CONSTANT, largest <= settings.flat, largest, zeros, (zeros, last_point))
     for a, b in grid.mirrors:
-        gap = (slope[:, a] + slope[:, b].flip(1)).masked_fill(~grid.scale_mask[a], 0).abs().amax(1)
-        book.enter(
-            Fault.IGNORES_TARGET, (gap <= 1e-6 * scale[:, a]) & (scale[:, a] > settings.flat),
-            gap, zeros + a, zeros, last_point,
-        )  # fmt: skip
+        gap = (slope[:, a] + slope[:, b].flip(1)).abs_().mul_(grid.scale_mask[a]).amax(1)
+        same = (gap <= 1e-6 * scale[:, a]) & (scale[:, a] > settings.flat)
+        book.enter(Fault.IGNORES_TARGET, same, gap, zeros + a, (zeros, last_point))
+    value, slope, scale = book.narrow(value, slope, scale)
+    if len(value) == 0:
+        return
 
+    # Slopes and steps interleaved: point, step, point, ... A pole between two points shows in the step alone.
     limit = (settings.sign_tolerance * scale)[..., None]
     rate, slack = _rate(value, grid)
-    wrong_step, right_step = rate > limit + slack, rate < -(limit + slack)
-    # Slopes and steps interleaved: point, step, point, ... A pole between two points shows in the step alone.
-    wrong = _interleave(slope > limit, wrong_step)
-    right = _interleave(slope < -limit, right_step)
-    strict = torch.tensor([c.judged and not c.may_aim for c in grid.curves], device=value.device)
+    slack += limit
+    wrong = _interleave(slope > limit, rate > slack)
+    right = _interleave(slope < -limit, rate < -slack)
     bad = wrong & strict[:, None]
-    relative = slope / scale.clamp(min=torch.finfo(value.dtype).tiny)[..., None]
-    steepest = _interleave(relative, rate / scale.clamp(min=torch.finfo(value.dtype).tiny)[..., None])
+    _judge_direction(book, wrong, right, bad, _interleave(slope, rate), scale.clamp(min=tiny), grid)
+    value, slope, scale, wrong, right, rate = book.narrow(value, slope, scale, wrong, right, rate)
+    if len(value) == 0:
+        return
 
-    turns = _turns(wrong, right) * judged
-    waves = turns.masked_fill(~strict, 0)
-    at = waves.argmax(1)
-    many = waves.amax(1)
-    never_right = bad.any(2) & ~right.any(2)
-    book.enter(
-        Fault.WRONG_DIRECTION, never_right.any(1), (steepest.amax(2) * never_right).amax(1),
-        never_right.byte().argmax(1), zeros, last_point,
-    )  # fmt: skip
-    book.enter(Fault.OSCILLATES, many >= 2, many.to(value.dtype), at, zeros, last_point)
-    _enter_interleaved(book, Fault.RISES, bad, steepest)
-
+    zeros, last_point = _whole(value, grid)
     still = (scale <= settings.flat) & strict
-    book.enter(
-        Fault.IGNORES_ROLE, still.any(1), scale.masked_fill(~still, 0).amax(1),
-        still.byte().argmax(1), zeros, last_point,
-    )  # fmt: skip
-    aims = wrong.any(2) & ~strict & judged
+    at = still.byte().argmax(1)
+    book.enter(Fault.IGNORES_ROLE, still.any(1), scale.amin(1), at, (zeros, last_point))
+    aims = wrong.any(2) & may_aim
+    relative = slope / scale.clamp(min=tiny)[..., None]
     lingering = (relative.abs() > settings.vanish_share) & grid.end_mask & ~aims[..., None]
     book.enter_points(Fault.DOES_NOT_VANISH, lingering, relative.abs())
-
     # One minimum: no fall after a rise, and some fall before it.
-    late = right & (wrong.cumsum(2) > 0)
-    twice = late.any(2) & aims
+    late = right & (wrong.cumsum(2) > 0) & aims[..., None]
     only_up = aims & ~right.any(2)
-    broken = (late & twice[..., None]) | (wrong & only_up[..., None])
-    _enter_interleaved(book, Fault.AIM_NOT_SINGLE, broken, steepest)
+    broken = late | (wrong & only_up[..., None])
+    steepness = _interleave(slope, rate) / scale.clamp(min=tiny)[..., None]
+    book.enter_points(Fault.AIM_NOT_SINGLE, broken, steepness, interleaved=True)
     first_rise = torch.where(aims, wrong.byte().argmax(2), wrong.shape[2])
     for family in grid.families:
         places = first_rise[:, list(family)]
         falls = places.diff(dim=1) < 0
         fixed = (places[:, 0] < wrong.shape[2]) & (places[:, -1] <= places[:, 0])
-        which = torch.tensor(family, device=value.device)
-        step_at = falls.byte().argmax(1)
-        curve = torch.where(falls.any(1), which[step_at + 1], which[-1])
-        book.enter(
-            Fault.AIM_DOES_NOT_RISE, falls.any(1) | fixed, torch.zeros_like(largest), curve,
-            _point_of(first_rise.gather(1, curve[:, None])[:, 0], grid), last_point,
-        )  # fmt: skip
+        which = torch.tensor(family, device=device)
+        curve = torch.where(falls.any(1), which[falls.byte().argmax(1) + 1], which[-1])
+        point = (first_rise.gather(1, curve[:, None])[:, 0] // 2).clamp(max=grid.shape[1] - 1)
+        book.enter(Fault.AIM_DOES_NOT_RISE, falls.any(1) | fixed, point * 0.0, curve, (point, point))
+
+
+def _judge_direction(
+    book: _Book, wrong: Tensor, right: Tensor, bad: Tensor, steepness: Tensor, scale: Tensor, grid: ProbeGrid
+) -> None:
+    """Sort the losses with a slope of the wrong sign: wrong all along, to and fro, or wrong somewhere."""
+    hit = bad.flatten(1).any(1).nonzero().squeeze(1)
+    if len(hit) == 0:
+        return
+    kept = book.rows
+    book.rows = kept[hit]
+    wrong, right, bad, steepness, scale = (array[hit] for array in (wrong, right, bad, steepness, scale))
+    steepness = steepness / scale[..., None]
+    span = _whole(bad, grid)
+    strict = torch.tensor([c.judged and not c.may_aim for c in grid.curves], device=bad.device)
+
+    never_right = bad.any(2) & ~right.any(2)
+    at = never_right.byte().argmax(1)
+    worst = steepness.amax(2).gather(1, at[:, None])[:, 0]
+    book.enter(Fault.WRONG_DIRECTION, never_right.any(1), worst, at, span)
+    turns = (_turns(wrong, right) * strict).max(1)
+    book.enter(Fault.OSCILLATES, turns.values >= 2, turns.values, turns.indices, span)
+    book.enter_points(Fault.RISES, bad, steepness, interleaved=True)
+    book.rows = kept
 
 
 def _judge_boxes(
     book: _Book, value: Tensor, slope: Tensor, grid: ProbeGrid, settings: VerifySettings
 ) -> None:
+    tiny, eps = torch.finfo(value.dtype).tiny, torch.finfo(value.dtype).eps
     high, low = value.amax(2), value.amin(2)
     span = high - low
-    zeros = torch.zeros(value.shape[0], dtype=torch.int64, device=value.device)
-    last_point = zeros + grid.shape[1] - 1
+    whole = _whole(value, grid)
     largest = span.amax(1)
-    book.enter(Fault.CONSTANT, largest <= settings.flat, largest, zeros, zeros, last_point)
+    book.enter(Fault.CONSTANT, largest <= settings.flat, largest, whole[0], whole)
+    value, slope, high, low, span = book.narrow(value, slope, high, low, span)
+    if len(value) == 0:
+        return
 
     rate, slack = _rate(value, grid)
     limit = (settings.sign_tolerance * span)[..., None]
-    rise = torch.zeros_like(value, dtype=torch.bool)
-    rise[..., :-1] = rate > limit + slack
-    rise |= (slope > limit) & grid.slope_mask
-    tiny = torch.finfo(value.dtype).tiny
-    relative = slope.masked_fill(~grid.slope_mask, -torch.inf)
-    relative[..., :-1] = torch.maximum(relative[..., :-1], rate)
-    relative = relative / span.clamp(min=tiny)[..., None]
-
+    rise = (slope > limit) & grid.slope_mask
+    rise[..., :-1] |= rate > limit + slack
     both = grid.overlap[:, 1:] & grid.overlap[:, :-1]
-    rising_share = (rise[..., :-1] & both).sum((1, 2)) / both.sum().clamp(min=1)
-    first_rising = rise.any(2).byte().argmax(1)
-    book.enter(Fault.WRONG_DIRECTION, rising_share > 0.5, rising_share, first_rising, zeros, last_point)
-    above = value[..., -1] - low
-    tolerance = settings.sign_tolerance * span + 8 * torch.finfo(value.dtype).eps * (high.abs() + low.abs())
-    elsewhere = (above > tolerance) & rise.any(2)
-    at = elsewhere.byte().argmax(1)
-    rows = torch.arange(value.shape[0], device=value.device)
-    lowest = value[rows, at].argmin(1)
-    book.enter(
-        Fault.LEAST_ELSEWHERE, elsewhere.any(1), (above / span.clamp(min=tiny))[rows, at], at, lowest, lowest
-    )
-    book.enter_points(Fault.RISES, rise, relative)
+    hit = rise.flatten(1).any(1).nonzero().squeeze(1)
+    if len(hit):
+        kept = book.rows
+        book.rows = kept[hit]
+        some, top, bottom, width = value[hit], high[hit], low[hit], span[hit]
+        rising = rise[hit]
+        whole = _whole(some, grid)
+        steepness = slope[hit].masked_fill(~grid.slope_mask, -torch.inf)
+        steepness[..., :-1] = torch.maximum(steepness[..., :-1], rate[hit])
+        steepness = steepness / width.clamp(min=tiny)[..., None]
+        share = (rising[..., :-1] & both).sum((1, 2)) / both.sum().clamp(min=1)
+        book.enter(Fault.WRONG_DIRECTION, share > 0.5, share, rising.any(2).byte().argmax(1), whole)
+        above = some[..., -1] - bottom
+        tolerance = settings.sign_tolerance * width + 8 * eps * (top.abs() + bottom.abs())
+        elsewhere = (above > tolerance) & rising.any(2)
+        at = elsewhere.byte().argmax(1)
+        rows = torch.arange(len(some), device=some.device)
+        lowest = some[rows, at].argmin(1)
+        excess = (above / width.clamp(min=tiny))[rows, at]
+        book.enter(Fault.LEAST_ELSEWHERE, elsewhere.any(1), excess, at, (lowest, lowest))
+        book.enter_points(Fault.RISES, rising, steepness)
+        book.rows = kept
+        rate, slack, span = book.narrow(rate, slack, span)
 
     drop = -rate / span.clamp(min=tiny)[..., None]
-    idle = torch.zeros_like(rise)
-    idle[..., :-1] = ((drop <= settings.fall_share) | (rate >= -slack)) & both
-    fall = torch.zeros_like(value)
-    fall[..., :-1] = drop
-    book.enter_points(Fault.FLAT, idle, -fall)
+    idle = ((drop <= settings.fall_share) | (rate >= -slack)) & both
+    book.enter_points(Fault.FLAT, idle, drop)
 
 
 def _interleave(at_points: Tensor, at_steps: Tensor) -> Tensor:
-    """(B, K, P) and (B, K, P-1) to (B, K, 2P-1): point 0, step 0, point 1, ..."""
+    """(b, K, P) and (b, K, P-1) to (b, K, 2P-1): point 0, step 0, point 1, ..."""
     batch, curves, points = at_points.shape
     out = at_points.new_empty(batch, curves, 2 * points - 1)
     out[..., ::2] = at_points
@@ -252,23 +286,10 @@ def _interleave(at_points: Tensor, at_steps: Tensor) -> Tensor:
 
 
 def _turns(wrong: Tensor, right: Tensor) -> Tensor:
-    """(B, K): how often the loss turns from falling to rising or back; flat stretches are passed over."""
+    """(b, K): how often the loss turns from falling to rising or back; flat stretches are passed over."""
     sign = wrong.to(torch.int8) - right.to(torch.int8)
-    length = sign.shape[2]
-    index = torch.arange(length, device=sign.device, dtype=torch.int16).expand_as(sign)
+    index = torch.arange(sign.shape[2], device=sign.device, dtype=torch.int16).expand_as(sign)
     latest = index.masked_fill(sign == 0, -1).cummax(2).values
     held = torch.where(latest >= 0, sign.gather(2, latest.clamp(min=0).long()), 0)
     change = (held[..., 1:] != held[..., :-1]) & (held[..., :-1] != 0)
     return change.sum(2)
-
-
-def _point_of(interleaved: Tensor, grid: ProbeGrid) -> Tensor:
-    return (interleaved // 2).clamp(max=grid.shape[1] - 1)
-
-
-def _enter_interleaved(book: _Book, fault: Fault, wrong: Tensor, figure: Tensor) -> None:
-    before = book.fault.clone()
-    book.enter_points(fault, wrong, figure)
-    new = book.fault != before
-    book.first = torch.where(new, book.first // 2, book.first)
-    book.last = torch.where(new, (book.last + 1) // 2, book.last)

@@ -70,12 +70,13 @@ class SimulateSettings:
                 "simulate: expected steps >= 1, lr > 0, clip > 0 and width a multiple of 4, got "
                 f"{self.steps}, {self.lr}, {self.clip} and {self.width}"
             )
-        if not 0 <= self.share:
+        if not self.share >= 0:
             raise ConfigError(f"simulate.share: expected at least 0, got {self.share}")
 
 
 class Simulator:
-    """Trains small models on fixed images; the default loss's score is computed once for each kind of head."""
+    """Trains small models on fixed images; the default loss's score is computed once for each kind of
+    head."""
 
     def __init__(self, settings: SimulateSettings, data: SimulationData) -> None:
         self.settings = settings
@@ -95,8 +96,8 @@ class Simulator:
             alpha: weights a binary classification loss by α·y + (1 − α)(1 − y).
 
         Returns:
-            A verdict; its figure is the share of the default loss's score that was reached. Codes of rejections:
-            "diverged" (not finite), "does-not-learn" (below the share).
+            A verdict; its figure is the share of the default loss's score that was reached. Codes of
+            rejections: "diverged" (not finite), "does-not-learn" (below the share).
         """
         started = time.perf_counter()
         branch = graph_cls.branch if graph_cls is not None else "cls-binary"
@@ -140,7 +141,7 @@ class Simulator:
             torch.manual_seed(settings.seed)
             model = SmallModel(targets.images.shape[1], columns, settings.width)
         with torch.no_grad():
-            # Start from "nearly all is background", as one-stage detectors do, or the first steps are wasted on it.
+            # Start from "nearly all is background", as detectors do, or the first steps are wasted on it.
             if branch == "cls-binary":
                 model.head.bias[:columns] = -math.log(1 / PRIOR - 1)
             else:

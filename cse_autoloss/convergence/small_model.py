@@ -1,8 +1,9 @@
-"""The small model of the simulation: a tiny anchor-free detector on a handful of images, and how well it does.
+"""The small model of the simulation: a tiny anchor-free detector on a handful of images, and how well it
+does.
 
-It is the one-stage proxy in miniature: class logits and the distances to the four sides of a box at each cell of one
-feature map, losses summed and divided by the number of positive cells, SGD with momentum, a one-cycle schedule and a
-clipped gradient, so that a loss of the wrong scale shows its fault here as it does there.
+It is the one-stage proxy in miniature: class logits and the distances to the four sides of a box at each cell
+of one feature map, losses summed and divided by the number of positive cells, SGD with momentum, a one-cycle
+schedule and a clipped gradient, so that a loss of the wrong scale shows its fault here as it does there.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Targets:
 
 
 def make_targets(data: SimulationData) -> Targets:
-    """Normalise the images and give each cell its object: the smallest one that it lies in, near the centre of."""
+    """Normalise the images and give each cell its object: the smallest one that it lies in, near the
+    centre of."""
     height, width = (side // STRIDE for side in data.images.shape[-2:])
     images = data.images[..., : height * STRIDE, : width * STRIDE].float()
     spread = images.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-6)
@@ -119,8 +121,9 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
 def detection_score(scores: Tensor, iou: Tensor, targets: Targets) -> float:
     """Average precision over cells, in [0, 1]: each (cell, class) pair is a detection, right by its IoU.
 
-    All M·C pairs are ranked by score; a pair of a positive cell and its class counts as its IoU, any other as 0.
-    The result is Σ gain_k · precision_k / P over the right ones, precision_k being the mean gain of the first k.
+    All M·C pairs are ranked by score; a pair of a positive cell and its class counts as its IoU, any other as
+    0. The result is Σ gain_k · precision_k / P over the right ones, precision_k being the mean gain of the
+    first k.
 
     Args:
         scores: (M, C) anything that ranks.

@@ -1,0 +1,203 @@
+"""Random typed expressions by the ten thousand: drawn level by level with numpy, kept as flat arrays.
+
+A `Forest` is a batch of expressions without a Python object a node, so that a batch can be drawn, hash-consed
+and evaluated as arrays; a `LossGraph` is built only for the candidates that somebody wants to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature
+from cse_autoloss.operators import OPERATORS, STABLE_OPERATORS
+
+Ints = NDArray[np.int32]
+
+SYMBOLS: tuple[str, ...] = (
+    "1", "2", "3", "X", "Y", "Z", "Q", "PY", "NY", "I", "U", "E", *OPERATORS, *STABLE_OPERATORS
+)  # fmt: skip
+"""Every constant, variable and operator of all branches; a symbol's place here is its code in a forest."""
+CODE: dict[str, int] = {symbol: code for code, symbol in enumerate(SYMBOLS)}
+
+
+@dataclass(frozen=True)
+class Forest:
+    """B expressions as flat arrays.
+
+    Attributes:
+        signature: the branch.
+        symbol: (n,) code of each node in `SYMBOLS`.
+        left, right: (n,) index of the arguments, -1 where there is none.
+        root: (B,) index of each expression's root.
+    """
+
+    signature: Signature
+    symbol: Ints
+    left: Ints
+    right: Ints
+    root: Ints
+
+    def __len__(self) -> int:
+        return len(self.root)
+
+    def graph(self, row: int) -> LossGraph:
+        """Expression `row` as a `LossGraph`; FormulaError where it is ill-shaped."""
+        builder = GraphBuilder(self.signature)
+        made: dict[int, int] = {}
+        stack = [int(self.root[row])]
+        while stack:
+            node = stack[-1]
+            args = [a for a in (int(self.left[node]), int(self.right[node])) if a >= 0]
+            missing = [a for a in args if a not in made]
+            if missing:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            made[node] = builder.add(SYMBOLS[self.symbol[node]], *(made[a] for a in args))
+        return builder.finish(made[int(self.root[row])])
+
+    @classmethod
+    def of(cls, graphs: Sequence[LossGraph]) -> Forest:
+        """The forest of one or more graphs of one branch, as they are; shared nodes stay shared."""
+        symbol: list[int] = []
+        left: list[int] = []
+        right: list[int] = []
+        root: list[int] = []
+        for graph in graphs:
+            base = len(symbol)
+            for name, args in graph.nodes:
+                symbol.append(CODE[name])
+                left.append(base + args[0] if args else -1)
+                right.append(base + args[1] if len(args) > 1 else -1)
+            root.append(len(symbol) - 1)
+        arrays = (np.array(values, dtype=np.int32) for values in (symbol, left, right, root))
+        return cls(graphs[0].signature, *arrays)
+
+
+@dataclass(frozen=True)
+class RandomShape:
+    """How large random expressions grow.
+
+    Attributes:
+        max_depth: deepest nesting of operators.
+        terminal_share: probability that a node above the deepest level is a variable or constant.
+        constant_share: of the variables and constants, how many are constants, where both fit.
+    """
+
+    max_depth: int = 5
+    terminal_share: float = 0.35
+    constant_share: float = 0.25
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """For one kind of value, what can stand there: symbol codes, and the kinds of their arguments (-1:
+    none)."""
+
+    terminals: Ints
+    terminal_odds: NDArray[np.float64]
+    operators: Ints
+    left: Ints
+    right: Ints
+
+
+_KINDS = (Kind.PER_CLASS, Kind.PER_SAMPLE)
+
+
+def _choices(signature: Signature, constant_share: float) -> dict[int, _Choices]:
+    has_classes = any(v.kind is Kind.PER_CLASS for v in signature.variables.values())
+    kinds = (0, 1) if has_classes else (1,)
+    table: dict[int, _Choices] = {}
+    for kind in kinds:
+        names = [t for t in signature.terminals if signature.kind_of(t) is _KINDS[kind]]
+        constants = [name for name in names if name not in signature.variables]
+        odds = np.ones(len(names))
+        if 0 < len(constants) < len(names):
+            for place, name in enumerate(names):
+                rest = len(names) - len(constants)
+                if name in constants:
+                    odds[place] = constant_share / len(constants)
+                else:
+                    odds[place] = (1 - constant_share) / rest
+        options = [
+            (CODE[name], *(*combination, -1)[:2])
+            for name in signature.operators
+            for combination in product(kinds, repeat=OPERATORS[name].arity)
+            if _result_kind(OPERATORS[name].shape, combination) == kind
+        ]
+        operators, left, right = (np.array(column, dtype=np.int32) for column in zip(*options, strict=True))
+        table[kind] = _Choices(
+            np.array([CODE[name] for name in names], dtype=np.int32),
+            odds / odds.sum(),
+            operators,
+            left,
+            right,
+        )
+    return table
+
+
+def _result_kind(shape: str, kinds: tuple[int, ...]) -> int | None:
+    per_class = 0 in kinds
+    if shape == "elementwise":
+        return 0 if per_class else 1
+    if not per_class:
+        return None
+    return 0 if shape == "softmax" else 1
+
+
+def random_forest(
+    signature: Signature, count: int, rng: np.random.Generator, shape: RandomShape = RandomShape()
+) -> Forest:
+    """Draw `count` random well-shaped losses of the branch, by DEAP's "grow" rule.
+
+    Each node is a terminal with probability `terminal_share`, else an operator, drawn evenly among the
+    operators and the kinds of arguments that give the kind wanted; the root is an operator. The same
+    generator state gives the same forest everywhere.
+    """
+    table = _choices(signature, shape.constant_share)
+    kind = np.full(count, _KINDS.index(signature.result), dtype=np.int32)
+    symbols: list[Ints] = []
+    lefts: list[Ints] = []
+    rights: list[Ints] = []
+    total = 0
+    for depth in range(shape.max_depth + 1):
+        size = len(kind)
+        if size == 0:
+            break
+        total += size
+        if depth == shape.max_depth:
+            grows = np.zeros(size, dtype=bool)
+        else:
+            grows = rng.random(size) >= (shape.terminal_share if depth else 0.0)
+        symbol = np.empty(size, dtype=np.int32)
+        left_kind = np.full(size, -1, dtype=np.int32)
+        right_kind = np.full(size, -1, dtype=np.int32)
+        for code, choices in table.items():
+            here = kind == code
+            ends = np.flatnonzero(here & ~grows)
+            draws = np.searchsorted(np.cumsum(choices.terminal_odds), rng.random(len(ends)), side="right")
+            symbol[ends] = choices.terminals[np.minimum(draws, len(choices.terminals) - 1)]
+            inner = np.flatnonzero(here & grows)
+            pick = rng.integers(0, len(choices.operators), len(inner))
+            symbol[inner] = choices.operators[pick]
+            left_kind[inner] = choices.left[pick]
+            right_kind[inner] = choices.right[pick]
+        has_left, has_right = left_kind >= 0, right_kind >= 0
+        # Children stand in the next level: all left ones, then all right ones.
+        lefts.append(np.where(has_left, total + np.cumsum(has_left) - 1, -1).astype(np.int32))
+        offset = total + int(has_left.sum())
+        rights.append(np.where(has_right, offset + np.cumsum(has_right) - 1, -1).astype(np.int32))
+        symbols.append(symbol)
+        kind = np.concatenate((left_kind[has_left], right_kind[has_right]))
+    return Forest(
+        signature,
+        np.concatenate(symbols),
+        np.concatenate(lefts),
+        np.concatenate(rights),
+        np.arange(count, dtype=np.int32),
+    )
