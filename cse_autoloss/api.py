@@ -119,18 +119,14 @@ def verify(
 
 def _graph(source: Any, branch: str) -> LossGraph:
     """The graph of a formula, a catalogue name that is an expression, or a graph."""
-    from cse_autoloss.errors import FormulaError
     from cse_autoloss.graph import LossGraph
-    from cse_autoloss.losses import CATALOGUE, GraphLoss, load_loss
+    from cse_autoloss.spaces import branch as signature_of
 
     if isinstance(source, LossGraph):
         return source
-    if source in CATALOGUE:
-        loss = load_loss(source)
-        if not isinstance(loss, GraphLoss):
-            raise FormulaError(f"{source!r} is not an expression in our operators")
-        return loss.graph
-    return parse(source, branch)
+    if "(" in source or source.strip() in signature_of(branch).terminals:
+        return parse(source, branch)
+    return _any_graph(source, None)
 
 
 def load_loss(
@@ -152,11 +148,14 @@ def simulate(formula: str | LossGraph, branch: str = "cls-binary") -> Verdict:
     Raises:
         FormulaError: the formula does not parse.
     """
+    import torch
+
     from cse_autoloss.convergence import SimulateSettings
     from cse_autoloss.tasks.detection import DetectionSettings
     from cse_autoloss.worker import Context
 
     graph = _graph(formula, branch)
+    torch.set_num_threads(1)
     simulator = Context(DetectionSettings(), SimulateSettings(), "cpu").simulator
     return simulator.run(None, graph) if graph.branch == "reg" else simulator.run(graph, None)
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cse_autoloss.convergence import SimulateSettings, Simulator
 from cse_autoloss.losses import load_loss
 from cse_autoloss.spaces import parse
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.tasks.one_of_each import one_of_each
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Context:
     """
 
     settings: DetectionSettings
-    simulation: dict[str, Any]
+    simulation: SimulateSettings
     device: str
 
     @cached_property
@@ -37,20 +39,16 @@ class Context:
         return DetectionTask(self.settings, self.device)
 
     @cached_property
-    def simulator(self) -> Any:
+    def simulator(self) -> Simulator:
         """The simulation on one training image of each category."""
-        from cse_autoloss.convergence import SimulateSettings, SimulationData, Simulator
-
-        images, boxes, labels = self.task.one_image_of_each_class()
-        settings = TypeAdapter(SimulateSettings).validate_python(self.simulation)
-        return Simulator(settings, SimulationData(images, boxes, labels))
+        return Simulator(self.simulation, one_of_each(self.task.split("train"), self.task.num_classes))
 
 
 def init(config: dict[str, Any]) -> Context:
     """Called once in a worker: `detection` and `simulate` settings and the device."""
     return Context(
         TypeAdapter(DetectionSettings).validate_python(config["detection"]),
-        config["simulate"],
+        TypeAdapter(SimulateSettings).validate_python(config["simulate"]),
         config["device"],
     )
 

@@ -24,7 +24,7 @@ _INF = float("inf")
 
 def _signature(name: str, result: Kind, without: frozenset[str], *variables: Variable) -> Signature:
     operators = tuple(operator for operator in OPERATORS if operator not in without)
-    return Signature(name, MappingProxyType({v.name: v for v in variables}), operators, result)
+    return Signature(name, {v.name: v for v in variables}, operators, result)
 
 
 CLS_BINARY = _signature(
