@@ -161,6 +161,8 @@ def _words(fault: Any) -> str:
         return f"expected {context['min_length']} or more values, got {context['actual_length']}"
     if kind == "too_long":
         return f"expected no more than {context['max_length']} values, got {len(got)}"
+    if kind == "multiple_of":
+        return f"expected a multiple of {context['multiple_of']}, got {_show(got)}"
     if kind in _BOUNDS:
         bound = next(iter(context.values()))
         limit = str(bound) if isinstance(bound, int) else f"{bound:g}"

@@ -1,6 +1,6 @@
 """The settings of a search: their names, types, defaults and bounds. What they mean stands in detection.yaml.
 
-The sections `detection` and `verify` have the fields of those parts' own settings, so that
+The sections `detection`, `verify` and `simulate` have the fields of those parts' own settings, so that
 ``VerifySettings(**config.verify.model_dump())`` works; importing this imports neither them nor torch.
 """
 
@@ -105,12 +105,16 @@ class Detection(Section):
     data: Annotated[str, _like(r"digits|coco:.+", "'digits' or 'coco:DIR'")] = "digits"
     scenes: Scenes = Scenes()
     image_size: Annotated[Whole, Field(ge=32, le=4096)] = 128
+    train_file: Text = "train.json"
+    val_file: Text = "val.json"
+    test_file: Text = "test.json"
+    image_folder: Text = "."
     skip_bad: bool = False
     cache: Path | None = None
     detector: Literal["one-stage"] = "one-stage"
     batch: Count = 16
-    lr: Positive = 0.05
-    weight_decay: NotNegative = 1e-4
+    lr: Positive = 0.15
+    weight_decay: NotNegative = 1e-2
     box_weight: Positive = 1.0
 
 
@@ -164,7 +168,15 @@ class Verify(Section):
 
 
 class Simulate(Section):
-    """The small training that a candidate must pass before a proxy training."""
+    """The small training that a candidate must pass before a proxy training; see `SimulateSettings`."""
+
+    share: NotNegative = 0.5
+    steps: Count = 60
+    lr: Positive = 0.05
+    clip: Positive = 10.0
+    width: Annotated[Whole, Field(ge=4, multiple_of=4)] = 24
+    box_weight: Positive = 1.0
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
 
 
 class Proxy(Section):

@@ -20,7 +20,7 @@ from cse_autoloss.config import (
     parse_config,
     parse_duration,
 )
-from cse_autoloss.config_schema import Detection, Scenes, Verify
+from cse_autoloss.config_schema import Detection, Scenes, Simulate, Verify
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, read_yaml
 
@@ -51,7 +51,7 @@ class TestShippedFiles:
         assert parse_config(config.model_dump(mode="json")) == config
 
     def test_sections_mirror_the_settings_they_fill(self) -> None:
-        from cse_autoloss.convergence.settings import VerifySettings
+        from cse_autoloss.convergence import SimulateSettings, VerifySettings
         from cse_autoloss.tasks.detection import DetectionSettings
         from cse_autoloss.tasks.scenes import SceneSettings
 
@@ -61,6 +61,7 @@ class TestShippedFiles:
             (Scenes(), SceneSettings(), set()),
             (Detection(), DetectionSettings(), elsewhere),
             (Verify(), VerifySettings(), set()),
+            (Simulate(), SimulateSettings(), set()),
         ):
             names = {field.name for field in dataclasses.fields(settings)}
             assert set(type(section).model_fields) == names - left_out
@@ -145,6 +146,7 @@ class TestMistakes:
             ({"audit": {"share": 1}}, "audit.share: expected a number below 1, got 1"),
             ({"audit": {"box_weights": []}}, "audit.box_weights: expected 1 or more values, got 0"),
             ({"audit": {"box_weights": 1}}, "audit.box_weights: expected a list, got 1"),
+            ({"simulate": {"width": 6}}, "simulate.width: expected a multiple of 4, got 6"),
             ({"seed": True}, "seed: expected a number, got true"),
             ({"seed": None}, "seed: expected a whole number, got nothing"),
             ({"detection": {"lr": math.inf}}, "detection.lr: expected a finite number, got inf"),

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("cse_autoloss.testing")
-
-from cse_autoloss.errors import RunError, UnknownNameError  # noqa: E402
-from cse_autoloss.executors import Executor, Job, JobResult, Work, make_executor  # noqa: E402
-from cse_autoloss.executors.inprocess import InProcessExecutor  # noqa: E402
-from cse_autoloss.executors.pool import PoolExecutor  # noqa: E402
-from cse_autoloss.testing import ExecutorConformance, one, one_of  # noqa: E402
+from cse_autoloss.errors import RunError, UnknownNameError
+from cse_autoloss.executors import Executor, Job, JobResult, Work, make_executor
+from cse_autoloss.executors.inprocess import InProcessExecutor
+from cse_autoloss.executors.pool import PoolExecutor
+from cse_autoloss.testing import ExecutorConformance, one, one_of
 
 WORK = Work("cse_autoloss.testing:start", "cse_autoloss.testing:act")
 

@@ -6,11 +6,9 @@ import importlib.util
 
 import pytest
 
-pytest.register_assert_rewrite("cse_autoloss.testing")
-
-from cse_autoloss.errors import MissingExtraError  # noqa: E402
-from cse_autoloss.executors import Executor, Work, make_executor  # noqa: E402
-from cse_autoloss.testing import ExecutorConformance  # noqa: E402
+from cse_autoloss.errors import MissingExtraError
+from cse_autoloss.executors import Executor, Work, make_executor
+from cse_autoloss.testing import ExecutorConformance
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 WORK = Work("cse_autoloss.testing:start", "cse_autoloss.testing:act")
