@@ -1,8 +1,8 @@
 """Which grid point learns which object: the assignment of FCOS (Tian et al., ICCV 2019), vectorised.
 
 A point of the feature map is positive for an object when it lies inside the object's box and near its centre
-(centre sampling); where objects compete for a point, the smaller one wins. The assignment depends on the boxes
-alone, never on the network, so it is computed once for a whole data set and indexed by batch.
+(centre sampling); where objects compete for a point, the smaller one wins. The assignment depends on the
+boxes alone, never on the network, so it is computed once for a whole data set and indexed by batch.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ def assign(
 ) -> Assignment:
     """Give each point an object or the background.
 
-    A point p is positive for box b with centre c when p lies in b and |p - c| <= radius · stride in both axes.
-    An object that no point satisfies so (a small one, between four points) gets the point nearest to its centre
-    among those strictly inside it, and none when none is inside: such an object can not be told by offsets to its
-    four sides.
+    A point p is positive for box b with centre c when p lies strictly inside b and |p - c| <= radius · stride
+    in both axes. An object so small that no point lies inside gets none: it can not be told by distances to
+    its four sides.
 
     Args:
         points: (L, 2) xy pixels.

@@ -1,7 +1,7 @@
 """Geometry of boxes: areas, intersections, unions, enclosing boxes, IoU.
 
-Boxes are xyxy in pixels: (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1, edges (not pixel centres), so that a box of
-one pixel is (x, y, x + 1, y + 1).
+Boxes are xyxy in pixels: (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1. They are edges, not pixel centres: a
+box of one pixel is (x, y, x + 1, y + 1).
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from cse_autoloss.detectors.boxes import pairwise_iou
 def batched_nms(boxes: Tensor, labels: Tensor, threshold: float) -> Tensor:
     """Greedy non-maximum suppression among boxes of the same image and class.
 
-    The greedy rule (walk from the best score down, drop a box that overlaps a kept one) is solved for all images
-    together as a fixed point: keep_i = no j < i of the same class with keep_j and IoU_ij > threshold. Starting from
-    "all are kept", n rounds settle the first n boxes for good, so it ends after at most N rounds, and in practice
-    after three or four; the answer is that of the sequential walk.
+    The greedy rule (walk from the best score down, drop a box that overlaps a kept one) is solved for all
+    images together as a fixed point: keep_i = no j < i of the same class with keep_j and IoU_ij > threshold.
+    Starting from "all are kept", n rounds settle the first n boxes for good, so it ends after at most N
+    rounds, and in practice after three or four. The answer is that of the sequential walk.
 
     Args:
         boxes: (B, N, 4) xyxy pixels, each image's sorted by falling score.

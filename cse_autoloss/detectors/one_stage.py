@@ -1,8 +1,8 @@
-"""The one-stage proxy: a small, anchor-free, FCOS-like detector (Tian et al., ICCV 2019) with an IoU-quality branch.
+"""The one-stage proxy: a small, anchor-free detector in the manner of FCOS (Tian et al., ICCV 2019).
 
-Each cell of one feature map predicts C class logits, the distances to the four sides of its object's box, and the
-IoU that this box will have (in place of centre-ness, as CSE-Autoloss and its successors train it). The two losses
-under search come in as callables that return a sum; everything here divides by the number of positives, as FCOS
+Each cell of one feature map predicts C class logits, the distances to the four sides of its object's box, and
+the IoU that this box will have (in place of centre-ness, as CSE-Autoloss trains it). The two losses under
+search come in as callables that return a sum; everything here divides by the number of positives, as FCOS
 does.
 """
 
@@ -81,8 +81,8 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 class OneStageDetector(nn.Module):
     """The network. Input (B, channels, H, W) normalised, H and W multiples of `stride`; output `Prediction`.
 
-    BatchNorm, not GroupNorm: on mostly empty canvases the statistics of one image say little (AP 0.49 against 0.31
-    after six epochs).
+    BatchNorm, not GroupNorm: on mostly empty canvases the statistics of one image say little (AP 0.49 against
+    0.31 after six epochs).
     """
 
     def __init__(
@@ -129,10 +129,10 @@ class OneStageDetector(nn.Module):
         reg_loss: RegressionLoss,
         box_weight: float = 1.0,
     ) -> Tensor:
-        """(cls + box_weight · reg) / P + BCE(quality, IoU), a scalar; P is the batch's number of positive cells.
+        """(cls + box_weight · reg + BCE(quality, IoU)) / P, a scalar; P is the number of positive cells.
 
-        The IoU of predicted and assigned box is detached: it is a target for the quality branch and a variable of
-        the classification loss, no way for a gradient into the boxes.
+        The IoU of predicted and assigned box is detached: it is a target for the quality branch and a
+        variable of the classification loss, no way for a gradient into the boxes.
         """
         label = assigned.label.flatten()
         positive = (label < self.num_classes).nonzero().squeeze(1)
@@ -162,8 +162,9 @@ def decode(
 ) -> Detections:
     """The best boxes of each image after class-aware non-maximum suppression.
 
-    The score of a (cell, class) pair is p · q^quality_power (FCOS multiplies so with its centre-ness). No score
-    threshold is used: AP depends on the order alone, and a threshold would punish losses that are merely scaled.
+    The score of a (cell, class) pair is p · q^quality_power (FCOS multiplies so with its centre-ness). No
+    score threshold is used: AP depends on the order alone, and a threshold would punish losses that are
+    merely scaled.
 
     Args:
         prediction: dense output for B images.

@@ -40,7 +40,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Images (N, channels, H, W), normalised float32, and what each grid cell should predict for each of them."""
+    """Images (N, channels, H, W), normalised float32, and what each of their grid cells should predict."""
 
     images: Tensor
     assigned: Assignment
@@ -106,4 +106,6 @@ def train(
             )
         optimiser.step()
         scheduler.step()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
+        raise Diverged(f"a weight that is not finite after {steps} steps")
     model.eval()

@@ -108,6 +108,6 @@ class AveragePrecisionMetric:
 
 
 def _mean_where_defined(precision: NDArray[np.float64]) -> float:
-    """Mean over what pycocotools did not mark with -1 (a class without ground truth); 0 when nothing is left."""
+    """Mean over what pycocotools did not mark with -1 (a class without ground truth), else 0."""
     defined = precision[precision > -1]
     return float(defined.mean()) if defined.size else 0.0

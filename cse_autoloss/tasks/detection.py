@@ -21,6 +21,7 @@ from cse_autoloss.detectors.one_stage import (
 from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, train
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
+from cse_autoloss.tasks.coco import CocoFolder, load_coco
 from cse_autoloss.tasks.scenes import CLASS_NAMES, SceneSettings, load_scenes
 from cse_autoloss.tasks.splits import Split
 
@@ -35,6 +36,9 @@ class DetectionSettings:
         data: "digits" for the embedded scenes, "coco:DIR" for a folder in COCO's format.
         scenes: what the embedded scenes look like.
         image_size: longer side that images of a COCO folder are brought to, pixels.
+        train_file, val_file, test_file: JSON files of a COCO folder; without a test.json, val is split in
+            two.
+        image_folder: folder, inside a COCO folder, that its images' names start from.
         skip_bad: leave out items of a COCO folder that are wrong, and count them, in place of an error.
         cache: folder for made scenes; None is the user's cache folder.
         detector: the proxy; "one-stage" is the only one.
@@ -47,6 +51,10 @@ class DetectionSettings:
     data: str = "digits"
     scenes: SceneSettings = field(default_factory=SceneSettings)
     image_size: int = 128
+    train_file: str = "train.json"
+    val_file: str = "val.json"
+    test_file: str = "test.json"
+    image_folder: str = "."
     skip_bad: bool = False
     cache: Path | None = None
     detector: str = "one-stage"
@@ -86,8 +94,7 @@ class DetectionTask:
             raise ConfigError(f"detector: expected 'one-stage', got {settings.detector!r}")
         self.settings = settings
         self.device = torch.device(device)
-        self.notes: tuple[str, ...] = ()
-        self._splits, self.class_names = self._load()
+        self._splits, self.class_names, self.notes = self._load()
         self.num_classes = len(self.class_names)
         train_images = torch.from_numpy(self._splits["train"].images)
         sample = train_images[:1000].float() / 255
@@ -97,10 +104,26 @@ class DetectionTask:
         self._images: dict[str, Tensor] = {}
         self._metrics: dict[str, AveragePrecisionMetric] = {}
 
-    def _load(self) -> tuple[dict[str, Split], tuple[str, ...]]:
-        if self.settings.data == "digits":
-            return load_scenes(self.settings.scenes, self.settings.cache), CLASS_NAMES
-        raise ConfigError(f"data: expected 'digits' or 'coco:DIR', got {self.settings.data!r}")
+    def _load(self) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
+        """Splits, class names, and what the reader of a report should know of the data."""
+        own = self.settings
+        if own.data == "digits":
+            return load_scenes(own.scenes, own.cache), CLASS_NAMES, ()
+        kind, _, folder = own.data.partition(":")
+        if kind != "coco" or not folder:
+            raise ConfigError(f"data: expected 'digits' or 'coco:DIR', got {own.data!r}")
+        found = load_coco(
+            CocoFolder(
+                root=Path(folder).expanduser(),
+                train=own.train_file,
+                val=own.val_file,
+                test=own.test_file,
+                images=own.image_folder,
+                image_size=own.image_size,
+                skip_bad=own.skip_bad,
+            )
+        )
+        return found.splits, found.class_names, found.notes
 
     def train_and_score(
         self,
@@ -162,7 +185,8 @@ class DetectionTask:
         """A proxy trained with the two losses; arguments as of `train_and_score`.
 
         Raises:
-            cse_autoloss.detectors.training.Diverged: when the loss or its gradient is not finite at some step.
+            cse_autoloss.detectors.training.Diverged: when the loss or its gradient is not finite at some
+            step.
         """
         data = self._training_set()
         if train_limit is not None and train_limit < len(data):
@@ -178,7 +202,8 @@ class DetectionTask:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = OneStageDetector(data.images.shape[1], self.num_classes)
-        model = model.to(self.device, memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        model.to(self.device)
         train(model, data, cls_loss, reg_loss, schedule, seed=seed, box_weight=box_weight)
         return model
 

@@ -1,9 +1,8 @@
 """Scenes of real handwriting: digits that people wrote, scattered over noisy canvases, with tight boxes.
 
 The digits are scikit-learn's `load_digits` (1,797 scans of 8x8 pixels; Alpaydin & Kaynak, UCI 1998). Train,
-validation and test scenes are made of disjoint digits, so that a detector is scored on handwriting that it has
-never seen. Clutter is made of fragments of digits of the same split: strokes as real as the objects', that are
-none.
+validation and test scenes are made of disjoint digits, so that a detector is scored on handwriting that it
+has never seen. Clutter is made of fragments of digits of the same split: strokes as real as the objects'.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +93,9 @@ def load_scenes(settings: SceneSettings, cache: Path | None = None) -> dict[str,
 
     Args:
         settings: what to make.
-        cache: folder for the files; None is `$XDG_CACHE_HOME/cse-autoloss`, else `~/.cache/cse-autoloss`. A folder
-            that can not be written, or a damaged file in it, costs the seconds to make the scenes anew, no more.
+        cache: folder for the files; None is `$XDG_CACHE_HOME/cse-autoloss`, else `~/.cache/cse-autoloss`. A
+            folder that can not be written, or a damaged file in it, costs the seconds to make them anew, no
+            more.
     """
     folder = default_cache() if cache is None else cache
     key = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True)
@@ -208,7 +210,11 @@ def _place(
     settings: SceneSettings,
     rng: np.random.Generator,
 ) -> tuple[int, int, int, int] | None:
-    """Paint the glyph where it covers no box in `taken` too much; its ink's box, or None when 20 tries found no place."""
+    """Paint the glyph where it overlaps no box in `taken` too much.
+
+    Returns:
+        The box of its ink, or None when 20 tries found no place.
+    """
     ink = glyph >= INK * glyph.max(initial=0.0)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     height, width = glyph.shape
@@ -239,16 +245,12 @@ def _read_cache(path: Path, key: str) -> dict[str, Split] | None:
                 name: Split(*(file[f"{name}_{part}"] for part in ("images", "boxes", "labels", "crowd")))
                 for name in SPLITS
             }
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    except Exception as error:  # zipfile.BadZipFile: half a file, from a full disk
-        if type(error).__name__ == "BadZipFile":
-            return None
-        raise
 
 
 def _write_cache(path: Path, key: str, scenes: dict[str, Split]) -> None:
-    arrays: dict[str, NDArray] = {"key": np.array(key)}
+    arrays: dict[str, Any] = {"key": np.array(key)}
     for name, split in scenes.items():
         arrays |= {
             f"{name}_images": split.images,
