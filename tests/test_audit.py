@@ -1,0 +1,108 @@
+"""The audit's arithmetic, on scores made up by the test: who is tuned, who is chosen, what is claimed."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from cse_autoloss.audit import AuditPlan, Contestant, choose_settings, conclude
+from cse_autoloss.jobs import LossPair, Training
+from cse_autoloss.runs import Score
+
+PLAN = AuditPlan(
+    seeds=(30, 31, 32, 33, 34), box_weights=(1.0, 2.0), lrs=(0.05, 0.02), tune_epochs=2, tune_seeds=(20,), epochs=4,
+    resamples=2000,
+)  # fmt: skip
+CONTESTANTS = [
+    Contestant("discovered 1", LossPair("f1", "g1"), True),
+    Contestant("discovered 2", LossPair("f2", "g2"), True),
+    Contestant("bce + giou", LossPair("bce", "giou"), False),
+    Contestant("focal + giou", LossPair("focal", "giou"), False),
+]
+
+
+def scores(trainings: Sequence[Training], ap: Callable[[Training], float | None]) -> dict[str, Score]:
+    found = {}
+    for training in trainings:
+        value = ap(training)
+        answer = {"status": "ok", "ap": value, "ap50": value, "ap75": value} if value is not None else {}
+        found[training.key] = training.score("ok" if value is not None else "crashed", answer, "", 1.0)
+    return found
+
+
+def settled(ap: Callable[[Training], float | None]) -> list[Contestant]:
+    return choose_settings(CONTESTANTS, PLAN, "t", scores(PLAN.tuning(CONTESTANTS, "t"), ap))
+
+
+def test_everyone_gets_the_same_tuning_on_validation() -> None:
+    tuning = PLAN.tuning(CONTESTANTS, "t")
+    tried = {
+        one.name: sorted((t.pair.box_weight, t.pair.lr or 0) for t in tuning if t.pair.cls == one.pair.cls)
+        for one in CONTESTANTS
+    }
+    assert len({tuple(v) for v in tried.values()}) == 1
+    assert {t.split for t in tuning} == {"val"}
+    assert {t.split for t in PLAN.final(CONTESTANTS, "t")} == {"test"}
+    assert not {t.seed for t in tuning} & set(PLAN.seeds)
+
+
+def test_the_best_setting_of_each_is_taken() -> None:
+    chosen = settled(lambda t: 0.3 + 0.1 * (t.pair.box_weight == 2.0) - t.pair.lr * (t.pair.cls == "bce"))
+    settings = {one.name: (one.pair.box_weight, one.pair.lr) for one in chosen}
+    assert settings["bce + giou"] == (2.0, 0.02)
+    assert settings["discovered 1"][0] == 2.0
+
+
+def test_validation_chooses_the_winner_and_test_chooses_the_rival() -> None:
+    chosen = settled(lambda t: {"f1": 0.5, "f2": 0.6, "bce": 0.55, "focal": 0.2}[t.pair.cls])
+    test_ap = {"f1": 0.9, "f2": 0.5, "bce": 0.3, "focal": 0.4}
+    result = conclude(chosen, PLAN, "t", scores(PLAN.final(chosen, "t"), lambda t: test_ap[t.pair.cls]))
+    assert result.best is not None
+    assert result.rival is not None
+    assert result.gain is not None
+    assert result.best.name == "discovered 2"
+    assert result.rival.name == "focal + giou"
+    assert result.gain.mean == pytest.approx(0.1)
+    assert result.verdict.startswith("Better than the best baseline")
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"), [(0.0, "No better than"), (-0.2, "Worse than"), (0.2, "Better than")]
+)
+def test_the_verdict_is_honest(shift: float, words: str) -> None:
+    chosen = settled(lambda t: 0.5)
+    noise = dict(zip(PLAN.seeds, (0.01, -0.02, 0.02, 0.0, -0.01), strict=True))
+    final = scores(
+        PLAN.final(chosen, "t"),
+        lambda t: 0.5 + (shift + noise[t.seed] if t.pair.cls.startswith("f") and t.pair.cls != "focal" else 0.0),
+    )
+    result = conclude(chosen, PLAN, "t", final)
+    assert result.verdict.startswith(words)
+    assert result.noise_floor > 0
+
+
+def test_a_training_that_failed_counts_as_nothing_learnt() -> None:
+    chosen = settled(lambda t: 0.5)
+    final = scores(
+        PLAN.final(chosen, "t"), lambda t: None if (t.pair.cls, t.seed) == ("f1", 30) else 0.5
+    )
+    result = conclude(chosen, PLAN, "t", final)
+    found = {one.name: one.test for one in result.contestants}
+    assert found["discovered 1"] == (0.0, 0.5, 0.5, 0.5, 0.5)
+
+
+def test_unfinished_seeds_are_left_out_for_everyone_and_said() -> None:
+    chosen = settled(lambda t: 0.5)
+    final = scores(PLAN.final(chosen, "t"), lambda t: 0.5)
+    last = [t for t in PLAN.final(chosen, "t") if t.seed == 34][-1]
+    del final[last.key]
+    result = conclude(chosen, PLAN, "t", final)
+    assert result.seeds == 4
+    assert {len(one.test) for one in result.contestants} == {4}
+    assert "1 of 5 seeds" in result.notes[0]
+
+
+def test_without_a_winner_or_without_scores_nothing_is_claimed() -> None:
+    baselines = [one for one in settled(lambda t: 0.5) if not one.discovered]
+    final = scores(PLAN.final(baselines, "t"), lambda t: 0.5)
+    assert "found no loss" in conclude(baselines, PLAN, "t", final).verdict
+    assert "nothing is claimed" in conclude(settled(lambda t: 0.5), PLAN, "t", {}).verdict

@@ -1,0 +1,55 @@
+import pytest
+
+from cse_autoloss.plan import MIN_PROXIES, AuditSize, Cost, RunSize, fit
+
+ASKED = AuditSize(
+    winners=3, baselines=7, box_weights=(1.0, 2.0), lrs=(0.05, 0.025), tune_epochs=6, tune_seeds=1, seeds=5, epochs=15
+)
+COST = Cost(epoch=0.7, score=0.5)
+
+
+def sized(budget: float, workers: int = 2, cost: Cost = COST) -> RunSize:
+    return fit(budget, 5.0, workers, cost, 0.5, 6, 16, ASKED)
+
+
+@pytest.mark.parametrize("budget", [60, 120, 300, 1200, 3600, 36000])
+def test_search_and_audit_fit_into_the_budget(budget: float) -> None:
+    size = sized(budget)
+    audit = size.audit.seconds(COST, size.share) / 2
+    assert size.search_seconds + audit <= budget
+    assert size.search_seconds > 0.3 * budget
+
+
+def test_an_hour_needs_no_shrinking_and_seeds_grow() -> None:
+    size = sized(3600)
+    assert (size.epochs, size.share, size.offspring) == (6, 1.0, 16)
+    assert 5 < size.audit.seeds <= 10
+    assert any("seeds" in note for note in size.notes)
+
+
+def test_a_minute_shrinks_everything_and_says_so() -> None:
+    size = sized(60)
+    assert size.share < 1 or size.epochs < 6
+    assert size.offspring < 16
+    assert size.audit.seeds >= 2
+    text = " ".join(size.notes)
+    assert all(word in text for word in ("proxy training", "offspring", "audit"))
+
+
+def test_enough_proxies_fit() -> None:
+    for budget in (300, 1200):
+        size = sized(budget)
+        assert size.search_seconds * 2 / COST.training(size.epochs, size.share) >= MIN_PROXIES
+
+
+def test_seeds_are_kept_longer_than_finalists_and_grids() -> None:
+    size = sized(600)
+    assert size.audit.seeds == 5
+    assert size.audit.winners < 3
+
+
+def test_a_hopeless_budget_still_gives_a_plan() -> None:
+    size = sized(20, workers=1, cost=Cost(30, 10))
+    assert size.offspring >= 3
+    assert size.audit.baselines >= 1
+    assert any("overrun" in note for note in size.notes)
