@@ -1,0 +1,71 @@
+"""Search-Softmax and Random-Softmax: every margin softmax loss as one number a ≤ 0.
+
+Source: "Loss Function Search for Face Recognition", Wang et al., ICML 2020, https://arxiv.org/abs/2007.06542.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from cse_autoloss.errors import ConfigError
+from cse_autoloss.spaces.target_logit import log_softmax_of_target, target_logits
+
+_SHARPNESS = 4.0
+
+
+class SearchSoftmax:
+    """L = −log(h(a, p)·p), h(a, p) = 1/(a·p + 1 − a), p the target's softmax probability.
+
+    In logit space, where it is stable: the target's logit is lowered by δ = log(1 − a) ≥ 0, so that a
+    constant a is CosFace with m = δ/s. Searched is not a but u, any real number, with the margin δ =
+    s·log(1 + e^{4u})/4: it is nearly s·u for u > 0.5 and nearly 0 for u < −0.5, rises everywhere, and so
+    has a gradient everywhere. A ReLU that keeps a ≤ 0 has none where it is shut, nor has a folded Gaussian
+    at its fold.
+    """
+
+    name = "search-softmax"
+    parameters = ("u",)
+    bounds = ((-2.0, 2.0),)
+    start = (-0.5,)
+
+    def __init__(self, scale: float = 30.0) -> None:
+        """`scale` is s > 0: of normalised features; with plain logits the unit of u."""
+        if not 0 < scale < math.inf:
+            raise ConfigError(f"scale: expected a number above 0, got {scale!r}")
+        self.scale = float(scale)
+
+    def margin(self, theta: Tensor) -> Tensor:
+        """δ of θ (..., 1), (...): by how much the target's logit is lowered."""
+        return self.scale * softplus(theta[..., 0], beta=_SHARPNESS)
+
+    def a(self, theta: Tensor) -> Tensor:
+        """The papers' a = 1 − e^δ of θ (..., 1), (...); −inf where it is beyond the type's numbers."""
+        return -torch.expm1(self.margin(theta))
+
+    def theta_of(self, a: float) -> Tensor:
+        """θ (1,) float64 of a given a < 0."""
+        if not -math.inf < a < 0:
+            raise ConfigError(f"a: expected a number below 0, got {a!r}")
+        scaled = _SHARPNESS * math.log1p(-a) / self.scale
+        return torch.tensor([scaled + math.log(-math.expm1(-scaled))], dtype=torch.float64) / _SHARPNESS
+
+    def settle(self, theta: Tensor) -> Tensor:
+        """θ itself: any u is sound."""
+        return theta
+
+    def loss(self, logits: Tensor, target: Tensor, theta: Tensor) -> Tensor:
+        """The loss of each sample, (N,); see `ParametricSpace.loss`."""
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        own = target_logits(logits, target)
+        lowered = own - self.margin(theta.to(logits.dtype))
+        return -log_softmax_of_target(logits, target, lowered, torch.ones_like(own))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and settings."""
+        return {"name": self.name, "scale": self.scale}
