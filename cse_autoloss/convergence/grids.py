@@ -1,8 +1,8 @@
 """The probe grids of the three branches.
 
-Assumed: logits out to ±100, judged in steps of 0.25 to 0.5 from −12 to 12; w from 0 to 1; boxes with
-    sides of 8 to 64 pixels, up to 64 pixels apart (A-reg holds the constant 2 in square pixels, so verdicts
-    on boxes depend on the scale).
+Assumed: logits out to ±100, judged in steps of 0.25 (0.5 where classes see each other) from −12 to 12; w from
+0 to 1; ground truth of 8 to 64 pixels a side, boxes that start up to 2.6 sides away. A-reg holds a constant
+in square pixels, so verdicts on boxes depend on that scale.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ GridKind = Literal["binary", "binary-coupled", "multiclass", "reg"]
 FAR = (15.0, 20.0, 30.0, 50.0, 100.0)
 """Logits far out, where losses must be finite and have vanished."""
 SCALE_REACH = 6.0
-"""A curve's scale is its largest slope at logits up to here: losses that explode far out would hide faults
-else."""
+"""A curve's scale is its largest slope at logits up to here; far out, an exploding loss would hide its
+faults."""
 END = 12.0
 """The slope must have vanished from this logit on."""
 IOUS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
@@ -56,7 +56,7 @@ def _cls_grid(
 
 
 def _binary(x: Tensor, ious: Sequence[float], *, coarse: bool = False) -> ProbeGrid:
-    """Curves of single logits. The coarse grid is too coarse to tell aims at different w apart: no
+    """Curves of single logits. The coarse grid can't tell aims at different w apart, so it has no
     families."""
     curves = [Curve("positive", "y=1, w=1", 1.0), Curve("negative", "y=0")]
     curves += [Curve("positive", f"y=1, w={w:g}", w, f"w={w:g}" if coarse else "") for w in ious]
@@ -162,8 +162,7 @@ _STARTS: tuple[tuple[str, float, float, float, float], ...] = (
 
 
 def _reg(points: int, sizes: Sequence[tuple[float, float]], starts: Sequence[int]) -> ProbeGrid:
-    """Straight interpolations of the coordinates: they hold translations and concentric scalings among
-    them."""
+    """Straight interpolations of the coordinates: translations and concentric scalings are among them."""
     curves, target, first = [], [], []
     for width, height in sizes:
         for index in starts:
@@ -194,8 +193,41 @@ def _reg(points: int, sizes: Sequence[tuple[float, float]], starts: Sequence[int
         step=t.diff().expand(len(curves), -1),
         scale_mask=before_end,
         end_mask=torch.zeros(shape, dtype=torch.bool),
-        overlap=inputs["I"] > 0,
+        overlap=inputs["I"] > 1e-6 * inputs["U"],
         slope_mask=before_end,
+    )
+
+
+def _with_partials(grid: ProbeGrid) -> ProbeGrid:
+    """Three curves more, where the gradients by I, U and E must be finite one by one, as backpropagation
+    needs.
+
+    Along a motion they are added up first, times 0 where boxes are apart. Boxes on the target and 3 sides
+    away, of 1e-4 to 30 times its size.
+    """
+    points = grid.shape[1]
+    half = torch.tensor([8.0, 20.0], dtype=torch.float64)
+    scale = torch.logspace(-4, 1.5, points // 2, dtype=torch.float64)
+    scale = torch.cat((scale, scale, torch.ones(points - 2 * len(scale), dtype=torch.float64)))[:, None]
+    centre = torch.where(torch.arange(points) < points // 2, 6.0, 0.0)[:, None] * half
+    boxes = torch.cat((centre - scale * half, centre + scale * half), 1)
+    inputs = box_inputs(boxes, torch.cat((-half, half)).expand(points, 4))
+    names = ("I", "U", "E")
+    curves = [Curve("motion", f"gradient by {name}, onto 16x40 px", judged=False) for name in names]
+    none = torch.zeros(len(names), points, dtype=torch.bool)
+    units = {name: torch.tensor([float(name == by) for by in names]).double() for name in names}
+    return ProbeGrid(
+        grid.branch,
+        {name: torch.cat((grid.inputs[name], inputs[name].repeat(len(names)))) for name in names},
+        {name: torch.cat((grid.tangents[name], units[name].repeat_interleave(points))) for name in names},
+        (*grid.curves, *curves),
+        torch.cat((grid.coordinate, (inputs["I"] / inputs["U"]).expand(len(names), -1))),
+        grid.coordinate_name,
+        torch.cat((grid.step, grid.step[: len(names)])),
+        torch.cat((grid.scale_mask, none)),
+        torch.cat((grid.end_mask, none)),
+        torch.cat((grid.overlap, none)),
+        torch.cat((grid.slope_mask, none)),
     )
 
 
@@ -220,8 +252,8 @@ def _coarse(kind: GridKind) -> ProbeGrid:
         ], 3)  # fmt: skip
     return _coupled("cls-multiclass", x, [
         (Curve("positive", "true logit, w=1, others 2, -3", 1.0, "a"), 0, 0, standing),
-        (Curve("negative", "class's logit at background, others 2, -3", 1.0, "a"), 2, 0, standing),
         (Curve("other", "other class's logit, w=1, others 2, -3"), 1, 0, standing),
+        (Curve("negative", "class's logit at background, others 2, -3", 1.0, "a"), 2, 0, standing),
         (Curve("background", "background's logit, others 0, 2", 1.0, "a"), 2, 2, standing),
     ], 3)  # fmt: skip
 
@@ -246,5 +278,5 @@ def probe_grid(kind: GridKind, fine: bool, dtype: torch.dtype, device: str = "cp
     elif kind == "multiclass":
         grid = _multiclass(_logits(24, FAR), COUPLED_IOUS, _CONTEXTS)
     else:
-        grid = _reg(33, _SIZES, range(len(_STARTS)))
+        grid = _with_partials(_reg(33, _SIZES, range(len(_STARTS))))
     return grid.to(dtype, device)

@@ -33,6 +33,7 @@ class Fault(IntEnum):
     DOES_NOT_VANISH = 12
     AIM_NOT_SINGLE = 13
     AIM_DOES_NOT_RISE = 14
+    JUMPS = 15
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _judge_logits(
 def _judge_direction(
     book: _Book, wrong: Tensor, right: Tensor, bad: Tensor, steepness: Tensor, scale: Tensor, grid: ProbeGrid
 ) -> None:
-    """Sort the losses with a slope of the wrong sign: wrong all along, to and fro, or wrong somewhere."""
+    """Sort the losses that go the wrong way: by a jump, all along, to and fro, or somewhere."""
     hit = bad.flatten(1).any(1).nonzero().squeeze(1)
     if len(hit) == 0:
         return
@@ -219,6 +220,9 @@ def _judge_direction(
     span = _whole(bad, grid)
     strict = torch.tensor([c.judged and not c.may_aim for c in grid.curves], device=bad.device)
 
+    # All slopes are right and yet a step is wrong: a pole or a step between two points.
+    jumps = bad & ~bad[..., ::2].flatten(1).any(1)[:, None, None]
+    book.enter_points(Fault.JUMPS, jumps, steepness, interleaved=True)
     never_right = bad.any(2) & ~right.any(2)
     at = never_right.byte().argmax(1)
     worst = steepness.amax(2).gather(1, at[:, None])[:, 0]
@@ -233,25 +237,29 @@ def _judge_boxes(
     book: _Book, value: Tensor, slope: Tensor, grid: ProbeGrid, settings: VerifySettings
 ) -> None:
     tiny, eps = torch.finfo(value.dtype).tiny, torch.finfo(value.dtype).eps
-    high, low = value.amax(2), value.amin(2)
-    span = high - low
+    low = value.amin(2)
+    high_there = value.masked_fill(~grid.overlap, -torch.inf).amax(2)
+    low_there = value.masked_fill(~grid.overlap, torch.inf).amin(2)
+    # Of the boxes that overlap: apart, some losses hold values that dwarf all else.
+    span = (high_there - low_there).clamp(min=0)
     whole = _whole(value, grid)
     largest = span.amax(1)
     book.enter(Fault.CONSTANT, largest <= settings.flat, largest, whole[0], whole)
-    value, slope, high, low, span = book.narrow(value, slope, high, low, span)
+    value, slope, low, span = book.narrow(value, slope, low, span)
     if len(value) == 0:
         return
 
     rate, slack = _rate(value, grid)
     limit = (settings.sign_tolerance * span)[..., None]
+    judged = torch.tensor([c.judged for c in grid.curves], device=value.device)[:, None]
     rise = (slope > limit) & grid.slope_mask
-    rise[..., :-1] |= rate > limit + slack
+    rise[..., :-1] |= (rate > limit + slack) & judged
     both = grid.overlap[:, 1:] & grid.overlap[:, :-1]
     hit = rise.flatten(1).any(1).nonzero().squeeze(1)
     if len(hit):
         kept = book.rows
         book.rows = kept[hit]
-        some, top, bottom, width = value[hit], high[hit], low[hit], span[hit]
+        some, bottom, width = value[hit], low[hit], span[hit]
         rising = rise[hit]
         whole = _whole(some, grid)
         steepness = slope[hit].masked_fill(~grid.slope_mask, -torch.inf)
@@ -260,7 +268,7 @@ def _judge_boxes(
         share = (rising[..., :-1] & both).sum((1, 2)) / both.sum().clamp(min=1)
         book.enter(Fault.WRONG_DIRECTION, share > 0.5, share, rising.any(2).byte().argmax(1), whole)
         above = some[..., -1] - bottom
-        tolerance = settings.sign_tolerance * width + 8 * eps * (top.abs() + bottom.abs())
+        tolerance = settings.sign_tolerance * width + 16 * eps * bottom.abs()
         elsewhere = (above > tolerance) & rising.any(2)
         at = elsewhere.byte().argmax(1)
         rows = torch.arange(len(some), device=some.device)

@@ -104,6 +104,8 @@ def _words(fault: Fault, figure: float, curve: Curve, span: str, branch: str) ->
         return code, f"loss {verb} {moved}, everywhere"
     if fault is Fault.OSCILLATES:
         return "oscillates", f"loss turns {figure:.0f} times between falling and rising as the logit moves"
+    if fault is Fault.JUMPS:
+        return "jumps", f"loss jumps the wrong way {span}: it has a pole or a step there"
     if fault is Fault.LEAST_ELSEWHERE:
         return "least-elsewhere", f"loss is least at {span}, not where the boxes coincide"
     if fault is Fault.RISES:

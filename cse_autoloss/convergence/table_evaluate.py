@@ -1,9 +1,9 @@
 """Evaluates a node table on a probe grid: value and derivative of each distinct node, once, group by group.
 
-Nodes live in pools by shape, (rows, classes, width): what moves has one number a grid point, what stands still one
-a curve; what has no class axis has one class. Widths are padded to multiples of 32, two vectors of AVX-512, so that
-a number does not depend on its neighbours in the batch: vectorised and left-over lanes may round differently, and
-a candidate alone must get the figures that it gets in a crowd.
+Nodes live in pools by shape, (rows, classes, width): what moves has one number a grid point, what stands
+still one a curve; what has no class axis has one class. Widths are padded to multiples of 32, two vectors of
+AVX-512, so that a number does not depend on its neighbours in the batch: vectorised and left-over lanes may
+round differently, and a candidate alone must get the figures that it gets in a crowd.
 """
 
 from __future__ import annotations

@@ -1,0 +1,301 @@
+"""Verification: right losses pass, and wrong ones are stopped for their right reason."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cse_autoloss.convergence import VerifySettings, fingerprint, verify
+from cse_autoloss.convergence.grids import probe_grid
+from cse_autoloss.convergence.judge import judge
+from cse_autoloss.graph import evaluate_with_derivative
+from cse_autoloss.losses.box_entries import BOX_ENTRIES
+from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
+from cse_autoloss.spaces import box_inputs, parse
+
+_FORMULAS = [e for e in (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES) if e.formula is not None]
+
+
+@pytest.mark.parametrize("entry", _FORMULAS, ids=lambda e: e.name)
+def test_every_catalogue_loss_passes(entry) -> None:
+    verdict = verify(parse(entry.formula, entry.branch))
+    assert verdict.accepted, str(verdict)
+    assert verdict.stage == "verify"
+    assert verdict.code == ""
+    assert verdict.where == ""
+
+
+_PT = "Sig(Mul(Sub(PY,NY),X))"
+MORE_RIGHT = [
+    ("cls-binary", "Exp(Mul(Sub(NY,PY),X))"),
+    ("cls-binary", "Softplus(Mul(Sub(NY,PY),X))"),
+    ("cls-binary", "Relu(Sub(1,Mul(Sub(PY,NY),X)))"),
+    ("cls-binary", "Mul(Sub(PY,Sig(X)),Sub(PY,Sig(X)))"),
+    ("cls-binary", "Mul(Sub(Q,Sig(X)),Sub(Q,Sig(X)))"),
+    ("cls-binary", "Sub(1,Serf(Mul(Sub(PY,NY),X)))"),
+    ("cls-binary", "Neg(Log(Salf(Mul(Sub(PY,NY),X))))"),
+    ("cls-binary", "Neg(Log(Sgdf(Mul(Sub(PY,NY),X))))"),
+    ("cls-binary", "Neg(Mul(Add(1,Q),Log(" + _PT + ")))"),
+    ("cls-multiclass", "Dot(Softplus(Mul(Sub(1,Mul(2,Y)),X)),1)"),
+    ("cls-multiclass", "Neg(Mul(Z,Dot(Y,Log(Softmax(X)))))"),
+    ("cls-multiclass", "Sub(1,Dot(Y,Softmax(X)))"),
+    ("reg", "Sub(1,Div(I,E))"),
+    ("reg", "Sub(Add(U,E),Mul(2,I))"),
+    ("reg", "Exp(Neg(Div(I,U)))"),
+]
+
+
+@pytest.mark.parametrize(("branch", "formula"), MORE_RIGHT)
+def test_other_right_losses_pass(branch: str, formula: str) -> None:
+    verdict = verify(parse(formula, branch))
+    assert verdict.accepted, str(verdict)
+
+
+WRONG_BINARY = [
+    ("1", "ignores-logit"),
+    ("Add(Q,PY)", "ignores-logit"),
+    ("Neg(Log(Sig(X)))", "ignores-target"),
+    ("Mul(X,X)", "ignores-target"),
+    ("Neg(Log(Sig(Mul(Add(PY,NY),X))))", "ignores-target"),
+    ("Mul(PY,Sub(X,X))", "constant"),
+    ("Mul(Sub(PY,PY),Log(Sig(X)))", "constant"),
+    (f"Log({_PT})", "rises-with-logit"),
+    ("Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X)))))", "rises-with-logit"),
+    ("Add(Neg(Mul(PY,Log(Sig(X)))),Mul(NY,Neg(X)))", "falls-with-logit"),
+    ("Neg(Mul(PY,Log(Sig(X))))", "ignores-negatives"),
+    ("Mul(NY,Softplus(X))", "ignores-positives"),
+    ("Neg(Mul(Q,Log(Sig(X))))", "ignores-negatives"),
+    ("Mul(Sub(NY,PY),X)", "gradient-does-not-vanish"),
+    ("Neg(Mul(Sub(PY,NY),Softplus(Mul(Sub(PY,NY),X))))", "falls-with-logit"),
+    ("Sub(Mul(NY,Softplus(X)),Mul(PY,Softplus(X)))", "gradient-does-not-vanish"),
+    ("Div(1,Mul(Sub(PY,NY),X))", "jumps"),
+    ("Add(Mul(PY,Div(1,X)),Mul(NY,Softplus(X)))", "jumps"),
+    ("Add(Softplus(Mul(Sub(NY,PY),X)),Sqrt(Mul(X,X)))", "rises-with-logit"),
+    ("Softplus(Mul(Sub(NY,PY),Mul(X,Sqrt(Abs(X)))))", "not-finite"),
+    ("Mul(Sub(NY,PY),Log(X))", "not-finite"),
+    ("Mul(Sub(NY,PY),Sqrt(X))", "not-finite"),
+    ("Mul(Sub(NY,PY),Sin(X))", "oscillates"),
+    ("Mul(Sub(NY,PY),Cos(X))", "oscillates"),
+    ("Add(Softplus(Mul(Sub(NY,PY),X)),Mul(2,Sin(X)))", "oscillates"),
+    ("Mul(Sub(X,PY),Sub(X,PY))", "rises-with-logit"),
+    ("Neg(Mul(Mul(PY,X),X))", "rises-with-logit"),
+    ("Abs(Mul(Sub(PY,NY),Sub(X,3)))", "ignores-target"),
+    ("Mul(PY,Abs(Sub(X,3)))", "rises-with-logit"),
+    ("Neg(Log(Sig(Mul(Sub(PY,NY),Abs(X)))))", "rises-with-logit"),
+    ("Mul(Sub(PY,Tanh(X)),Sub(PY,Tanh(X)))", "falls-with-logit"),
+    # Right at w = 1; at w < 1 the loss aims at |3w - 2|, at 1/2 for all w, at 0, or has many minima.
+    (
+        "Mul(Sub(Sig(X),Mul(PY,Abs(Sub(Mul(3,Q),2)))),Sub(Sig(X),Mul(PY,Abs(Sub(Mul(3,Q),2)))))",
+        "aim-does-not-rise",
+    ),
+    (
+        "Mul(Sub(Sig(X),Mul(PY,Div(Add(1,Exp(Mul(Sub(Q,1),Exp(Add(3,3))))),2))),"
+        "Sub(Sig(X),Mul(PY,Div(Add(1,Exp(Mul(Sub(Q,1),Exp(Add(3,3))))),2))))",
+        "aim-does-not-rise",
+    ),
+    ("Mul(Sub(Sig(X),Relu(Sub(Mul(3,Q),2))),Sub(Sig(X),Relu(Sub(Mul(3,Q),2))))", "aim-not-single"),
+    ("Add(Softplus(Mul(Sub(NY,PY),X)),Mul(Mul(PY,Sub(1,Q)),Mul(3,Sin(X))))", "aim-not-single"),
+    ("Neg(Mul(PY,Log(Softmax(X))))", "ignores-negatives"),
+    ("Log(Softmax(Mul(PY,X)))", "rises-with-logit"),
+]  # fmt: skip
+
+WRONG_MULTICLASS = [
+    ("Z", "ignores-logit"),
+    ("Dot(Y,Y)", "ignores-logit"),
+    ("Neg(Dot(X,Log(Softmax(X))))", "ignores-target"),
+    ("Dot(Softmax(X),Softmax(X))", "ignores-target"),
+    ("Dot(Mul(Y,1),Sub(X,X))", "constant"),
+    ("Dot(Softmax(X),Add(Y,Sub(1,Y)))", "constant"),
+    ("Dot(Y,Log(Softmax(X)))", "rises-with-logit"),
+    ("Dot(Y,X)", "rises-with-logit"),
+    ("Dot(Y,Softmax(X))", "rises-with-logit"),
+    ("Neg(Dot(Y,X))", "ignores-other-classes"),
+    ("Dot(Sub(1,Mul(2,Y)),X)", "gradient-does-not-vanish"),
+    ("Neg(Dot(Y,Log(Sig(X))))", "ignores-other-classes"),
+    ("Neg(Dot(Sub(1,Y),Log(Sub(1,Sig(X)))))", "ignores-positives"),
+    ("Dot(Y,Log(X))", "not-finite"),
+    ("Sub(Div(1,Dot(Y,X)),Dot(Y,Log(Softmax(X))))", "jumps"),
+    ("Dot(Y,Sqrt(X))", "not-finite"),
+    ("Dot(Y,Sin(X))", "oscillates"),
+    ("Cos(Dot(Y,X))", "oscillates"),
+    ("Dot(Sub(X,Y),Sub(X,Y))", "rises-with-logit"),
+    ("Dot(Mul(Y,X),X)", "rises-with-logit"),
+    ("Neg(Dot(Sub(1,Y),Softplus(X)))", "falls-with-logit"),
+    ("Neg(Dot(Sub(1,Y),Log(Softmax(X))))", "rises-with-logit"),
+    ("Add(Neg(Dot(Y,Log(Softmax(X)))),Sin(Dot(Y,X)))", "oscillates"),
+    ("Dot(Abs(Sub(X,Mul(3,Y))),Y)", "rises-with-logit"),
+    ("Sub(Neg(Dot(Y,Log(Softmax(X)))),Dot(X,X))", "rises-with-logit"),
+]  # fmt: skip
+
+WRONG_REG = [
+    ("1", "ignores-intersection"),
+    ("Div(E,U)", "ignores-intersection"),
+    ("Sub(E,U)", "ignores-intersection"),
+    ("Neg(I)", "ignores-intersection"),
+    ("Add(1,Mul(I,Sub(U,U)))", "constant"),
+    ("Mul(Div(I,U),Sub(E,E))", "constant"),
+    ("Div(I,U)", "rises-towards-target"),
+    ("Log(Div(I,U))", "rises-towards-target"),
+    ("Div(I,E)", "rises-towards-target"),
+    ("Sub(I,U)", "rises-towards-target"),
+    ("Add(I,Sub(U,E))", "rises-towards-target"),
+    ("Neg(Add(U,I))", "least-elsewhere"),
+    ("Add(Sub(1,Div(I,U)),Div(1,I))", "not-finite"),
+    ("Sqrt(Sub(1,Div(I,U)))", "not-finite"),
+    ("Neg(Sqrt(Div(I,U)))", "not-finite"),
+    ("Sqrt(Sub(I,U))", "not-finite"),
+    ("Sin(Mul(3,Mul(3,Div(I,U))))", "least-elsewhere"),
+    ("Cos(Sub(I,U))", "rises-towards-target"),
+    ("Abs(Sub(Div(I,U),Div(1,2)))", "least-elsewhere"),
+    ("Mul(Sub(Div(2,3),Div(I,U)),Sub(Div(2,3),Div(I,U)))", "least-elsewhere"),
+    ("Mul(Sub(U,I),Sub(E,U))", "flat-while-overlapping"),
+    ("Relu(Sub(Div(1,2),Div(I,U)))", "flat-while-overlapping"),
+    ("Relu(Sub(Div(U,E),Div(I,U)))", "rises-towards-target"),
+    ("Sub(U,Mul(Div(1,E),I))", "rises-towards-target"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("branch", "formula", "code"),
+    [
+        (branch, formula, code)
+        for branch, table in (
+            ("cls-binary", WRONG_BINARY),
+            ("cls-multiclass", WRONG_MULTICLASS),
+            ("reg", WRONG_REG),
+        )
+        for formula, code in table
+    ],
+)
+def test_wrong_losses_are_rejected_for_their_reason(branch: str, formula: str, code: str) -> None:
+    verdict = verify(parse(formula, branch))
+    assert not verdict.accepted
+    assert verdict.code == code, str(verdict)
+    assert verdict.reason
+    assert verdict.where
+
+
+def test_each_table_of_wrong_losses_has_twenty() -> None:
+    assert min(len(WRONG_BINARY), len(WRONG_MULTICLASS), len(WRONG_REG)) >= 20
+
+
+def test_reason_names_the_place_in_words() -> None:
+    verdict = verify(parse("Abs(Sub(Div(I,U),Div(1,2)))", "reg"))
+    assert verdict.code == "least-elsewhere"
+    assert "i/u = 0.5" in verdict.reason
+    verdict = verify(parse("Add(Softplus(Mul(Sub(NY,PY),X)),Mul(PY,Relu(Sub(X,3))))"))
+    assert verdict.code == "rises-with-logit"
+    assert "between x = 3" in verdict.reason
+    assert verdict.where.startswith("y=1, w=1")
+    assert verdict.figure is not None
+    assert 0 < verdict.figure <= 3
+
+
+def test_verdict_does_not_depend_on_the_scale_of_the_loss() -> None:
+    for formula in ("Mul(Div({},3),Div(1,Exp(3)))", "Mul({},Mul(3,Exp(3)))"):
+        scaled = formula.format("Softplus(Mul(Sub(NY,PY),X))")
+        assert verify(parse(scaled)).accepted
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "formula"),
+    [
+        ("vanish_share", 1e-9, "Softplus(Mul(Sub(NY,PY),X))"),
+        ("flat", 10.0, "Softplus(Mul(Sub(NY,PY),X))"),
+    ],
+)
+def test_thresholds_are_used(field: str, value: float, formula: str) -> None:
+    assert not verify(parse(formula), VerifySettings(**{field: value})).accepted
+
+
+def test_sign_tolerance_forgives_small_wrong_slopes() -> None:
+    graph = parse("Add(Softplus(Mul(Sub(NY,PY),X)),Mul(Mul(PY,Relu(Sub(X,3))),Exp(Neg(Mul(3,2)))))")
+    assert verify(graph).code == "rises-with-logit"
+    assert verify(graph, VerifySettings(sign_tolerance=0.01)).code == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("entry", _FORMULAS, ids=lambda e: e.name)
+def test_slopes_on_the_grid_are_autograds(entry, dtype: torch.dtype) -> None:
+    graph = parse(entry.formula, entry.branch)
+    kinds = {"cls-binary": "binary-coupled", "cls-multiclass": "multiclass", "reg": "reg"}
+    grid = probe_grid(kinds[entry.branch], False, dtype)
+    inputs = dict(grid.inputs)
+    moving = {name: inputs[name].clone().requires_grad_() for name in grid.tangents}
+    _, slope = evaluate_with_derivative(graph, inputs, grid.tangents)
+    again, _ = evaluate_with_derivative(graph, {**inputs, **moving}, {})
+    gradients = torch.autograd.grad(again.sum(), list(moving.values()), allow_unused=True)
+    expected = sum(g * t for g, t in zip(gradients, grid.tangents.values(), strict=True) if g is not None)
+    total = slope.sum(-1) if slope.ndim == 2 else slope
+    wanted = expected.sum(-1) if expected.ndim == 2 else expected
+    torch.testing.assert_close(total, wanted.expand_as(total), rtol=1e-4, atol=1e-5)
+
+
+def test_motions_end_on_the_ground_truth_and_areas_move_as_told() -> None:
+    grid = probe_grid("reg", True, torch.float64)
+    curves, points = grid.shape
+    motions = [k for k, curve in enumerate(grid.curves) if curve.judged]
+    assert len(motions) == 44
+    assert torch.allclose(grid.coordinate[motions, -1], torch.ones(44, dtype=torch.float64))
+    for name in ("I", "U", "E"):
+        area = grid.inputs[name].view(curves, points)[motions]
+        rate = grid.tangents[name].view(curves, points)[motions]
+        step = area.diff(dim=1) / grid.step[motions]
+        # Areas are pieces of parabolas: a step goes at the mean rate of its ends, but at kinks.
+        middle = (rate[:, 1:-1] + rate[:, :-2]) / 2
+        agrees = (step[:, :-1] - middle).abs() <= 1e-6 * (1 + rate[:, 1:-1].abs())
+        assert agrees.double().mean() > 0.9
+
+
+def test_the_judge_sees_a_fault_at_every_point_of_a_curve() -> None:
+    grid = probe_grid("binary", True, torch.float64)
+    x = grid.inputs["X"].view(grid.shape)
+    towards = x * torch.where(torch.arange(grid.shape[0]) == 1, -1.0, 1.0)[:, None]
+    value, slope = torch.nn.functional.softplus(-towards), -torch.sigmoid(-towards)
+    batch = slope.repeat(grid.shape[1], 1, 1)
+    points = torch.arange(grid.shape[1])
+    batch[points, 0, points] = 0.01
+    findings = judge(value.expand_as(batch), batch, grid, VerifySettings())
+    assert (findings.fault > 0).all()
+    assert (findings.first <= points).all()
+    assert (findings.last >= points).all()
+    clean = judge(value[None], slope[None], grid, VerifySettings())
+    assert int(clean.fault[0]) == 0
+
+
+SAME = [
+    ("cls-binary", "Add(Mul(PY,X),Sig(X))", "Add(Sig(X),Mul(X,PY))"),
+    ("cls-binary", "Softplus(Mul(Sub(NY,PY),X))", "Neg(Log(Sig(Mul(Sub(PY,NY),X))))"),
+    ("cls-binary", "Sub(1,Sig(X))", "Add(3,Sig(Neg(X)))"),
+    ("cls-multiclass", "Neg(Dot(Y,Log(Softmax(X))))", "Sub(2,Dot(Log(Softmax(X)),Y))"),
+    ("reg", "Sub(1,Div(I,U))", "Div(Sub(U,I),U)"),
+]
+DIFFERENT = [
+    ("cls-binary", "Softplus(X)", "Mul(2,Softplus(X))"),
+    ("cls-binary", "Neg(Mul(PY,Log(Sig(X))))", "Neg(Mul(Q,Log(Sig(X))))"),
+    ("reg", "Sub(1,Div(I,U))", "Sub(1,Div(I,E))"),
+]
+
+
+@pytest.mark.parametrize(("branch", "one", "other"), SAME)
+def test_equal_gradients_have_one_fingerprint(branch: str, one: str, other: str) -> None:
+    assert fingerprint(parse(one, branch)) == fingerprint(parse(other, branch))
+
+
+@pytest.mark.parametrize(("branch", "one", "other"), DIFFERENT)
+def test_other_gradients_have_another_fingerprint(branch: str, one: str, other: str) -> None:
+    assert fingerprint(parse(one, branch)) != fingerprint(parse(other, branch))
+
+
+def test_catalogue_fingerprints_differ() -> None:
+    marks = {fingerprint(parse(e.formula, e.branch)) for e in _FORMULAS}
+    assert len(marks) == len(_FORMULAS)
+
+
+def test_scale_of_boxes_that_is_assumed() -> None:
+    motion = probe_grid("reg", True, torch.float64)
+    truth = motion.inputs["U"].view(motion.shape)[:, -1]
+    assert float(truth.min()) == pytest.approx(64.0, rel=1e-3)
+    assert float(box_inputs(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 64.0, 24.0]]))["U"]) == pytest.approx(
+        1536
+    )
