@@ -40,7 +40,7 @@ def to_latex(graph: LossGraph, *, as_written: bool = False) -> str:
             bare = level >= needed and not (position and operator.latex_level < 2 and text.startswith("-"))
             texts.append(text if bare else rf"\left({text}\right)")
         rendered.append((operator.latex.format(*texts), operator.latex_level))
-    return _small_parentheses(rendered[-1][0])
+    return small_parentheses(rendered[-1][0])
 
 
 def _squared(text: str, level: int) -> str:
@@ -52,7 +52,7 @@ _FENCE = re.compile(r"\\left(\(|\||\\langle)|\\right(\)|\||\\rangle)")
 _TALL = re.compile(r"\\frac|\\sqrt|\^|\\left")
 
 
-def _small_parentheses(latex: str) -> str:
+def small_parentheses(latex: str) -> str:
     r"""Growing parentheses only around what is tall: elsewhere they add space, and mathtext shrinks them."""
     opened: list[tuple[int, int, str]] = []  # where a fence starts, where its inside starts, the fence
     out, end = "", 0
