@@ -11,13 +11,18 @@ from torch.nn.functional import cross_entropy
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses.margin import CosFace
 from cse_autoloss.spaces.parametric import ParametricSpace
-from cse_autoloss.spaces.search_softmax import SearchSoftmax
+from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
 from cse_autoloss.testing_spaces import SpaceConformance
 
 
 class TestSearchSoftmax(SpaceConformance):
     def make(self) -> ParametricSpace:
         return SearchSoftmax()
+
+
+class TestRandomSoftmax(SpaceConformance):
+    def make(self) -> ParametricSpace:
+        return RandomSoftmax()
 
 
 def _cosines() -> tuple[torch.Tensor, torch.Tensor]:

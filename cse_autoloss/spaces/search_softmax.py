@@ -30,7 +30,7 @@ class SearchSoftmax:
 
     name = "search-softmax"
     parameters = ("u",)
-    bounds = ((-2.0, 2.0),)
+    bounds: tuple[tuple[float, float], ...] = ((-1.0, 1.0),)
     start = (-0.5,)
 
     def __init__(self, scale: float = 30.0) -> None:
@@ -69,3 +69,13 @@ class SearchSoftmax:
     def to_dict(self) -> dict[str, Any]:
         """Name and settings."""
         return {"name": self.name, "scale": self.scale}
+
+
+class RandomSoftmax(SearchSoftmax):
+    """The same losses for a search that learns nothing: each epoch a new a, u drawn evenly from the bounds.
+
+    They are cosine margins δ/s from 0.005 to 0.45, the range that CosFace is used in.
+    """
+
+    name = "random-softmax"
+    bounds = ((-1.0, 0.4),)

@@ -1,0 +1,50 @@
+"""The Gaussian policy g(θ; μ, σ) = N(μ, σ²I) and its score-function gradient; pure functions on float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cse_autoloss.errors import RunError
+
+
+def normalise(rewards: Sequence[float]) -> Tensor:
+    """Rewards brought to mean 0 and variance 1 (divided by n), (B,) float64.
+
+    A reward that is not finite is that of a failed model: it counts as the lowest of the others. Where all
+    are equal there is nothing to learn, and all become 0.
+
+    Raises:
+        RunError: no reward is finite.
+    """
+    values = torch.tensor(list(rewards), dtype=torch.float64)
+    sound = values.isfinite()
+    if not bool(sound.any()):
+        raise RunError(f"all {len(values)} models diverged; a lower learning rate of the model may help")
+    values = torch.where(sound, values, values[sound].min())
+    centred = values - values.mean()
+    deviation = float(centred.square().mean().sqrt())
+    if deviation <= 1e-12 * max(1.0, float(values.abs().max())):
+        return torch.zeros_like(values)
+    return centred / deviation
+
+
+def log_probability(drawn: Tensor, mu: Tensor, sigma: float) -> Tensor:
+    """log g of samples as they were drawn (B, K), before any rule of the space is applied to them: (B,)."""
+    distance = ((drawn - mu) / sigma).square().sum(-1)
+    return -0.5 * distance - drawn.shape[-1] * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
+
+
+def score_gradient(drawn: Tensor, rewards: Tensor, mu: Tensor, sigma: float) -> Tensor:
+    """(1/B)·Σ R_i·∇_μ log g(θ_i) = (1/B)·Σ R_i·(θ_i − μ)/σ², (K,): unbiased for ∇_μ E[R(θ)].
+
+    Args:
+        drawn: (B, K) as drawn.
+        rewards: (B,), normalised or not.
+        mu: (K,).
+        sigma: σ > 0.
+    """
+    return (rewards.unsqueeze(-1) * (drawn - mu)).mean(0) / sigma**2
