@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -93,9 +92,12 @@ def parse(formula: str, branch: str = "cls-binary") -> LossGraph:
 @overload
 def verify(formula: str | LossGraph, branch: str = "cls-binary") -> Verdict: ...
 @overload
-def verify(formula: Sequence[str | LossGraph], branch: str = "cls-binary") -> list[Verdict]: ...
 def verify(
-    formula: str | LossGraph | Sequence[str | LossGraph], branch: str = "cls-binary"
+    formula: list[str] | list[LossGraph] | tuple[str | LossGraph, ...], branch: str = "cls-binary"
+) -> list[Verdict]: ...
+def verify(
+    formula: str | LossGraph | list[str] | list[LossGraph] | tuple[str | LossGraph, ...],
+    branch: str = "cls-binary",
 ) -> Verdict | list[Verdict]:
     """Whether a loss has the convergence properties of its branch.
 
@@ -111,10 +113,9 @@ def verify(
     """
     from cse_autoloss.convergence import verify_population
 
-    several = not isinstance(formula, str) and isinstance(formula, Sequence)
-    texts = list(formula) if several else [formula]  # type: ignore[arg-type]
-    verdicts = verify_population([_graph(text, branch) for text in texts])
-    return verdicts if several else verdicts[0]
+    if isinstance(formula, (list, tuple)):
+        return verify_population([_graph(one, branch) for one in formula])
+    return verify_population([_graph(formula, branch)])[0]
 
 
 def _graph(source: Any, branch: str) -> LossGraph:

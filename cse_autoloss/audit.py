@@ -179,7 +179,9 @@ def conclude(
     ]
     notes = []
     if len(whole) < len(plan.seeds):
-        notes.append(f"{len(plan.seeds) - len(whole)} of {len(plan.seeds)} seeds were not finished and are left out")
+        notes.append(
+            f"{len(plan.seeds) - len(whole)} of {len(plan.seeds)} seeds were not finished and are left out"
+        )
     done = []
     for one in contestants:
         trainings = replace(plan, seeds=tuple(whole)).final([one], task)
@@ -190,9 +192,7 @@ def conclude(
     rival = max(baselines, key=lambda one: _mean(one.test), default=None) if whole else None
     gain = None
     if best is not None and rival is not None and whole:
-        gain = paired_difference(
-            best.test, rival.test, confidence=plan.confidence, resamples=plan.resamples
-        )
+        gain = paired_difference(best.test, rival.test, confidence=plan.confidence, resamples=plan.resamples)
     return AuditResult(
         tuple(done), best, rival, gain, _noise_floor(done), len(whole), plan.confidence, tuple(notes)
     )

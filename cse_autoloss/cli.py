@@ -46,26 +46,37 @@ def _options(
 def evolve(
     task: Annotated[str, typer.Option(help="What to find a loss for.")] = "detection",
     branch: Annotated[str | None, typer.Option(help="cls, reg or both.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, or coco:DIR with train.json and val.json.")] = None,
-    skip_bad: Annotated[bool | None, typer.Option("--skip-bad", help="Leave out faulty items and count them.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, or coco:DIR with train.json and val.json.")
+    ] = None,
+    skip_bad: Annotated[
+        bool | None, typer.Option("--skip-bad", help="Leave out faulty items and count them.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Wall time in all, as 20m or 1h30m.")] = None,
     generations: Annotated[int | None, typer.Option(help="Generations, in place of a budget.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
-    seed_loss: Annotated[list[str] | None, typer.Option(help="A loss to start from; may be repeated.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Trainings side by side; by default one a core.")] = None,
+    seed_loss: Annotated[
+        list[str] | None, typer.Option(help="A loss to start from; may be repeated.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Trainings side by side; by default one a core.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    config: Annotated[str | None, typer.Option(help="YAML file with settings, or detection or smoke.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="YAML file with settings, or detection or smoke.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting, as evolution.population=20; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="Any setting, as evolution.population=20; may be repeated."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No screen while it runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search for a loss, audit it on held-out data and write everything into a run directory."""
     from cse_autoloss.launch import launch
-    from cse_autoloss.runs.live import watch
+    from cse_autoloss.report.live import watch
 
     chosen: dict[str, Any] = {
         "branch": branch,
@@ -86,16 +97,20 @@ def evolve(
     if as_json:
         _print_json({"directory": str(directory), **summary})
     else:
-        from cse_autoloss.runs.table import print_summary
+        from cse_autoloss.report.table import print_summary
 
         print_summary(summary, directory)
 
 
 @app.command()
 def verify(
-    formula: Annotated[str | None, typer.Argument(help="Prefix notation, or a name of the catalogue.")] = None,
+    formula: Annotated[
+        str | None, typer.Argument(help="Prefix notation, or a name of the catalogue.")
+    ] = None,
     branch: Branch = "cls-binary",
-    file: Annotated[Path | None, typer.Option(help="Formulas to verify, one a line; # starts a comment.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Formulas to verify, one a line; # starts a comment.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a loss has the convergence properties of its branch. Exit code 1 where one has not."""
@@ -143,8 +158,12 @@ def render(
 
 @app.command()
 def export(
-    source: Annotated[str, typer.Argument(help="A run directory, a formula, a catalogue name or a loss.json.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="FILE.py, .json, .tex, .onnx, .svg, .png or .dot.")],
+    source: Annotated[
+        str, typer.Argument(help="A run directory, a formula, a catalogue name or a loss.json.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="FILE.py, .json, .tex, .onnx, .svg, .png or .dot.")
+    ],
     branch: Annotated[str | None, typer.Option(help="Needed where the variables do not tell it.")] = None,
 ) -> None:
     """Write a loss as a file that runs, or is read, without this package."""
@@ -166,12 +185,18 @@ def losses(
     if as_json:
         _print_json(
             [
-                {"name": e.name, "branch": e.branch, "title": e.title, "formula": e.formula, "source": e.source}
+                {
+                    "name": e.name,
+                    "branch": e.branch,
+                    "title": e.title,
+                    "formula": e.formula,
+                    "source": e.source,
+                }
                 for e in found
             ]
         )
         return
-    from cse_autoloss.runs.table import print_catalogue
+    from cse_autoloss.report.table import print_catalogue
 
     print_catalogue(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -22,8 +23,8 @@ from cse_autoloss.losses import entries, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.plan import AuditSize, Cost, RunSize, fit
 from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
+from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.runs.report import write_report
 from cse_autoloss.search import SearchLoop, SearchPlan
 from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.workbench import Workbench
@@ -63,20 +64,73 @@ def discover(config: SearchConfig, directory: Path, observer: Observer | None = 
         RunError: the directory is in use, damaged, or holds a run with another configuration.
         AutoLossError: any other user's mistake, before anything is trained.
     """
-    if (directory / "run.sqlite").exists():
-        store = RunStore.open(directory)
-        store.add_event("resumed")
-    else:
+    starters = _starters(config)
+    device = resolve_device(config.device)
+    new = not (directory / "run.sqlite").exists()
+    if new:
         store = RunStore.create(directory, config.model_dump(mode="json"))
         (directory / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    with store:
-        return _Run(config, store, observer or Silent()).complete()
+    else:
+        store = RunStore.open(directory)
+        store.add_event("resumed")
+    try:
+        with store:
+            return _Run(config, store, observer or Silent(), starters, device).complete()
+    except _NothingDone as nothing:
+        if new:
+            _remove_empty_run(directory)
+        raise nothing.error from None
+
+
+class _NothingDone(Exception):
+    """The first training could not even be begun, for a reason that is the user's to mend."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _remove_empty_run(directory: Path) -> None:
+    """Take back what was just made, so that the mended command finds the directory free."""
+    for name in ("config.yaml", "run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.lock"):
+        (directory / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _branches(config: SearchConfig) -> tuple[str, ...]:
+    return {"cls": ("cls-binary",), "reg": ("reg",), "both": ("cls-binary", "reg")}[config.branch]
+
+
+def _starters(config: SearchConfig) -> list[Entrant]:
+    """Handcrafted losses that can be written as expressions, and the user's own."""
+    branches = _branches(config)
+    starters = []
+    for branch in branches:
+        for entry in entries(branch) if config.evolution.handcrafted_seeds else ():
+            loss = entry.make()
+            if isinstance(loss, GraphLoss):
+                starters.append(Entrant(Proposal(loss.graph, "seed"), entry.name))
+    for text in config.seed_losses:
+        loss = load_loss(text)
+        if not isinstance(loss, GraphLoss):
+            raise ConfigError(
+                f"seed loss {text!r} is not an expression in our operators, so it can not evolve"
+            )
+        if loss.branch not in branches:
+            raise ConfigError(
+                f"seed loss {text!r} is a {loss.branch} loss, but the search is of {', '.join(branches)}"
+            )
+        starters.append(Entrant(Proposal(loss.graph, "seed")))
+    return starters
 
 
 class _Run:
     """The parts of a run share its store, clock and configuration."""
 
-    def __init__(self, config: SearchConfig, store: RunStore, observer: Observer) -> None:
+    def __init__(
+        self, config: SearchConfig, store: RunStore, observer: Observer, starters: list[Entrant], device: str
+    ) -> None:
         self.config = config
         self.store = store
         self.observer = observer
@@ -86,12 +140,13 @@ class _Run:
         self.work = {
             "detection": config.detection.model_dump(mode="json"),
             "simulate": config.simulate.model_dump(mode="json"),
-            "device": resolve_device(config.device),
+            "device": device,
         }
         identity = json.dumps([self.work["detection"], self.work["device"]], sort_keys=True)
         self.task = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.alpha = config.alpha
-        self.branches = {"cls": ("cls-binary",), "reg": ("reg",), "both": ("cls-binary", "reg")}[config.branch]
+        self.branches = _branches(config)
+        self.starters = starters
 
     def complete(self) -> dict[str, Any]:
         work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", self.work)
@@ -104,14 +159,13 @@ class _Run:
 
     def _stages(self, bench: Workbench, executor: Executor) -> dict[str, Any]:
         size, cost = self._size(bench, executor.workers)
-        starters = self._starters()
         evolution = Evolution(
             self.config.evolution,
             tuple(BRANCHES[name] for name in self.branches),
             self.config.seed,
-            [entrant.proposal.graph for entrant in starters],
+            [entrant.proposal.graph for entrant in self.starters],
         )
-        loop = SearchLoop(self._search_plan(size, cost), evolution, starters, bench)
+        loop = SearchLoop(self._search_plan(size, cost), evolution, self.starters, bench)
         state = loop.run()
         self._keep_clock()
         pairs: list[tuple[LossPair, float]] = []
@@ -151,9 +205,7 @@ class _Run:
         cost = self._cost(bench)
         kept = self.store.meta("size")
         if kept is not None:
-            audit_kept = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.pop("audit").items()}
-            notes = tuple(kept.pop("notes"))
-            return RunSize(**kept, audit=AuditSize(**audit_kept), notes=notes), cost
+            return RunSize.from_json(kept), cost
         if config.budget is None:
             epochs, offspring = config.proxy.epochs, config.evolution.offspring
             size = RunSize(float("inf"), epochs, 1.0, offspring, config.evolution.combine, audit, ())
@@ -190,7 +242,7 @@ class _Run:
         self.status.funnel["trained"] = 0
         failed = [s for s in scores.values() if s.status not in ("ok", "diverged")]
         if failed:
-            raise _failure(failed[0])
+            raise _NothingDone(_failure(failed[0]))
         seconds_train = max(float(s.extra.get("seconds_train", s.seconds)) for s in scores.values())
         seconds_score = max(float(s.extra.get("seconds_score", 0.0)) for s in scores.values())
         cost = Cost(seconds_train, seconds_score)
@@ -222,25 +274,6 @@ class _Run:
             verify=VerifySettings(**config.verify.model_dump()),
         )
 
-    def _starters(self) -> list[Entrant]:
-        """Handcrafted losses that can be written as expressions, and the user's own."""
-        starters = []
-        for branch in self.branches:
-            for entry in entries(branch) if self.config.evolution.handcrafted_seeds else ():
-                loss = entry.make()
-                if isinstance(loss, GraphLoss):
-                    starters.append(Entrant(Proposal(loss.graph, "seed"), entry.name))
-        for text in self.config.seed_losses:
-            loss = load_loss(text)
-            if not isinstance(loss, GraphLoss):
-                raise ConfigError(f"seed loss {text!r} is not an expression in our operators, so it can not evolve")
-            if loss.branch not in self.branches:
-                raise ConfigError(
-                    f"seed loss {text!r} is a {loss.branch} loss, but the search is of {', '.join(self.branches)}"
-                )
-            starters.append(Entrant(Proposal(loss.graph, "seed")))
-        return starters
-
     # -- combine and audit ----------------------------------------------------------------------------
 
     def _discovered(self, state: EvolutionState, branch: str) -> list[Member]:
@@ -249,16 +282,12 @@ class _Run:
 
     def _best_so_far(self, state: EvolutionState, size: RunSize) -> list[tuple[LossPair, float]]:
         """The best pair without any further training: each branch's best beside its partner's default."""
-        found = []
-        for branch in self.branches:
-            for member in self._discovered(state, branch)[:1]:
-                found.append((self._pair(branch, member), member.fitness))
+        best = [(branch, m) for branch in self.branches for m in self._discovered(state, branch)[:1]]
+        found = [(self._pair(branch, member), member.fitness) for branch, member in best]
         return sorted(found, key=lambda item: -item[1])
 
     def _pair(self, branch: str, member: Member) -> LossPair:
-        cls, reg = (
-            (PARTNER[branch], member.formula) if branch == "reg" else (member.formula, PARTNER[branch])
-        )
+        cls, reg = (PARTNER[branch], member.formula) if branch == "reg" else (member.formula, PARTNER[branch])
         alpha = self.alpha if branch == "cls-binary" else None
         return LossPair(cls, reg, alpha, self.config.detection.box_weight, self.config.detection.lr)
 
@@ -266,18 +295,32 @@ class _Run:
         self, bench: Workbench, state: EvolutionState, size: RunSize, cost: Cost
     ) -> list[tuple[LossPair, float]]:
         """Pairs to be audited, best validation AP first."""
-        base = {"alpha": self.alpha, "box_weight": self.config.detection.box_weight, "lr": self.config.detection.lr}
+        base: dict[str, Any] = {
+            "alpha": self.alpha,
+            "box_weight": self.config.detection.box_weight,
+            "lr": self.config.detection.lr,
+        }
         if len(self.branches) == 1:
             branch = self.branches[0]
-            return [(self._pair(branch, m), m.fitness) for m in self._discovered(state, branch)[: size.audit.winners]]
+            return [
+                (self._pair(branch, m), m.fitness)
+                for m in self._discovered(state, branch)[: size.audit.winners]
+            ]
         self.status.phase = "combine"
         # The default of each branch takes part: a discovered loss need not be better beside a discovered one.
-        classes = [m.formula for m in self._discovered(state, "cls-binary")[: size.combine]] + [PARTNER["reg"]]
+        classes = [m.formula for m in self._discovered(state, "cls-binary")[: size.combine]] + [
+            PARTNER["reg"]
+        ]
         boxes = [m.formula for m in self._discovered(state, "reg")[: size.combine]] + [PARTNER["cls-binary"]]
         pairs = [LossPair(c, r, **base) for c in classes for r in boxes if (c, r) != (classes[-1], boxes[-1])]
-        seeds = [self._first_seed(SEEDS_OF_SEARCH) + 500 + i for i in range(self.config.evolution.combine_seeds)]
+        seeds = [
+            self._first_seed(SEEDS_OF_SEARCH) + 500 + i for i in range(self.config.evolution.combine_seeds)
+        ]
         trainings = {
-            pair: [Training("combine", pair, seed, size.epochs, "val", self._train_limit(size), self.task) for seed in seeds]
+            pair: [
+                Training("combine", pair, seed, size.epochs, "val", self._train_limit(size), self.task)
+                for seed in seeds
+            ]
             for pair in pairs
         }
         with self.clock.stage("combine"):
@@ -300,9 +343,9 @@ class _Run:
             confidence=self.config.audit.confidence,
             resamples=self.config.audit.resamples,
         )
-        contestants = [
-            Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)
-        ] + [Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in BASELINES[: audit.baselines]]
+        contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)] + [
+            Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in BASELINES[: audit.baselines]
+        ]
         self.status.phase = "tune"
         with self.clock.stage("tune"):
             tuned = bench.train(plan.tuning(contestants, self.task), self._limit(cost, audit.tune_epochs))

@@ -80,7 +80,8 @@ class Funnel:
     ) -> list[Entrant]:
         """The first `wanted` that the simulation accepts, in the order given, whatever order the workers end in."""
         bench = self._bench
-        rest, accepted = list(entrants), []
+        rest = list(entrants)
+        accepted: list[Entrant] = []
         with bench.clock.stage("simulate"):
             while rest and len(accepted) < wanted and not bench.out_of_time:
                 size = max(2 * (wanted - len(accepted)), 8)

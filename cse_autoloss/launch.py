@@ -30,7 +30,9 @@ def launch(
         raise UnknownNameError.of("task", task, TASKS)
     if resume is not None:
         if config is not None or out is not None:
-            raise ConfigError("--resume goes on with a run as it was configured: leave --config and --out away")
+            raise ConfigError(
+                "--resume goes on with a run as it was configured: leave --config and --out away"
+            )
         directory = Path(resume)
         settled = _resumed(directory, overrides)
     else:
@@ -48,7 +50,9 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
 
     for name in overrides:
         if name not in CHANGEABLE:
-            raise ConfigError(f"{name}: a resumed run keeps it as it was; only {', '.join(CHANGEABLE)} may change")
+            raise ConfigError(
+                f"{name}: a resumed run keeps it as it was; only {', '.join(CHANGEABLE)} may change"
+            )
     with RunStore.open(directory) as store:
         kept = parse_config(store.config)
         values = {**store.config, **overrides}

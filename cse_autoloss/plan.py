@@ -6,7 +6,9 @@ nothing. Costs come from one real training on the machine at hand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 MIN_PROXIES = 40
 """With fewer trainings than this a search is hardly one: the schedule is shortened until so many fit."""
@@ -69,6 +71,13 @@ class RunSize:
     audit: AuditSize
     notes: tuple[str, ...]
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunSize:
+        """The inverse of `dataclasses.asdict`, by way of JSON, which has lists for tuples."""
+        values = dict(data)
+        audit = {k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("audit").items()}
+        return cls(**{**values, "audit": AuditSize(**audit), "notes": tuple(values["notes"])})
+
 
 def fit(
     budget: float,
@@ -103,7 +112,9 @@ def fit(
         if proxies >= MIN_PROXIES:
             break
     if (share, proxy_epochs) != (1.0, epochs):
-        notes.append(f"proxy training: {proxy_epochs:g} epochs on {share:.0%} of the scenes (asked for {epochs:g})")
+        notes.append(
+            f"proxy training: {proxy_epochs:g} epochs on {share:.0%} of the scenes (asked for {epochs:g})"
+        )
     # About eight generations at least, or evolution has no time to work.
     fitted = max(3, min(offspring, int(proxies / 8)))
     if fitted < offspring:

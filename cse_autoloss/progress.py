@@ -84,7 +84,9 @@ class Clock:
     Time of an earlier process that the run was resumed from counts: pass it as `before`.
     """
 
-    def __init__(self, budget: float | None, before: float = 0.0, seconds: dict[str, float] | None = None) -> None:
+    def __init__(
+        self, budget: float | None, before: float = 0.0, seconds: dict[str, float] | None = None
+    ) -> None:
         self._start = time.monotonic() - before
         self.budget = budget
         self.seconds: dict[str, float] = dict(seconds or {})

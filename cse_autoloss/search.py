@@ -143,14 +143,17 @@ class SearchLoop:
                 break
         return chosen
 
-    def _train(
-        self, state: EvolutionState, branch: str, chosen: Sequence[Entrant]
-    ) -> tuple[Member, ...]:
+    def _train(self, state: EvolutionState, branch: str, chosen: Sequence[Entrant]) -> tuple[Member, ...]:
         """Newcomers with their first score, and the elite with one more; whoever failed is missing."""
         bench, plan = self._bench, self._plan
         newcomers = [
             Member(
-                e.proposal.graph.formula, e.proposal.graph.digest, e.proposal.origin, state.generation, (), e.name
+                e.proposal.graph.formula,
+                e.proposal.graph.digest,
+                e.proposal.origin,
+                state.generation,
+                (),
+                e.name,
             )
             for e in chosen
         ]

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FEWEST_TO_RESAMPLE = 5
+"""Means of resamples reach from the least of n values to the greatest; that holds the median in 1 − 2¹⁻ⁿ of cases."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -39,6 +42,7 @@ def bootstrap_interval(
 
     Returns:
         Mean and interval; a single value has an interval without bounds, because nothing is known of its spread.
+        Of two to four values Student's t interval is given: resampling so few can't reach 95 %.
     """
     from scipy.stats import norm, t  # scikit-learn brings it; importing it takes a while
 
@@ -49,6 +53,9 @@ def bootstrap_interval(
     if data.size == 1:
         return Interval(mean, -math.inf, math.inf)
     n = data.size
+    if n < FEWEST_TO_RESAMPLE:
+        reach = float(t.ppf(0.5 + confidence / 2, n - 1) * data.std(ddof=1) / math.sqrt(n))
+        return Interval(mean, mean - reach, mean + reach)
     tail = float(norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf(0.5 + confidence / 2, n - 1)))
     draws = np.random.default_rng(seed).integers(0, n, size=(resamples, n))
     means = data[draws].mean(axis=1)

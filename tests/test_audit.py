@@ -73,7 +73,9 @@ def test_the_verdict_is_honest(shift: float, words: str) -> None:
     noise = dict(zip(PLAN.seeds, (0.01, -0.02, 0.02, 0.0, -0.01), strict=True))
     final = scores(
         PLAN.final(chosen, "t"),
-        lambda t: 0.5 + (shift + noise[t.seed] if t.pair.cls.startswith("f") and t.pair.cls != "focal" else 0.0),
+        lambda t: (
+            0.5 + (shift + noise[t.seed] if t.pair.cls.startswith("f") and t.pair.cls != "focal" else 0.0)
+        ),
     )
     result = conclude(chosen, PLAN, "t", final)
     assert result.verdict.startswith(words)
@@ -82,9 +84,7 @@ def test_the_verdict_is_honest(shift: float, words: str) -> None:
 
 def test_a_training_that_failed_counts_as_nothing_learnt() -> None:
     chosen = settled(lambda t: 0.5)
-    final = scores(
-        PLAN.final(chosen, "t"), lambda t: None if (t.pair.cls, t.seed) == ("f1", 30) else 0.5
-    )
+    final = scores(PLAN.final(chosen, "t"), lambda t: None if (t.pair.cls, t.seed) == ("f1", 30) else 0.5)
     result = conclude(chosen, PLAN, "t", final)
     found = {one.name: one.test for one in result.contestants}
     assert found["discovered 1"] == (0.0, 0.5, 0.5, 0.5, 0.5)

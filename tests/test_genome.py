@@ -99,5 +99,8 @@ def test_same_children_in_every_process() -> None:
         "    t = [random_tree(p, 3, 5) for _ in range(20)]\n"
         "    print([str(p.to_graph(crossover(a, b)[0])) for a, b in zip(t, t[1:])])\n"
     )
-    runs = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    runs = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
     assert len(runs) == 1

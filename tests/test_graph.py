@@ -32,7 +32,9 @@ def inputs_for(branch: str, dtype: torch.dtype = torch.float64, n: int = 6) -> d
 
 def test_prints_what_it_read() -> None:
     assert str(parse(A_CLS, "cls-multiclass")) == A_CLS
-    assert str(parse("  Neg ( Dot( Y ,Log(Softmax(X)) ) ) ", "cls-multiclass")) == "Neg(Dot(Y,Log(Softmax(X))))"
+    assert (
+        str(parse("  Neg ( Dot( Y ,Log(Softmax(X)) ) ) ", "cls-multiclass")) == "Neg(Dot(Y,Log(Softmax(X))))"
+    )
 
 
 def test_equal_subexpressions_are_one_node() -> None:
@@ -45,7 +47,6 @@ def test_hash_is_blind_to_the_order_of_commutative_operands_alone() -> None:
     assert parse("Add(X,Mul(PY,NY))").digest == parse("Add(Mul(NY,PY),X)").digest
     assert parse("Sub(X,PY)").digest != parse("Sub(PY,X)").digest
     assert parse("Add(I,U)", "reg") == parse("Add(U,I)", "reg")
-
 
 
 def test_graph_does_not_change() -> None:
@@ -82,7 +83,9 @@ def test_bad_formulas_say_where_and_what(text: str, position: int, words: str) -
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["(" * 10**6, "Neg(" * 10**6, "Neg(" * 4000, "Add(1," * 3000, "X" * 10**6, "1" * 9999])
+@pytest.mark.parametrize(
+    "text", ["(" * 10**6, "Neg(" * 10**6, "Neg(" * 4000, "Add(1," * 3000, "X" * 10**6, "1" * 9999]
+)
 def test_hostile_formulas_end_in_an_error(text: str) -> None:
     with pytest.raises(FormulaError) as caught:
         parse(text)

@@ -94,7 +94,12 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("logits", "target", "iou", "message"),
     [
-        (torch.zeros(3), TARGET, None, r"logits must be \(N, C\) floating point, got \(3,\) float32"),
+        (
+            torch.zeros(3),
+            TARGET,
+            None,
+            r"logits must be \(N, C\) floating point with C ≥ 1, got \(3,\) float32",
+        ),
         (LOGITS.long(), TARGET, None, "got .* int64"),
         (LOGITS, TARGET[:2], None, r"target must be \(3,\)"),
         (LOGITS, LOGITS, None, r"target must be \(3,\)"),

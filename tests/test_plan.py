@@ -3,7 +3,14 @@ import pytest
 from cse_autoloss.plan import MIN_PROXIES, AuditSize, Cost, RunSize, fit
 
 ASKED = AuditSize(
-    winners=3, baselines=7, box_weights=(1.0, 2.0), lrs=(0.05, 0.025), tune_epochs=6, tune_seeds=1, seeds=5, epochs=15
+    winners=3,
+    baselines=7,
+    box_weights=(1.0, 2.0),
+    lrs=(0.05, 0.025),
+    tune_epochs=6,
+    tune_seeds=1,
+    seeds=5,
+    epochs=15,
 )
 COST = Cost(epoch=0.7, score=0.5)
 

@@ -95,7 +95,7 @@ class Evolution:
 
     def init(self) -> EvolutionState:
         """An empty state: the first generation is bred from the starters, or is random where there are none."""
-        return EvolutionState(0, {name: () for name in self._primitives})
+        return EvolutionState(0, dict.fromkeys(self._primitives, ()))
 
     def branch_of(self, generation: int) -> str:
         """The branch that a generation works on: they take turns."""
@@ -112,7 +112,9 @@ class Evolution:
         branch = self.branch_of(state.generation)
         primitives = self._primitives[branch]
         members = ranked(state.populations[branch]) or tuple(
-            Member(graph.formula, graph.digest, "seed", 0, ()) for graph in self._starters if graph.branch == branch
+            Member(graph.formula, graph.digest, "seed", 0, ())
+            for graph in self._starters
+            if graph.branch == branch
         )
         trees = [primitives.to_tree(parse_formula(m.formula, primitives.signature)) for m in members]
         proposals: list[Proposal] = []

@@ -30,7 +30,9 @@ class PerSample:
 
 _TYPE = {Kind.PER_CLASS: PerClass, Kind.PER_SAMPLE: PerSample}
 
-Tree = gp.PrimitiveTree
+
+class Tree(gp.PrimitiveTree):
+    """A genome: DEAP's list of primitives and terminals in prefix order."""
 
 
 def _placeholder(*args: object) -> None:
@@ -79,7 +81,7 @@ class PrimitiveSet:
 
     def to_tree(self, graph: LossGraph) -> Tree:
         """DEAP's tree of a graph; shared subexpressions are written out."""
-        nodes = []
+        nodes: list[Any] = []
         stack = [graph.root]
         while stack:
             node = graph.nodes[stack.pop()]

@@ -207,7 +207,8 @@ class GraphBuilder:
                 used.update(self._nodes[index].args)
         renumber = {old: new for new, old in enumerate(sorted(used))}
         nodes = tuple(
-            Node(self._nodes[old].symbol, tuple(renumber[a] for a in self._nodes[old].args)) for old in renumber
+            Node(self._nodes[old].symbol, tuple(renumber[a] for a in self._nodes[old].args))
+            for old in renumber
         )
         graph = LossGraph(signature, nodes, tuple(self._kinds[old] for old in renumber))
         if graph.depth > MAX_DEPTH:

@@ -1,12 +1,12 @@
 """Stable forms: the same loss, computed without losing digits or overflowing.
 
-    Log(Softmax(a))       → LogSoftmax(a)
-    Log(Sig(a))           → LogSig(a)
-    Log(1 − Sig(a))       → LogSig(−a)        also when written Add(1, Neg(Sig(a)))
-    Log(1 + Exp(a))       → Softplus(a)
-    1 − Sig(a)            → Sig(−a)
-    1 − Serf(a)           → Erfc(a)
-    Neg(Neg(a))           → a
+Log(Softmax(a))       → LogSoftmax(a)
+Log(Sig(a))           → LogSig(a)
+Log(1 − Sig(a))       → LogSig(−a)        also when written Add(1, Neg(Sig(a)))
+Log(1 + Exp(a))       → Softplus(a)
+1 − Sig(a)            → Sig(−a)
+1 − Serf(a)           → Erfc(a)
+Neg(Neg(a))           → a
 """
 
 from __future__ import annotations

@@ -145,4 +145,8 @@ def box_inputs(pred_boxes: Tensor, target_boxes: Tensor) -> dict[str, Tensor]:
     target = (t_high - t_low).clamp(min=0)
     intersection = overlap[..., 0] * overlap[..., 1]
     union = pred[..., 0] * pred[..., 1] + target[..., 0] * target[..., 1] - intersection
-    return {"I": intersection, "U": union + BOX_EPSILON, "E": enclosing[..., 0] * enclosing[..., 1] + BOX_EPSILON}
+    return {
+        "I": intersection,
+        "U": union + BOX_EPSILON,
+        "E": enclosing[..., 0] * enclosing[..., 1] + BOX_EPSILON,
+    }

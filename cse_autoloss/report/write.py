@@ -73,7 +73,13 @@ def write_report(
         "notes": [*notes, *found.get("notes", [])],
         "hall_of_fame": {
             branch: [
-                {"formula": m.formula, "val_ap": m.fitness, "seeds": len(m.scores), "name": m.name, "origin": m.origin}
+                {
+                    "formula": m.formula,
+                    "val_ap": m.fitness,
+                    "seeds": len(m.scores),
+                    "name": m.name,
+                    "origin": m.origin,
+                }
                 for m in ranked(members)[:HALL_OF_FAME]
             ]
             for branch, members in state.populations.items()
@@ -82,12 +88,16 @@ def write_report(
     summary = _finite(summary)
     if best is not None:
         write_best(store.directory / "best", best, branches, _provenance(store, summary))
-    _write_atomically(store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    _write_atomically(
+        store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    )
     store.set_meta("summary", summary)
     return summary
 
 
-def write_best(directory: Path, best: Mapping[str, Any], branches: Sequence[str], provenance: Mapping[str, Any]) -> None:
+def write_best(
+    directory: Path, best: Mapping[str, Any], branches: Sequence[str], provenance: Mapping[str, Any]
+) -> None:
     """Write loss.py, loss.json, graph.svg, graph.png and graph.dot of the discovered loss."""
     directory.mkdir(parents=True, exist_ok=True)
     cls, reg = (_graph(best[name], branch) for name, branch in (("cls", "cls-binary"), ("reg", "reg")))
@@ -122,7 +132,9 @@ def _best(
             "lr": one.pair.lr,
             "val_ap": one.val_ap,
             "test_ap": audit.interval(one).to_dict() if one.test else None,
-            "gain": {"over": audit.rival.name, **audit.gain.to_dict()} if audit.rival and audit.gain else None,
+            "gain": {"over": audit.rival.name, **audit.gain.to_dict()}
+            if audit.rival and audit.gain
+            else None,
         }
     if not pairs:
         return None

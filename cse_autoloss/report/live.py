@@ -102,7 +102,12 @@ def time_left(status: RunStatus) -> str:
 def render(status: RunStatus) -> RenderableType:
     """The whole screen."""
     funnel = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, justify in (("stage", "left"), ("passed", "right"), ("share", "right"), ("per second", "right")):
+    for name, justify in (
+        ("stage", "left"),
+        ("passed", "right"),
+        ("share", "right"),
+        ("per second", "right"),
+    ):
         funnel.add_column(name, justify=justify, style="bold" if name == "passed" else None)  # type: ignore[arg-type]
     funnel.add_column("stopped for", style="dim", no_wrap=True)
     before = 0
@@ -118,11 +123,17 @@ def render(status: RunStatus) -> RenderableType:
         funnel.add_row(name, f"{count:,}", share, rate, why)
         before = count
     if status.funnel.get("duplicates"):
-        funnel.add_row("duplicates", f"{status.funnel['duplicates']:,}", "", "", "same gradients as an earlier loss")
+        funnel.add_row(
+            "duplicates", f"{status.funnel['duplicates']:,}", "", "", "same gradients as an earlier loss"
+        )
 
     rows: list[RenderableType] = [funnel, Text()]
     for branch, (formula, ap) in sorted(status.best.items()):
-        rows.append(Text.assemble((f"best {branch:<11}", "green"), f" AP {ap * 100:5.1f}  ", (shorten(formula, 90), "bold")))
+        rows.append(
+            Text.assemble(
+                (f"best {branch:<11}", "green"), f" AP {ap * 100:5.1f}  ", (shorten(formula, 90), "bold")
+            )
+        )
     if status.baseline:
         name, ap = status.baseline
         rows.append(Text.assemble(("best handcrafted", "yellow"), f" AP {ap * 100:5.1f}  ", name))
@@ -132,7 +143,9 @@ def render(status: RunStatus) -> RenderableType:
         state += f", generation {status.generation} ({status.branch})"
     if status.total:
         state += f", {status.done} of {status.total} trainings"
-    rows.append(Text.assemble((state, "cyan"), f"  {clock_face(status.elapsed)} gone", f"  {time_left(status)}"))
+    rows.append(
+        Text.assemble((state, "cyan"), f"  {clock_face(status.elapsed)} gone", f"  {time_left(status)}")
+    )
     if status.budget:
         rows.append(ProgressBar(total=status.budget, completed=min(status.elapsed, status.budget), width=60))
     if status.message:

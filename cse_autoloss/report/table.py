@@ -26,7 +26,10 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
     contestants = [(True, one) for one in summary["winners"]] + [(False, one) for one in summary["baselines"]]
     scored = [(found, one) for found, one in contestants if one["test_ap"]["mean"] is not None]
     if scored:
-        table = Table(title=f"Test split, full schedule, {len(scored[0][1]['test_ap']['seeds'])} paired seeds", title_justify="left")
+        table = Table(
+            title=f"Test split, full schedule, {len(scored[0][1]['test_ap']['seeds'])} paired seeds",
+            title_justify="left",
+        )
         table.add_column("loss")
         for name in ("AP", "95 % interval", "box weight", "learning rate", "AP on val"):
             table.add_column(name, justify="right")
@@ -45,19 +48,26 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         console.print()
         console.print(table)
         if summary.get("noise_floor"):
-            console.print(f"Noise floor: seeds alone move a difference of two means by ±{summary['noise_floor'] * 100:.2f} AP (1 sd).")
+            console.print(
+                "Noise floor: seeds alone move a difference of two means by "
+                f"±{summary['noise_floor'] * 100:.2f} AP (1 sd)."
+            )
     console.print()
     console.print(Text(summary["verdict"], style="bold"))
     funnel = summary["funnel"]
     console.print(
-        f"Funnel: {funnel['generated']:,} generated, {funnel['duplicates']:,} duplicates, {funnel['verified']:,} verified, "
+        f"Funnel: {funnel['generated']:,} generated, {funnel['duplicates']:,} duplicates, "
+        f"{funnel['verified']:,} verified, "
         f"{funnel['simulated']:,} simulated, {funnel['trained']:,} trained; {summary['seconds']['total']:.0f} s, "
         f"{summary['overhead']:.1%} of it outside the stages."
     )
     for note in summary["notes"]:
         console.print(f"Note: {note}")
     if best is not None:
-        console.print(f"Files: {directory / 'best'}/loss.py, loss.json, graph.svg, graph.png; all figures in {directory}/summary.json")
+        console.print(
+            f"Files: {directory / 'best'}/loss.py, loss.json, graph.svg, graph.png; "
+            f"all figures in {directory}/summary.json"
+        )
     else:
         console.print(f"Files: {directory}/summary.json")
 

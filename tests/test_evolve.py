@@ -1,0 +1,170 @@
+"""Whole runs, small: what they leave behind, that they do not depend on the number of workers, and survive a kill."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import cse_autoloss
+from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
+from cse_autoloss.progress import RunStatus
+from cse_autoloss.runs import RunStore
+
+TINY: dict[str, Any] = {
+    "branch": "reg",
+    "generations": 2,
+    "evolution__offspring": 2,
+    "evolution__handcrafted_seeds": False,
+    "seed_losses": ["giou", "Neg(Log(Div(I,U)))"],
+    "audit__baselines": 1,
+}
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+
+    def update(self, status: RunStatus) -> None:
+        if status.phase not in self.phases:
+            self.phases.append(status.phase)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[cse_autoloss.RunResult, Watcher]:
+    watcher = Watcher()
+    out = tmp_path_factory.mktemp("runs") / "one"
+    return cse_autoloss.evolve(config="smoke", out=out, executor="inprocess", observer=watcher), watcher
+
+
+def test_summary_holds_what_is_promised(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
+    result, watcher = finished
+    summary = json.loads((result.directory / "summary.json").read_text())
+    assert set(summary["funnel"]) == {"generated", "duplicates", "verified", "simulated", "trained"}
+    funnel = summary["funnel"]
+    assert funnel["generated"] > funnel["verified"] >= funnel["simulated"] > 0
+    assert funnel["trained"] > 0
+    assert summary["baselines"]
+    for baseline in summary["baselines"]:
+        assert baseline["test_ap"]["low"] <= baseline["test_ap"]["mean"] <= baseline["test_ap"]["high"]
+    best = summary["best"]
+    assert cse_autoloss.verify(best["cls"], branch="cls-binary").accepted
+    assert cse_autoloss.verify(best["reg"], branch="reg").accepted
+    assert best["gain"]["over"] in [b["name"] for b in summary["baselines"]]
+    assert summary["verdict"]
+    assert watcher.phases == ["measure", "search", "combine", "tune", "audit"]
+
+
+def test_discovered_loss_runs_without_us(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
+    result, _ = finished
+    assert "import cse_autoloss" not in (result.directory / "best" / "loss.py").read_text()
+    spec = importlib.util.spec_from_file_location("found", result.directory / "best" / "loss.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    logits, target = torch.randn(7, 10), torch.tensor([0, 3, 10, 10, 9, 10, 1])
+    iou = torch.rand(7)
+    torch.testing.assert_close(
+        module.ClassificationLoss("sum")(logits, target, iou), result.load("cls", "sum")(logits, target, iou)
+    )
+    boxes = torch.tensor([[2.0, 2, 20, 20], [5, 5, 30, 40]])
+    torch.testing.assert_close(module.BoxLoss()(boxes + 1, boxes), result.load("reg")(boxes + 1, boxes))
+    for name in ("graph.svg", "graph.png", "graph.dot", "loss.json"):
+        assert (result.directory / "best" / name).stat().st_size > 200
+    assert (result.directory / "config.yaml").read_text().count("generations")
+
+
+def test_only_the_audit_reads_the_test_split(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
+    with RunStore.read(finished[0].directory) as store:
+        scores = store.scores()
+    purposes = {
+        purpose: {s.split for s in scores if s.purpose == purpose} for purpose in {s.purpose for s in scores}
+    }
+    assert purposes.pop("audit") == {"test"}
+    assert {"proxy", "combine", "tune"} <= set(purposes)
+    assert all(splits == {"val"} for splits in purposes.values())
+
+
+def test_a_finished_directory_is_not_overwritten(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
+    with pytest.raises(RunError, match="--resume"):
+        cse_autoloss.evolve(config="smoke", out=finished[0].directory)
+
+
+def outcome(directory: Path) -> dict[str, Any]:
+    """All that may not depend on workers, kills and clocks."""
+    summary = json.loads((directory / "summary.json").read_text())
+    with RunStore.read(directory) as store:
+        scores = sorted((s.purpose, s.cls, s.reg, s.seed, s.ap) for s in store.scores() if s.seed >= 0)
+    return {
+        "best": summary["best"],
+        "baselines": summary["baselines"],
+        "hall": summary["hall_of_fame"],
+        "scores": scores,
+    }
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "reference"
+    cse_autoloss.evolve(config="smoke", out=out, workers=1, **TINY)
+    return out
+
+
+def test_one_worker_and_two_find_the_same(reference: Path, tmp_path: Path) -> None:
+    cse_autoloss.evolve(config="smoke", out=tmp_path / "two", workers=2, **TINY)
+    assert outcome(tmp_path / "two") == outcome(reference)
+
+
+def test_killed_run_goes_on_to_the_same_end(reference: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    code = (
+        f"import cse_autoloss; cse_autoloss.evolve(config='smoke', out={str(out)!r}, workers=1, **{TINY!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    before = 0
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (out / "run.sqlite").exists():
+            with RunStore.read(out) as store:
+                before = len(store.scores("proxy"))
+            if before >= 2:
+                break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert before >= 2
+    assert not (out / "summary.json").exists()
+    result = cse_autoloss.evolve(resume=out)
+    assert outcome(result.directory) == outcome(reference)
+    with RunStore.read(out) as store:
+        assert store.status == "finished"
+        assert [e.kind for e in store.events()].count("resumed") == 1
+
+
+def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="detection"):
+        cse_autoloss.evolve("detektion")
+    with pytest.raises(ConfigError, match="population"):
+        cse_autoloss.evolve(out=tmp_path / "a", evolution__populaton=3)
+    with pytest.raises(cse_autoloss.AutoLossError, match="did you mean 'giou'"):
+        cse_autoloss.evolve(config="smoke", out=tmp_path / "b", seed_losses=["gious"])
+    with pytest.raises(RunError):
+        cse_autoloss.evolve(resume=tmp_path / "nothing")
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b" / "summary.json").exists()
+
+
+def test_faulty_data_leaves_no_half_made_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train\.json"):
+        cse_autoloss.evolve(
+            config="smoke", out=tmp_path / "run", executor="inprocess", detection__data=f"coco:{tmp_path}"
+        )
+    assert not (tmp_path / "run").exists()
