@@ -1,12 +1,14 @@
 """RoIAlign (He et al., ICCV 2017): features of boxes, cut out of a feature map by bilinear interpolation.
 
-Bilinear interpolation is separable, and so is an average over a regular grid of samples. Pooling a box is therefore
-two small matrix products, A_y F A_xᵀ, where a row of A_y holds the weights of the map's rows in one bin. All boxes of
-all images are done at once, and the gradient is a product too: no scatter, the same on every device, deterministic.
+Bilinear interpolation is separable, and so is an average over a regular grid of samples. Pooling a box is
+therefore two small matrix products, A_y F A_xᵀ, where a row of A_y holds the weights of the map's rows in one
+bin. All boxes of all images are done at once, and the gradient is a product too: no scatter, the same on
+every device, deterministic.
 
-The values are torchvision's with `aligned=True`. Cost: R · p · H · W · C multiplications an image for R boxes, p bins a
-side and a map of C channels, H x W. That is fast on the maps of a proxy (some thousand cells); on maps of full size,
-where a box covers few of the cells, a kernel that gathers its samples is the better choice.
+The values are torchvision's with `aligned=True`. Cost: R · p · H · W · C multiplications an image for R
+boxes, p bins a side and a map of C channels, H x W. That is fast on the maps of a proxy (some thousand
+cells); on maps of full size, where a box covers few of the cells, a kernel that gathers its samples is the
+better choice.
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ def roi_align(
 ) -> Tensor:
     """Average of bilinear samples in each bin of each box, differentiable in the features.
 
-    A box is cut into p_h x p_w equal bins, and each bin is sampled at the centres of s x s equal parts. A sample
-    beyond the map's edge by less than a cell takes the value at the edge; one further out counts as 0.
+    A box is cut into p_h x p_w equal bins, and each bin is sampled at the centres of s x s equal parts. A
+    sample beyond the map's edge by less than a cell takes the value at the edge; one further out counts as 0.
 
     Args:
         features: (B, C, H, W); cell (r, c) has its centre at ((c + 0.5) / scale, (r + 0.5) / scale) pixels.
-        boxes: (B, R, 4) xyxy pixels, R >= 0 boxes of each image. A box without area reads one point or line; pad
-            with zeros where images differ in number, or see `roi_align_each`.
+        boxes: (B, R, 4) xyxy pixels, R >= 0 boxes of each image. A box without area reads one point or line;
+            pad with zeros where images differ in number, or see `roi_align_each`.
         output_size: p, or (p_h, p_w).
         spatial_scale: cells a pixel, 1 / stride of the map.
         sampling_ratio: s, samples a bin and axis.
@@ -46,7 +48,8 @@ def roi_align(
     """
     if features.dim() != 4 or boxes.dim() != 3 or boxes.shape[2] != 4 or boxes.shape[0] != features.shape[0]:
         raise ValueError(
-            f"expected features (B, C, H, W) and boxes (B, R, 4), got {tuple(features.shape)} and {tuple(boxes.shape)}"
+            "expected features (B, C, H, W) and boxes (B, R, 4), "
+            f"got {tuple(features.shape)} and {tuple(boxes.shape)}"
         )
     bins_y, bins_x = (output_size, output_size) if isinstance(output_size, int) else output_size
     if min(bins_y, bins_x, sampling_ratio) < 1:
