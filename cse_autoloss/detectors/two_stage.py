@@ -1,0 +1,259 @@
+"""The two-stage proxy: a small Faster R-CNN (Ren et al., NeurIPS 2015) with anchor-free proposals.
+
+The trunk is the one-stage proxy's. A class-agnostic head proposes boxes; RoIAlign cuts their features out of
+the finer of the trunk's two maps; a softmax head with background as its last column names each box and
+corrects it. The losses under search act on this second stage: the multi-class branch on its logits, the box
+branch on its boxes.
+
+Both sums are divided by the number of positive regions, where Faster R-CNN divides by all sampled regions. So
+the scale of the two, and `box_weight`, mean what they mean in the one-stage proxy, a box loss found there can
+be tried here as it is, and a batch with few objects does not learn its few boxes more slowly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cse_autoloss.detectors.assign import Assignment, assign, grid_points
+from cse_autoloss.detectors.boxes import paired_iou
+from cse_autoloss.detectors.nms import batched_nms
+from cse_autoloss.detectors.one_stage import (
+    ClassificationLoss,
+    Detections,
+    OneStageDetector,
+    OneStageSettings,
+    Prediction,
+    RegressionLoss,
+    decode,
+)
+from cse_autoloss.detectors.proposals import ProposalHead, proposal_loss, sample_regions
+from cse_autoloss.detectors.roi_align import roi_align
+
+CENTRE_SCALE, SIZE_SCALE = 0.1, 0.2
+"""What a unit of the box head means: a share of the region's size, and of its logarithm (Fast R-CNN)."""
+MAX_LOG_GROWTH = math.log(8.0)
+"""A region's sides are stretched to eight times their length at most: one bad step must not overflow."""
+
+
+@dataclass(frozen=True)
+class TwoStageSettings:
+    """Shape of the network.
+
+    Attributes:
+        trunk: of the one-stage proxy; its trunk is taken, its towers are not.
+        proposal_width: channels of the proposal head's tower.
+        proposals: boxes an image that the first stage hands on.
+        proposal_nms: IoU above which the lower-scoring proposal is dropped.
+        candidates: cells an image that enter that suppression.
+        regions: boxes an image that the second stage learns from, objects' own boxes included.
+        positive_iou: IoU with an object from which a region holds it.
+        positive_share: largest part of the regions that hold an object, while there are others to take.
+        pool: bins a side that RoIAlign cuts a region into.
+        hidden: width of the second stage's hidden layer.
+    """
+
+    trunk: OneStageSettings = field(default_factory=OneStageSettings)
+    proposal_width: int = 48
+    proposals: int = 16
+    proposal_nms: float = 0.7
+    candidates: int = 64
+    regions: int = 16
+    positive_iou: float = 0.5
+    positive_share: float = 0.75
+    pool: int = 4
+    hidden: int = 128
+
+
+class TwoStagePrediction(NamedTuple):
+    """What one pass over B images gives; `loss` and `decode` choose regions and run the second stage."""
+
+    features: Tensor
+    """(B, width, H / patch, W / patch), what regions are cut out of."""
+    dense: Prediction
+    """The proposal head's output for L cells, one class."""
+
+
+class TwoStageDetector(nn.Module):
+    """The network. Input (B, channels, H, W) normalised, H and W multiples of `stride`."""
+
+    branch: ClassVar[str] = "cls-multiclass"
+
+    def __init__(
+        self, channels: int, num_classes: int, settings: TwoStageSettings = TwoStageSettings()
+    ) -> None:
+        super().__init__()
+        trunk = settings.trunk
+        self.settings = settings
+        self.num_classes = num_classes
+        self.patch = trunk.patch
+        self.backbone = OneStageDetector(channels, 1, trunk).backbone
+        self.stride = trunk.patch * 2
+        self.proposer = ProposalHead(
+            trunk.deep_width, settings.proposal_width, self.stride, math.log(trunk.prior / (1 - trunk.prior))
+        )
+        self.region_head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(trunk.width * settings.pool**2, settings.hidden, bias=False),
+            nn.BatchNorm1d(settings.hidden),
+            nn.SiLU(inplace=True),
+        )
+        nn.init.kaiming_normal_(cast(Tensor, self.region_head[1].weight))
+        self.to_class = nn.Linear(settings.hidden, num_classes + 1)
+        self.to_box = nn.Linear(settings.hidden, 4)
+        for layer, std in ((self.to_class, 0.01), (self.to_box, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Tensor) -> TwoStagePrediction:
+        """Features and proposals for images (B, channels, H, W)."""
+        fine = deep = F.pixel_unshuffle(images, self.patch)
+        for block in self.backbone:
+            deep = block(deep)
+            if deep.shape[-2:] == fine.shape[-2:]:
+                fine = deep
+        return TwoStagePrediction(fine, self.proposer(deep))
+
+    def targets(self, boxes: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Assignment:
+        """What `loss` compares with, for N images: L rows for the cells, then K rows, the objects themselves.
+
+        Args:
+            boxes: (N, K, 4) xyxy pixels.
+            labels: (N, K) int64 class index, negative where there is no object.
+            image_size: (height, width) in pixels.
+
+        Returns:
+            Label (N, L + max(K, 1)) and box (N, L + max(K, 1), 4); the label is C where there is no object.
+        """
+        if boxes.shape[1] == 0:
+            boxes, labels = boxes.new_zeros(len(boxes), 1, 4), labels.new_full((len(labels), 1), -1)
+        points = grid_points(image_size[0] // self.stride, image_size[1] // self.stride, self.stride)
+        cells = assign(points.to(boxes), boxes, labels, num_classes=self.num_classes, stride=self.stride)
+        objects = torch.where(labels >= 0, labels, self.num_classes)
+        return Assignment(torch.cat((cells.label, objects), dim=1), torch.cat((cells.box, boxes), dim=1))
+
+    def loss(
+        self,
+        prediction: TwoStagePrediction,
+        targets: Assignment,
+        cls_loss: ClassificationLoss,
+        reg_loss: RegressionLoss,
+        box_weight: float = 1.0,
+    ) -> Tensor:
+        """proposal loss + (cls + box_weight · reg) / P, a scalar; P is the number of positive regions.
+
+        Args:
+            prediction: of B images.
+            targets: their rows of `targets`.
+            cls_loss: (logits (M, C + 1), target (M,) with C for background, iou (M,)) -> scalar sum. The IoU
+                is that of the corrected box with its object, detached; 0 at background.
+            reg_loss: (corrected boxes (P, 4), objects' boxes (P, 4)) -> scalar sum.
+            box_weight: of the box loss.
+        """
+        cells = prediction.dense.logits.shape[1]
+        on_grid = Assignment(targets.label[:, :cells], targets.box[:, :cells])
+        objects = Assignment(targets.label[:, cells:], targets.box[:, cells:])
+        height, width = (side * self.patch for side in prediction.features.shape[-2:])
+        proposals = self._propose(prediction.dense, (height, width))
+        regions = sample_regions(
+            proposals.boxes,
+            proposals.labels >= 0,
+            objects,
+            num_classes=self.num_classes,
+            count=self.settings.regions,
+            positive_iou=self.settings.positive_iou,
+            positive_share=self.settings.positive_share,
+        )
+        logits, boxes = self._second_stage(prediction.features, regions.boxes)
+
+        label = regions.label.flatten()
+        positive = ((label >= 0) & (label < self.num_classes)).nonzero().squeeze(1)
+        pred_boxes, target_boxes = boxes.flatten(0, 1)[positive], regions.target.flatten(0, 1)[positive]
+        iou = torch.zeros(label.shape, dtype=pred_boxes.dtype, device=label.device)
+        # A box that is not finite makes the loss so, and training ends there; its IoU must not be an error
+        # before.
+        iou[positive] = paired_iou(pred_boxes.detach(), target_boxes).nan_to_num(0.0)
+        used = (label >= 0).nonzero().squeeze(1)
+        cls_sum = cls_loss(logits.flatten(0, 1)[used], label[used], iou[used])
+        reg_sum = reg_loss(pred_boxes, target_boxes)
+        second = (cls_sum + box_weight * reg_sum) / max(positive.numel(), 1)
+        return proposal_loss(prediction.dense, on_grid, self.num_classes) + second
+
+    @torch.no_grad()
+    def decode(
+        self,
+        prediction: TwoStagePrediction,
+        image_size: tuple[int, int],
+        *,
+        candidates: int = 64,
+        limit: int = 24,
+        nms_threshold: float = 0.5,
+    ) -> Detections:
+        """The best boxes of each image after class-aware non-maximum suppression.
+
+        The score is the softmax probability alone, as in Faster R-CNN: the proposal's own score does not
+        enter, so that the order is the classification loss's work. No score threshold, for the reason that
+        the one-stage proxy has none.
+
+        Args:
+            prediction: of B images.
+            image_size: (height, width) in pixels, to clip boxes to.
+            candidates: (region, class) pairs an image that enter the suppression.
+            limit: K, boxes an image that leave it.
+            nms_threshold: IoU above which the lower-scoring box of a class is dropped.
+        """
+        proposals = self._propose(prediction.dense, image_size)
+        logits, boxes = self._second_stage(prediction.features, proposals.boxes)
+        log_score = logits.log_softmax(dim=-1)[..., :-1]
+        log_score = torch.where(proposals.labels[..., None] >= 0, log_score, -torch.inf).flatten(1)
+        top, index = log_score.topk(min(candidates, log_score.shape[1]), dim=1)
+        labels = torch.where(top > -torch.inf, index % self.num_classes, -1)
+        boxes = boxes.gather(1, (index // self.num_classes)[..., None].expand(-1, -1, 4))
+        height, width = image_size
+        boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
+
+        keep = batched_nms(boxes, labels, nms_threshold)
+        scores, order = torch.where(keep, top, -torch.inf).topk(min(limit, top.shape[1]), dim=1)
+        return Detections(
+            boxes.gather(1, order[..., None].expand(-1, -1, 4)),
+            scores,
+            torch.where(scores > -torch.inf, labels.gather(1, order), -1),
+        )
+
+    @torch.no_grad()
+    def _propose(self, dense: Prediction, image_size: tuple[int, int]) -> Detections:
+        settings = self.settings
+        return decode(
+            dense,
+            image_size,
+            candidates=settings.candidates,
+            limit=settings.proposals,
+            nms_threshold=settings.proposal_nms,
+        )
+
+    def _second_stage(self, features: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, R, C + 1) and corrected boxes (B, R, 4) of regions (B, R, 4) xyxy pixels."""
+        pooled = roi_align(features, regions, self.settings.pool, spatial_scale=1 / self.patch)
+        hidden = self.region_head(pooled.flatten(0, 1)).unflatten(0, regions.shape[:2])
+        return self.to_class(hidden), correct(regions, self.to_box(hidden))
+
+
+def correct(regions: Tensor, change: Tensor) -> Tensor:
+    """Boxes moved and stretched: centre + 0.1 · size · (dx, dy), size · exp(0.2 · (dw, dh)).
+
+    Args:
+        regions: (..., 4) xyxy pixels.
+        change: (..., 4) dx, dy, dw, dh; exp(0.2 · d) is limited to 8.
+
+    Returns:
+        (..., 4) xyxy pixels.
+    """
+    size = regions[..., 2:] - regions[..., :2]
+    centre = (regions[..., :2] + regions[..., 2:]) / 2 + CENTRE_SCALE * size * change[..., :2]
+    half = size * (SIZE_SCALE * change[..., 2:]).clamp(max=MAX_LOG_GROWTH).exp() / 2
+    return torch.cat((centre - half, centre + half), dim=-1)
