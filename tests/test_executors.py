@@ -246,3 +246,9 @@ def _wait_until_gone(pid: int) -> None:
 def test_one_of_tells_that_nothing_came() -> None:
     with InProcessExecutor(WORK) as executor, pytest.raises(AssertionError, match="no result came"):
         one_of(executor)
+
+
+def test_a_worker_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(RunError, match=r"no worker can be started: .*No such file"):
+        PoolExecutor(WORK, 2)

@@ -75,7 +75,13 @@ class PoolExecutor(ExecutorBase):
         self._restarts = 0
         self._closed = False
         self._failure: dict[str, str] | None = None
-        self._seats = [_Seat(self._hire(), time.monotonic()) for _ in range(count)]
+        self._seats: list[_Seat] = []
+        try:
+            for _ in range(count):
+                self._seats.append(_Seat(self._hire(), time.monotonic()))
+        except BaseException:
+            self.shutdown()
+            raise
 
     @property
     def workers(self) -> int:

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from typing import Any, Final, NamedTuple
 
+from cse_autoloss.errors import RunError
 from cse_autoloss.executors.base import THREAD_VARIABLES, Work, encode
 from cse_autoloss.executors.worker import read_frame, write_frame
 
@@ -37,14 +38,18 @@ class WorkerProcess:
         self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed in `end`)
         # Linux ends the worker with the *thread* that started it: rely on that for the main thread alone.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(parent)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=_environment(),
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(parent)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise RunError(f"no worker can be started: {error}") from None
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._listen, args=(inbox,), daemon=True)
         self._reader.start()
@@ -61,7 +66,10 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def end(self, *, died: bool = False) -> str:
-        """Kills the worker with all that it started. For one that `died`, tells on one line how."""
+        """Kills the worker with all that it started. For one that `died`, tells on one line how.
+
+        May be called again, should Ctrl-C have cut it off.
+        """
         if died:  # its pipe closes a moment before it is gone: let it go by itself, to learn how
             try:
                 self._process.wait(timeout=1.0)
@@ -93,6 +101,8 @@ class WorkerProcess:
         inbox.put(Message(self, None))
 
     def _last_words(self) -> str:
+        if self._errors.closed:
+            return ""
         size = os.fstat(self._errors.fileno()).st_size
         self._errors.seek(max(size - 4000, 0))
         lines = [line.strip() for line in self._errors.read().decode("utf-8", "replace").splitlines()]
