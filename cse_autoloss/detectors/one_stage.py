@@ -174,7 +174,9 @@ def decode(
         nms_threshold: IoU above which the lower-scoring box of a class is dropped.
     """
     classes = prediction.logits.shape[-1]
-    log_score = F.logsigmoid(prediction.logits) + quality_power * F.logsigmoid(prediction.quality)[..., None]
+    # float64: next to log q, the log p of a confident float32 logit would round to 0, and ranks to ties
+    quality = F.logsigmoid(prediction.quality.double())[..., None]
+    log_score = F.logsigmoid(prediction.logits.double()) + quality_power * quality
     flat = log_score.flatten(1)
     top, index = flat.topk(min(candidates, flat.shape[1]), dim=1)
     labels = index % classes

@@ -38,7 +38,7 @@ class AveragePrecisionMetric:
     def __call__(
         self,
         boxes: NDArray[np.float32],
-        scores: NDArray[np.float32],
+        scores: NDArray[np.floating],
         labels: NDArray[np.int64],
     ) -> AveragePrecision:
         """Score the detections of all images.
@@ -71,7 +71,7 @@ class AveragePrecisionMetric:
         row: NDArray[np.intp],
         boxes: NDArray[np.float32],
         labels: NDArray[np.int64],
-        scores: NDArray[np.float32] | None = None,
+        scores: NDArray[np.floating] | None = None,
         crowd: NDArray[np.bool_] | None = None,
     ) -> COCO:
         size = boxes[:, 2:] - boxes[:, :2]

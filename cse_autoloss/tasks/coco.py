@@ -145,7 +145,8 @@ def load_coco(folder: CocoFolder) -> CocoData:
         )
     for name, split in splits.items():
         if split.skipped and not (name == "test" and test_file is None):
-            notes.append(f"{name}: {len(split.skipped)} bad items skipped, the first: {split.skipped[0]}")
+            items = "item" if len(split.skipped) == 1 else "items"
+            notes.append(f"{name}: {len(split.skipped)} bad {items} skipped, the first: {split.skipped[0]}")
     return CocoData(splits, tuple(train_file.categories[number] for number in categories), tuple(notes))
 
 

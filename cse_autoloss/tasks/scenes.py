@@ -238,7 +238,8 @@ def _covered(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> floa
 
 def _read_cache(path: Path, key: str) -> dict[str, Split] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: np.load leaves its own handle open when the file turns out to be damaged
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             if str(file["key"]) != key:
                 return None
             return {
