@@ -1,0 +1,193 @@
+"""Labelled images from what people have on disk: CIFAR-10's binary files, idx files, folders of images.
+
+Every fault of a file is a `DataError` that names the file and the item.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cse_autoloss.errors import DataError, shorten
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp")
+
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+_CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
+_MOST_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """N images of one size.
+
+    Attributes:
+        pixels: (N, channels, H, W) uint8.
+        labels: (N,) int64 class index.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or self.labels.shape != self.pixels.shape[:1]:
+            raise DataError(
+                f"expected pixels (N, channels, H, W) and labels (N,), got {self.pixels.shape} and {self.labels.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64]) -> LabelledImages:
+        """The images at `index`, in that order."""
+        return LabelledImages(self.pixels[index], self.labels[index])
+
+
+def check_labels(labels: NDArray[np.int64], classes: int, where: str) -> None:
+    """DataError unless all labels lie in [0, classes)."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        raise DataError(
+            f"{where}: item {wrong[0]} has label {labels[wrong[0]]}; labels run from 0 to {classes - 1}"
+        )
+
+
+def read_cifar10(folder: Path) -> tuple[LabelledImages, LabelledImages, tuple[str, ...]]:
+    """Train, test and class names of CIFAR-10's binary version.
+
+    Args:
+        folder: holds data_batch_1.bin to data_batch_5.bin and test_batch.bin, or cifar-10-batches-bin/ with
+        them.
+    """
+    inner = folder / "cifar-10-batches-bin"
+    home = inner if inner.is_dir() else folder
+    parts = [_cifar_file(home / name) for name in _CIFAR_TRAIN]
+    train = LabelledImages(
+        np.concatenate([part.pixels for part in parts]), np.concatenate([part.labels for part in parts])
+    )
+    names = home / "batches.meta.txt"
+    listed = names.read_text(encoding="utf-8").split() if names.is_file() else []
+    classes = tuple(listed) if len(listed) == 10 else tuple(str(i) for i in range(10))
+    return train, _cifar_file(home / "test_batch.bin"), classes
+
+
+def _cifar_file(path: Path) -> LabelledImages:
+    """Records of a label byte and 1,024 red, green and blue bytes each, row by row."""
+    content = np.frombuffer(_read(path), np.uint8)
+    if content.size == 0 or content.size % _CIFAR_RECORD:
+        raise DataError(
+            f"{path}: {content.size} bytes are no whole number of records of {_CIFAR_RECORD} bytes; is it cut off?"
+        )
+    records = content.reshape(-1, _CIFAR_RECORD)
+    labels = records[:, 0].astype(np.int64)
+    check_labels(labels, 10, str(path))
+    return LabelledImages(records[:, 1:].reshape(-1, 3, 32, 32), labels)
+
+
+def read_idx(folder: Path) -> tuple[LabelledImages, LabelledImages, tuple[str, ...]]:
+    """Train, test and class names of files in MNIST's format.
+
+    Args:
+        folder: holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of t10k, plain or .gz.
+    """
+    splits = []
+    for name in ("train", "t10k"):
+        pixels = _idx_file(_either(folder, f"{name}-images-idx3-ubyte"), 3)
+        labels = _idx_file(_either(folder, f"{name}-labels-idx1-ubyte"), 1).astype(np.int64)
+        if len(pixels) != len(labels):
+            raise DataError(f"{folder}: {name} has {len(pixels)} images but {len(labels)} labels")
+        splits.append(LabelledImages(pixels[:, None], labels))
+    train, test = splits
+    classes = int(train.labels.max()) + 1 if len(train) else 0
+    check_labels(test.labels, classes, f"{folder}: t10k labels")
+    return train, test, tuple(str(i) for i in range(classes))
+
+
+def _either(folder: Path, name: str) -> Path:
+    packed = folder / f"{name}.gz"
+    return packed if packed.is_file() else folder / name
+
+
+def _idx_file(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    raw = _read(path)
+    if path.suffix == ".gz":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError) as error:
+            raise DataError(f"{path}: not a whole gzip file: {error}") from None
+    head = 4 + 4 * dimensions
+    if len(raw) < head or raw[:4] != bytes((0, 0, 8, dimensions)):
+        raise DataError(f"{path}: not an idx file of bytes in {dimensions} dimensions")
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", dimensions, 4))
+    if len(raw) - head != math.prod(shape):
+        raise DataError(
+            f"{path}: expected {math.prod(shape)} values for shape {shape}, got {len(raw) - head}"
+        )
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
+
+
+def read_folder(
+    folder: Path, size: int, grey: bool = False, classes: Sequence[str] | None = None
+) -> tuple[LabelledImages, tuple[str, ...]]:
+    """Images and class names of a folder that has one folder for each class.
+
+    Args:
+        folder: FOLDER/CLASS/IMAGE.
+        size: images are scaled to size x size pixels.
+        grey: one channel in place of three.
+        classes: names that are expected, in the order of their labels; by default those found, sorted.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not found:
+        raise DataError(f"{folder}: expected one folder for each class, found none")
+    names = list(classes) if classes is not None else found
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise DataError(f"{folder / unknown[0]}: a class that the training images do not have")
+    pixels, labels = [], []
+    for label, name in enumerate(names):
+        paths = image_paths(folder / name)
+        pixels += [read_image(path, (size, size), grey) for path in paths]
+        labels += [label] * len(paths)
+    if not pixels:
+        raise DataError(f"{folder}: no images")
+    return LabelledImages(np.stack(pixels), np.array(labels, dtype=np.int64)), tuple(names)
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """The images of a folder, in the order of their names."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def read_image(path: Path, size: tuple[int, int], grey: bool = False) -> NDArray[np.uint8]:
+    """An image (channels, H, W), scaled to size (H, W)."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            whole = image.convert("L" if grey else "RGB").resize(
+                (size[1], size[0]), Image.Resampling.BILINEAR
+            )
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not an image that can be read: {shorten(str(error), 100)}") from None
+    array = np.asarray(whole, dtype=np.uint8)
+    return array[None] if grey else array.transpose(2, 0, 1)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"{path}: larger than {_MOST_BYTES >> 30} GiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None

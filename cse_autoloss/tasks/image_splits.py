@@ -1,0 +1,140 @@
+"""Train, validation and test images of a classification task, with symmetric label noise on train alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cse_autoloss.classifiers.seeds import derived_seed
+from cse_autoloss.errors import ConfigError, DataError
+from cse_autoloss.tasks.image_files import LabelledImages, read_cifar10, read_folder, read_idx
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """Three disjoint splits.
+
+    Attributes:
+        train, val, test: images; train's labels may be noisy, the others' never are.
+        class_names: by label.
+        flipped: how many labels of train were changed.
+    """
+
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
+    class_names: tuple[str, ...]
+    flipped: int = 0
+
+
+def load_splits(
+    data: str,
+    *,
+    seed: int = 0,
+    val_share: float = 0.2,
+    train_limit: int | None = None,
+    label_noise: float = 0.0,
+    image_size: int = 32,
+    grey: bool = False,
+) -> ImageSplits:
+    """The splits of a data set.
+
+    Args:
+        data: "digits" (scikit-learn's 1,797 scans of 8x8 pixels, split 800/400/597 by the seed),
+        "cifar10:DIR",
+            "idx:DIR", or "folder:DIR" with DIR/train/CLASS, DIR/test/CLASS and, if you like, DIR/val/CLASS.
+        seed: of splits, subset and noise.
+        val_share: share of the training images that becomes validation where the data has none.
+        train_limit: so many of the training images only, drawn by the seed, after validation was set aside.
+        label_noise: share of train's labels that is changed to another class, any of them alike.
+        image_size: side that images of folders are scaled to, pixels.
+        grey: one channel for images of folders.
+
+    Raises:
+        DataError: what is wrong with the data.
+        ConfigError: an impossible value.
+    """
+    if not 0 <= label_noise < 1:
+        raise ConfigError(f"label_noise: expected a share in [0, 1), got {label_noise!r}")
+    if not 0 < val_share < 1:
+        raise ConfigError(f"val_share: expected a share above 0 and below 1, got {val_share!r}")
+    kind, _, place = data.partition(":")
+    if kind == "digits":
+        splits = _digits(seed)
+    elif kind in ("cifar10", "idx", "folder") and place:
+        splits = _from_files(kind, Path(place).expanduser(), seed, val_share, image_size, grey)
+    else:
+        raise ConfigError(f"data: expected 'digits', 'cifar10:DIR', 'idx:DIR' or 'folder:DIR', got {data!r}")
+    check_splits(splits)
+    if train_limit is not None and train_limit < len(splits.train):
+        order = _random("subset", seed).permutation(len(splits.train))[:train_limit]
+        splits = replace(splits, train=splits.train.take(np.sort(order)))
+    return with_label_noise(splits, label_noise, seed)
+
+
+def with_label_noise(splits: ImageSplits, share: float, seed: int) -> ImageSplits:
+    """round(share·N) labels of train, drawn without replacement, become another class, uniformly."""
+    classes, count = len(splits.class_names), round(share * len(splits.train))
+    if not count:
+        return splits
+    source = _random("label noise", seed)
+    which = source.permutation(len(splits.train))[:count]
+    labels = splits.train.labels.copy()
+    labels[which] = (labels[which] + source.integers(1, classes, count)) % classes
+    return replace(splits, train=LabelledImages(splits.train.pixels, labels), flipped=count)
+
+
+def check_splits(splits: ImageSplits) -> None:
+    """DataError where a split is empty or a class has no image to learn from."""
+    for name in ("train", "val", "test"):
+        if not len(getattr(splits, name)):
+            raise DataError(f"the {name} split is empty")
+    counts = np.bincount(splits.train.labels, minlength=len(splits.class_names))
+    if len(counts) < 2:
+        raise DataError(f"expected two classes or more, got {len(counts)}")
+    if counts.min() == 0:
+        raise DataError(f"class {splits.class_names[counts.argmin()]!r} has no training image")
+
+
+def hold_out(
+    images: LabelledImages, names: tuple[str, ...], share: float, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """Sets a share of each class aside, one image at least; both parts keep at least one of each class."""
+    aside = np.zeros(len(images), dtype=bool)
+    source = _random("validation", seed)
+    for label, name in enumerate(names):
+        own = np.flatnonzero(images.labels == label)
+        if len(own) == 1:
+            raise DataError(f"class {name!r} has one image; two are needed, one to learn and one to validate")
+        count = min(max(1, round(share * len(own))), len(own) - 1) if len(own) else 0
+        aside[source.permutation(own)[:count]] = True
+    return images.take(np.flatnonzero(~aside)), images.take(np.flatnonzero(aside))
+
+
+def _digits(seed: int) -> ImageSplits:
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    pixels = np.round(scans.images * (255 / 16)).astype(np.uint8)[:, None]
+    images = LabelledImages(pixels, scans.target.astype(np.int64))
+    order = _random("digits", seed).permutation(len(images))
+    train, val, test = (images.take(part) for part in np.split(order, (800, 1200)))
+    return ImageSplits(train, val, test, tuple(str(i) for i in range(10)))
+
+
+def _from_files(kind: str, folder: Path, seed: int, val_share: float, size: int, grey: bool) -> ImageSplits:
+    if kind == "folder":
+        train, names = read_folder(folder / "train", size, grey)
+        test, _ = read_folder(folder / "test", size, grey, names)
+        if (folder / "val").is_dir():
+            return ImageSplits(train, read_folder(folder / "val", size, grey, names)[0], test, names)
+    else:
+        train, test, names = (read_cifar10 if kind == "cifar10" else read_idx)(folder)
+    train, val = hold_out(train, names, val_share, seed)
+    return ImageSplits(train, val, test, names)
+
+
+def _random(name: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng(derived_seed(name, seed))
