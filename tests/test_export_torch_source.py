@@ -184,7 +184,7 @@ def test_copies_pickles_and_exports(name: str, tmp_path: Path) -> None:
     arguments = batch(CATALOGUE[name].branch)
     expected = loss(*arguments)
     assert torch.equal(copy.deepcopy(loss)(*arguments), expected)
-    again = pickle.loads(pickle.dumps(loss))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(loss))
     assert torch.equal(again(*arguments), expected)
     program = torch.export.export(loss, tuple(arguments))
     assert torch.allclose(program.module()(*arguments), expected)
