@@ -27,8 +27,8 @@ def check_classification(
         highest: the largest class index that is taken.
         meaning: what that index stands for, for the message.
     """
-    if logits.dim() != 2 or not logits.is_floating_point():
-        raise DataError(f"logits must be (N, C) floating point, got {_describe(logits)}")
+    if logits.dim() != 2 or logits.shape[1] == 0 or not logits.is_floating_point():
+        raise DataError(f"logits must be (N, C) floating point with C ≥ 1, got {_describe(logits)}")
     if target.shape != logits.shape[:1]:
         raise DataError(
             f"target must be ({logits.shape[0]},), one class index a row of logits, got {_describe(target)}"

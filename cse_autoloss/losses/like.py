@@ -1,7 +1,7 @@
 """Aliases by meaning: which losses of the catalogue a formula is, whatever it looks like.
 
-Two losses are alike when their gradients on a fixed probe batch differ by one positive factor, since a training
-step then differs by the loss's weight alone. In the cls-binary branch positives and the rest may have a factor
+Two losses are alike when their gradients on a fixed probe batch differ by one positive factor, since training
+then differs by the loss's weight alone. In the cls-binary branch positives and the rest may have a factor
 each: that is the α weighting.
 """
 
