@@ -176,11 +176,26 @@ def export(
 @app.command()
 def losses(
     branch: Annotated[str | None, typer.Option(help="Only the losses of this branch.")] = None,
+    like: Annotated[str | None, typer.Option(help="Say which loss this formula is a multiple of.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the catalogue: losses that people use, and published ones that searches found."""
     from cse_autoloss.losses import entries
 
+    if like is not None:
+        from cse_autoloss.losses.like import like as find_like
+
+        matches = find_like(like, branch)
+        if as_json:
+            _print_json(
+                [
+                    {"name": m.entry.name, "scale": m.scale, "alpha": m.alpha, "offset": m.offset}
+                    for m in matches
+                ]
+            )
+        else:
+            print("\n".join(str(match) for match in matches) or "this is none of the catalogue's losses")
+        return
     found = entries(branch)
     if as_json:
         _print_json(

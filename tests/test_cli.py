@@ -1,0 +1,163 @@
+"""The command line as a user meets it: answers, exit codes, one-line errors."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cse_autoloss.cli import main
+from cse_autoloss.errors import FormulaError
+
+CLS = "Neg(Log(Sig(Mul(Sub(PY,NY),X))))"
+
+
+@dataclass
+class Answer:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str, cwd: Path | None = None) -> Answer:
+    """The command in this process: a new one would spend its time on importing torch."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        contextlib.chdir(cwd or Path.cwd()),
+    ):
+        patch.setattr(sys, "argv", ["cse-autoloss", *arguments])
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return Answer(code if isinstance(code, int) else 0 if code is None else 1, out.getvalue(), err.getvalue())
+
+
+def test_version_and_help_import_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['cse-autoloss', '--help']\n"
+        "from cse_autoloss.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'sympy', 'numpy', 'matplotlib', 'pydantic', 'deap') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "evolve" in out
+    assert out.rstrip().endswith("[]")
+    assert run("--version").stdout.startswith("cse-autoloss 0.")
+
+
+def test_package_import_is_light() -> None:
+    code = "import sys, cse_autoloss; dir(cse_autoloss); print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"
+
+
+def test_public_names_are_all() -> None:
+    import cse_autoloss
+
+    for name in cse_autoloss.__all__:
+        assert getattr(cse_autoloss, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'evolv'"):
+        _ = cse_autoloss.evolv
+
+
+def test_verify_answers_and_exit_codes() -> None:
+    good = run("verify", "giou")
+    assert (good.returncode, good.stdout[:8]) == (0, "accepted")
+    bad = run("verify", "Neg(Div(I,U))", "--branch", "reg", "--json")
+    assert bad.returncode == 0
+    worse = run("verify", "Div(I,U)", "--branch", "reg", "--json")
+    assert worse.returncode == 1
+    answer = json.loads(worse.stdout)[0]
+    assert answer["accepted"] is False
+    assert answer["reason"]
+    assert answer["where"]
+
+
+def test_verify_many_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "formulas.txt").write_text(f"# mine\n{CLS}\n\nNeg({CLS})\n")
+    answer = run("verify", "--file", str(tmp_path / "formulas.txt"))
+    assert answer.returncode == 1
+    assert [line.split("\t")[1][:8] for line in answer.stdout.splitlines()] == ["accepted", "rejected"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("verify", "Neg(Sigg(X))"), "did you mean 'Sig'"),
+        (("verify", "focl"), "did you mean 'focal'"),
+        (("verify", "X", "--branch", "cls-binry"), "did you mean 'cls-binary'"),
+        (("verify",), "either a formula or --file"),
+        (("verify", "--file", "nowhere.txt"), "nowhere.txt"),
+        (("render", CLS, "-o", "graph.bmp"), ".svg"),
+        (("export", "giou", "-o", "nowhere/at/all.py"), "nowhere/at/all.py"),
+        (("export", "l1", "-o", "l1.py"), "not an expression"),
+        (("evolve", "--budget", "5x"), "20m"),
+        (("evolve", "--task", "detecton"), "did you mean 'detection'"),
+        (("evolve", "--config", "nowhere.yaml"), "nowhere.yaml"),
+        (("evolve", "--set", "evolution.populaton=3"), "did you mean 'population'"),
+        (("evolve", "--set", "nonsense"), "key=value"),
+        (("evolve", "--resume", "nowhere"), "nowhere"),
+        (("losses", "--branch", "regr"), "did you mean 'reg'"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    answer = run(*arguments, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert words in answer.stderr
+    assert answer.stderr.startswith("error: ")
+    assert answer.stderr.count("\n") == 1
+    assert "Traceback" not in answer.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(FormulaError):
+        run("--debug", "verify", "Neg(Sigg(X))")
+
+
+def test_unknown_options_exit_with_2() -> None:
+    assert run("evolve", "--bugdet", "5m").returncode == 2
+
+
+def test_render_and_export_write_files(tmp_path: Path) -> None:
+    for name in ("graph.svg", "graph.dot"):
+        assert run("render", CLS, "-o", name, cwd=tmp_path).returncode == 0
+        assert (tmp_path / name).stat().st_size > 100
+    assert run("export", "cse-autoloss-b-cls", "-o", "loss.py", cwd=tmp_path).returncode == 0
+    text = (tmp_path / "loss.py").read_text()
+    assert "cse_autoloss" not in [line.split()[1] for line in text.splitlines() if line.startswith("import ")]
+    assert run("export", "giou", "-o", "loss.json", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "loss.json").read_text())["branch"] == "reg"
+    assert run("verify", "giou", cwd=tmp_path).returncode == 0
+
+
+def test_catalogue() -> None:
+    names = {entry["name"] for entry in json.loads(run("losses", "--json").stdout)}
+    assert {
+        "bce",
+        "focal",
+        "cross-entropy",
+        "iou",
+        "giou",
+        "cse-autoloss-a-cls",
+        "cse-autoloss-a-reg",
+    } <= names
+    assert {"cse-autoloss-b-cls", "cse-autoloss-b-reg"} <= names
+    assert "binary cross-entropy times 3" in run("losses", "--like", f"Mul(3,{CLS})").stdout
+
+
+def test_simulate() -> None:
+    answer = run("simulate", "Neg(Log(Sig(X)))", "--json")
+    assert answer.returncode == 1
+    assert json.loads(answer.stdout)["code"] == "does-not-learn"
