@@ -9,6 +9,8 @@ its users, and rows stand in groups that run as one tensor operation each: same 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,10 +99,12 @@ def intern(
         nodes = order[ends[level] : ends[level + 1]]
         code = symbol[nodes].astype(np.int64)
         if level == 0:
-            unique, inverse = np.unique(code, return_inverse=True)
-            made_symbol, made_left, made_right = unique, np.full(len(unique), -1), np.full(len(unique), -1)
-            made_reads = np.array([bit.get(int(c), 0) for c in unique], dtype=np.int64)
-            made_flags = np.array([_leaf_flags(signature, int(c), moving) for c in unique], dtype=np.int64)
+            made_symbol, inverse = np.unique(code, return_inverse=True)
+            made_left = made_right = np.full(len(made_symbol), -1)
+            made_reads = np.array([bit.get(int(c), 0) for c in made_symbol], dtype=np.int64)
+            made_flags = np.array(
+                [_leaf_flags(signature, int(c), moving) for c in made_symbol], dtype=np.int64
+            )
         else:
             a, b = row_of[left[nodes]], np.where(right[nodes] >= 0, row_of[right[nodes]], -1)
             swap = _COMMUTES[code] & (b < a)
@@ -109,8 +113,7 @@ def intern(
             shapes = (flags[a] & 27) << 5 | np.where(b >= 0, flags[b] & 27, 0)
             head = code << 10 | shapes
             key = (a << _BITS) | (b + 1)
-            unique, inverse = _unique_pairs(head, key)
-            made_head, made_key = unique
+            (made_head, made_key), inverse = _unique_pairs(head, key)
             made_symbol = made_head >> 10
             made_left, made_right = made_key >> _BITS, (made_key & ((1 << _BITS) - 1)) - 1
             has_right = made_right >= 0
@@ -119,8 +122,10 @@ def intern(
             made_flags |= np.where(_IS_SOFTMAX[made_symbol], 4, 0)
             made_reads = reads[made_left] | np.where(has_right, reads[made_right], 0)
             starts = np.flatnonzero(np.diff(made_head, prepend=-1))
-            for start, stop in zip(starts, np.append(starts[1:], len(made_head)), strict=True):
-                groups.append(_group(made_head[start], made_right[start], size + start, size + stop))
+            stops = [*starts[1:].tolist(), len(made_head)]
+            heads, rights = made_head[starts].tolist(), made_right[starts].tolist()
+            for start, stop, first, last in zip(starts.tolist(), stops, heads, rights, strict=True):
+                groups.append(_group(first, last >= 0, size + start, size + stop))
         row_of[nodes] = size + inverse
         flags = np.concatenate((flags, made_flags))
         reads = np.concatenate((reads, made_reads))
@@ -160,10 +165,9 @@ def _leaf_flags(signature: Signature, code: int, moving: set[int]) -> int:
     return int(signature.kind_of(symbol) is Kind.PER_CLASS) | (2 if code in moving else 0)
 
 
-def _group(head: int, right: int, start: int, stop: int) -> Group:
-    numbers = ((head >> 8) & 3, (head >> 3) & 3) if right >= 0 else ((head >> 8) & 3,)
-    constants = tuple(float(number) if number else None for number in numbers)
-    return Group(SYMBOLS[head >> 10], int(start), int(stop), constants)
+def _group(head: int, binary: bool, start: int, stop: int) -> Group:
+    numbers = ((head >> 8) & 3, (head >> 3) & 3) if binary else ((head >> 8) & 3,)
+    return Group(SYMBOLS[head >> 10], start, stop, tuple(float(n) if n else None for n in numbers))
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,7 @@ def stable_forest(forest: Forest) -> StableForest:
     order = np.argsort(height, kind="stable")
     ends = np.searchsorted(height[order], np.arange(int(height.max(initial=0)) + 2))
     for level in range(1, len(ends) - 1):
-        nodes = order[ends[level] : ends[level + 1]]
+        nodes = order[ends[level] : ends[level + 1]].astype(np.int32)
         code = forest.symbol[nodes]
         a = now[forest.left[nodes]]
         b = np.where(forest.right[nodes] >= 0, now[forest.right[nodes]], -1)
@@ -216,10 +220,10 @@ def heights(forest: Forest) -> Ints:
 
 
 def _rewrite(
-    nodes: Ints,
-    code: Ints,
-    a: Ints,
-    b: Ints,
+    nodes: np.ndarray,
+    code: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
     arrays: tuple[Ints, Ints, Ints, Ints],
     now: Ints,
     count: int,
@@ -279,33 +283,37 @@ def table_of_graph(graph: LossGraph) -> NodeTable:
     group."""
     stable = stabilize(graph)
     signature = graph.signature
-    names = tuple(signature.variables)
-    bit = {name: 1 << place for place, name in enumerate(names)}
-    moving = set(names) if signature.name == "reg" else {"X"}
-    count = len(stable.nodes)
+    bit = {name: 1 << place for place, name in enumerate(signature.variables)}
+    moving = set(bit) if signature.name == "reg" else {"X"}
     # Leaves first, as in every table.
-    order = sorted(range(count), key=lambda index: bool(stable.nodes[index].args))
+    order = sorted(range(len(stable.nodes)), key=lambda index: bool(stable.nodes[index].args))
     place = {old: new for new, old in enumerate(order)}
-    symbol, left, right = (np.full(count, -1, dtype=np.int32) for _ in range(3))
-    per_class, moves, coupled = (np.zeros(count, dtype=bool) for _ in range(3))
-    reads = np.zeros(count, dtype=np.int32)
-    groups = []
+    names: list[str] = []
+    arguments: list[tuple[int, ...]] = []
+    moves: list[bool] = []
+    coupled: list[bool] = []
+    reads: list[int] = []
+    groups: list[Group] = []
     for row, old in enumerate(order):
         name, old_args = stable.nodes[old]
-        args = [place[a] for a in old_args]
-        symbol[row] = CODE[name]
-        per_class[row] = stable.kinds[old] is Kind.PER_CLASS
-        moves[row] = name in moving
-        reads[row] = bit.get(name, 0)
-        if not args:
-            continue
-        left[row] = args[0]
-        right[row] = args[1] if len(args) > 1 else -1
-        moves[row] = any(moves[a] for a in args)
-        coupled[row] = _OPERATORS[name].shape == "softmax" or any(coupled[a] for a in args)
-        reads[row] = np.bitwise_or.reduce(reads[args])
-        leaves = (SYMBOLS[symbol[a]] for a in args)
-        numbers = tuple(float(leaf) if leaf in CONSTANTS else None for leaf in leaves)
-        groups.append(Group(name, row, row + 1, numbers))
-    root = np.array([place[count - 1]], dtype=np.int32)
-    return NodeTable(signature, symbol, left, right, per_class, moves, coupled, reads, tuple(groups), root)
+        args = tuple(place[a] for a in old_args)
+        if args:
+            numbers = tuple(float(names[a]) if names[a] in CONSTANTS else None for a in args)
+            groups.append(Group(name, row, row + 1, numbers))
+        names.append(name)
+        arguments.append(args)
+        moves.append(name in moving or any(moves[a] for a in args))
+        coupled.append(bool(args) and (_OPERATORS[name].shape == "softmax" or any(coupled[a] for a in args)))
+        reads.append(reduce(or_, (reads[a] for a in args), bit.get(name, 0)))
+    return NodeTable(
+        signature,
+        np.array([CODE[name] for name in names], dtype=np.int32),
+        np.array([args[0] if args else -1 for args in arguments], dtype=np.int32),
+        np.array([args[1] if len(args) > 1 else -1 for args in arguments], dtype=np.int32),
+        np.array([stable.kinds[old] is Kind.PER_CLASS for old in order]),
+        np.array(moves),
+        np.array(coupled),
+        np.array(reads, dtype=np.int32),
+        tuple(groups),
+        np.array([place[len(order) - 1]], dtype=np.int32),
+    )

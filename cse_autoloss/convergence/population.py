@@ -128,6 +128,11 @@ def verify(graph: LossGraph, settings: VerifySettings = DEFAULT) -> Verdict:
         A verdict whose `code` names the violated property, `where` the place, and `figure` the measured size.
     """
     started = time.perf_counter()
+    names = tuple(graph.signature.variables)
+    mask = sum(1 << names.index(name) for name in graph.variables)
+    fault = Fault(int(_faults_of_variables(graph.signature)[mask]))
+    if fault is not Fault.NONE:
+        return structural(fault, graph.branch, time.perf_counter() - started)
     report = PopulationReport.blank(graph.branch, 1)
     _verify_table(table_of_graph(graph), report, np.zeros(1, dtype=np.int64), settings, marks=False)
     report.seconds = time.perf_counter() - started
@@ -219,6 +224,9 @@ def _verify_table(
         for name in ("fault", "stage", "kind", "figure", "curve", "first", "last"):
             array = getattr(report, name)
             array[rows] = array[rows[source]]
+        for row, of in zip(rows.tolist(), rows[source].tolist(), strict=True) if report.marks else ():
+            if of in report.marks:
+                report.marks[row] = report.marks[of]
     if marks:
         report.marks = {row: mark for row, mark in report.marks.items() if report.fault[row] == 0}
 
@@ -236,11 +244,15 @@ def _evaluator(kind: GridKind, fine: bool, dtype: torch.dtype, device: str) -> T
 
 def _faults_of_variables(signature: Signature) -> NDArray[np.int64]:
     """The fault that is proved by which variables are read, for each bit mask of variables."""
-    names = tuple(signature.variables)
+    return _fault_table(signature.name, tuple(signature.variables))
+
+
+@lru_cache(maxsize=16)
+def _fault_table(branch: str, names: tuple[str, ...]) -> NDArray[np.int64]:
     out = np.zeros(1 << len(names), dtype=np.int64)
     for mask in range(len(out)):
         read = {name for place, name in enumerate(names) if mask >> place & 1}
-        if signature.name == "reg":
+        if branch == "reg":
             if "I" not in read or not read & {"U", "E"}:
                 out[mask] = Fault.IGNORES_INTERSECTION
         elif "X" not in read:

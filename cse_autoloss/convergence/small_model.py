@@ -119,15 +119,15 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def detection_score(scores: Tensor, iou: Tensor, targets: Targets) -> float:
-    """Average precision over cells, in [0, 1]: each (cell, class) pair is a detection, right by its IoU.
+    """Average precision over cells, in [0, 1]: each (cell, class) pair is a detection, as right as its box.
 
-    All M·C pairs are ranked by score; a pair of a positive cell and its class counts as its IoU, any other as
-    0. The result is Σ gain_k · precision_k / P over the right ones, precision_k being the mean gain of the
-    first k.
+    All M·C pairs are ranked by score; a pair of a positive cell and its class gains its IoU, any other 0. The
+    result is Σ gain_k · precision_k / P over the right ones, precision_k being the mean gain of the first k.
 
     Args:
         scores: (M, C) anything that ranks.
-        iou: (P,) of the positive cells' predicted boxes.
+        iou: (P,) of the positive cells' predicted boxes; ones give the average precision of the classes
+            alone.
         targets: of the images.
     """
     gain = torch.zeros_like(scores)

@@ -201,9 +201,11 @@ class TableEvaluator:
             if moves and slope is not None and target.slope is not None:
                 target.slope[start:stop] = slope
             return
-        if all(isinstance(arg, float) for arg in args):
-            args = [self._tensor(args[0], out), args[1]]
-        a, b = (self._matched(arg, moves) for arg in args)
+        first, second = args
+        if isinstance(first, float) and isinstance(second, float):
+            first = self._tensor(first, out)
+        a = first if isinstance(first, float) else self._matched(first, moves)
+        b = second if isinstance(second, float) else self._matched(second, moves)
         slope_a, slope_b = (None if s is None else self._matched(s, moves) for s in slopes)
         value, slope = _binary(symbol, a, slope_a, b, slope_b)
         view = self._by_curve(out) if moves else out
@@ -216,9 +218,9 @@ class TableEvaluator:
             return torch.full((len(like), 1, like.shape[2]), arg, dtype=self.dtype, device=self.device)
         return arg
 
-    def _matched(self, arg: Tensor | float, moves: bool) -> Tensor | float:
+    def _matched(self, arg: Tensor, moves: bool) -> Tensor:
         """An argument in a shape that broadcasts with others: (m, C, K, P) beside (m, C, K, 1)."""
-        if isinstance(arg, float) or not moves:
+        if not moves:
             return arg
         if arg.shape[-1] == self.width:
             return self._by_curve(arg)

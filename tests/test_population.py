@@ -1,0 +1,227 @@
+"""The batched funnel gives the verdicts of the one-candidate path, to the letter, on far fewer
+evaluations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cse_autoloss.convergence import fingerprint, population, verify, verify_forest, verify_population
+from cse_autoloss.convergence.grids import probe_grid
+from cse_autoloss.convergence.node_table import (
+    NodeTable,
+    StableForest,
+    heights,
+    make_table,
+    stable_forest,
+    table_of_graph,
+)
+from cse_autoloss.convergence.table_evaluate import TableEvaluator, keep
+from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, evaluate_with_derivative, stabilize
+from cse_autoloss.losses.box_entries import BOX_ENTRIES
+from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
+from cse_autoloss.operators import OPERATORS, STABLE_OPERATORS
+from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces.random_expressions import SYMBOLS, Forest, RandomShape, random_forest
+from cse_autoloss.verdict import Verdict
+
+_ENTRIES = (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES)
+CATALOGUE = {
+    name: [parse(e.formula, name) for e in _ENTRIES if e.branch == name and e.formula] for name in BRANCHES
+}
+
+
+def _random(branch: str, count: int, seed: int = 0) -> Forest:
+    return random_forest(BRANCHES[branch], count, np.random.default_rng(seed))
+
+
+def _letter(verdict: Verdict) -> tuple[object, ...]:
+    """All of a verdict but the time; NaN figures compare equal."""
+    plain = replace(verdict, seconds=0.0)
+    return (str(plain), plain.accepted, plain.code, plain.where, repr(plain.figure))
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_batch_and_single_agree_to_the_letter_on_10000_random_candidates(branch: str) -> None:
+    torch.set_num_threads(1)
+    forest = _random(branch, 10_000)
+    report = verify_forest(forest)
+    for row, verdict in enumerate(report.verdicts()):
+        graph = forest.graph(row)
+        alone = verify(graph)
+        assert _letter(alone) == _letter(verdict), graph.formula
+        assert alone.accepted == bool(report.accepted[row])
+
+
+def _children(branch: str, count: int) -> list[LossGraph]:
+    """Catalogue losses with a random expression in the place of one node: many of them are right."""
+    rng = np.random.default_rng(1)
+    parts = _random(branch, 400, seed=2)
+    children = list(CATALOGUE[branch])
+    while len(children) < count:
+        parent = CATALOGUE[branch][int(rng.integers(len(CATALOGUE[branch])))]
+        place = int(rng.integers(len(parent.nodes)))
+        part = parts.graph(int(rng.integers(len(parts))))
+        if parent.kinds[place] is not part.kinds[-1]:
+            continue
+        builder = GraphBuilder(parent.signature)
+        grafted: list[int] = []
+        for symbol, args in part.nodes:
+            grafted.append(builder.add(symbol, *(grafted[a] for a in args)))
+        made: list[int] = []
+        for index, (symbol, args) in enumerate(parent.nodes):
+            made.append(grafted[-1] if index == place else builder.add(symbol, *(made[a] for a in args)))
+        children.append(builder.finish(made[-1]))
+    return children
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_batch_and_single_agree_on_children_of_the_catalogue(branch: str) -> None:
+    torch.set_num_threads(1)
+    graphs = _children(branch, 300)
+    together = verify_population(graphs)
+    assert sum(v.accepted for v in together) >= len(CATALOGUE[branch])
+    for graph, verdict in zip(graphs, together, strict=True):
+        assert _letter(verify(graph)) == _letter(verdict), graph.formula
+
+
+def test_branches_may_be_mixed_and_keep_their_order() -> None:
+    graphs = [graph for triple in zip(*CATALOGUE.values(), strict=False) for graph in triple]
+    verdicts = verify_population([*graphs, parse("1", "reg")])
+    assert [v.accepted for v in verdicts] == [True] * len(graphs) + [False]
+    assert verify_population([]) == []
+
+
+def test_blocks_do_not_change_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = _children("cls-binary", 60)
+    whole = [_letter(v) for v in verify_population(graphs)]
+    monkeypatch.setattr(population, "BLOCK_NODES", 50)
+    monkeypatch.setattr(population, "FINE_ROOTS", 2)
+    assert [_letter(v) for v in verify_population(graphs)] == whole
+
+
+def test_fingerprints_come_out_of_the_batch() -> None:
+    for branch in BRANCHES:
+        graphs = _children(branch, 60)
+        report = verify_forest(Forest.of(graphs), marks=True)
+        assert set(report.marks) == set(np.flatnonzero(report.accepted).tolist())
+        for row, mark in report.marks.items():
+            assert mark == fingerprint(graphs[row])
+
+
+def test_duplicates_share_marks_and_verdicts() -> None:
+    one, other = parse("Softplus(Mul(Sub(NY,PY),X))"), parse("Softplus(Mul(X,Sub(NY,PY)))")
+    report = verify_forest(Forest.of([one, other, one]), marks=True)
+    assert set(report.marks) == {0, 1, 2}
+    assert len(set(report.marks.values())) == 1
+
+
+def _graph_of(stable: StableForest, root: int, signature: Signature) -> LossGraph:
+    builder = GraphBuilder(signature, stable=True)
+
+    def build(node: int) -> int:
+        args = [a for a in (int(stable.left[node]), int(stable.right[node])) if a >= 0]
+        return builder.add(SYMBOLS[stable.symbol[node]], *(build(a) for a in args))
+
+    return builder.finish(build(root))
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_batched_rewrites_are_those_of_the_graph(branch: str) -> None:
+    rich = [
+        "Log(Sub(1,Sig(X)))", "Log(Add(Exp(X),1))", "Neg(Neg(Neg(X)))", "Sub(1,Sig(Neg(X)))", "Log(Add(1,Neg(Sig(X))))",
+        "Add(Neg(Sig(Neg(X))),1)", "Sub(1,Serf(X))", "Add(1,Neg(Neg(Neg(Serf(X)))))", "Log(Add(1,Exp(Neg(Neg(X)))))",
+        "Log(Softmax(Neg(Neg(X))))", "Sub(1,Sub(1,Sig(X)))", "Add(1,1)", "Sub(1,1)", "Neg(Sub(1,Sig(X)))",
+    ]  # fmt: skip
+    graphs = _children(branch, 200)
+    if branch == "cls-binary":
+        graphs += [parse(formula) for formula in rich]
+    if branch == "reg":
+        graphs += [parse(f.replace("X", "I"), "reg") for f in rich if "Soft" not in f and "Serf" not in f]
+    forest = _random(branch, 2000, seed=3)
+    for batch, originals in ((Forest.of(graphs), graphs), (forest, [forest.graph(i) for i in range(2000)])):
+        stable = stable_forest(batch)
+        for root, graph in zip(stable.root, originals, strict=True):
+            assert _graph_of(stable, int(root), graph.signature).formula == stabilize(graph).formula
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_table_holds_each_expression_once(branch: str) -> None:
+    forest = _random(branch, 3000)
+    table = make_table(forest)
+    keys = list(zip(table.symbol.tolist(), table.left.tolist(), table.right.tolist(), strict=True))
+    assert len(set(keys)) == len(keys)
+    assert len(table) < 0.5 * len(forest.symbol)
+    for group in table.groups:
+        assert (table.left[group.start : group.stop] < group.start).all()
+        assert (table.right[group.start : group.stop] < group.start).all()
+        assert len({int(c) for c in table.symbol[group.start : group.stop]}) == 1
+    covered = sum(g.stop - g.start for g in table.groups)
+    assert covered == len(table) - table.groups[0].start
+    part = keep(table, table.root[:5])
+    assert len(part) <= sum(len(forest.graph(row)) for row in range(5)) * 2
+    assert [part.symbol[r] for r in part.root] == [table.symbol[r] for r in table.root[:5]]
+
+
+def _single_table(symbol: str, branch: str) -> NodeTable:
+    names = {"cls-binary": "X", "cls-multiclass": "X", "reg": "I"}
+    operator = OPERATORS.get(symbol) or STABLE_OPERATORS[symbol]
+    builder = GraphBuilder(BRANCHES[branch], stable=True)
+    leaf = builder.add(names[branch])
+    second = builder.add("Y" if branch == "cls-multiclass" else "U" if branch == "reg" else "Q")
+    args = (leaf, builder.add("Add", leaf, second))[: operator.arity]
+    root = builder.add(symbol, *args)
+    if branch == "cls-multiclass" and symbol != "Dot":
+        root = builder.add("Dot", root, leaf)
+    return table_of_graph(builder.finish(root))
+
+
+@pytest.mark.parametrize("symbol", [*OPERATORS, *STABLE_OPERATORS])
+@pytest.mark.parametrize("branch", ["cls-multiclass", "reg"])
+def test_batched_operators_agree_with_the_operator_table(symbol: str, branch: str) -> None:
+    signature = BRANCHES[branch]
+    if branch == "reg" and symbol not in (*signature.operators, "LogSig"):
+        pytest.skip("not an operator of the box branch")
+    kind = "multiclass" if branch == "cls-multiclass" else "reg"
+    grid = probe_grid(kind, True, torch.float64)
+    table = _single_table(symbol, branch)
+    value, slope = TableEvaluator(grid).run(table)
+    graph = _rebuild(table, signature)
+    wanted, wanted_slope = evaluate_with_derivative(graph, grid.inputs, grid.tangents, stable=False)
+    torch.testing.assert_close(value[0], wanted.reshape(grid.shape), equal_nan=True)
+    torch.testing.assert_close(slope[0], wanted_slope.reshape(grid.shape), equal_nan=True)
+
+
+def _rebuild(table: NodeTable, signature: Signature) -> LossGraph:
+    builder = GraphBuilder(signature, stable=True)
+    made: list[int] = []
+    for symbol, left, right in zip(table.symbol, table.left, table.right, strict=True):
+        made.append(builder.add(SYMBOLS[symbol], *(made[a] for a in (left, right) if a >= 0)))
+    return builder.finish(made[int(table.root[0])])
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_random_expressions_are_well_shaped_and_repeatable(branch: str) -> None:
+    shape = RandomShape(max_depth=4)
+    forest = random_forest(BRANCHES[branch], 10_000, np.random.default_rng(5), shape)
+    again = random_forest(BRANCHES[branch], 10_000, np.random.default_rng(5), shape)
+    assert (forest.symbol == again.symbol).all()
+    assert (forest.left == again.left).all()
+    assert heights(forest)[forest.root].max() <= 4
+    wanted = BRANCHES[branch].result
+    for row in range(10_000):
+        graph = forest.graph(row)  # raises where a shape is wrong
+        assert graph.kinds[-1] is wanted or (wanted is Kind.PER_CLASS and graph.kinds[-1] is Kind.PER_SAMPLE)
+    sizes = len(forest.symbol) / len(forest)
+    assert 4 < sizes < 9
+    used = {SYMBOLS[code] for code in forest.symbol}
+    assert used == {*BRANCHES[branch].operators, *BRANCHES[branch].terminals}
+
+
+def test_forest_of_graphs_gives_them_back() -> None:
+    for graphs in CATALOGUE.values():
+        forest = Forest.of(graphs)
+        assert [forest.graph(row).formula for row in range(len(graphs))] == [g.formula for g in graphs]
