@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 from cse_autoloss.detectors.assign import Assignment, assign, grid_points
 from cse_autoloss.detectors.boxes import paired_iou
-from cse_autoloss.detectors.nms import batched_nms
 from cse_autoloss.detectors.one_stage import (
     ClassificationLoss,
     Detections,
@@ -34,6 +33,7 @@ from cse_autoloss.detectors.one_stage import (
 )
 from cse_autoloss.detectors.proposals import ProposalHead, proposal_loss, sample_regions
 from cse_autoloss.detectors.roi_align import roi_align
+from cse_autoloss.detectors.selection import best_boxes
 
 CENTRE_SCALE, SIZE_SCALE = 0.1, 0.2
 """What a unit of the box head means: a share of the region's size, and of its logarithm (Fast R-CNN)."""
@@ -209,20 +209,11 @@ class TwoStageDetector(nn.Module):
         """
         proposals = self._propose(prediction.dense, image_size)
         logits, boxes = self._second_stage(prediction.features, proposals.boxes)
-        log_score = logits.log_softmax(dim=-1)[..., :-1]
-        log_score = torch.where(proposals.labels[..., None] >= 0, log_score, -torch.inf).flatten(1)
-        top, index = log_score.topk(min(candidates, log_score.shape[1]), dim=1)
-        labels = torch.where(top > -torch.inf, index % self.num_classes, -1)
-        boxes = boxes.gather(1, (index // self.num_classes)[..., None].expand(-1, -1, 4))
-        height, width = image_size
-        boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
-
-        keep = batched_nms(boxes, labels, nms_threshold)
-        scores, order = torch.where(keep, top, -torch.inf).topk(min(limit, top.shape[1]), dim=1)
-        return Detections(
-            boxes.gather(1, order[..., None].expand(-1, -1, 4)),
-            scores,
-            torch.where(scores > -torch.inf, labels.gather(1, order), -1),
+        # float64: a confident float32 log p rounds to 0, and ranks become ties.
+        log_score = logits.double().log_softmax(dim=-1)[..., :-1]
+        log_score = torch.where(proposals.labels[..., None] >= 0, log_score, -torch.inf)
+        return best_boxes(
+            log_score, boxes, image_size, candidates=candidates, limit=limit, nms_threshold=nms_threshold
         )
 
     @torch.no_grad()
