@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -345,7 +345,7 @@ def _train(
     seed: int = 0,
 ) -> None:
     cls_loss = classification_loss(model.branch)
-    train(cast(Any, model), TrainingSet(images, targets), cls_loss, reg_loss, schedule, seed=seed)
+    train(model, TrainingSet(images, targets), cls_loss, reg_loss, schedule, seed=seed)
 
 
 def _equal(a: Detector, b: Detector) -> bool:

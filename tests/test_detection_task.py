@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cse_autoloss.detectors.boxes import iou_parts
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.errors import AutoLossError
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 from cse_autoloss.tasks.scenes import SceneSettings
 
@@ -126,12 +126,33 @@ def test_test_scenes_are_touched_on_demand_only(
     [
         ({"data": "coco"}, "expected 'digits' or 'coco:DIR', got 'coco'"),
         ({"data": "voc:here"}, "expected 'digits' or 'coco:DIR'"),
-        ({"detector": "two-stage"}, "detector"),
+        ({"scenes": SceneSettings(canvas=60)}, "scenes.canvas: expected a multiple of 8"),
+        ({"detector": "two_stage"}, "unknown detector 'two_stage'; did you mean 'two-stage'"),
     ],
 )
 def test_impossible_settings_are_refused(settings: DetectionSettings, change: dict, expected: str) -> None:
-    with pytest.raises(ConfigError, match=expected):
+    with pytest.raises(AutoLossError, match=expected):
         DetectionTask(replace(settings, **change))
+
+
+@pytest.mark.parametrize("detector", ["two-stage", "FILE"])
+def test_other_detectors_train_and_score(detector: str, settings: DetectionSettings, tmp_path: Path) -> None:
+    if detector == "FILE":
+        path = tmp_path / "mine.py"
+        path.write_text("from cse_autoloss.detectors.two_stage import TwoStageDetector", encoding="utf-8")
+        detector = f"{path}:TwoStageDetector"
+    task = DetectionTask(replace(settings, detector=detector))
+    assert task.branch == "cls-multiclass"
+
+    def cross_entropy(logits: Tensor, target: Tensor, iou: Tensor) -> Tensor:
+        assert logits.shape[1] == 11
+        return F.cross_entropy(logits, target, reduction="sum")
+
+    score = task.train_and_score(cross_entropy, giou_sum, seed=0, epochs=8)
+    assert score.status == "ok"
+    assert score.ap50 > 0.1
+    again = task.train_and_score(cross_entropy, giou_sum, seed=0, epochs=8)
+    assert again.ap == score.ap
 
 
 def test_a_folder_in_cocos_format(tmp_path: Path) -> None:

@@ -67,7 +67,10 @@ class Detector(Protocol):
         """The best boxes of each of B images; see `cse_autoloss.detectors.selection.best_boxes`."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """As of any torch module, like the three below."""
+        """As of any torch module, like what follows."""
+
+    def state_dict(self) -> Any:
+        """Weights and statistics by name."""
 
     def train(self, mode: bool = True) -> Self:
         """Training mode on or off."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.detectors.assign import Assignment
-from cse_autoloss.detectors.one_stage import ClassificationLoss, OneStageDetector, RegressionLoss
+from cse_autoloss.detectors.one_stage import ClassificationLoss, RegressionLoss
+from cse_autoloss.detectors.protocol import Detector
 
 
 class Diverged(Exception):
@@ -54,7 +55,7 @@ def total_steps(images: int, schedule: Schedule) -> int:
     return max(1, round(schedule.epochs * images / schedule.batch))
 
 
-def _optimiser(model: OneStageDetector, schedule: Schedule) -> torch.optim.SGD:
+def _optimiser(model: Detector, schedule: Schedule) -> torch.optim.SGD:
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     return torch.optim.SGD(
@@ -67,7 +68,7 @@ def _optimiser(model: OneStageDetector, schedule: Schedule) -> torch.optim.SGD:
 
 
 def train(
-    model: OneStageDetector,
+    model: Detector,
     data: TrainingSet,
     cls_loss: ClassificationLoss,
     reg_loss: RegressionLoss,

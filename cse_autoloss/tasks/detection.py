@@ -1,4 +1,4 @@
-"""The detection task: data, one-stage proxy and AP in one object that turns a pair of losses into a score."""
+"""The detection task: data, proxy and AP in one object that turns a pair of losses into a score."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cse_autoloss.detectors.assign import Assignment, assign, grid_points
-from cse_autoloss.detectors.one_stage import (
-    ClassificationLoss,
-    Detections,
-    OneStageDetector,
-    RegressionLoss,
-    decode,
-)
+from cse_autoloss.detectors.assign import Assignment
+from cse_autoloss.detectors.one_stage import ClassificationLoss, Detections, RegressionLoss
+from cse_autoloss.detectors.protocol import Detector
+from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, train
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
@@ -41,7 +37,8 @@ class DetectionSettings:
         image_folder: folder, inside a COCO folder, that its images' names start from.
         skip_bad: leave out items of a COCO folder that are wrong, and count them, in place of an error.
         cache: folder for made scenes; None is the user's cache folder.
-        detector: the proxy; "one-stage" is the only one.
+        detector: the proxy, a name that `detectors.registry.detector_builder` takes: "one-stage", "two-stage",
+            that of an installed entry point, or "my_file.py:Build".
         batch, lr, weight_decay: of the optimiser.
         epochs_short: of a proxy training in the search.
         epochs_full: of a training in the audit.
@@ -87,11 +84,15 @@ class DetectionScore:
 
 
 class DetectionTask:
-    """Trains and scores proxies on one data set; the data is read once and shared by all calls."""
+    """Trains and scores proxies on one data set; the data is read once and shared by all calls.
+
+    Attributes:
+        branch: "cls-binary" or "cls-multiclass": which classification losses the proxy takes.
+    """
 
     def __init__(self, settings: DetectionSettings, device: str = "cpu") -> None:
-        if settings.detector != "one-stage":
-            raise ConfigError(f"detector: expected 'one-stage', got {settings.detector!r}")
+        self._builder = detector_builder(settings.detector)
+        self.branch = self._builder.branch
         self.settings = settings
         self.device = torch.device(device)
         self._splits, self.class_names, self.notes = self._load()
@@ -107,7 +108,13 @@ class DetectionTask:
     def _load(self) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
         """Splits, class names, and what the reader of a report should know of the data."""
         own = self.settings
+        stride = self._build(1, 1).stride
         if own.data == "digits":
+            if own.scenes.canvas % stride:
+                raise ConfigError(
+                    f"scenes.canvas: expected a multiple of {stride}, the stride of the {own.detector} detector, "
+                    f"got {own.scenes.canvas}"
+                )
             return load_scenes(own.scenes, own.cache), CLASS_NAMES, ()
         kind, _, folder = own.data.partition(":")
         if kind != "coco" or not folder:
@@ -121,6 +128,7 @@ class DetectionTask:
                 images=own.image_folder,
                 image_size=own.image_size,
                 skip_bad=own.skip_bad,
+                multiple=stride,
             )
         )
         return found.splits, found.class_names, found.notes
@@ -140,7 +148,7 @@ class DetectionTask:
         """Train a proxy with the two losses and score it.
 
         Args:
-            cls_loss: (logits (M, C), target (M,), iou (M,)) -> scalar sum.
+            cls_loss: (logits (M, columns), target (M,), iou (M,)) -> scalar sum; see `branch`.
             reg_loss: (predicted (P, 4), target (P, 4)) -> scalar sum.
             seed: of the weights and the order of batches; the same for every loss it is given to.
             epochs: passes over the training scenes.
@@ -181,7 +189,7 @@ class DetectionTask:
         box_weight: float = 1.0,
         lr: float | None = None,
         train_limit: int | None = None,
-    ) -> OneStageDetector:
+    ) -> Detector:
         """A proxy trained with the two losses; arguments as of `train_and_score`.
 
         Raises:
@@ -199,16 +207,14 @@ class DetectionTask:
             lr=self.settings.lr if lr is None else lr,
             weight_decay=self.settings.weight_decay,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = OneStageDetector(data.images.shape[1], self.num_classes)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        model = self._build(data.images.shape[1], self.num_classes, seed)
+        model.to(memory_format=torch.channels_last)
         model.to(self.device)
         train(model, data, cls_loss, reg_loss, schedule, seed=seed, box_weight=box_weight)
         return model
 
     @torch.no_grad()
-    def predict(self, model: OneStageDetector, split: SplitName | Tensor = "val") -> Detections:
+    def predict(self, model: Detector, split: SplitName | Tensor = "val") -> Detections:
         """The detections of a trained proxy.
 
         Args:
@@ -217,7 +223,7 @@ class DetectionTask:
         """
         images = self._normalised(split) if isinstance(split, Tensor) else self._split_images(split)
         size = (images.shape[-2], images.shape[-1])
-        parts = [decode(model(batch), size) for batch in images.split(100)]
+        parts = [model.decode(model(batch), size) for batch in images.split(100)]
         return Detections(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def split(self, name: Literal["train", "val", "test"]) -> Split:
@@ -238,15 +244,20 @@ class DetectionTask:
             self._metrics[name] = AveragePrecisionMetric(self._splits[name], self.num_classes)
         return self._metrics[name]
 
+    def _build(self, channels: int, num_classes: int, seed: int = 0) -> Detector:
+        """A proxy with fresh weights; the global generator stays as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._builder(channels, num_classes)
+
     def _training_set(self) -> TrainingSet:
         if self._training is None:
             truth = self._splits["train"]
             images = self._split_images("train")
-            stride = OneStageDetector(1, 1).stride
-            points = grid_points(images.shape[-2] // stride, images.shape[-1] // stride, stride)
+            model = self._build(images.shape[1], self.num_classes)
             labels = torch.from_numpy(truth.labels).masked_fill(torch.from_numpy(truth.crowd), -1)
-            assigned = assign(
-                points, torch.from_numpy(truth.boxes), labels, num_classes=self.num_classes, stride=stride
+            targets = model.targets(
+                torch.from_numpy(truth.boxes), labels, (images.shape[-2], images.shape[-1])
             )
-            self._training = TrainingSet(images, Assignment(*(t.to(self.device) for t in assigned)))
+            self._training = TrainingSet(images, Assignment(*(t.to(self.device) for t in targets)))
         return self._training
