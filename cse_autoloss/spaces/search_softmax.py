@@ -79,3 +79,4 @@ class RandomSoftmax(SearchSoftmax):
 
     name = "random-softmax"
     bounds = ((-1.0, 0.4),)
+    start = (-0.3,)

@@ -1,0 +1,76 @@
+"""A searched loss as a torch module, and as the loss.json that it is kept in."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cse_autoloss.errors import ConfigError, DataError, UnknownNameError
+from cse_autoloss.losses.checks import check_classification
+from cse_autoloss.losses.reduction import ReducedLoss, reduce
+from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
+
+SPACE_TYPES: Mapping[str, type[AmLfs] | type[SearchSoftmax]] = {
+    "am-lfs": AmLfs,
+    "search-softmax": SearchSoftmax,
+    "random-softmax": RandomSoftmax,
+}
+
+
+class ParametricLoss(ReducedLoss):
+    """One loss of a space: `loss(logits, target)`, logits (N, C), s·cos θ where features are normalised."""
+
+    branch = "margin"
+
+    def __init__(self, space: ParametricSpace, theta: Sequence[float], reduction: str = "mean") -> None:
+        """`theta` has K values."""
+        super().__init__(reduction)
+        if len(theta) != len(space.parameters) or not all(math.isfinite(value) for value in theta):
+            raise ConfigError(
+                f"theta: expected {len(space.parameters)} finite numbers, got {len(theta)} values"
+            )
+        self.space = space
+        self.theta: Tensor
+        self.register_buffer("theta", torch.tensor([float(value) for value in theta], dtype=torch.float64))
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss; DataError where shapes, types or class indices do not fit."""
+        highest = logits.shape[-1] - 1 if logits.dim() else 0
+        check_classification(logits, target, None, highest=highest, meaning="there is no background")
+        return reduce(self.space.loss(logits, target, self.theta), self.reduction)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What loss.json holds."""
+        return {"format": 1, "space": self.space.to_dict(), "theta": self.theta.tolist()}
+
+    @classmethod
+    def from_file(cls, path: str | Path, reduction: str = "mean") -> ParametricLoss:
+        """Read a loss.json that a run wrote.
+
+        Raises:
+            DataError: it can not be read, or is none.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            settings = dict(data["space"])
+            theta = [float(value) for value in data["theta"]]
+            return cls(make_space(settings.pop("name"), **settings), theta, reduction)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: not the loss.json of a parametric loss: {error!r}") from None
+
+
+def make_space(name: str, **settings: Any) -> AmLfs | SearchSoftmax:
+    """A space by its name; UnknownNameError offers the nearest."""
+    if name not in SPACE_TYPES:
+        raise UnknownNameError.of("space", name, SPACE_TYPES)
+    return SPACE_TYPES[name](**settings)

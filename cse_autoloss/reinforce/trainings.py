@@ -1,0 +1,135 @@
+"""The trainings of a run: Algorithm 1's loop with everything kept at each epoch, and the tuned baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.errors import RunError
+from cse_autoloss.reinforce.baselines import Baseline
+from cse_autoloss.reinforce.search import Reinforce, ReinforceState, best_of
+from cse_autoloss.runs import RunStore
+from cse_autoloss.tasks.stacked import StackedTask
+
+Report = Callable[[str], None]
+
+
+def search_epochs(
+    search: Reinforce,
+    task: StackedTask,
+    store: RunStore,
+    key: str,
+    *,
+    scale: float | None,
+    lr_factor: float,
+    copy_best: bool,
+    own_orders: bool = False,
+    report: Report = lambda line: None,
+) -> dict[str, Any]:
+    """Algorithm 1 from where the store stands to its last epoch.
+
+    Args:
+        search: the distribution.
+        task: data, models and metric.
+        store: keeps state and rewards of each epoch, beside a checkpoint of the models; a killed run goes on
+            from the last whole epoch and comes to the same end.
+        key: names this search in the store.
+        scale: of the models' heads.
+        lr_factor: times the task's learning rate.
+        copy_best: copy the best model to all after each epoch.
+        own_orders: as of `StackedTask.train_epoch`.
+        report: gets a line for each epoch.
+
+    Returns:
+        {"mu", "val", "test", "lr_factor"}: the last μ, and the best model's metric and test metrics; its
+        weights lie in the checkpoint folder as KEY.best.pt.
+    """
+    stack = task.stack(search.samples, scale)
+    state = search.init()
+    kept = store.load_state(key)
+    folder = store.directory / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    if kept is not None:
+        state = ReinforceState.from_dict(kept[1])
+        stack.load_state(_load(folder / f"{_file(key)}.{state.epoch}.pt"))
+    while state.epoch < task.settings.epochs:
+        drawn = search.ask(state)
+        task.train_epoch(stack, search.space, drawn, state.epoch, lr_factor=lr_factor, own_orders=own_orders)
+        rewards = task.reward(stack)
+        best = best_of(rewards)
+        after = search.tell(state, rewards)
+        if copy_best:
+            stack.spread(best)
+        _save(stack, folder / f"{_file(key)}.{after.epoch}.pt")
+        finite = [reward for reward in rewards if math.isfinite(reward)]
+        entry = {
+            "mu": list(after.mu),
+            "best": best,
+            "reward": rewards[best],
+            "mean_reward": sum(finite) / len(finite),
+            "failed": len(rewards) - len(finite),
+        }
+        with store.transaction():
+            store.set_meta(f"epoch:{key}:{state.epoch}", entry)
+            store.save_state(after.epoch, after.to_dict(), key)
+        (folder / f"{_file(key)}.{state.epoch}.pt").unlink(missing_ok=True)
+        report(f"{key}: epoch {after.epoch}/{task.settings.epochs}, best {task.metric} {rewards[best]:.4f}")
+        state = after
+    last = store.meta(f"epoch:{key}:{state.epoch - 1}")
+    torch.save(stack.weights(last["best"]), folder / f"{_file(key)}.best.pt")
+    test = task.scores(stack, "test")[last["best"]]
+    return {"mu": list(state.mu), "val": last["reward"], "test": test, "lr_factor": lr_factor}
+
+
+def tuned_baseline(
+    baseline: Baseline, task: StackedTask, *, scale: float, head: float | None, lr_factors: tuple[float, ...]
+) -> dict[str, Any]:
+    """All settings and learning rates of a baseline, trained side by side; the best on validation.
+
+    Args:
+        baseline: the loss and its grid.
+        task: data, models and metric.
+        scale: s of the losses.
+        head: scale of the models' heads, None for plain logits.
+        lr_factors: times the task's learning rate.
+
+    Returns:
+        {"setting", "lr_factor", "val", "test"} of the one that is best on validation.
+    """
+    grid = [(value, factor) for value in baseline.grid for factor in lr_factors]
+    theta = torch.tensor([[value] for value, _ in grid])
+    rates = torch.tensor([factor for _, factor in grid], device=task.device)
+    stack = task.stack(len(grid), head)
+    for epoch in range(task.settings.epochs):
+        task.train_epoch(stack, baseline.space(scale), theta, epoch, lr_factor=rates)
+    rewards = task.reward(stack)
+    best = best_of(rewards)
+    return {
+        "setting": grid[best][0] if baseline.setting else None,
+        "lr_factor": grid[best][1],
+        "val": rewards[best],
+        "test": task.scores(stack, "test")[best],
+    }
+
+
+def _file(key: str) -> str:
+    return key.replace(":", "-")
+
+
+def _save(stack: ModelStack, path: Path) -> None:
+    partial = path.with_suffix(".tmp")
+    torch.save(stack.state(), partial)
+    partial.replace(path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        return state
+    except (OSError, RuntimeError, EOFError) as error:
+        raise RunError(f"{path}: the checkpoint can not be read: {str(error).splitlines()[0]}") from None

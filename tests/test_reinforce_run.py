@@ -1,0 +1,256 @@
+"""Whole REINFORCE runs on digits: resume, summary, exports; and the baselines against the catalogue's losses."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from typer.testing import CliRunner
+
+from cse_autoloss.cli_reinforce import app_command
+from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
+from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
+from cse_autoloss.reinforce.baselines import BASELINES
+from cse_autoloss.reinforce.export import torch_source
+from cse_autoloss.reinforce.loss import ParametricLoss, make_space
+from cse_autoloss.reinforce.run import reinforce
+from cse_autoloss.reinforce.settings import (
+    BASELINE_NAMES,
+    ReinforceConfig,
+    dump_reinforce_config,
+    load_reinforce_config,
+    parse_reinforce_config,
+)
+from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.spaces.search_softmax import SearchSoftmax
+
+SMALL: dict[str, Any] = {
+    "seeds": 1,
+    "device": "cpu",
+    "training.epochs": 4,
+    "search.samples": 3,
+    "comparison.baselines": ["softmax", "cosface"],
+    "comparison.lr_factors": [2.0],
+}
+
+
+class Killed(Exception):
+    """Stands for a kill at the end of an epoch."""
+
+
+def _kill_at(words: str) -> Any:
+    def report(line: str) -> None:
+        if words in line:
+            raise Killed
+
+    return report
+
+
+def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
+    whole, summary = reinforce(out=tmp_path / "whole", overrides=SMALL)
+    broken = tmp_path / "broken"
+    with pytest.raises(Killed):
+        reinforce(out=broken, overrides=SMALL, report=_kill_at("am-lfs:0: epoch 2"))
+    with pytest.raises(Killed):
+        reinforce(resume=broken, report=_kill_at("control:0: epoch 3"))
+    _, resumed = reinforce(resume=broken)
+    assert {k: v for k, v in resumed.items() if k != "seconds"} == {
+        k: v for k, v in summary.items() if k != "seconds"
+    }
+    one, other = (torch.load(d / "best" / "model.pt", weights_only=True) for d in (whole, broken))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+    assert json.loads((whole / "summary.json").read_text()) == summary
+    assert (summary["space"], summary["task"], summary["metric"]) == ("am-lfs", "classification", "accuracy")
+    assert summary["mu"]["start"] == list(AmLfs().start)
+    assert summary["mu"]["end"] != summary["mu"]["start"]
+    assert [row["name"] for row in summary["baselines"]] == ["softmax", "cosface", "softmax, best of B"]
+    assert 0.5 < summary["searched"]["test"]["mean"] <= 1
+    assert summary["searched"]["test"]["low"] is None  # one seed tells nothing of the spread
+    assert set(summary["seconds"]) == {"baselines", "search", "control", "total"}
+    assert summary["verdict"].startswith("No better than")
+    for name in ("mu.png", "gradient.png"):
+        assert (whole / "plots" / name).read_bytes().startswith(b"\x89PNG")
+    assert load_reinforce_config(whole / "config.yaml") == load_reinforce_config(None, SMALL)
+
+    loss = ParametricLoss.from_file(whole / "best" / "loss.json")
+    logits, target = 10 * torch.randn(30, 10), torch.arange(30) % 10
+    scope: dict[str, Any] = {}
+    exec((whole / "best" / "loss.py").read_text(), scope)
+    torch.testing.assert_close(scope["SearchedLoss"]()(logits, target), loss(logits, target))
+
+    with pytest.raises(RunError, match="holds a run already"):
+        reinforce(out=whole, overrides=SMALL)
+    with pytest.raises(ConfigError, match="leave the other options away"):
+        reinforce(resume=whole, overrides={"seed": 3})
+    (broken / "checkpoints" / "am-lfs-0.4.pt").write_bytes(b"no checkpoint")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        reinforce(out=tmp_path, overrides=SMALL, report=_kill_at("am-lfs:0: epoch 2"))
+    (tmp_path / "checkpoints" / "am-lfs-0.2.pt").unlink()
+    with pytest.raises(RunError, match=r"am-lfs-0\.2\.pt: the checkpoint can not be read"):
+        reinforce(resume=tmp_path)
+
+
+@pytest.mark.parametrize("space", ["search-softmax", "random-softmax"])
+def test_the_other_spaces_run(tmp_path: Path, space: str) -> None:
+    overrides = {
+        **SMALL,
+        "space": space,
+        "seeds": 2,
+        "training.epochs": 2,
+        "comparison.selection_control": False,
+    }
+    _, summary = reinforce(out=tmp_path, overrides=overrides)
+    moved = summary["mu"]["end"] != summary["mu"]["start"]
+    assert moved == (space == "search-softmax")
+    assert summary["searched"]["test"]["low"] is not None
+    assert len(summary["mu"]["ends"]) == 2
+
+
+def test_ablations_run(tmp_path: Path) -> None:
+    overrides = {
+        **SMALL,
+        "search.update": False,
+        "search.copy_best": False,
+        "training.epochs": 2,
+        "comparison.selection_control": False,
+    }
+    _, summary = reinforce(out=tmp_path, overrides=overrides)
+    assert summary["mu"]["end"] == summary["mu"]["start"]
+
+
+def test_models_that_all_diverge_end_the_run_in_words(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="all 1 models diverged; a lower learning rate"):
+        reinforce(out=tmp_path, overrides={**SMALL, "training.lr": 1e30})
+
+
+def test_the_command(tmp_path: Path) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command("reinforce")(app_command)
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items() if "." in key]
+    arguments = [
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--no-copy-best",
+        "--out",
+        str(tmp_path / "run"),
+        "--json",
+        "-q",
+    ]
+    result = CliRunner().invoke(app, [*settings, *arguments])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["directory"] == str(tmp_path / "run")
+    result = CliRunner().invoke(app, ["--set", "search.sample=4"])
+    assert isinstance(result.exception, ConfigError)
+    assert "search.sample: unknown key; did you mean 'samples'?" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"search.samples": 1}, "search.samples: expected 2 or more: one reward has no variance"),
+        ({"search.sigma": 0}, "search.sigma: Input should be greater than 0, got 0"),
+        ({"search.intervals": 0}, "search.intervals"),
+        ({"space": "am-lsf"}, "space: expected 'am-lfs', 'search-softmax' or 'random-softmax', got 'am-lsf'"),
+        ({"comparison.baselines": ["focal"]}, "softmax must be among them"),
+        ({"data.label_noise": 1}, "data.label_noise"),
+        ({"trainng.epochs": 3}, "trainng: unknown key; did you mean 'training'?"),
+        ({"seed.x": 3}, "seed"),
+    ],
+)
+def test_mistakes_in_the_configuration(overrides: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_reinforce_config(None, overrides)
+    assert words in str(caught.value)
+
+
+def test_the_commented_configuration_is_the_default() -> None:
+    default = load_reinforce_config()
+    assert default == ReinforceConfig()
+    assert parse_reinforce_config(default.model_dump(mode="json")) == default
+    assert tuple(BASELINES) == BASELINE_NAMES
+    assert "label_noise: 0.0" in dump_reinforce_config(default)
+    with pytest.raises(ConfigError, match="did you mean 'classification'"):
+        load_reinforce_config("clasification")
+
+
+def _cosines() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return 1.99 * torch.rand(200, 6, generator=generator, dtype=torch.float64) - 0.995, torch.arange(200) % 6
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_baselines_are_the_catalogues_losses(name: str) -> None:
+    cosine, target = _cosines()
+    baseline = BASELINES[name]
+    for setting in baseline.grid:
+        ours, theirs = (cosine.clone().requires_grad_() for _ in range(2))
+        value = baseline.space(12.0).loss(12 * ours, target, torch.tensor([setting], dtype=torch.float64))
+        if name == "cosface":
+            expected = CosFace("none", 12.0, setting)(theirs, target)
+        elif name == "arcface":
+            expected = ArcFace("none", 12.0, setting)(theirs, target)
+        elif name == "a-softmax":
+            expected = ASoftmax("none", 12.0, 4, setting)(theirs, target)
+        elif name == "focal":
+            logs = (12 * theirs).log_softmax(-1).gather(-1, target[:, None])[:, 0]
+            expected = -((1 - logs.exp()) ** setting) * logs
+        else:
+            smoothing = setting if name == "label-smoothing" else 0.0
+            expected = cross_entropy(12 * theirs, target, reduction="none", label_smoothing=smoothing)
+        torch.testing.assert_close(value, expected)
+        grads = [torch.autograd.grad(v.sum(), x)[0] for v, x in ((value, ours), (expected, theirs))]
+        torch.testing.assert_close(grads[0], grads[1])
+
+
+@pytest.mark.parametrize(
+    "space",
+    [AmLfs(), AmLfs(3, 8.0, "unbounded"), AmLfs(1, 12.0), SearchSoftmax(), make_space("random-softmax")],
+)
+def test_the_exported_file_is_the_loss(space: ParametricSpace) -> None:
+    generator = torch.Generator().manual_seed(2)
+    theta = torch.tensor(space.start) + 0.2 * torch.randn(len(space.start), generator=generator)
+    scope: dict[str, Any] = {}
+    exec(torch_source(space, theta.tolist(), {"run": 'x""" + evil \\'}), scope)
+    target = torch.arange(50) % 5
+    for size in (1.0, 30.0, 300.0):
+        mine, theirs = (size * torch.linspace(-1, 1, 250).reshape(50, 5).sin() for _ in range(2))
+        mine.requires_grad_()
+        theirs.requires_grad_()
+        value = scope["SearchedLoss"]("none")(mine, target)
+        expected = ParametricLoss(space, theta.tolist(), "none")(theirs, target)
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4)
+        value.sum().backward()
+        expected.sum().backward()
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_the_module_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected 24 finite numbers"):
+        ParametricLoss(AmLfs(), [1.0])
+    with pytest.raises(ConfigError, match="finite"):
+        ParametricLoss(SearchSoftmax(), [math.nan])
+    with pytest.raises(DataError, match="target holds 7; class indices run from 0 to 4"):
+        ParametricLoss(SearchSoftmax(), [0.0])(torch.zeros(2, 5), torch.tensor([0, 7]))
+    with pytest.raises(UnknownNameError, match="did you mean 'am-lfs'"):
+        make_space("am-lf")
+    path = tmp_path / "loss.json"
+    with pytest.raises(DataError, match="No such file"):
+        ParametricLoss.from_file(path)
+    for text in ("{", '{"theta": [1]}', '{"space": {"name": "am-lfs", "x": 1}, "theta": []}'):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"loss\.json: not the loss\.json"):
+            ParametricLoss.from_file(path)
