@@ -170,8 +170,8 @@ class Verify(Section):
 class Simulate(Section):
     """The small training that a candidate must pass before a proxy training; see `SimulateSettings`."""
 
-    share: NotNegative = 0.5
-    steps: Count = 60
+    share: NotNegative = 0.3
+    steps: Count = 100
     lr: Positive = 0.05
     clip: Positive = 10.0
     width: Annotated[Whole, Field(ge=4, multiple_of=4)] = 24
@@ -192,9 +192,9 @@ class Audit(Section):
     share: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.5
     finalists: Count = 3
     baselines: Count = 7
-    box_weights: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 2.0)
+    box_weights: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 2.0, 4.0)
     lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.5)
-    tune_epochs: Positive = 6
+    tune_epochs: Positive = 15
     tune_seeds: Count = 1
     seeds: Annotated[Whole, Field(ge=2, le=1000)] = 5
     epochs: Positive = 15

@@ -18,6 +18,7 @@ from cse_autoloss.errors import ConfigError, DataError, RunError
 from cse_autoloss.evolution import Evolution, EvolutionState, Member, Proposal, ranked
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.funnel import Entrant
+from cse_autoloss.graph import LossGraph
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import entries, load_loss
 from cse_autoloss.losses.module import GraphLoss
@@ -179,7 +180,7 @@ class _Run:
                 executor.cancel()
                 interrupted = True
         if not pairs:
-            pairs = self._best_so_far(state, size)
+            pairs = self._best_so_far(state)
         self.store.status = "interrupted" if interrupted else "finished"
         self._keep_clock()
         with self.clock.stage("report"):
@@ -280,14 +281,23 @@ class _Run:
         """Members that are no handcrafted seed, best first; those with more seeds are the surer ones."""
         return [m for m in ranked(state.populations.get(branch, ())) if not m.name]
 
-    def _best_so_far(self, state: EvolutionState, size: RunSize) -> list[tuple[LossPair, float]]:
-        """The best pair without any further training: each branch's best beside its partner's default."""
+    def _parts(self, state: EvolutionState, branch: str, count: int) -> list[Member]:
+        """The best discovered losses of a branch and its best handcrafted one."""
+        handcrafted = [m for m in ranked(state.populations.get(branch, ())) if m.name][:1]
+        if not handcrafted:
+            graph = _catalogue_graph(PARTNER["reg" if branch == "cls-binary" else "cls-binary"])
+            handcrafted = [Member(graph.formula, graph.digest, "seed", 0, (), "default")]
+        return [*self._discovered(state, branch)[:count], *handcrafted]
+
+    def _best_so_far(self, state: EvolutionState) -> list[tuple[LossPair, float]]:
+        """The best pair without any further training: each branch's best beside its partner."""
         best = [(branch, m) for branch in self.branches for m in self._discovered(state, branch)[:1]]
-        found = [(self._pair(branch, member), member.fitness) for branch, member in best]
+        found = [(self._pair(state, branch, member), member.fitness) for branch, member in best]
         return sorted(found, key=lambda item: -item[1])
 
-    def _pair(self, branch: str, member: Member) -> LossPair:
-        cls, reg = (PARTNER[branch], member.formula) if branch == "reg" else (member.formula, PARTNER[branch])
+    def _pair(self, state: EvolutionState, branch: str, member: Member) -> LossPair:
+        partner = state.partners.get(branch, PARTNER[branch])
+        cls, reg = (partner, member.formula) if branch == "reg" else (member.formula, partner)
         alpha = self.alpha if branch == "cls-binary" else None
         return LossPair(cls, reg, alpha, self.config.detection.box_weight, self.config.detection.lr)
 
@@ -302,17 +312,14 @@ class _Run:
         }
         if len(self.branches) == 1:
             branch = self.branches[0]
-            return [
-                (self._pair(branch, m), m.fitness)
-                for m in self._discovered(state, branch)[: size.audit.winners]
-            ]
+            found = self._discovered(state, branch)[: size.audit.winners]
+            return [(self._pair(state, branch, m), m.fitness) for m in found]
         self.status.phase = "combine"
-        # The default of each branch takes part: a discovered loss need not be better beside a discovered one.
-        classes = [m.formula for m in self._discovered(state, "cls-binary")[: size.combine]] + [
-            PARTNER["reg"]
+        # The best handcrafted loss of each branch takes part: two discovered ones need not go well together.
+        classes, boxes = (self._parts(state, branch, size.combine) for branch in ("cls-binary", "reg"))
+        pairs = [
+            LossPair(c.formula, r.formula, **base) for c in classes for r in boxes if not (c.name and r.name)
         ]
-        boxes = [m.formula for m in self._discovered(state, "reg")[: size.combine]] + [PARTNER["cls-binary"]]
-        pairs = [LossPair(c, r, **base) for c in classes for r in boxes if (c, r) != (classes[-1], boxes[-1])]
         seeds = [
             self._first_seed(SEEDS_OF_SEARCH) + 500 + i for i in range(self.config.evolution.combine_seeds)
         ]
@@ -398,6 +405,12 @@ def _failure(score: Score) -> Exception:
     name, _, text = score.detail.partition(": ")
     kinds: dict[str, Callable[[str], Exception]] = {"DataError": DataError, "ConfigError": ConfigError}
     return kinds.get(name, RunError)(text if name in kinds else f"the first training failed: {score.detail}")
+
+
+def _catalogue_graph(name: str) -> LossGraph:
+    loss = load_loss(name)
+    assert isinstance(loss, GraphLoss)
+    return loss.graph
 
 
 def _mean_ap(scores: Sequence[Score | None]) -> float:

@@ -75,7 +75,7 @@ class RunSize:
     def from_json(cls, data: Mapping[str, Any]) -> RunSize:
         """The inverse of `dataclasses.asdict`, by way of JSON, which has lists for tuples."""
         values = dict(data)
-        audit = {k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("audit").items()}
+        audit: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("audit").items()}
         return cls(**{**values, "audit": AuditSize(**audit), "notes": tuple(values["notes"])})
 
 
@@ -150,13 +150,22 @@ def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes
             f"{len(audit.box_weights)}x{len(audit.lrs)})"
         )
         return sized
-    while sized.seeds < 2 * audit.seeds:
-        larger = replace(sized, seeds=sized.seeds + 1)
-        if larger.seconds(cost, share) > seconds:
-            break
-        sized = larger
+    # Time that is left goes to more finalists and more seeds in turn.
+    for extra in range(1, max(audit.winners, audit.seeds) + 1):
+        for larger in (
+            replace(sized, winners=audit.winners + min(extra, audit.winners)),
+            replace(sized, seeds=audit.seeds + min(extra, audit.seeds)),
+        ):
+            larger = replace(
+                larger, winners=max(larger.winners, sized.winners), seeds=max(larger.seeds, sized.seeds)
+            )
+            if larger.seconds(cost, share) <= seconds:
+                sized = larger
     if sized != audit:
-        notes.append(f"audit: {sized.seeds} seeds, because time is left (asked for {audit.seeds})")
+        notes.append(
+            f"audit: {sized.winners} finalists and {sized.seeds} seeds, because time is left "
+            f"(asked for {audit.winners} and {audit.seeds})"
+        )
     return sized
 
 

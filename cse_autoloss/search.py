@@ -158,7 +158,8 @@ class SearchLoop:
             for e in chosen
         ]
         elite = [m for m in ranked(state.populations[branch])[: plan.elite] if len(m.scores) < plan.max_seeds]
-        trainings = [self._training(member, branch) for member in (*newcomers, *elite)]
+        partner = state.partners.get(branch, plan.partner[branch])
+        trainings = [self._training(member, branch, partner) for member in (*newcomers, *elite)]
         with bench.clock.stage("proxy"):
             scores = bench.train(trainings, plan.proxy_limit)
         members = []
@@ -172,9 +173,8 @@ class SearchLoop:
                 members.append(replace(member, scores=(*member.scores, score.ap)))
         return tuple(members)
 
-    def _training(self, member: Member, branch: str) -> Training:
+    def _training(self, member: Member, branch: str, partner: str) -> Training:
         plan = self._plan
-        partner = plan.partner[branch]
         cls, reg = (partner, member.formula) if branch == "reg" else (member.formula, partner)
         pair = LossPair(cls, reg, plan.alpha if branch == "cls-binary" else None, plan.box_weight, plan.lr)
         seed = plan.first_seed + len(member.scores)

@@ -141,8 +141,13 @@ class Evolution:
         pool = {member.digest: member for member in state.populations[branch]}
         pool.update({member.digest: member for member in trained if member.scores})
         survivors = ranked(tuple(pool.values()))[: self._rates.population]
-        moved = state.with_members(branch, survivors)
-        return EvolutionState(state.generation + 1, moved.populations)
+        populations = {**state.populations, branch: survivors}
+        # A branch that has not begun yet will be searched beside the best that the others have by now.
+        partners = dict(state.partners)
+        for name in self.branches:
+            if survivors and not populations[name]:
+                partners[name] = survivors[0].formula
+        return EvolutionState(state.generation + 1, populations, partners)
 
     def _breed(
         self, primitives: PrimitiveSet, members: tuple[Member, ...], trees: list[Tree]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -45,20 +45,20 @@ class EvolutionState:
     Attributes:
         generation: number of generations that are done.
         populations: for each branch that is searched, its members.
+        partners: for a branch, the loss that stands in the other one while it is searched; fixed when the branch
+            begins, so that its scores can be compared. A branch that is not in it has the plan's.
     """
 
     generation: int = 0
     populations: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
-
-    def with_members(self, branch: str, members: tuple[Member, ...]) -> EvolutionState:
-        """The same with another population in one branch."""
-        return replace(self, populations={**self.populations, branch: members})
+    partners: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
             "generation": self.generation,
             "populations": {b: [asdict(m) for m in members] for b, members in self.populations.items()},
+            "partners": dict(self.partners),
         }
 
     @classmethod
@@ -68,4 +68,4 @@ class EvolutionState:
             branch: tuple(Member(**{**member, "scores": tuple(member["scores"])}) for member in members)
             for branch, members in data["populations"].items()
         }
-        return cls(int(data["generation"]), populations)
+        return cls(int(data["generation"]), populations, data["partners"])
