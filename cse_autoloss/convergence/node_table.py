@@ -56,6 +56,7 @@ class NodeTable:
         coupled: (n,) whether a Softmax lies below.
         reads: (n,) bit mask of the variables that it reads, in the signature's order.
         groups: the operators in order of evaluation; leaves come first and are in none.
+        levels: first row of each height, and the number of rows.
         root: (B,) row of each candidate's root.
     """
 
@@ -68,6 +69,7 @@ class NodeTable:
     coupled: Flags
     reads: Ints
     groups: tuple[Group, ...]
+    levels: tuple[int, ...]
     root: Ints
 
     def __len__(self) -> int:
@@ -95,7 +97,9 @@ def intern(
     flags = np.zeros(0, dtype=np.int64)
     reads = np.zeros(0, dtype=np.int64)
     size = 0
+    levels = []
     for level in range(len(ends) - 1):
+        levels.append(size)
         nodes = order[ends[level] : ends[level + 1]]
         code = symbol[nodes].astype(np.int64)
         if level == 0:
@@ -143,6 +147,7 @@ def intern(
         (flags & 4) > 0,
         reads.astype(np.int32),
         tuple(groups),
+        (*levels, size),
         row_of[root].astype(np.int32),
     )
 
@@ -315,5 +320,6 @@ def table_of_graph(graph: LossGraph) -> NodeTable:
         np.array(coupled),
         np.array(reads, dtype=np.int32),
         tuple(groups),
+        tuple(range(len(order) + 1)),
         np.array([place[len(order) - 1]], dtype=np.int32),
     )

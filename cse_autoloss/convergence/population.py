@@ -6,7 +6,7 @@ A candidate alone is verified as a population of one, by the same code on the sa
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -50,7 +50,6 @@ class PopulationReport:
         kind: (B,) index of the kind of grid.
         figure, curve, first, last: (B,) as in `Findings`.
         marks: fingerprints of the accepted, by place in the batch.
-        root: (B,) row in the block's table; equal rows in one block mean equal expressions.
         seconds: wall time of all.
     """
 
@@ -146,24 +145,23 @@ def verify_population(graphs: Sequence[LossGraph], settings: VerifySettings = DE
     for place, graph in enumerate(graphs):
         by_branch.setdefault(graph.branch, []).append(place)
     for places in by_branch.values():
-        for chunk in _chunks(graphs, places):
-            report = verify_forest(Forest.of([graphs[place] for place in chunk]), settings)
-            for place, verdict in zip(chunk, report.verdicts(), strict=True):
-                verdicts[place] = verdict
+        report = verify_forest(Forest.of([graphs[place] for place in places]), settings)
+        for place, verdict in zip(places, report.verdicts(), strict=True):
+            verdicts[place] = verdict
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _chunks(graphs: Sequence[LossGraph], places: Sequence[int]) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    nodes = 0
-    for place in places:
-        if chunk and nodes + len(graphs[place]) > BLOCK_NODES:
-            yield chunk
-            chunk, nodes = [], 0
-        chunk.append(place)
-        nodes += len(graphs[place])
-    if chunk:
-        yield chunk
+def _cuts(nodes: NDArray[np.int64]) -> list[int]:
+    """Where to cut a row of candidates with so many nodes into blocks of at most BLOCK_NODES, or one
+    candidate."""
+    cuts: list[int] = []
+    ends = np.cumsum(nodes)
+    done = 0
+    while len(ends) and ends[-1] - done > BLOCK_NODES:
+        cut = max(int(np.searchsorted(ends, done + BLOCK_NODES, side="right")), (cuts[-1] if cuts else 0) + 1)
+        cuts.append(cut)
+        done = int(ends[cut - 1])
+    return cuts
 
 
 def verify_forest(
@@ -172,15 +170,20 @@ def verify_forest(
     """Verify a batch of expressions that are no `LossGraph`s yet.
 
     Args:
-        forest: of at most some 60,000 nodes: all of it is evaluated at once.
+        forest: any number of expressions; they are evaluated in blocks of bounded memory.
         settings: the thresholds.
         marks: also take the fingerprints of the accepted candidates.
         device: where to evaluate.
     """
     started = time.perf_counter()
     report = PopulationReport.blank(forest.signature.name, len(forest))
-    table = make_table(forest)
-    _verify_table(table, report, np.arange(len(forest)), settings, marks=marks, device=device)
+    report.fault[:] = _faults_of_variables(forest.signature)[forest.reads()]
+    report.stage[:] = np.where(report.fault > 0, -1, 0)
+    rows = np.flatnonzero(report.fault == 0)
+    nodes = np.bincount(forest.owner, minlength=len(forest))[rows]
+    for block in np.split(rows, _cuts(nodes)):
+        if len(block):
+            _verify_table(make_table(forest.take(block)), report, block, settings, marks=marks, device=device)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -194,17 +197,13 @@ def _verify_table(
     marks: bool,
     device: str = "cpu",
 ) -> None:
-    """Put the candidates, roots of `table`, through all stages."""
-    faults = _faults_of_variables(table.signature)[table.reads[table.root]]
-    report.fault[rows] = faults
-    report.stage[rows[faults > 0]] = -1
+    """Put candidates `rows` of the report, roots of `table` in that order, through all stages."""
     # One of several candidates with the same root stands for all.
     _, first, twin = np.unique(table.root, return_index=True, return_inverse=True)
-    open_rows = first[faults[first] == 0]
-    kinds = _kinds(table, open_rows)
+    kinds = _kinds(table, first)
     for code in np.unique(kinds):
-        left = rows[open_rows[kinds == code]]
-        report.kind[left] = code
+        left = first[kinds == code]
+        report.kind[rows[left]] = code
         for stage, (fine, dtype) in enumerate(_STAGES):
             evaluator = _evaluator(_KINDS[code], fine, dtype, device)
             survivors: list[NDArray[np.int64]] = []
@@ -213,10 +212,12 @@ def _verify_table(
                 block = left[begin : begin + size]
                 part = keep(table, table.root[block])
                 value, slope = evaluator.run(part)
-                fair = report.put(block, stage, judge(value, slope, evaluator.grid, settings))
+                fair = report.put(rows[block], stage, judge(value, slope, evaluator.grid, settings))
                 survivors.append(block[fair])
                 if marks and fine and dtype is torch.float64:
-                    for place, row in zip(block[fair], slope[torch.from_numpy(fair)].cpu(), strict=True):
+                    for place, row in zip(
+                        rows[block[fair]], slope[torch.from_numpy(fair)].cpu(), strict=True
+                    ):
                         report.marks[int(place)] = digest_of_slopes(row, _KINDS[code])
             left = np.concatenate(survivors) if survivors else left[:0]
     if len(first) < len(rows):

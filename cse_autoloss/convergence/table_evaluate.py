@@ -29,16 +29,14 @@ _OPERATORS: dict[str, Operator] = {**OPERATORS, **STABLE_OPERATORS}
 
 def keep(table: NodeTable, root: np.ndarray) -> NodeTable:
     """The part of a table below the given rows, which become its roots."""
-    need = np.zeros(len(table), dtype=bool)
+    need = np.zeros(len(table) + 1, dtype=bool)
     need[root] = True
-    for group in reversed(table.groups):
-        rows = np.flatnonzero(need[group.start : group.stop])
-        if len(rows):
-            rows += group.start
-            need[table.left[rows]] = True
-            right = table.right[rows]
-            if right[0] >= 0:
-                need[right] = True
+    for start, stop in zip(table.levels[-2:0:-1], table.levels[:1:-1], strict=True):
+        rows = start + np.flatnonzero(need[start:stop])
+        need[table.left[rows]] = True
+        # Where there is no right argument, -1 marks the spare entry at the end.
+        need[table.right[rows]] = True
+    need = need[:-1]
     place = np.concatenate(([0], np.cumsum(need))).astype(np.int32)
     groups = tuple(
         Group(g.symbol, int(place[g.start]), int(place[g.stop]), g.constants)
@@ -56,6 +54,7 @@ def keep(table: NodeTable, root: np.ndarray) -> NodeTable:
         table.coupled[need],
         table.reads[need],
         groups,
+        tuple(place[list(table.levels)].tolist()),
         place[root],
     )
 
@@ -195,8 +194,7 @@ class TableEvaluator:
         out = target.value[start:stop]
         moves = target.slope is not None
         if len(args) == 1:
-            a = self._tensor(args[0], out)
-            value, slope = _unary(symbol, a, slopes[0])
+            value, slope = _unary(symbol, self._tensor(args[0], out), slopes[0])
             out.copy_(value)
             if moves and slope is not None and target.slope is not None:
                 target.slope[start:stop] = slope
@@ -204,8 +202,8 @@ class TableEvaluator:
         first, second = args
         if isinstance(first, float) and isinstance(second, float):
             first = self._tensor(first, out)
-        a = first if isinstance(first, float) else self._matched(first, moves)
-        b = second if isinstance(second, float) else self._matched(second, moves)
+        a: Tensor | float = first if isinstance(first, float) else self._matched(first, moves)
+        b: Tensor | float = second if isinstance(second, float) else self._matched(second, moves)
         slope_a, slope_b = (None if s is None else self._matched(s, moves) for s in slopes)
         value, slope = _binary(symbol, a, slope_a, b, slope_b)
         view = self._by_curve(out) if moves else out

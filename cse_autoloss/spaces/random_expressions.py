@@ -34,6 +34,7 @@ class Forest:
         symbol: (n,) code of each node in `SYMBOLS`.
         left, right: (n,) index of the arguments, -1 where there is none.
         root: (B,) index of each expression's root.
+        owner: (n,) the expression that the node belongs to; none belongs to two.
     """
 
     signature: Signature
@@ -41,9 +42,36 @@ class Forest:
     left: Ints
     right: Ints
     root: Ints
+    owner: Ints
 
     def __len__(self) -> int:
         return len(self.root)
+
+    def reads(self) -> NDArray[np.int64]:
+        """(B,) bit mask of the variables that each expression reads, in the signature's order."""
+        masks = np.zeros(len(self), dtype=np.int64)
+        for place, name in enumerate(self.signature.variables):
+            readers = np.zeros(len(self), dtype=bool)
+            readers[self.owner[self.symbol == CODE[name]]] = True
+            masks |= readers.astype(np.int64) << place
+        return masks
+
+    def take(self, rows: NDArray[np.int64]) -> Forest:
+        """The forest of some of the expressions, given by rising row."""
+        place = np.full(len(self), -1, dtype=np.int32)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
+        kept = np.flatnonzero(place[self.owner] >= 0)
+        index = np.full(len(self.symbol) + 1, -1, dtype=np.int32)
+        index[kept] = np.arange(len(kept), dtype=np.int32)
+        # The last entry answers for -1, "no argument".
+        return Forest(
+            self.signature,
+            self.symbol[kept],
+            index[self.left[kept]],
+            index[self.right[kept]],
+            index[self.root[rows]],
+            place[self.owner[kept]],
+        )
 
     def graph(self, row: int) -> LossGraph:
         """Expression `row` as a `LossGraph`; FormulaError where it is ill-shaped."""
@@ -68,14 +96,16 @@ class Forest:
         left: list[int] = []
         right: list[int] = []
         root: list[int] = []
-        for graph in graphs:
+        owner: list[int] = []
+        for row, graph in enumerate(graphs):
             base = len(symbol)
+            owner.extend([row] * len(graph.nodes))
             for name, args in graph.nodes:
                 symbol.append(CODE[name])
                 left.append(base + args[0] if args else -1)
                 right.append(base + args[1] if len(args) > 1 else -1)
             root.append(len(symbol) - 1)
-        arrays = (np.array(values, dtype=np.int32) for values in (symbol, left, right, root))
+        arrays = (np.array(values, dtype=np.int32) for values in (symbol, left, right, root, owner))
         return cls(graphs[0].signature, *arrays)
 
 
@@ -164,6 +194,8 @@ def random_forest(
     symbols: list[Ints] = []
     lefts: list[Ints] = []
     rights: list[Ints] = []
+    owners: list[Ints] = []
+    owner = np.arange(count, dtype=np.int32)
     total = 0
     for depth in range(shape.max_depth + 1):
         size = len(kind)
@@ -193,6 +225,8 @@ def random_forest(
         offset = total + int(has_left.sum())
         rights.append(np.where(has_right, offset + np.cumsum(has_right) - 1, -1).astype(np.int32))
         symbols.append(symbol)
+        owners.append(owner)
+        owner = np.concatenate((owner[has_left], owner[has_right]))
         kind = np.concatenate((left_kind[has_left], right_kind[has_right]))
     return Forest(
         signature,
@@ -200,4 +234,5 @@ def random_forest(
         np.concatenate(lefts),
         np.concatenate(rights),
         np.arange(count, dtype=np.int32),
+        np.concatenate(owners),
     )
