@@ -14,6 +14,7 @@ from cse_autoloss.reinforce.export import torch_source
 from cse_autoloss.reinforce.loss import ParametricLoss
 from cse_autoloss.reinforce.plots import plot_gradient, plot_mu
 from cse_autoloss.reinforce.settings import ReinforceConfig
+from cse_autoloss.reinforce.trainings import checkpoint_name
 from cse_autoloss.runs import RunStore
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.statistics import bootstrap_interval, paired_difference
@@ -36,7 +37,7 @@ def write_report(
     _write(store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     store.set_meta("summary", summary)
     chosen = summary["searched"]["seed"]
-    key = f"{space.name}:{chosen}"
+    key = results["searched"][chosen - config.seed]["key"]
     theta = summary["mu"]["end"]
     best = store.directory / "best"
     best.mkdir(exist_ok=True)
@@ -50,7 +51,7 @@ def write_report(
     _write(best / "loss.py", torch_source(space, theta, provenance))
     document = {**loss.to_dict(), "provenance": provenance}
     _write(best / "loss.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    weights = store.directory / "checkpoints" / f"{key.replace(':', '-')}.best.pt"
+    weights = store.directory / "checkpoints" / f"{checkpoint_name(key)}.best.pt"
     if weights.is_file():
         shutil.copyfile(weights, best / "model.pt")
     plots = store.directory / "plots"
@@ -92,7 +93,7 @@ def summarise(
 
     seconds = store.seconds()
     total = sum(seconds.values())
-    gains = [gain(rival)] + ([gain("softmax")] if rival != "softmax" else [])
+    gains = [gain(rival)] + ([gain("softmax")] if rival != "softmax" and "softmax" in results else [])
     summary = {
         "version": __version__,
         "status": store.status,

@@ -116,11 +116,9 @@ class _Run:
                     ),
                 )
             )
-        lr_factor = results["softmax"][-1]["lr_factor"]
-        space = self._space()
         is_random = self.config.space == "random-softmax"
         policy = Reinforce(
-            space,
+            self._space(),
             samples=1 if is_random else search.samples,
             sigma=search.sigma,
             lr=search.lr,
@@ -129,13 +127,8 @@ class _Run:
             draw="uniform" if is_random else "gaussian",
         )
         copies = search.copy_best and not is_random
-        results.setdefault("searched", []).append(
-            self._once(
-                f"searched:{seed}",
-                "search",
-                lambda: self._search(policy, task(), f"{self.config.space}:{seed}", lr_factor, copies),
-            )
-        )
+        found = self._tuned("searched", "search", policy, task, seed, copies)
+        results.setdefault("searched", []).append(found)
         if comparison.selection_control and not is_random:
             still = Reinforce(
                 make_space("am-lfs", intervals=1, scale=self.scale),
@@ -144,34 +137,41 @@ class _Run:
                 seed=seed,
                 update=False,
             )
-            results.setdefault(CONTROL, []).append(
-                self._once(
-                    f"control:{seed}",
-                    "control",
-                    lambda: self._search(still, task(), f"control:{seed}", lr_factor, True, own_orders=True),
-                )
-            )
+            found = self._tuned("control", "control", still, task, seed, True, own_orders=True)
+            results.setdefault(CONTROL, []).append(found)
 
-    def _search(
+    def _tuned(
         self,
+        name: str,
+        stage: str,
         policy: Reinforce,
-        task: StackedTask,
-        key: str,
-        lr_factor: float,
+        task: Callable[[], StackedTask],
+        seed: int,
         copy_best: bool,
         own_orders: bool = False,
     ) -> dict[str, Any]:
-        return search_epochs(
-            policy,
-            task,
-            self.store,
-            key,
-            scale=self.head,
-            lr_factor=lr_factor,
-            copy_best=copy_best,
-            own_orders=own_orders,
-            report=self.report,
-        )
+        """A whole search at each learning rate; the one that ends best on validation."""
+        tried = []
+        for factor in self.config.comparison.lr_factors:
+            key = f"{name}:{seed}:{factor:g}"
+            tried.append(
+                self._once(
+                    key,
+                    stage,
+                    lambda key=key, factor=factor: search_epochs(  # type: ignore[misc]
+                        policy,
+                        task(),
+                        self.store,
+                        key,
+                        scale=self.head,
+                        lr_factor=factor,
+                        copy_best=copy_best,
+                        own_orders=own_orders,
+                        report=self.report,
+                    ),
+                )
+            )
+        return max(tried, key=lambda result: result["val"])
 
     def _once(self, key: str, stage: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         kept: dict[str, Any] | None = self.store.meta(f"result:{key}")

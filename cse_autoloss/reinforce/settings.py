@@ -74,15 +74,9 @@ class Comparison(Section):
         "cosface",
         "arcface",
     )
-    lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 4.0, 16.0)
+    lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1, 0.5, 2.0, 10.0)
     selection_control: bool = True
     confidence: Annotated[Share, Field(gt=0.5, lt=1.0)] = 0.95
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if "softmax" not in self.baselines:
-            raise ValueError("baselines: softmax must be among them: the search trains at its learning rate")
-        return self
 
 
 class ReinforceConfig(Section):

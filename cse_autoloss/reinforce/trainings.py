@@ -46,7 +46,7 @@ def search_epochs(
         report: gets a line for each epoch.
 
     Returns:
-        {"mu", "val", "test", "lr_factor"}: the last μ, and the best model's metric and test metrics; its
+        {"key", "mu", "val", "test", "lr_factor"}: the last μ, and the best model's metric and test metrics; its
         weights lie in the checkpoint folder as KEY.best.pt.
     """
     stack = task.stack(search.samples, scale)
@@ -56,7 +56,7 @@ def search_epochs(
     folder.mkdir(exist_ok=True)
     if kept is not None:
         state = ReinforceState.from_dict(kept[1])
-        stack.load_state(_load(folder / f"{_file(key)}.{state.epoch}.pt"))
+        stack.load_state(_load(folder / f"{checkpoint_name(key)}.{state.epoch}.pt"))
     while state.epoch < task.settings.epochs:
         drawn = search.ask(state)
         task.train_epoch(stack, search.space, drawn, state.epoch, lr_factor=lr_factor, own_orders=own_orders)
@@ -65,7 +65,7 @@ def search_epochs(
         after = search.tell(state, rewards)
         if copy_best:
             stack.spread(best)
-        _save(stack, folder / f"{_file(key)}.{after.epoch}.pt")
+        _save(stack, folder / f"{checkpoint_name(key)}.{after.epoch}.pt")
         finite = [reward for reward in rewards if math.isfinite(reward)]
         entry = {
             "mu": list(after.mu),
@@ -77,17 +77,23 @@ def search_epochs(
         with store.transaction():
             store.set_meta(f"epoch:{key}:{state.epoch}", entry)
             store.save_state(after.epoch, after.to_dict(), key)
-        (folder / f"{_file(key)}.{state.epoch}.pt").unlink(missing_ok=True)
+        (folder / f"{checkpoint_name(key)}.{state.epoch}.pt").unlink(missing_ok=True)
         report(f"{key}: epoch {after.epoch}/{task.settings.epochs}, best {task.metric} {rewards[best]:.4f}")
         state = after
     last = store.meta(f"epoch:{key}:{state.epoch - 1}")
-    torch.save(stack.weights(last["best"]), folder / f"{_file(key)}.best.pt")
+    torch.save(stack.weights(last["best"]), folder / f"{checkpoint_name(key)}.best.pt")
     test = task.scores(stack, "test")[last["best"]]
-    return {"mu": list(state.mu), "val": last["reward"], "test": test, "lr_factor": lr_factor}
+    return {"key": key, "mu": list(state.mu), "val": last["reward"], "test": test, "lr_factor": lr_factor}
 
 
 def tuned_baseline(
-    baseline: Baseline, task: StackedTask, *, scale: float, head: float | None, lr_factors: tuple[float, ...]
+    baseline: Baseline,
+    task: StackedTask,
+    *,
+    scale: float,
+    head: float | None,
+    lr_factors: tuple[float, ...],
+    best_epoch: bool = False,
 ) -> dict[str, Any]:
     """All settings and learning rates of a baseline, trained side by side; the best on validation.
 
@@ -97,6 +103,7 @@ def tuned_baseline(
         scale: s of the losses.
         head: scale of the models' heads, None for plain logits.
         lr_factors: times the task's learning rate.
+        best_epoch: the epoch, too, is chosen on validation; otherwise it is the last.
 
     Returns:
         {"setting", "lr_factor", "val", "test"} of the one that is best on validation.
@@ -105,20 +112,25 @@ def tuned_baseline(
     theta = torch.tensor([[value] for value, _ in grid])
     rates = torch.tensor([factor for _, factor in grid], device=task.device)
     stack = task.stack(len(grid), head)
+    winner, best, val = stack.model(0), 0, -math.inf
     for epoch in range(task.settings.epochs):
         task.train_epoch(stack, baseline.space(scale), theta, epoch, lr_factor=rates)
-    rewards = task.reward(stack)
-    best = best_of(rewards)
+        if best_epoch or epoch == task.settings.epochs - 1:
+            rewards = task.reward(stack)
+            index = best_of(rewards)
+            if rewards[index] > val:
+                winner, best, val = stack.model(index), index, rewards[index]
     return {
         "setting": grid[best][0] if baseline.setting else None,
         "lr_factor": grid[best][1],
-        "val": rewards[best],
-        "test": task.scores(stack, "test")[best],
+        "val": val,
+        "test": task.scores(ModelStack([winner], device=task.device), "test")[0],
     }
 
 
-def _file(key: str) -> str:
-    return key.replace(":", "-")
+def checkpoint_name(key: str) -> str:
+    """A search's key as it stands in the names of its checkpoints."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in key)
 
 
 def _save(stack: ModelStack, path: Path) -> None:
