@@ -39,7 +39,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         "log-iou", "logarithmic IoU loss (−log IoU)", "reg", "Yu et al., ACM MM 2016 (UnitBox)",
         "Neg(Log(Div(I,U)))",
         properties=frozenset({"non-negative", "monotone", "scale-invariant"}),
-        note="46.05 (−log 1e-20) where the boxes do not overlap.",
+        note="46.05 (−log 1e-20) where the boxes do not overlap; its slope grows without bound as they part.",
         points=_boxes(
             (0.665996192411,), (-0.0733944953455, -0.0917431191819, -0.115825688082, -0.124508519021),
             (46.0517018599,), (0, 0, 0, 0),
