@@ -25,9 +25,8 @@ from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.spaces.random_expressions import Forest
 from cse_autoloss.verdict import Verdict
 
-BLOCK_NODES = 60_000
-"""Nodes that are interned and evaluated together: some 30 MB on the coarse grid. Bounds the memory of any
-batch."""
+BLOCK_NODES = 200_000
+"""Nodes that are interned and evaluated together: 50 to 150 MB on the coarse grid, whatever the batch."""
 FINE_ROOTS = 128
 """Candidates that are evaluated together on a fine grid."""
 
