@@ -56,11 +56,10 @@ def test_curves_are_the_loss_and_its_derivative(entry: object) -> None:
         for line in panel.lines:
             assert line.loss.isfinite().all()
             assert line.slope.isfinite().all()
-            # Trapezoids under the slope give the loss back, away from kinks.
-            steps = line.x.diff()
-            area = ((line.slope[1:] + line.slope[:-1]) / 2 * steps).cumsum(0)
-            error = (line.loss[1:] - line.loss[0] - area).abs()
-            assert error.quantile(0.5) < 0.02 * (1 + (line.loss.max() - line.loss.min()))
+            # The slope's trapezoid of a step is the loss's change over it, but for the steps with a kink.
+            area = (line.slope[1:] + line.slope[:-1]) / 2 * line.x.diff()
+            error = (line.loss.diff() - area).abs()
+            assert error.quantile(0.9) < 1e-3 * (1e-3 + line.loss.max() - line.loss.min())
 
 
 def test_levels_are_drawn_for_iou_aware_losses_only() -> None:
