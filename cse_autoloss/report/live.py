@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from rich.align import Align
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -15,7 +16,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cse_autoloss.errors import shorten
 from cse_autoloss.progress import Observer, RunStatus
 
 _STAGES = (
@@ -103,13 +103,14 @@ def render(status: RunStatus) -> RenderableType:
     """The whole screen."""
     funnel = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, justify in (
-        ("stage", "left"),
+        ("stage     ", "left"),
         ("passed", "right"),
         ("share", "right"),
         ("per second", "right"),
     ):
-        funnel.add_column(name, justify=justify, style="bold" if name == "passed" else None)  # type: ignore[arg-type]
-    funnel.add_column("stopped for", style="dim", no_wrap=True)
+        style = "bold" if name == "passed" else None
+        funnel.add_column(name, justify=justify, style=style, min_width=len(name), no_wrap=True)  # type: ignore[arg-type]
+    funnel.add_column("stopped for", style="dim", no_wrap=True, overflow="ellipsis", ratio=1)
     before = 0
     for name, stage, meaning in _STAGES:
         count = status.funnel.get(name, 0)
@@ -131,7 +132,11 @@ def render(status: RunStatus) -> RenderableType:
     for branch, (formula, ap) in sorted(status.best.items()):
         rows.append(
             Text.assemble(
-                (f"best {branch:<11}", "green"), f" AP {ap * 100:5.1f}  ", (shorten(formula, 90), "bold")
+                (f"best {branch:<11}", "green"),
+                f" AP {ap * 100:5.1f}  ",
+                (formula, "bold"),
+                no_wrap=True,
+                overflow="ellipsis",
             )
         )
     if status.baseline:
@@ -143,11 +148,13 @@ def render(status: RunStatus) -> RenderableType:
         state += f", generation {status.generation} ({status.branch})"
     if status.total:
         state += f", {status.done} of {status.total} trainings"
+    left = time_left(status)
     rows.append(
-        Text.assemble((state, "cyan"), f"  {clock_face(status.elapsed)} gone", f"  {time_left(status)}")
+        Text.assemble((state, "cyan"), f"  {clock_face(status.elapsed)} gone", f", {left}" if left else "")
     )
     if status.budget:
-        rows.append(ProgressBar(total=status.budget, completed=min(status.elapsed, status.budget), width=60))
+        bar = ProgressBar(total=status.budget, completed=min(status.elapsed, status.budget), width=60)
+        rows.append(Align.left(bar))
     if status.message:
         rows.append(Text(status.message, style="dim"))
     return Panel(Group(*rows), title="cse-autoloss", border_style="blue", padding=(1, 2))
