@@ -48,10 +48,10 @@ class TwoStageSettings:
     Attributes:
         trunk: of the one-stage proxy; its trunk is taken, its towers are not.
         proposal_width: channels of the proposal head's tower.
-        proposals: boxes an image that the first stage hands on.
-        proposal_nms: IoU above which the lower-scoring proposal is dropped.
-        candidates: cells an image that enter that suppression.
-        regions: boxes an image that the second stage learns from, objects' own boxes included.
+        proposals: least and most boxes an image that the first stage hands on, and of those that the second
+            learns from, objects' own included; in between, a quarter of the cells.
+        proposal_nms: IoU above which the lower-scoring proposal is dropped; four times as many boxes as are
+            handed on enter that suppression.
         positive_iou: IoU with an object from which a region holds it.
         positive_share: largest part of the regions that hold an object, while there are others to take.
         pool: bins a side that RoIAlign cuts a region into.
@@ -60,10 +60,8 @@ class TwoStageSettings:
 
     trunk: OneStageSettings = field(default_factory=OneStageSettings)
     proposal_width: int = 48
-    proposals: int = 16
+    proposals: tuple[int, int] = (16, 100)
     proposal_nms: float = 0.7
-    candidates: int = 64
-    regions: int = 16
     positive_iou: float = 0.5
     positive_share: float = 0.75
     pool: int = 4
@@ -165,7 +163,7 @@ class TwoStageDetector(nn.Module):
             proposals.labels >= 0,
             objects,
             num_classes=self.num_classes,
-            count=self.settings.regions,
+            count=self._count(prediction.dense),
             positive_iou=self.settings.positive_iou,
             positive_share=self.settings.positive_share,
         )
@@ -190,8 +188,7 @@ class TwoStageDetector(nn.Module):
         prediction: TwoStagePrediction,
         image_size: tuple[int, int],
         *,
-        candidates: int = 64,
-        limit: int = 24,
+        limit: int | None = None,
         nms_threshold: float = 0.5,
     ) -> Detections:
         """The best boxes of each image after class-aware non-maximum suppression.
@@ -203,8 +200,8 @@ class TwoStageDetector(nn.Module):
         Args:
             prediction: of B images.
             image_size: (height, width) in pixels, to clip boxes to.
-            candidates: (region, class) pairs an image that enter the suppression.
-            limit: K, boxes an image that leave it.
+            limit: K, boxes an image that leave the suppression; None is as many as there are proposals, at
+                least 24.
             nms_threshold: IoU above which the lower-scoring box of a class is dropped.
         """
         proposals = self._propose(prediction.dense, image_size)
@@ -212,19 +209,30 @@ class TwoStageDetector(nn.Module):
         # float64: a confident float32 log p rounds to 0, and ranks become ties.
         log_score = logits.double().log_softmax(dim=-1)[..., :-1]
         log_score = torch.where(proposals.labels[..., None] >= 0, log_score, -torch.inf)
+        count = self._count(prediction.dense)
         return best_boxes(
-            log_score, boxes, image_size, candidates=candidates, limit=limit, nms_threshold=nms_threshold
+            log_score,
+            boxes,
+            image_size,
+            candidates=4 * count,
+            limit=max(24, count) if limit is None else limit,
+            nms_threshold=nms_threshold,
         )
+
+    def _count(self, dense: Prediction) -> int:
+        """Proposals an image."""
+        least, most = self.settings.proposals
+        return min(max(dense.logits.shape[1] // 4, least), most)
 
     @torch.no_grad()
     def _propose(self, dense: Prediction, image_size: tuple[int, int]) -> Detections:
-        settings = self.settings
+        count = self._count(dense)
         return decode(
             dense,
             image_size,
-            candidates=settings.candidates,
-            limit=settings.proposals,
-            nms_threshold=settings.proposal_nms,
+            candidates=4 * count,
+            limit=count,
+            nms_threshold=self.settings.proposal_nms,
         )
 
     def _second_stage(self, features: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
