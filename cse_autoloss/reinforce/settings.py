@@ -32,6 +32,7 @@ class Data(Section):
     pairs: Path | None = None
     pair_count: Annotated[Whole, Field(ge=10)] = 600
     far: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.01
+    re_rank: bool = False
 
 
 class Training(Section):

@@ -7,9 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
 from cse_autoloss.classifiers import ModelStack, Sgd, make_classifier
 from cse_autoloss.classifiers.seeds import derived_seed, generator
@@ -141,6 +143,16 @@ class StackedTask:
     def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
         """All metrics of each model; NaN where it has diverged. "test" is for the final audit alone."""
         raise NotImplementedError
+
+    def embed(self, stack: ModelStack, images: LabelledImages) -> NDArray[np.float64]:
+        """Embeddings of length 1, (B, N, D); NaN for a model that has diverged."""
+        parts = []
+        for start in range(0, len(images), 512):
+            pixels = torch.from_numpy(images.pixels[start : start + 512].copy()).to(self.device)
+            parts.append(normalize(stack.predict(self._normal(pixels))[0].double(), dim=-1))
+        found = torch.cat(parts, 1)
+        found[stack.failed] = torch.nan
+        return found.cpu().numpy()
 
     def _normal(self, pixels: Tensor) -> Tensor:
         return (pixels.float() / 255 - self._mean) / self._std

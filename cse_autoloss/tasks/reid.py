@@ -1,0 +1,166 @@
+"""Person re-identification: Market-1501's folder and protocol, or ORL's faces in the same protocol."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.classifiers.seeds import derived_seed
+from cse_autoloss.errors import DataError
+from cse_autoloss.tasks.identities import read_identities, split_identities
+from cse_autoloss.tasks.image_files import LabelledImages, image_paths, read_image
+from cse_autoloss.tasks.ranking import JUNK, rank_gallery, re_rank
+from cse_autoloss.tasks.stacked import SplitName, StackedTask, TrainingSettings
+
+_NAME = re.compile(r"(-1|\d+)_c(\d+)")
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photographs of people by cameras.
+
+    Attributes:
+        images: pixels, and the person of each; -1 is junk and 0 a distractor, in a gallery.
+        cameras: (N,).
+    """
+
+    images: LabelledImages
+    cameras: NDArray[np.int64]
+
+    def take(self, index: NDArray[np.int64]) -> Photos:
+        """Those at `index`."""
+        return Photos(self.images.take(index), self.cameras[index])
+
+
+@dataclass(frozen=True)
+class ReidSplits:
+    """Photographs to learn from, with persons numbered from 0, and two query sets with their galleries."""
+
+    train: LabelledImages
+    classes: int
+    val: tuple[Photos, Photos]
+    test: tuple[Photos, Photos]
+
+
+class ReidTask(StackedTask):
+    """Scores the gallery's ranking by embedding: mAP and CMC, single query, without the query's own camera."""
+
+    name = "reid"
+    metrics = ("map", "rank1", "rank5", "rank10")
+
+    def __init__(
+        self,
+        splits: ReidSplits,
+        settings: TrainingSettings,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        reward: str | None = None,
+        re_ranked: bool = False,
+    ) -> None:
+        """`re_ranked` ranks by k-reciprocal distances; the rest as of `StackedTask`."""
+        super().__init__(splits.train, splits.classes, settings, seed=seed, device=device, reward=reward)
+        self._sets = {"val": splits.val, "test": splits.test}
+        self._re_ranked = re_ranked
+
+    def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
+        """{"map", "rank1", "rank5", "rank10"} of each model, in [0, 1]."""
+        query, gallery = self._sets[split]
+        found = []
+        for own, others in zip(
+            self.embed(stack, query.images), self.embed(stack, gallery.images), strict=True
+        ):
+            if not (np.isfinite(own).all() and np.isfinite(others).all()):
+                found.append(dict.fromkeys(self.metrics, math.nan))
+                continue
+            distance = re_rank(own, others) if self._re_ranked else 2 - 2 * own @ others.T
+            ranking = rank_gallery(
+                distance, query.images.labels, gallery.images.labels, query.cameras, gallery.cameras
+            )
+            ranks = {f"rank{rank}": share for rank, share in ranking.cmc.items()}
+            found.append({"map": ranking.mean_ap, **ranks})
+        return found
+
+
+def read_market(folder: Path, size: tuple[int, int], seed: int = 0, val_share: float = 0.2) -> ReidSplits:
+    """Market-1501's layout: bounding_box_train, query, bounding_box_test, with names as 0002_c1s1_000451_03.jpg.
+
+    A share of the training people, drawn by the seed, validates: one photograph of each camera is a query, the
+    others are the gallery.
+
+    Raises:
+        DataError: a folder that is missing or empty, an image that does not decode, a name that is not Market's.
+    """
+    train, query, gallery = (
+        _market_folder(folder / name, size) for name in ("bounding_box_train", "query", "bounding_box_test")
+    )
+    if (query.images.labels < 1).any():
+        raise DataError(f"{folder / 'query'}: junk (-1) and distractors (0) are no queries")
+    train = train.take(np.flatnonzero(train.images.labels > 0))
+    return _with_validation(train, (query, gallery), seed, val_share, str(folder))
+
+
+def orl_as_reid(size: tuple[int, int], seed: int = 0) -> ReidSplits:
+    """ORL's faces in the protocol, as a small stand-in: a person's odd photographs are camera 1, the even camera 2."""
+    parts = []
+    for part in split_identities(read_identities("orl", size), seed):
+        numbers = [int(Path(name).stem) for name in part.files]
+        images = LabelledImages(part.images.pixels, part.images.labels + 1)
+        parts.append(Photos(images, np.array([2 - number % 2 for number in numbers], dtype=np.int64)))
+    train, val, test = parts
+    labels = train.images.labels - 1
+    return ReidSplits(
+        LabelledImages(train.images.pixels, labels),
+        int(labels.max()) + 1,
+        query_and_gallery(val),
+        query_and_gallery(test),
+    )
+
+
+def query_and_gallery(photos: Photos) -> tuple[Photos, Photos]:
+    """The first photograph of each person by each camera is a query, all others are the gallery."""
+    seen: set[tuple[int, int]] = set()
+    is_query = np.zeros(len(photos.cameras), dtype=bool)
+    for index, key in enumerate(zip(photos.images.labels.tolist(), photos.cameras.tolist(), strict=True)):
+        is_query[index] = key not in seen
+        seen.add(key)
+    return photos.take(np.flatnonzero(is_query)), photos.take(np.flatnonzero(~is_query))
+
+
+def _with_validation(
+    train: Photos, test: tuple[Photos, Photos], seed: int, val_share: float, where: str
+) -> ReidSplits:
+    people = np.unique(train.images.labels)
+    order = np.random.default_rng(derived_seed("identities", seed)).permutation(people)
+    count = max(2, round(val_share * len(people)))
+    if len(people) - count < 2:
+        raise DataError(f"{where}: {len(people)} people to train on; at least four are needed")
+    aside = np.isin(train.images.labels, order[:count])
+    learnt = train.take(np.flatnonzero(~aside))
+    labels = np.searchsorted(np.unique(learnt.images.labels), learnt.images.labels).astype(np.int64)
+    val = query_and_gallery(train.take(np.flatnonzero(aside)))
+    if not len(val[1].cameras):
+        raise DataError(f"{where}: the val split is empty: its people have one image of each camera")
+    return ReidSplits(LabelledImages(learnt.images.pixels, labels), len(people) - count, val, test)
+
+
+def _market_folder(folder: Path, size: tuple[int, int]) -> Photos:
+    paths: Sequence[Path] = image_paths(folder)
+    if not paths:
+        raise DataError(f"{folder}: {'no images' if folder.is_dir() else 'no such folder'}")
+    people, cameras = [], []
+    for path in paths:
+        found = _NAME.match(path.name)
+        if found is None:
+            raise DataError(f"{path}: not a name of Market-1501, as 0002_c1s1_000451_03.jpg or -1_c3s1_...")
+        people.append(int(found[1]) if found[1] != "-1" else JUNK)
+        cameras.append(int(found[2]))
+    pixels = np.stack([read_image(path, size) for path in paths])
+    return Photos(LabelledImages(pixels, np.array(people, dtype=np.int64)), np.array(cameras, dtype=np.int64))
