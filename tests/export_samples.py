@@ -10,9 +10,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from cse_autoloss.graph import LossGraph
+from cse_autoloss.graph import LossGraph, compile_graph
 from cse_autoloss.losses import CATALOGUE
-from cse_autoloss.spaces import parse
+from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
 
 ENTRIES = [entry for entry in CATALOGUE.values() if entry.formula]
 NAMES = [entry.name for entry in ENTRIES]
@@ -64,3 +64,19 @@ def value_and_gradient(loss: torch.nn.Module, arguments: list[Tensor]) -> tuple[
         value.sum().backward()
     gradient = torch.zeros_like(first) if first.grad is None else first.grad
     return value.detach(), gradient
+
+
+class PlainLoss(torch.nn.Module):
+    """The loss by torch's own autograd, operator by operator, without reduction."""
+
+    def __init__(self, graph: LossGraph) -> None:
+        super().__init__()
+        self.branch = graph.branch
+        self.evaluate = compile_graph(graph)
+
+    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
+        if self.branch == "reg":
+            return self.evaluate(box_inputs(first, *others)).expand(len(first))
+        if self.branch == "cls-binary":
+            return self.evaluate(binary_inputs(first, *others)).expand(first.shape)
+        return self.evaluate(multiclass_inputs(first, *others)).expand(len(first), 1).squeeze(-1)

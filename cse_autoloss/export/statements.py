@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
+from typing import NamedTuple
 
 import torch
 
 from cse_autoloss.export.readable import VISIBLE_EPSILON, least_value, readable
 from cse_autoloss.export.words import VARIABLE_NAMES
-from cse_autoloss.graph import LossGraph, stabilize
-from cse_autoloss.graph.loss_graph import Node, operator_of
+from cse_autoloss.graph import Kind, LossGraph, stabilize
+from cse_autoloss.graph.loss_graph import operator_of
 from cse_autoloss.operators import CONSTANTS
 
 _WELL_KNOWN: Mapping[str, str] = {
@@ -53,13 +54,18 @@ class Program:
         lines: (name, expression) in order; an expression reads variables and names before it.
         result: the expression of the loss itself.
         variables: the branch's variables that the lines read.
-        constant: whether the loss reads no variable at all, so that the result is a Python number.
+        constant: whether the result is a Python number.
     """
 
     lines: tuple[tuple[str, str], ...]
     result: str
     variables: tuple[str, ...]
     constant: bool
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that the lines read or give."""
+        return frozenset(re.findall(r"[A-Za-z_]\w*", self.text)) | {name for name, _ in self.lines}
 
     @property
     def text(self) -> str:
@@ -77,66 +83,138 @@ def statements(graph: LossGraph) -> Program:
     writer = _Writer(shown)
     result = writer.write()
     lines = tuple((name, _print(tree)) for name, tree in writer.lines)
-    return Program(lines, _print(result), shown.variables, not shown.variables)
+    return Program(lines, _print(result), shown.variables, _value(result) is not None)
+
+
+class _Key(NamedTuple):
+    """A node, over all classes or at the target's alone."""
+
+    node: int
+    at_target: bool
 
 
 class _Writer:
-    """Walks the graph once, arguments first, and decides which nodes get a line of their own."""
+    """Walks the graph once, arguments first, and decides which nodes get a line of their own.
+
+    Σ y·a over the classes is a at the target, since y is one-hot: below such a Dot each node is written once more
+    "at the target", (N, 1) in place of (N, C), down to the functions that see all classes, whose value is gathered.
+    """
 
     def __init__(self, graph: LossGraph) -> None:
         self.graph = graph
         self.lines: list[tuple[str, ast.expr]] = []
-        self._trees: list[ast.expr] = []
         self._taken: set[str] = set()
         self._formulas = _formulas(graph)
-        self._uses = Counter(arg for node in graph.nodes for arg in node.args)
+        self._trees: dict[_Key, ast.expr] = {}
+        self._order, self._uses = _plan(graph)
 
     def write(self) -> ast.expr:
-        for index, node in enumerate(self.graph.nodes):
-            tree = self._tree(index, node)
-            self._trees.append(tree)
-            if index != self.graph.root and self._wants_name(index, tree):
-                self._give_name(index)
-        return self._trees[-1]
+        for key in self._order:
+            tree = self._tree(key)
+            self._trees[key] = tree
+            if key != self._order[-1] and self._wants_name(key, tree):
+                self._give_name(key)
+        return self._trees[self._order[-1]]
 
-    def _tree(self, index: int, node: Node) -> ast.expr:
+    def _tree(self, key: _Key) -> ast.expr:
+        node = self.graph.nodes[key.node]
+        args = _arguments(self.graph, key)
         operator = operator_of(node.symbol)
+        if key.at_target and node.symbol == "Y":
+            return _number(1.0)
+        if args == (_Key(key.node, False),):
+            return _filled("{0}.gather(-1, label)", [self._trees[args[0]]])
         if operator is None:
             if node.symbol in CONSTANTS:
                 return _number(float(node.symbol))
             return ast.Name(VARIABLE_NAMES[node.symbol], ast.Load())
-        known = [_value(self._trees[a]) for a in node.args]
+        if len(args) < operator.arity:  # a Dot or a product with y, at the target
+            return self._trees[args[0]]
+        known = [_value(self._trees[a]) for a in args]
         numbers = [number for number in known if number is not None]
         if len(numbers) == len(known):
             return _number(float(operator.torch(*(torch.tensor(n, dtype=torch.float64) for n in numbers))))
         template = operator.source
+        if node.symbol == "Dot" and any(arg.at_target for arg in args):
+            template = "{0} * {1}"
         if node.symbol == "Div" and least_value(self.graph, node.args[1]) >= VISIBLE_EPSILON:
             template = "{0} / {1}"
-        for position, arg in enumerate(node.args):
+        for position, arg in enumerate(args):
             if template.count(f"{{{position}}}") > 1 and not isinstance(self._trees[arg], ast.Name):
                 self._give_name(arg)
         while True:
-            tree = _filled(template, [self._trees[a] for a in node.args])
-            longest = max(node.args, key=lambda a: len(_print(self._trees[a])))
+            tree = _filled(template, [self._trees[a] for a in args])
+            longest = max(args, key=lambda a: len(_print(self._trees[a])))
             if len(_print(tree)) <= LINE or _is_atom(self._trees[longest]):
                 return tree
             self._give_name(longest)
 
-    def _wants_name(self, index: int, tree: ast.expr) -> bool:
+    def _wants_name(self, key: _Key, tree: ast.expr) -> bool:
         if _is_atom(tree):
             return False
-        named = self._formulas[index] in _WELL_KNOWN or self.graph.nodes[index].symbol in _NAMED_OPERATORS
-        return named or self._uses[index] > 1
+        if self._uses[key] > 1:
+            return True
+        symbol = self.graph.nodes[key.node].symbol
+        named = self._formulas[key.node] in _WELL_KNOWN or symbol in _NAMED_OPERATORS
+        # What is read only to be gathered gets its name there.
+        only_gathered = not key.at_target and self._uses[key._replace(at_target=True)] > 0
+        return named and not only_gathered
 
-    def _give_name(self, index: int) -> None:
-        symbol = self.graph.nodes[index].symbol
-        name = _WELL_KNOWN.get(self._formulas[index], symbol.lower() if symbol in _NAMED_OPERATORS else "")
+    def _give_name(self, key: _Key) -> None:
+        symbol = self.graph.nodes[key.node].symbol
+        name = _WELL_KNOWN.get(self._formulas[key.node], symbol.lower() if symbol in _NAMED_OPERATORS else "")
         if not name or name in self._taken:
             stem = name or "t"
             name = next(f"{stem}{i}" for i in count(2 if name else 1) if f"{stem}{i}" not in self._taken)
         self._taken.add(name)
-        self.lines.append((name, self._trees[index]))
-        self._trees[index] = ast.Name(name, ast.Load())
+        self.lines.append((name, self._trees[key]))
+        self._trees[key] = ast.Name(name, ast.Load())
+
+
+def _plan(graph: LossGraph) -> tuple[list[_Key], Counter[_Key]]:
+    """The nodes to be written, arguments first, and how often each is read."""
+    wanted = {_Key(graph.root, False)}
+    uses: Counter[_Key] = Counter()
+    for index in range(graph.root, -1, -1):
+        # A node at the target may read the same node over all classes, never the other way round.
+        for key in (_Key(index, True), _Key(index, False)):
+            if key in wanted:
+                found = _arguments(graph, key)
+                uses.update(found)
+                wanted.update(found)
+    return sorted(wanted), uses
+
+
+def _arguments(graph: LossGraph, key: _Key) -> tuple[_Key, ...]:
+    """What the code of a node reads."""
+    node = graph.nodes[key.node]
+    operator = operator_of(node.symbol)
+    if key.at_target:
+        if node.symbol == "Y":
+            return ()
+        if operator is None or operator.shape != "elementwise":
+            return (_Key(key.node, False),)
+        others = tuple(a for a in node.args if graph.nodes[a].symbol != "Y")
+        chosen = others if node.symbol == "Mul" and others else node.args
+        return tuple(_at_target(graph, a) for a in chosen)
+    if node.symbol == "Dot" and any(_vanishes_elsewhere(graph, a) for a in node.args):
+        others = tuple(a for a in node.args if graph.nodes[a].symbol != "Y")
+        return tuple(_at_target(graph, a) for a in others or node.args)
+    return tuple(_Key(a, False) for a in node.args)
+
+
+def _at_target(graph: LossGraph, index: int) -> _Key:
+    return _Key(index, graph.kinds[index] is Kind.PER_CLASS)
+
+
+def _vanishes_elsewhere(graph: LossGraph, index: int) -> bool:
+    """Whether y is a factor of the node, so that it is 0 at all classes but the target's."""
+    node = graph.nodes[index]
+    if node.symbol == "Mul":
+        return any(_vanishes_elsewhere(graph, a) for a in node.args)
+    if node.symbol in ("Neg", "Div"):
+        return _vanishes_elsewhere(graph, node.args[0])
+    return node.symbol == "Y"
 
 
 def _formulas(graph: LossGraph) -> list[str]:

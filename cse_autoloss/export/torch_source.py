@@ -88,7 +88,7 @@ def _file(
     lines += ["from torch import Tensor, nn"]
     for (name, graph, alpha), program in zip(losses, programs, strict=True):
         lines += ["", "", *_class(name, graph, check_alpha(alpha, graph.branch), program)]
-    if any(graph.branch == "reg" for _, graph, _ in losses):
+    if any({"I", "U"} & set(graph.variables) for _, graph, _ in losses):
         lines += _AREA.splitlines()
     lines += [*_HALF.splitlines(), ""]
     return "\n".join(line.rstrip() for line in lines)
@@ -140,7 +140,7 @@ def _steps(program: Program, like: str) -> list[str]:
 def _class_forward(branch: str, alpha: float | None, program: Program) -> list[str]:
     binary = branch == "cls-binary"
     columns = "(N, C)" if binary else "(N, C + 1), background last"
-    read = set(program.variables)
+    read, named = set(program.variables), program.names
     lines = [
         '"""Loss of a batch.',
         "",
@@ -156,9 +156,10 @@ def _class_forward(branch: str, alpha: float | None, program: Program) -> list[s
         + (" the mean is over all N * C entries." if binary else " the mean is over samples."),
         '"""',
         "logits = _at_least_float32(logits)",
+        "kept = target != self.ignore_index",
     ]
     one_hot = "positive" if binary else "one_hot"
-    if alpha is not None or read & {"PY", "NY", "Q", "Y"}:
+    if alpha is not None or read & {"PY", "NY", "Q"} or one_hot in named:
         lines += [
             "classes = torch.arange(logits.shape[-1], device=logits.device)",
             f"{one_hot} = (target.unsqueeze(-1) == classes).to(logits.dtype)",
@@ -171,6 +172,8 @@ def _class_forward(branch: str, alpha: float | None, program: Program) -> list[s
             "if iou is not None:",
             "    quality = torch.where(positive > 0, iou.detach().to(logits.dtype).unsqueeze(-1), 0.0)",
         ]
+    if "label" in named:
+        lines.append("label = torch.where(kept, target, 0).unsqueeze(-1)")
     if "Z" in read:
         lines += [
             "quality = torch.ones_like(logits[:, :1])",
@@ -184,7 +187,7 @@ def _class_forward(branch: str, alpha: float | None, program: Program) -> list[s
     if not binary:
         lines.append("loss = loss.squeeze(-1)")
     rows = ".unsqueeze(-1)" if binary else ""
-    lines += ["", "kept = target != self.ignore_index", 'if self.reduction == "none":']
+    lines += ["", 'if self.reduction == "none":']
     lines += [
         f"    loss = torch.where(kept{rows}, loss, 0.0)",
         f"    return loss if weight is None else loss * weight{rows}",
@@ -215,23 +218,23 @@ def _box_forward(program: Program) -> list[str]:
         "Returns:",
         '    (N,) for reduction "none", else a scalar; the mean of no boxes is 0.',
         '"""',
-        "pred, true = _at_least_float32(pred_boxes), _at_least_float32(target_boxes)",
+        "px1, py1, px2, py2 = _at_least_float32(pred_boxes).unbind(-1)",
+        "tx1, ty1, tx2, ty2 = _at_least_float32(target_boxes).unbind(-1)",
     ]
     if read & {"I", "U"}:
         lines += [
-            "low, high = torch.maximum(pred[:, :2], true[:, :2]), torch.minimum(pred[:, 2:], true[:, 2:])",
-            "inter = _area(low, high)",
+            "left, top = torch.maximum(px1, tx1), torch.maximum(py1, ty1)",
+            "inter = _area(left, top, torch.minimum(px2, tx2), torch.minimum(py2, ty2))",
         ]
     if "U" in read:
-        lines += [
-            "union = _area(pred[:, :2], pred[:, 2:]) + _area(true[:, :2], true[:, 2:]) - inter + 1e-7",
-        ]
+        lines.append("union = _area(px1, py1, px2, py2) + _area(tx1, ty1, tx2, ty2) - inter + 1e-7")
     if "E" in read:
         lines += [
-            "low, high = torch.minimum(pred[:, :2], true[:, :2]), torch.maximum(pred[:, 2:], true[:, 2:])",
-            "enclosing = _area(low, high) + 1e-7",
+            "width = torch.maximum(px2, tx2) - torch.minimum(px1, tx1)",
+            "height = torch.maximum(py2, ty2) - torch.minimum(py1, ty1)",
+            "enclosing = width * height + 1e-7",
         ]
-    lines += ["", *_steps(program, "pred[:, 0]"), ""]
+    lines += ["", *_steps(program, "px1"), ""]
     lines += [
         "if weight is not None:",
         "    loss = loss * weight",
@@ -249,9 +252,8 @@ def _box_forward(program: Program) -> list[str]:
 
 _AREA = """
 
-def _area(low: Tensor, high: Tensor) -> Tensor:
-    width, height = (high - low).clamp(min=0).unbind(-1)
-    return width * height"""
+def _area(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> Tensor:
+    return (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)"""
 
 _HALF = """
 
