@@ -7,7 +7,7 @@ tuned first, on seeds of its own, by the short schedule. Everything is scored on
 
     python benchmarks/scene_difficulty.py --kinds plain cluttered --workers 2
 
-One kind takes about 12 minutes of one core.
+One kind takes about ten minutes of one core.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -47,7 +47,7 @@ PAIRS = (
     ("bce", "cse-autoloss-b-reg"),
     ("quality-focal", "iou"),
 )
-BOX_WEIGHTS = (1.0, 2.0, 4.0)
+BOX_WEIGHTS = (1.0, 2.0)
 TUNING_SEED = 1000
 
 
@@ -94,43 +94,55 @@ def spearman(a: list[float], b: list[float]) -> float:
     return statistics.correlation(ranks(a), ranks(b))
 
 
-def measure(kind: str, options: argparse.Namespace, pool: ProcessPoolExecutor) -> dict:
+class Results:
+    """Trainings done so far, kept in a file of JSON lines, so that a run that was cut short goes on."""
+
+    def __init__(self, path: Path | None, workers: int) -> None:
+        self._path = path
+        self._done: dict[Job, tuple[float, float]] = {}
+        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        if path is not None and path.exists():
+            for line in path.read_text().splitlines():
+                entry = json.loads(line)
+                self._done[Job(**entry["job"])] = (entry["ap"], entry["seconds"])
+
+    def of(self, jobs: list[Job]) -> list[tuple[float, float]]:
+        """AP and seconds of each job; those not done yet are trained now."""
+        missing = [job for job in jobs if job not in self._done]
+        for job, (ap, seconds) in zip(missing, self._pool.map(run, missing), strict=True):
+            self._done[job] = (ap, seconds)
+            if self._path is not None:
+                with self._path.open("a") as file:
+                    file.write(json.dumps({"job": asdict(job), "ap": ap, "seconds": seconds}) + "\n")
+        return [self._done[job] for job in jobs]
+
+
+def measure(kind: str, options: argparse.Namespace, results: Results) -> dict:
     """Tune, then train each pair with each seed by both schedules."""
     tuning = [
         Job(kind, *pair, weight, options.short, TUNING_SEED) for pair in PAIRS for weight in BOX_WEIGHTS
     ]
     tuned: dict[tuple[str, str], tuple[float, float]] = {}
-    for job, (ap, _) in zip(tuning, pool.map(run, tuning), strict=True):
+    for job, (ap, _) in zip(tuning, results.of(tuning), strict=True):
         tuned[job.cls, job.reg] = max(tuned.get((job.cls, job.reg), (-1.0, 0.0)), (ap, job.box_weight))
-    jobs = [
-        Job(kind, *pair, tuned[pair][1], epochs, seed)
-        for pair in PAIRS
-        for epochs, seeds in ((options.short, options.seeds), (options.full, options.full_seeds))
-        for seed in range(seeds)
-    ]
-    results: dict[tuple[str, str], dict[float, list[float]]] = {pair: {} for pair in PAIRS}
-    seconds: dict[float, list[float]] = {}
-    for job, (ap, taken) in zip(jobs, pool.map(run, jobs), strict=True):
-        results[job.cls, job.reg].setdefault(job.epochs, []).append(ap)
-        seconds.setdefault(job.epochs, []).append(taken)
-    return {
-        "kind": kind,
-        "rows": [
-            {
-                "cls": pair[0],
-                "reg": pair[1],
-                "box_weight": tuned[pair][1],
-                "short": results[pair][options.short],
-                "full": results[pair][options.full],
-            }
-            for pair in PAIRS
-        ],
-        "seconds": {str(epochs): statistics.median(taken) for epochs, taken in seconds.items()},
-    }
+    rows = {pair: {"cls": pair[0], "reg": pair[1], "box_weight": tuned[pair][1]} for pair in PAIRS}
+    seconds = {}
+    for key, epochs, seeds in (
+        ("short", options.short, options.seeds),
+        ("full", options.full, options.full_seeds),
+    ):
+        jobs = [Job(kind, *pair, tuned[pair][1], epochs, seed) for seed in range(seeds) for pair in PAIRS]
+        found = results.of(jobs)
+        seconds[key] = statistics.median(taken for _, taken in found)
+        for job, (ap, _) in zip(jobs, found, strict=True):
+            rows[job.cls, job.reg].setdefault(key, []).append(ap)
+    return {"kind": kind, "rows": list(rows.values()), "seconds": seconds}
 
 
 def _seed_deviation(lists: list[list[float]]) -> float:
     """Deviation between seeds, pooled over the pairs of losses."""
+    if min(len(own) for own in lists) < 2:
+        return float("nan")
     return statistics.fmean(statistics.variance(own) for own in lists) ** 0.5
 
 
@@ -145,13 +157,14 @@ def table(measured: dict) -> str:
     ]
     for row in rows:
         cells = (
-            f"{statistics.fmean(own) * 100:.1f} ± {statistics.stdev(own) * 100:.1f}"
+            f"{statistics.fmean(own) * 100:.1f}"
+            + (f" ± {statistics.stdev(own) * 100:.1f}" if len(own) > 1 else "")
             for own in (row["short"], row["full"])
         )
         lines.append(f"| {row['cls']} | {row['reg']} | {row['box_weight']:g} | {' | '.join(cells)} |")
     lines.append("")
     means = {key: [statistics.fmean(row[key]) for row in rows] for key in ("short", "full")}
-    for key, seconds in zip(("short", "full"), measured["seconds"].values(), strict=True):
+    for key, seconds in measured["seconds"].items():
         deviation = _seed_deviation([row[key] for row in rows])
         spread = statistics.stdev(means[key])
         lines.append(
@@ -172,15 +185,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds by the short schedule")
     parser.add_argument("--full-seeds", type=int, default=2, help="seeds by the full schedule")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="folder for the raw figures, a JSON file for each kind")
+    parser.add_argument(
+        "--results", type=Path, help="file to keep each training's result in, and to go on from"
+    )
     options = parser.parse_args()
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        for kind in options.kinds:
-            measured = measure(kind, options, pool)
-            if options.out is not None:
-                options.out.mkdir(parents=True, exist_ok=True)
-                (options.out / f"{kind}.json").write_text(json.dumps(measured, indent=1))
-            print(table(measured), end="\n\n", flush=True)
+    results = Results(options.results, options.workers)
+    for kind in options.kinds:
+        print(table(measure(kind, options, results)), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

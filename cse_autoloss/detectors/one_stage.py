@@ -50,7 +50,7 @@ class OneStageSettings:
     class_width: int = 64
     box_width: int = 32
     prior: float = 0.05
-    output_std: float = 0.1
+    output_std: float = 0.05
 
 
 class Prediction(NamedTuple):
