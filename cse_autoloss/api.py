@@ -10,7 +10,7 @@ from cse_autoloss.verdict import Verdict
 
 if TYPE_CHECKING:
     from cse_autoloss.graph import LossGraph
-    from cse_autoloss.losses import ReducedLoss
+    from cse_autoloss.losses import LossFile, ReducedLoss
     from cse_autoloss.progress import Observer
 
 
@@ -179,26 +179,59 @@ def export(source: str | Path | LossGraph, path: str | Path, branch: str | None 
     Raises:
         AutoLossError: no such loss, or no such form.
     """
-    from cse_autoloss.export import export_loss, from_json, from_json_pair
+    from cse_autoloss.export import export_loss
 
     if not _is_run(source):
         export_loss(_any_graph(source, branch), Path(path))
         return
-    from cse_autoloss.errors import RunError
+    found = _found_in(Path(str(source)))
+    chosen = [one for one in found if branch in (None, one.graph.branch)]
+    first = chosen[0] if chosen else found[0]
+    graphs = tuple(one.graph for one in chosen)
+    what = (graphs[0], graphs[1]) if len(graphs) == 2 else first.graph
+    export_loss(what, Path(path), alpha=first.alpha, provenance=first.provenance)
 
-    file = Path(str(source)) / "best" / "loss.json"
+
+def explain(source: str | Path, path: str | Path, branch: str | None = None) -> list[Path]:
+    """Write a page that shows a loss, with its pictures beside it; see `cse_autoloss.explain`.
+
+    Args:
+        source: a catalogue name, a formula, a loss.json or a run directory.
+        path: the page, .html. Of a run that found two losses, "-cls" and "-reg" are put before the suffix.
+        branch: where the formula's variables do not tell it; for a run, "cls-binary" or "reg" to take one of two.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        AutoLossError: no such loss.
+    """
+    from cse_autoloss.explain import explain as explain_loss
+
+    path = Path(path)
+    if not _is_run(source):
+        return explain_loss(source, branch).save(path)
+    parts = {f.graph.branch: f.graph.formula for f in _found_in(Path(source))}
+    chosen = {b: formula for b, formula in parts.items() if branch in (None, b)}
+    names = {"cls-binary": "cls", "cls-multiclass": "cls", "reg": "reg"}
+    written: list[Path] = []
+    for name, formula in chosen.items():
+        own = path if len(chosen) == 1 else path.with_stem(f"{path.stem}-{names[name]}")
+        written += explain_loss(formula, name).save(own)
+    return written
+
+
+def _found_in(run: Path) -> tuple[LossFile, ...]:
+    """What a run discovered: one loss, or that of the classes and that of the boxes."""
+    from cse_autoloss.errors import RunError
+    from cse_autoloss.export import from_json, from_json_pair
+
+    file = run / "best" / "loss.json"
     if not file.exists():
-        raise RunError(f"{source}: the run has no discovered loss yet ({file} is missing)")
-    if '"cls":' not in file.read_text(encoding="utf-8"):
-        one = from_json(file)
-        export_loss(one.graph, Path(path), alpha=one.alpha, provenance=one.provenance)
-        return
-    cls, reg = from_json_pair(file)
-    if branch is None:
-        export_loss((cls.graph, reg.graph), Path(path), alpha=cls.alpha, provenance=cls.provenance)
-    else:
-        one = reg if branch == "reg" else cls
-        export_loss(one.graph, Path(path), alpha=one.alpha, provenance=one.provenance)
+        raise RunError(f"{run}: the run has no discovered loss yet ({file} is missing)")
+    if '"cls":' in file.read_text(encoding="utf-8"):
+        return from_json_pair(file)
+    return (from_json(file),)
 
 
 def _is_run(source: object) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cse_autoloss._version import __version__
+from cse_autoloss.cli_reinforce import app_command
 from cse_autoloss.errors import AutoLossError, ConfigError
 
 app = typer.Typer(
@@ -174,6 +175,21 @@ def export(
 
 
 @app.command()
+def explain(
+    source: Annotated[
+        str, typer.Argument(help="A catalogue name, a formula, a loss.json or a run directory.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="page.html; its pictures are put beside it.")],
+    branch: Annotated[str | None, typer.Option(help="Needed where the variables do not tell it.")] = None,
+) -> None:
+    """Draw a loss and its gradient beside those that people use, with its graph and the verifier's verdict."""
+    from cse_autoloss.api import explain as explain_source
+
+    for path in explain_source(source, out, branch):
+        print(path)
+
+
+@app.command()
 def losses(
     branch: Annotated[str | None, typer.Option(help="Only the losses of this branch.")] = None,
     like: Annotated[str | None, typer.Option(help="Say which loss this formula is a multiple of.")] = None,
@@ -214,6 +230,9 @@ def losses(
     from cse_autoloss.report.table import print_catalogue
 
     print_catalogue(found)
+
+
+app.command("reinforce")(app_command)
 
 
 def main() -> None:
