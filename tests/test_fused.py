@@ -142,13 +142,19 @@ def test_what_can_be_fused(formula: str, fusible: bool) -> None:
     assert (kernel_of(parse(formula, "cls-multiclass"), None) is not None) == fusible
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["focal", "cross-entropy", "cse-autoloss-b-cls"])
-def test_blocks_do_not_show(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_blocks_and_threads_do_not_show(
+    name: str, threads: int, reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logits, target, iou = data("cls-multiclass", 23)
-    loss = load_loss(name, reduction="none")
+    loss = load_loss(name, reduction=reduction)
     assert isinstance(loss, GraphLoss)
     whole = value_and_gradient(loss, logits, target, iou)
-    monkeypatch.setattr(fused_module, "BLOCK", 6)
+    for size in ("BLOCK", "SERIAL_BLOCK", "SOFTMAX_BLOCK"):
+        monkeypatch.setattr(fused_module, size, 6)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     for got, wanted in zip(value_and_gradient(loss, logits, target, iou), whole, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-12, atol=0)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -26,7 +27,13 @@ from cse_autoloss.graph import LossGraph, Node, stabilize
 from cse_autoloss.losses.program import Program, Tape, Value
 
 BLOCK = 1 << 17
-"""Numbers in a block: a handful of float32 tensors of it fit the usual second-level and shared caches."""
+"""Numbers in a block: a handful of float32 tensors of it stay in the second-level and shared caches."""
+
+SERIAL_BLOCK = (1 << 15) - 1
+"""Numbers in a block when several threads take blocks: torch runs an operation of this size on one thread."""
+
+SOFTMAX_BLOCK = 1 << 20
+"""Numbers in a block of the multi-class form, whose few operations are left to torch's own threads."""
 
 Plain = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 """The same loss before the reduction, differentiable as often as wanted."""
@@ -50,18 +57,21 @@ class BinaryKernel:
         own = {"X": logits.gather(-1, column), "Q": quality.unsqueeze(-1)}
         own_value, own_slope = self.own[slope].run(own) if slope else (*self.own[slope].run(own), 0.0)
         answer = _Answer(logits, elements, slope)
-        for block in _blocks(logits):
+
+        def work(block: slice) -> Tensor | None:
             rows, at, mark = logits[block], column[block], positive[block]
             results = self.rest[slope].run({"X": rows})
             value = _fresh(results[0], rows)
             _put(value, at, mark, own_value, block)
             # Taken in before the slope is touched: where f' = f the two are one tensor.
-            answer.add(block, value)
-            if slope:
+            total = answer.take(block, value)
+            if answer.slope is not None:
                 gradient = _fresh(results[1], rows)
                 _put(gradient, at, mark, own_slope, block)
-                assert answer.slope is not None
                 answer.slope[block] = gradient
+            return total
+
+        answer.sums = _in_threads(work, logits)
         return answer
 
 
@@ -99,15 +109,14 @@ class MulticlassKernel:
         if iou is not None:
             weight = torch.where(target < background, iou.to(logits.dtype), weight)
         answer = _Answer(logits, elements, slope, per_sample=True)
-        for block in _blocks(logits):
+        for block in _blocks(logits, SOFTMAX_BLOCK):
             column = target[block].unsqueeze(-1)
             log_p = torch.log_softmax(logits[block], -1)
             own = log_p.gather(-1, column)
             results = self.program[slope].run({"L": own, "Z": weight[block].unsqueeze(-1)})
-            answer.add(block, _fresh(results[0], own).squeeze(-1))
-            if slope:
+            answer.sums.append(answer.take(block, _fresh(results[0], own).squeeze(-1)))
+            if answer.slope is not None:
                 by_log_p = _fresh(results[1], own)
-                assert answer.slope is not None
                 gradient = torch.mul(log_p.exp_(), -by_log_p, out=answer.slope[block])
                 gradient.scatter_add_(-1, column, by_log_p)
         return answer
@@ -214,19 +223,19 @@ class _Answer:
         self.count = math.prod(shape)
         self.elements = logits.new_empty(shape) if elements else None
         self.slope = torch.empty_like(logits, memory_format=torch.contiguous_format) if slope else None
-        self._sums: list[Tensor] = []
+        self.sums: list[Tensor | None] = []
 
-    def add(self, block: slice, values: Tensor) -> None:
-        """Take in the values of a block."""
-        if self.elements is not None:
-            self.elements[block] = values
-        else:
-            self._sums.append(values.sum())
+    def take(self, block: slice, values: Tensor) -> Tensor | None:
+        """Keep the values of a block, or give their sum where only that is wanted."""
+        if self.elements is None:
+            return values.sum()
+        self.elements[block] = values
+        return None
 
     @property
     def total(self) -> Tensor:
         """Sum of all values."""
-        return torch.stack(self._sums).sum()
+        return torch.stack([part for part in self.sums if part is not None]).sum()
 
 
 def _binary_program(
@@ -241,12 +250,32 @@ def _binary_program(
     return Program(tape, [root]), Program(tape, [root, tape.differentiate(root, leaf)])
 
 
-def _blocks(logits: Tensor) -> list[slice]:
+def _blocks(logits: Tensor, numbers: int) -> list[slice]:
     rows, columns = logits.shape
     if logits.device.type != "cpu":
         return [slice(0, rows)]
-    step = max(1, BLOCK // max(columns, 1))
+    step = max(1, numbers // columns)
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _in_threads(work: Callable[[slice], Tensor | None], logits: Tensor) -> list[Tensor | None]:
+    """`work` on each block, answers in order: always the same sum, however the threads run.
+
+    The threads are torch's number but not its own, which meet after each operation; these meet once.
+    """
+    threads = torch.get_num_threads()
+    blocks = _blocks(logits, SERIAL_BLOCK)
+    if threads == 1 or len(blocks) < 2 * threads or logits.device.type != "cpu":
+        return [work(block) for block in _blocks(logits, BLOCK)]
+    share = -(-len(blocks) // (4 * threads))
+
+    @torch.no_grad()
+    def run(part: list[slice]) -> list[Tensor | None]:
+        return [work(block) for block in part]
+
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(run, [blocks[i : i + share] for i in range(0, len(blocks), share)])
+        return [answer for part in parts for answer in part]
 
 
 def _fresh(value: Value, like: Tensor) -> Tensor:
