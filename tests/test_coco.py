@@ -57,9 +57,9 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 class TestReading:
     def test_classes_boxes_and_pixels(self, folder: Path) -> None:
+        assert load_coco(CocoFolder(folder)).notes == ()
         data = load_coco(CocoFolder(folder, image_size=20))
         assert data.class_names == ("cat", "dog")
-        assert data.notes == ()
         val = data.splits["val"]
         assert val.images.shape == (4, 3, 16, 24)
         assert val.images[:, 0, 0, 0].tolist() == [11, 12, 13, 14]
@@ -108,6 +108,14 @@ class TestReading:
         val = load_coco(CocoFolder(folder, image_size=40)).splits["val"]
         assert val.crowd[0].tolist() == [True, False]
         assert val.boxes[0, 1].tolist() == [0.0, 0.0, 40.0, 20.0]
+
+
+def test_many_small_objects_are_told(folder: Path) -> None:
+    data = load_coco(CocoFolder(folder, image_size=20))
+    assert data.notes == (
+        "100% of the training boxes have a side under 8 pixels at image_size 20, too small to learn well: "
+        "a larger image_size may help",
+    )
 
 
 def _annotation(**change: Any) -> Callable[[dict[str, Any]], Any]:

@@ -22,6 +22,8 @@ from cse_autoloss.tasks.splits import Split, pad_objects
 
 OVERHANG = 1.0
 """Pixels that a box may stick out of its image: rounding, in real files. It is clipped; more is an error."""
+SMALL_SHARE = 0.1
+"""Share of objects smaller than a grid cell from which the reader is told."""
 PADDING = 114
 """Grey level around images that do not fill the canvas."""
 
@@ -147,6 +149,7 @@ def load_coco(folder: CocoFolder) -> CocoData:
         if split.skipped and not (name == "test" and test_file is None):
             items = "item" if len(split.skipped) == 1 else "items"
             notes.append(f"{name}: {len(split.skipped)} bad {items} skipped, the first: {split.skipped[0]}")
+    notes += _small_objects(splits["train"], folder)
     return CocoData(splits, tuple(train_file.categories[number] for number in categories), tuple(notes))
 
 
@@ -362,6 +365,18 @@ def _stack(pixels: list[NDArray[np.uint8]], multiple: int) -> NDArray[np.uint8]:
     for row, image in enumerate(pixels):
         stacked[row, :, : image.shape[1], : image.shape[2]] = image
     return stacked
+
+
+def _small_objects(train: Split, folder: CocoFolder) -> list[str]:
+    """A hint, when many objects may fall between the cells of the network's grid."""
+    sides = (train.boxes[..., 2:] - train.boxes[..., :2]).min(axis=-1)[train.labels >= 0]
+    share = float((sides < folder.multiple).mean())
+    if share <= SMALL_SHARE:
+        return []
+    return [
+        f"{share:.0%} of the training boxes have a side under {folder.multiple} pixels at "
+        f"image_size {folder.image_size}, too small to learn well: a larger image_size may help"
+    ]
 
 
 def _shuffled(split: Split) -> Split:
