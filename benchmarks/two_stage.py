@@ -103,8 +103,9 @@ def main() -> None:
                 line.scores.append(score)
                 line.seconds.append(time.process_time() - started)
 
+    scenes = f"{arguments.data}{', hard scenes' if arguments.hard else ''}"
     print(
-        f"{arguments.data}{', hard scenes' if arguments.hard else ''}, {arguments.epochs:g} epochs, {arguments.seeds} seeds, AP on {arguments.split}, "
+        f"{scenes}, {arguments.epochs:g} epochs, {arguments.seeds} seeds, AP on {arguments.split}, "
         f"torch {torch.__version__}, one thread\n"
     )
     print("| detector | losses | AP | gain ± s.e. | AP50 | AP75 | CPU s | times the first's |")
