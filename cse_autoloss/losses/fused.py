@@ -109,16 +109,18 @@ class MulticlassKernel:
         if iou is not None:
             weight = torch.where(target < background, iou.to(logits.dtype), weight)
         answer = _Answer(logits, elements, slope, per_sample=True)
-        for block in _blocks(logits, SOFTMAX_BLOCK):
+        for block in _blocks(logits, SOFTMAX_BLOCK if torch.get_num_threads() > 1 else BLOCK):
             column = target[block].unsqueeze(-1)
             log_p = torch.log_softmax(logits[block], -1)
             own = log_p.gather(-1, column)
             results = self.program[slope].run({"L": own, "Z": weight[block].unsqueeze(-1)})
             answer.sums.append(answer.take(block, _fresh(results[0], own).squeeze(-1)))
             if answer.slope is not None:
-                by_log_p = _fresh(results[1], own)
-                gradient = torch.mul(log_p.exp_(), -by_log_p, out=answer.slope[block])
-                gradient.scatter_add_(-1, column, by_log_p)
+                gradient = torch.exp(log_p, out=answer.slope[block])
+                # It is −1 for cross-entropy, and then a pass is saved.
+                if isinstance(results[1], Tensor) or results[1] != -1.0:
+                    gradient.mul_(-results[1])
+                gradient.scatter_add_(-1, column, _fresh(results[1], own))
         return answer
 
 
