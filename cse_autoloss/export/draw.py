@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def _panel(heading: str, graph: LossGraph, shown: Picture, title: str | None) ->
     ys = [y for _, y in layout.centres] + [y for points in layout.waypoints for _, _, y in points]
     graph_height = max(ys) - min(ys) + 30
     width = max(graph_width, _extent(_legend(shown), _SMALL)[0], 260.0)
-    formula, size = (f"${'L'} = {to_latex(graph)}$", _TITLE) if title is None else (title, _TITLE)
+    formula, size = (_formula(graph), _TITLE) if title is None else (title.replace("$", r"\$"), _TITLE)
     formula_width, formula_height = _extent(formula, size)
     if formula_width > width:
         size = max(_TITLE * width / formula_width, 0.0)
@@ -249,6 +250,14 @@ def _box(node: PictureNode) -> Box:
     width, _ = _extent(f"${node.label}$", _LABEL)
     room = _OPERAND_ROOM if node.ordered else 0.0
     return Box(max(width + 16.0 + room, 28.0), 26.0, node.ordered)
+
+
+def _formula(graph: LossGraph) -> str:
+    latex = to_latex(graph)
+    # Fractions in fractions stay small, or the formula towers over the drawing.
+    if r"\frac" not in re.sub(r"\\frac\{[^{}]*\}\{[^{}]*\}", "", latex):
+        latex = latex.replace(r"\frac", r"\dfrac")
+    return f"$L = {latex}$"
 
 
 def _legend(shown: Picture) -> str:

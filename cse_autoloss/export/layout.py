@@ -153,26 +153,30 @@ class _Drawing:
             rows[number].sort(key=lambda slot: place[slot])
 
     def _swap_neighbours(self, rows: list[list[int]]) -> None:
-        cost = self._cost(rows)
         improved = True
         while improved:
             improved = False
-            for row in rows:
+            for number, row in enumerate(rows):
+                cost = self._cost(rows, number)
                 for i in range(len(row) - 1):
                     row[i], row[i + 1] = row[i + 1], row[i]
-                    new = self._cost(rows)
+                    new = self._cost(rows, number)
                     if new < cost - 1e-9:
                         cost, improved = new, True
                     else:
                         row[i], row[i + 1] = row[i + 1], row[i]
 
-    def _cost(self, rows: list[list[int]]) -> float:
-        rank = _ranks(rows)
-        middle = _relative(rows)
-        crossings = sum(_crossings(links, rank) for links in self.links)
-        swapped = sum(rank[first] > rank[second] for first, second in self.ordered)
-        length = sum(abs(middle[a] - middle[b]) for links in self.links for a, b in links)
-        return _CROSSING * crossings + _SWAPPED * swapped + length
+    def _cost(self, rows: list[list[int]], number: int | None = None) -> float:
+        """Of all, or of what the order of layer `number` decides."""
+        touched = range(len(rows)) if number is None else (number, number + 1)
+        beside = rows if number is None else rows[max(number - 1, 0) : number + 2]
+        rank, middle = _ranks(beside), _relative(beside)
+        total = 0.0
+        for links in (self.links[n] for n in touched if n < len(rows)):
+            total += _CROSSING * _crossings(links, rank)
+            total += sum(abs(middle[a] - middle[b]) for a, b in links)
+        swapped = sum(rank[a] > rank[b] for a, b in self.ordered if a in rank and b in rank)
+        return total + _SWAPPED * swapped
 
     def _heights(self, rows: list[list[int]]) -> dict[int, float]:
         y: dict[int, float] = {}
