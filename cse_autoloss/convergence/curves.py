@@ -1,8 +1,8 @@
 """What a probe grid is: curves through the inputs of a loss, each walking towards the right answer.
 
-Every property that is verified is a statement about the loss along such a curve: it must not rise. For a
-    positive the logit rises along the curve, for a negative it falls, and a predicted box moves onto its
-    ground truth. So one judge serves all branches.
+Every property that is verified is a statement about the loss along such a curve: it must not rise. Along a
+curve a positive's logit rises, a negative's falls, and a predicted box moves onto its ground truth. So one
+judge serves all branches.
 """
 
 from __future__ import annotations

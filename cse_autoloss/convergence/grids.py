@@ -21,7 +21,7 @@ GridKind = Literal["binary", "binary-coupled", "multiclass", "reg"]
 FAR = (15.0, 20.0, 30.0, 50.0, 100.0)
 """Logits far out, where losses must be finite and have vanished."""
 SCALE_REACH = 6.0
-"""A curve's scale is its largest slope at logits up to here; far out, an exploding loss would hide its
+"""A curve's scale is its largest slope up to this logit; farther out, exploding losses would hide their
 faults."""
 END = 12.0
 """The slope must have vanished from this logit on."""
@@ -56,8 +56,7 @@ def _cls_grid(
 
 
 def _binary(x: Tensor, ious: Sequence[float], *, coarse: bool = False) -> ProbeGrid:
-    """Curves of single logits. The coarse grid can't tell aims at different w apart, so it has no
-    families."""
+    """Curves of single logits. The coarse grid can't tell apart aims at different w: it has no families."""
     curves = [Curve("positive", "y=1, w=1", 1.0), Curve("negative", "y=0")]
     curves += [Curve("positive", f"y=1, w={w:g}", w, f"w={w:g}" if coarse else "") for w in ious]
     if not coarse:
@@ -79,8 +78,7 @@ def _binary(x: Tensor, ious: Sequence[float], *, coarse: bool = False) -> ProbeG
 def _coupled(
     branch: str, x: Tensor, plan: Sequence[tuple[Curve, int, int, Sequence[float]]], columns: int
 ) -> ProbeGrid:
-    """Curves of samples with several classes; `plan` holds (curve, target, moving column, logits that
-    stand)."""
+    """Curves of samples with several classes; `plan`: (curve, target, moving column, standing logits)."""
     points = x.numel()
     logits, targets, ious, tangents = [], [], [], []
     for curve, target, moving, standing in plan:
@@ -103,8 +101,7 @@ def _words(context: Sequence[float]) -> str:
 
 
 def _binary_coupled(x: Tensor, ious: Sequence[float], contexts: Sequence[Sequence[float]]) -> ProbeGrid:
-    """Samples of three classes; the target's or the moving class is column 0, `contexts` are the others'
-    logits."""
+    """Samples of three classes; `contexts` are the logits that stand beside the moving one."""
     plan: list[tuple[Curve, int, int, Sequence[float]]] = []
     for others in contexts:
         family = f"others {_words(others)}"
@@ -202,8 +199,8 @@ def _with_partials(grid: ProbeGrid) -> ProbeGrid:
     """Three curves more, where the gradients by I, U and E must be finite one by one, as backpropagation
     needs.
 
-    Along a motion they are added up first, times 0 where boxes are apart. Boxes on the target and 3 sides
-    away, of 1e-4 to 30 times its size.
+    Along a motion they are added up first, times 0 where boxes are apart. Here boxes stand on the target and
+    3 sides away from it, at 1e-4 to 30 times its size.
     """
     points = grid.shape[1]
     half = torch.tensor([8.0, 20.0], dtype=torch.float64)

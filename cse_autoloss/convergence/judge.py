@@ -55,8 +55,7 @@ class Findings:
 
 
 class _Book:
-    """Findings in the making. It narrows to the candidates that are without fault, and its callers with
-    it."""
+    """Findings in the making. It narrows to the candidates without fault, and its callers with it."""
 
     def __init__(self, batch: int, device: torch.device) -> None:
         integers = [torch.zeros(batch, dtype=torch.int64, device=device) for _ in range(4)]
@@ -90,8 +89,8 @@ class _Book:
         self.last[rows] = span[1][new]
 
     def enter_points(self, fault: Fault, wrong: Tensor, figure: Tensor, *, interleaved: bool = False) -> None:
-        """Note the fault where `wrong` (b, K, P) has any: at its first curve, from the first point to the
-        run's last.
+        """Note the fault where `wrong` (b, K, P) has any: at its first curve, from the run's first point to
+        its last.
 
         The figure is the largest of `figure` (b, K, P) in the run. `interleaved`: points and steps alternate.
         """

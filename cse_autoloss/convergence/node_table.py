@@ -1,9 +1,9 @@
 """The node table: a whole population hash-consed into one DAG, as arrays.
 
-Candidates of a generation share most of their subexpressions; in the table each is one row, whatever the
-number of
-its users, and rows stand in groups that run as one tensor operation each: same height, same operator,
-    same shapes.
+Candidates of a generation share most of their subexpressions. In the table each is one row, whatever the
+number
+of its users, and rows stand in groups that run as one tensor operation each: same height, operator and
+shapes.
 """
 
 from __future__ import annotations

@@ -115,12 +115,13 @@ _KINDS: tuple[GridKind, ...] = ("binary", "binary-coupled", "multiclass", "reg")
 def verify(graph: LossGraph, settings: VerifySettings = DEFAULT) -> Verdict:
     """Check one candidate.
 
-    Classification: where w = 1 the loss falls as the logit moves towards the right answer, everywhere, is
-        not flat for any kind of sample, and its gradient vanishes towards the right answer. Where w < 1 a
-        positive's loss may instead have one minimum, whose logit rises with w. Value and gradient are finite
-        out to logits of ±100, in float64 and in float32. Regression: along motions of a box onto its ground
-        truth the loss never rises, falls while the two overlap, and is least where they coincide; boxes have
-        sides of 8 to 64 pixels.
+    For classification, where w = 1: the loss falls as a logit moves towards the right answer, everywhere, is
+    flat for no kind of sample, and its gradient vanishes towards the right answer. Where w < 1 a positive's
+    loss may have one minimum instead, whose logit rises with w. Value and gradient are finite out to logits
+    of ±100, in float64 and in float32.
+
+    For boxes with sides of 8 to 64 pixels: along motions onto the ground truth the loss never rises, falls
+    while the two overlap, and is least where they coincide; its gradients by I, U and E are finite.
 
     Returns:
         A verdict whose `code` names the violated property, `where` the place, and `figure` the measured size.
