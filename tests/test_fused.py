@@ -177,3 +177,32 @@ def test_masked_logits_give_no_nan() -> None:
     torch.testing.assert_close(value, torch.nn.functional.cross_entropy(logits, torch.tensor([0])))
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["focal", "cross-entropy"])
+def test_torch_compile_takes_the_plain_form_in_one_graph(name: str) -> None:
+    loss = load_loss(name)
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    logits, target, iou = data("cls-multiclass")
+    logits.requires_grad_()
+    (got,) = torch.autograd.grad(compiled(logits, target, iou), logits)
+    (wanted,) = torch.autograd.grad(loss(logits, target, iou), logits)
+    torch.testing.assert_close(got, wanted)
+
+
+def test_no_gradient_is_prepared_where_none_is_wanted() -> None:
+    logits, target, iou = data("cls-binary")
+    with torch.no_grad():
+        value = load_loss("focal")(logits.requires_grad_(), target, iou)
+    assert not value.requires_grad
+    assert not load_loss("focal")(logits.detach(), target, iou).requires_grad
+
+
+def test_a_loss_under_torch_func_needs_the_plain_form() -> None:
+    logits, target, _ = data("cls-binary")
+    loss = load_loss("focal")
+    assert isinstance(loss, GraphLoss)
+    loss.fused = False
+    got = torch.func.grad(lambda x: loss.elements(x, target).sum())(logits)
+    torch.testing.assert_close(got, torch.func.grad(lambda x: loss(x, target) * logits.numel())(logits))
