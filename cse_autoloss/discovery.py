@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from cse_autoloss.audit import AuditPlan, AuditResult, Contestant, choose_settings, conclude
@@ -22,7 +23,7 @@ from cse_autoloss.graph import LossGraph
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import entries, load_loss
 from cse_autoloss.losses.module import GraphLoss
-from cse_autoloss.plan import AuditSize, Cost, RunSize, fit
+from cse_autoloss.plan import AuditSize, Cost, RunSize, fit, fit_audit
 from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
@@ -156,7 +157,7 @@ class _Run:
             try:
                 return self._stages(bench, executor)
             finally:
-                self.store.set_meta("clock", {"elapsed": self.clock.elapsed, "seconds": self.clock.seconds})
+                bench.keep_clock()
 
     def _stages(self, bench: Workbench, executor: Executor) -> dict[str, Any]:
         size, cost = self._size(bench, executor.workers)
@@ -168,13 +169,14 @@ class _Run:
         )
         loop = SearchLoop(self._search_plan(size, cost), evolution, self.starters, bench)
         state = loop.run()
-        self._keep_clock()
+        bench.keep_clock()
         pairs: list[tuple[LossPair, float]] = []
         audit: AuditResult | None = None
         interrupted = loop.stopped_by == "user"
         if not interrupted:
             try:
                 pairs = self._combine(bench, state, size, cost)
+                size, cost, pairs = self._fit_again(size, cost, pairs, executor.workers)
                 audit = self._audit(bench, pairs, size, cost)
             except KeyboardInterrupt:
                 executor.cancel()
@@ -182,7 +184,7 @@ class _Run:
         if not pairs:
             pairs = self._best_so_far(state)
         self.store.status = "interrupted" if interrupted else "finished"
-        self._keep_clock()
+        bench.keep_clock()
         with self.clock.stage("report"):
             return write_report(
                 self.store, self.status, self.clock, state, pairs, audit, size.notes, self.branches
@@ -193,16 +195,7 @@ class _Run:
     def _size(self, bench: Workbench, workers: int) -> tuple[RunSize, Cost]:
         """How large the run may be; measured once, kept with the run, so that a resume has the same plan."""
         config = self.config
-        audit = AuditSize(
-            winners=config.audit.finalists,
-            baselines=min(config.audit.baselines, len(BASELINES)),
-            box_weights=config.audit.box_weights,
-            lrs=tuple(config.detection.lr * factor for factor in config.audit.lr_factors),
-            tune_epochs=config.audit.tune_epochs,
-            tune_seeds=config.audit.tune_seeds,
-            seeds=config.audit.seeds,
-            epochs=config.audit.epochs,
-        )
+        audit = self._asked_audit()
         cost = self._cost(bench)
         kept = self.store.meta("size")
         if kept is not None:
@@ -229,17 +222,51 @@ class _Run:
         self.status.message = "; ".join(size.notes)
         return size, cost
 
+    def _asked_audit(self) -> AuditSize:
+        """The audit that the configuration asks for."""
+        audit = self.config.audit
+        return AuditSize(
+            winners=audit.finalists,
+            baselines=min(audit.baselines, len(BASELINES)),
+            box_weights=audit.box_weights,
+            lrs=tuple(self.config.detection.lr * factor for factor in audit.lr_factors),
+            tune_epochs=audit.tune_epochs,
+            tune_seeds=audit.tune_seeds,
+            seeds=audit.seeds,
+            epochs=audit.epochs,
+        )
+
+    def _fit_again(
+        self, size: RunSize, cost: Cost, pairs: list[tuple[LossPair, float]], workers: int
+    ) -> tuple[RunSize, Cost, list[tuple[LossPair, float]]]:
+        """Size the audit by what the search's trainings really took, and take as many finalists as it holds."""
+        if self.config.budget is not None and self.store.meta("fitted_again") is None:
+            ran = [s for s in self.store.scores("proxy", status="ok") if "seconds_train" in s.extra][-60:]
+            if ran:
+                cost = Cost(
+                    median(s.extra["seconds_train"] / (s.epochs * size.share) for s in ran),
+                    median(s.extra["seconds_score"] for s in ran),
+                )
+            left = self.config.budget - self.clock.elapsed
+            size = fit_audit(size, left, workers, cost, self._asked_audit())
+            self.store.set_meta("size", asdict(size))
+            self.store.set_meta("cost", asdict(cost))
+            self.store.set_meta("fitted_again", True)
+        return size, cost, pairs[: size.audit.winners]
+
     def _cost(self, bench: Workbench) -> Cost:
         """Seconds of a training, from one short real one on each worker side by side."""
         kept = self.store.meta("cost")
         if kept is not None:
             return Cost(**kept)
         self.status.phase = "measure"
-        workers = bench.executor.workers
         pair = LossPair("bce", "giou", None, self.config.detection.box_weight, self.config.detection.lr)
-        probes = [Training("tune", pair, -1 - i, 1.0, "val", None, self.task) for i in range(workers)]
         with self.clock.stage("proxy"):
-            scores = bench.train(probes, limit=600.0)
+            # A worker's first steps are slow: it reads the data and torch prepares its kernels.
+            for epochs in (0.1, 1.0):
+                workers = range(bench.executor.workers)
+                probes = [Training("tune", pair, -1 - i, epochs, "val", None, self.task) for i in workers]
+                scores = bench.train(probes, limit=600.0)
         self.status.funnel["trained"] = 0
         failed = [s for s in scores.values() if s.status not in ("ok", "diverged")]
         if failed:
@@ -312,7 +339,7 @@ class _Run:
         }
         if len(self.branches) == 1:
             branch = self.branches[0]
-            found = self._discovered(state, branch)[: size.audit.winners]
+            found = self._discovered(state, branch)
             return [(self._pair(state, branch, m), m.fitness) for m in found]
         self.status.phase = "combine"
         # The best handcrafted loss of each branch takes part: two discovered ones need not go well together.
@@ -333,7 +360,7 @@ class _Run:
         with self.clock.stage("combine"):
             scores = bench.train([t for ts in trainings.values() for t in ts], self._limit(cost, size.epochs))
         means = [(pair, _mean_ap([scores.get(t.key) for t in ts])) for pair, ts in trainings.items()]
-        return sorted(means, key=lambda item: -item[1])[: size.audit.winners]
+        return sorted(means, key=lambda item: -item[1])
 
     def _audit(
         self, bench: Workbench, pairs: Sequence[tuple[LossPair, float]], size: RunSize, cost: Cost
@@ -357,7 +384,7 @@ class _Run:
         with self.clock.stage("tune"):
             tuned = bench.train(plan.tuning(contestants, self.task), self._limit(cost, audit.tune_epochs))
         contestants = choose_settings(contestants, plan, self.task, tuned)
-        self._keep_clock()
+        bench.keep_clock()
         self.status.phase = "audit"
         if self.config.budget is not None:
             # Seed after seed is trained, so the bell leaves whole seeds; two are needed for an interval.
@@ -382,9 +409,6 @@ class _Run:
     def _limit(self, cost: Cost, epochs: float) -> float:
         """Wall seconds after which a training is killed; never less than five times what an ordinary one takes."""
         return max(30.0, self.config.proxy.limit_factor * cost.training(epochs))
-
-    def _keep_clock(self) -> None:
-        self.store.set_meta("clock", {"elapsed": self.clock.elapsed, "seconds": self.clock.seconds})
 
 
 def resolve_device(name: str) -> str:

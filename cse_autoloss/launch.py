@@ -63,6 +63,7 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
             store.set_meta("config", changed.model_dump(mode="json"))
             if (changed.budget, changed.generations) != (kept.budget, kept.generations):
                 store.set_meta("size", None)
+                store.set_meta("fitted_again", None)
     return changed
 
 

@@ -75,7 +75,9 @@ class RunSize:
     def from_json(cls, data: Mapping[str, Any]) -> RunSize:
         """The inverse of `dataclasses.asdict`, by way of JSON, which has lists for tuples."""
         values = dict(data)
-        audit: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("audit").items()}
+        audit: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("audit").items()
+        }
         return cls(**{**values, "audit": AuditSize(**audit), "notes": tuple(values["notes"])})
 
 
@@ -126,6 +128,21 @@ def fit(
     # What the audit can not use goes to the search.
     search_end = budget - REPORT_SECONDS - used - pairing
     return RunSize(max(search_end, elapsed), proxy_epochs, share, fitted, pairs, sized, tuple(notes))
+
+
+def fit_audit(size: RunSize, left: float, workers: int, cost: Cost, audit: AuditSize) -> RunSize:
+    """The same run with its audit fitted anew, when the search is over and costs are known better.
+
+    Args:
+        size: as it was planned.
+        left: wall seconds to the end of the budget.
+        workers: trainings side by side.
+        cost: as the search's trainings showed it.
+        audit: as configured.
+    """
+    notes = [note for note in size.notes if not note.startswith("audit: ")]
+    sized = _fit_audit(audit, cost, size.share, max(0.0, left - REPORT_SECONDS) * workers * 0.9, notes)
+    return replace(size, audit=sized, notes=tuple(notes))
 
 
 def _schedules(epochs: float) -> list[tuple[float, float]]:

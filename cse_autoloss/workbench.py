@@ -74,7 +74,9 @@ class Workbench:
 
         def keep(result: JobResult) -> None:
             score = waiting[result.key].score(result.status, result.value, result.detail, result.seconds)
-            self.store.add_score(score)
+            with self.store.transaction():
+                self.store.add_score(score)
+                self.keep_clock()
             scores[score.key] = score
             self.status.done += 1
             if score.status == "ok":
@@ -82,6 +84,10 @@ class Workbench:
 
         self.run([Job(key, training.payload(), limit) for key, training in waiting.items()], keep)
         return scores
+
+    def keep_clock(self) -> None:
+        """Write down how much time has gone, for a process that goes on with the run."""
+        self.store.set_meta("clock", {"elapsed": self.clock.elapsed, "seconds": self.clock.seconds})
 
     def show(self) -> None:
         """Let the observer look."""
