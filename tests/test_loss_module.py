@@ -150,7 +150,7 @@ def test_bad_settings() -> None:
 
 
 @pytest.mark.parametrize("name", list(CATALOGUE))
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda loss: pickle.loads(pickle.dumps(loss))])  # noqa: S301
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda loss: pickle.loads(pickle.dumps(loss))])
 def test_copies_compute_the_same(name: str, duplicate: object) -> None:
     assert callable(duplicate)
     loss = load_loss(name, reduction="none")
@@ -219,6 +219,24 @@ def test_a_file_is_loaded(tmp_path: Path) -> None:
     binary = write(tmp_path / "b.json", branch="cls-binary", formula="Mul(PY,X)", alpha=0.25)
     assert "alpha=0.25" in repr(load_loss(binary))
     assert "alpha" not in repr(load_loss(binary, alpha=None))
+
+
+def test_a_file_of_two_losses_is_asked_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "loss.json"
+    pair = {
+        "cls": {"branch": "cls-binary", "formula": "Mul(PY,X)"},
+        "reg": {"branch": "reg", "formula": "Sub(U,I)"},
+    }
+    path.write_text(json.dumps({"format": 1, **pair}))
+    assert load_loss(path, branch="reg").branch == "reg"
+    assert load_loss(path, branch="cls-binary").branch == "cls-binary"
+    with pytest.raises(DataError, match="holds a detector's two losses; give branch="):
+        load_loss(path)
+    with pytest.raises(UnknownNameError, match="is a cls-binary loss, not cls-multiclass"):
+        load_loss(path, branch="cls-multiclass")
+    path.write_text(json.dumps({"format": 1, "cls": pair["cls"]}))
+    with pytest.raises(DataError, match="the key 'reg' is missing"):
+        load_loss(path, branch="reg")
 
 
 @pytest.mark.parametrize(

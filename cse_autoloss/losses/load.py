@@ -76,7 +76,7 @@ def load_loss(
         _agree(text, entry.branch, branch)
         return entry.make(reduction, alpha)
     if isinstance(source, Path) or text.endswith(".json"):
-        file = read_loss_file(source)
+        file = read_loss_file(source, branch)
         _agree(text, file.graph.branch, branch)
         return GraphLoss(file.graph, reduction, file.alpha if alpha == "default" else alpha)
     if branch is None and not _looks_like_formula(text):
@@ -97,8 +97,10 @@ def infer_branch(formula: str) -> str:
     )
 
 
-def read_loss_file(path: str | Path) -> LossFile:
+def read_loss_file(path: str | Path, branch: str | None = None) -> LossFile:
     """Read and check a loss.json: {"format": 1, "branch": …, "formula": …, "alpha": …, "provenance": {…}}.
+
+    The file of a whole detector holds two, {"format": 1, "cls": {…}, "reg": {…}, …}: `branch` says which is meant.
 
     Raises:
         DataError: no such file, too large, not JSON, or a key that is missing, unknown or of the wrong type.
@@ -113,10 +115,10 @@ def read_loss_file(path: str | Path) -> LossFile:
             raw = stream.read(MAX_JSON_BYTES + 1)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
-    return parse_loss_json(raw, where=str(path))
+    return parse_loss_json(raw, str(path), branch)
 
 
-def parse_loss_json(raw: bytes | str, where: str = "loss.json") -> LossFile:
+def parse_loss_json(raw: bytes | str, where: str = "loss.json", branch: str | None = None) -> LossFile:
     """The same from the file's content; `where` names it in messages."""
     if len(raw) > MAX_JSON_BYTES:
         raise DataError(f"{where}: larger than {MAX_JSON_BYTES} bytes; a loss.json is much smaller")
@@ -126,6 +128,8 @@ def parse_loss_json(raw: bytes | str, where: str = "loss.json") -> LossFile:
         raise DataError(f"{where}: not JSON: {str(error) or 'nested too deeply'}") from None
     if not isinstance(data, dict):
         raise DataError(f"{where}: expected a JSON object with keys {', '.join(_REQUIRED)}")
+    if "cls" in data or "reg" in data:
+        data, where = _one_of_pair(data, where, branch)
     for key, value in data.items():
         if key not in _KEYS:
             raise DataError(f"{where}: {UnknownNameError.of('key', key, _KEYS)}")
@@ -142,6 +146,17 @@ def parse_loss_json(raw: bytes | str, where: str = "loss.json") -> LossFile:
     except AutoLossError as error:
         raise type(error)(f"{where}: {error}") from None
     return LossFile(graph, alpha, data.get("provenance", {}))
+
+
+def _one_of_pair(data: dict[str, Any], where: str, branch: str | None) -> tuple[dict[str, Any], str]:
+    """The loss of that branch from the file of a whole detector, which holds two."""
+    if branch is None:
+        raise DataError(f"{where}: holds a detector's two losses; give branch=, of classification or reg")
+    key = "reg" if branch == "reg" else "cls"
+    if not isinstance(data.get(key), dict):
+        raise DataError(f"{where}: the key {key!r} is missing or no object")
+    shared = {name: value for name, value in data.items() if name not in ("cls", "reg")}
+    return {**shared, **data[key]}, f"{where}: {key}"
 
 
 def _looks_like_formula(text: str) -> bool:
