@@ -166,3 +166,12 @@ def test_an_unknown_form_and_a_wrong_theta() -> None:
     logits, target = _batch()
     with pytest.raises(ConfigError, match="expected 24 values, got 3"):
         AmLfs().loss(logits, target, torch.zeros(3))
+
+
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    logits, target = _batch()
+    logits.requires_grad_()
+    value = AmLfs().loss(logits, target, torch.tensor(AmLfs().start)).sum()
+    (slope,) = torch.autograd.grad(value, logits, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(slope.sum(), logits)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _FAR = 80.0
 """Powers of e up to which float32 is used as it is; beyond, a probability is 0 or 1 in any case."""
@@ -64,6 +65,7 @@ class _TargetLogSoftmax(torch.autograd.Function):
         ctx.save_for_backward(logs, shares, factor)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, None]:
         logs, shares, factor = ctx.saved_tensors
         grad = grads[0]
