@@ -208,8 +208,8 @@ def _alias(loss: ReducedLoss, entry: Entry | None) -> str:
     if matches:
         return "; ".join(str(match).removeprefix("this is ") for match in matches)
     close = nearest(loss.formula, loss.branch)
-    if close is None:
-        return "none of the catalogue's losses"
+    if close is None or close[1] < 0.5:
+        return "none of the catalogue's losses, nor near any"
     return f"none of the catalogue's losses; nearest is {close[0].title} (cosine of the gradients {close[1]:.3f})"
 
 

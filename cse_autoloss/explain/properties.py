@@ -24,7 +24,7 @@ _CLASSIFICATION: tuple[tuple[str, frozenset[str]], ...] = (
     ("Reads the logit and the target", frozenset({"ignores-logit", "ignores-target"})),
     ("Finite for logits from −100 to 100", frozenset({"not-finite"})),
     (
-        "Falls towards the right answer everywhere",
+        "Falls towards the right answer everywhere, at w = 1",
         frozenset({"constant", "rises-with-logit", "falls-with-logit", "oscillates", "jumps"}),
     ),
     (
