@@ -126,6 +126,7 @@ class Evolution(Section):
     batch: Count = 200
     attempts: Count = 20
     handcrafted_seeds: bool = True
+    scouts: Annotated[Whole, Field(ge=0, le=10_000_000)] = 20_000
     random_fraction: Share = 0.15
     tournament: Count = 4
     crossover: Share = 0.4

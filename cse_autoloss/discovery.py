@@ -285,6 +285,8 @@ class _Run:
             generations=config.generations,
             seconds=None if config.budget is None else size.search_seconds,
             offspring=size.offspring,
+            random_fraction=config.evolution.random_fraction,
+            scouts=config.evolution.scouts,
             batch=config.evolution.batch,
             attempts=config.evolution.attempts,
             simulate_limit=config.simulate_limit,

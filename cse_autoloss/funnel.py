@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cse_autoloss.convergence import VerifySettings, fingerprint, verify_population
+import numpy as np
+
+from cse_autoloss.convergence import VerifySettings, fingerprint, verify_forest, verify_population
 from cse_autoloss.evolution import Proposal
 from cse_autoloss.executors import Job, JobResult
+from cse_autoloss.graph import Signature
 from cse_autoloss.jobs import simulation_payload
+from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.workbench import Workbench
 
@@ -51,6 +55,39 @@ class Funnel:
         self._limit = simulate_limit
         self._alpha = alpha
         self._known: set[tuple[str, str]] = set()
+
+    def scout(
+        self, signature: Signature, count: int, rng: np.random.Generator, record: GenerationRecord
+    ) -> list[Entrant]:
+        """Draw random losses, a great many at a time, and keep those that have the properties and are new.
+
+        About one in three thousand classification losses does, and one in two hundred box losses.
+        """
+        status, branch = self._bench.status, signature.name
+        with self._bench.clock.stage("verify"):
+            forest = random_forest(signature, count, rng)
+            report = verify_forest(forest, self._settings, marks=True)
+            status.funnel["generated"] += count
+            kinds = np.stack((report.fault, report.stage, report.kind, report.curve))[:, report.fault > 0]
+            rows = np.flatnonzero(report.fault > 0)
+            _, first, numbers = np.unique(kinds, axis=1, return_index=True, return_counts=True)
+            for row, number in zip(rows[first], numbers, strict=True):
+                verdict = report.verdict(int(row))
+                status.reject("verify", verdict.code, int(number))
+                if len(record.rejected_sample) < KEPT_REJECTIONS // 2:
+                    record.rejected_sample.append(
+                        (Entrant(Proposal(forest.graph(int(row)), "random")), verdict)
+                    )
+            fresh: list[Entrant] = []
+            seen: set[str] = set()
+            for row, mark in sorted(report.marks.items()):
+                if mark in seen or self._is_known(branch, mark):
+                    status.funnel["duplicates"] += 1
+                    continue
+                seen.add(mark)
+                status.funnel["verified"] += 1
+                fresh.append(Entrant(Proposal(forest.graph(row), "random"), "", mark))
+        return fresh
 
     def verify(self, entrants: Sequence[Entrant], branch: str, record: GenerationRecord) -> list[Entrant]:
         """Those that have the properties and are no duplicate of a loss that went further before."""

@@ -46,9 +46,9 @@ class RunStatus:
     total: int = 0
     message: str = ""
 
-    def reject(self, stage: str, code: str) -> None:
-        """Count a rejection."""
-        self.rejected.setdefault(stage, Counter())[code] += 1
+    def reject(self, stage: str, code: str, number: int = 1) -> None:
+        """Count rejections."""
+        self.rejected.setdefault(stage, Counter())[code] += number
 
     def counts(self) -> dict[str, Any]:
         """What a resumed run goes on counting from, as JSON."""

@@ -9,13 +9,17 @@ state, gives the same candidates, and reuses the scores that it has.
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from cse_autoloss.convergence import VerifySettings
 from cse_autoloss.evolution import Evolution, EvolutionState, Member, ranked
 from cse_autoloss.funnel import Entrant, Funnel, GenerationRecord
 from cse_autoloss.jobs import LossPair, Training
+from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.workbench import Workbench
 
 
@@ -27,6 +31,8 @@ class SearchPlan:
         generations: at most so many; None for as many as the time allows.
         seconds: wall time of the search, counted over resumes; None for no limit.
         offspring: candidates trained in a generation.
+        random_fraction: part of them that is random.
+        scouts: random losses that are drawn and verified in each generation to find those.
         batch: candidates asked for at a time.
         attempts: batches at most in a generation.
         simulate_limit, proxy_limit: wall seconds after which a candidate is killed.
@@ -44,6 +50,8 @@ class SearchPlan:
     generations: int | None
     seconds: float | None
     offspring: int
+    random_fraction: float
+    scouts: int
     batch: int
     attempts: int
     simulate_limit: float
@@ -127,7 +135,7 @@ class SearchLoop:
     def _candidates(self, state: EvolutionState, branch: str, record: GenerationRecord) -> list[Entrant]:
         """The generation's candidates that passed both filters, in the order in which they were asked for."""
         bench, plan = self._bench, self._plan
-        chosen: list[Entrant] = []
+        chosen = self._scouted(state, branch, record)
         wanted = plan.offspring
         for attempt in range(plan.attempts):
             with bench.clock.stage("generate"):
@@ -142,6 +150,16 @@ class SearchLoop:
             if len(chosen) >= wanted or bench.out_of_time:
                 break
         return chosen
+
+    def _scouted(self, state: EvolutionState, branch: str, record: GenerationRecord) -> list[Entrant]:
+        """Random losses that passed both filters, as many as the generation has places for them."""
+        plan = self._plan
+        places = round(plan.random_fraction * plan.offspring)
+        if not places or not plan.scouts:
+            return []
+        number = zlib.crc32(f"{plan.first_seed}:{branch}:{state.generation}".encode())
+        found = self._funnel.scout(BRANCHES[branch], plan.scouts, np.random.default_rng(number), record)
+        return self._funnel.simulate(found, branch, places, record)
 
     def _train(self, state: EvolutionState, branch: str, chosen: Sequence[Entrant]) -> tuple[Member, ...]:
         """Newcomers with their first score, and the elite with one more; whoever failed is missing."""

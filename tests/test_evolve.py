@@ -22,6 +22,7 @@ TINY: dict[str, Any] = {
     "generations": 2,
     "evolution__offspring": 2,
     "evolution__handcrafted_seeds": False,
+    "evolution__random_fraction": 0.5,
     "seed_losses": ["giou", "Neg(Log(Div(I,U)))"],
     "audit__baselines": 1,
 }
