@@ -115,7 +115,7 @@ class Detection(Section):
     batch: Count = 16
     lr: Positive = 0.15
     weight_decay: NotNegative = 1e-2
-    box_weight: Positive = 1.0
+    box_weight: Positive = 2.0
 
 
 class Evolution(Section):
@@ -193,7 +193,7 @@ class Audit(Section):
     share: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.5
     finalists: Count = 3
     baselines: Count = 7
-    box_weights: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 2.0, 4.0)
+    box_weights: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2.0, 4.0, 1.0)
     lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.5)
     tune_epochs: Positive = 15
     tune_seeds: Count = 1

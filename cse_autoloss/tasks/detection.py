@@ -60,7 +60,7 @@ class DetectionSettings:
     weight_decay: float = 1e-2
     epochs_short: float = 6
     epochs_full: float = 15
-    box_weight: float = 1.0
+    box_weight: float = 2.0
 
 
 @dataclass(frozen=True)
