@@ -240,7 +240,7 @@ def test_b_cls_reads_as_if_by_hand() -> None:
 
 def test_one_hot_products_become_a_gather() -> None:
     source = torch_source(catalogue_graph("cse-autoloss-a-cls"))
-    assert "log_prob = torch.log_softmax(logits, -1).gather(-1, label)\n" in source
+    assert "log_prob = torch.log_softmax(logits, -1).gather(1, label)\n" in source
     assert "loss = -((1 + torch.sin(quality)) * log_prob)\n" in source
     assert "one_hot" not in source
     mixed = torch_source(parse("Dot(Softmax(X),Log(Softmax(Mul(Y,X))))", "cls-multiclass"))

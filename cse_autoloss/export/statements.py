@@ -123,7 +123,7 @@ class _Writer:
         if key.at_target and node.symbol == "Y":
             return _number(1.0)
         if args == (_Key(key.node, False),):
-            return _filled("{0}.gather(-1, label)", [self._trees[args[0]]])
+            return _filled("{0}.gather(1, label)", [self._trees[args[0]]])
         if operator is None:
             if node.symbol in CONSTANTS:
                 return _number(float(node.symbol))
