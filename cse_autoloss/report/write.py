@@ -52,7 +52,7 @@ def write_report(
         The summary.
     """
     best = _best(pairs, audit, branches)
-    found = audit.to_dict() if audit else {"baselines": [], "winners": [], "verdict": _unaudited(best)}
+    found = audit.to_dict() if audit else {"baselines": [], "winners": [], "verdict": _unaudited(best, store)}
     summary: dict[str, Any] = {
         "version": __version__,
         "status": store.status,
@@ -151,7 +151,10 @@ def _best(
     }
 
 
-def _unaudited(best: Mapping[str, Any] | None) -> str:
+def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:
+    if store.status == "interrupted":
+        found = "and nothing is claimed about test data" if best is not None else "and no loss was found yet"
+        return f"Interrupted before the audit, {found}. Go on with: cse-autoloss evolve --resume {store.directory}"
     if best is None:
         return "The search found no loss that passed every stage."
     return "The audit was not reached, so nothing is claimed about test data."
