@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from cse_autoloss.detectors.assign import Assignment, assign, grid_points
 from cse_autoloss.detectors.boxes import iou_parts, paired_iou
 from cse_autoloss.detectors.one_stage import OneStageDetector, OneStageSettings, Prediction, decode
-from cse_autoloss.detectors.registry import OneStageProxy
+from cse_autoloss.detectors.protocol import Detector
+from cse_autoloss.detectors.registry import BUILT_IN
 from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, total_steps, train
 
 CLASSES = 3
@@ -152,9 +153,9 @@ class TestTraining:
         one = _assigned([[2.0, 2.0, 18.0, 16.0]], [1])
         return TrainingSet(images, Assignment(one.label.repeat(8, 1), one.box.repeat(8, 1, 1)))
 
-    def _model(self) -> OneStageProxy:
+    def _model(self) -> Detector:
         torch.manual_seed(0)
-        return OneStageProxy(1, CLASSES)
+        return BUILT_IN["one-stage"](1, CLASSES)
 
     def test_learns(self) -> None:
         model, data = self._model(), self._data()
