@@ -10,7 +10,7 @@ from cse_autoloss.verdict import Verdict
 
 if TYPE_CHECKING:
     from cse_autoloss.graph import LossGraph
-    from cse_autoloss.losses import LossFile, ReducedLoss
+    from cse_autoloss.losses import GraphLoss, LossFile, ReducedLoss
     from cse_autoloss.progress import Observer
 
 
@@ -180,9 +180,14 @@ def export(source: str | Path | LossGraph, path: str | Path, branch: str | None 
         AutoLossError: no such loss, or no such form.
     """
     from cse_autoloss.export import export_loss
+    from cse_autoloss.graph import LossGraph
 
     if not _is_run(source):
-        export_loss(_any_graph(source, branch), Path(path))
+        if isinstance(source, LossGraph):
+            export_loss(source, Path(path))
+        else:
+            loss = _expression(source, branch)
+            export_loss(loss.graph, Path(path), alpha=loss.alpha)
         return
     found = _found_in(Path(str(source)))
     chosen = [one for one in found if branch in (None, one.graph.branch)]
@@ -240,13 +245,17 @@ def _is_run(source: object) -> bool:
 
 def _any_graph(source: str | Path | LossGraph, branch: str | None) -> LossGraph:
     """The graph of anything `load_loss` takes."""
-    from cse_autoloss.errors import FormulaError
     from cse_autoloss.graph import LossGraph
+
+    return source if isinstance(source, LossGraph) else _expression(source, branch).graph
+
+
+def _expression(source: str | Path, branch: str | None) -> GraphLoss:
+    """What `load_loss` gives, where that is an expression; FormulaError where it is not."""
+    from cse_autoloss.errors import FormulaError
     from cse_autoloss.losses import GraphLoss, load_loss
 
-    if isinstance(source, LossGraph):
-        return source
     loss = load_loss(source, branch)
     if not isinstance(loss, GraphLoss):
         raise FormulaError(f"{source!r} is not an expression in our operators")
-    return loss.graph
+    return loss
