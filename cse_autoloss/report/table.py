@@ -30,8 +30,8 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
             title=f"Test split, full schedule, {len(scored[0][1]['test_ap']['seeds'])} paired seeds",
             title_justify="left",
         )
-        table.add_column("loss")
-        for name in ("AP", "95 % interval", "box weight", "learning rate", "AP on val"):
+        table.add_column("loss", overflow="fold", min_width=24)
+        for name in ("AP", "95 % interval", "box weight", "lr", "AP on val"):
             table.add_column(name, justify="right")
         for found, one in sorted(scored, key=lambda item: -item[1]["test_ap"]["mean"]):
             ap = one["test_ap"]
