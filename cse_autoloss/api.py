@@ -45,7 +45,8 @@ class RunResult:
         if branch == "reg":
             return load_loss(best["reg"], branch="reg", reduction=reduction)
         options = {} if best["alpha"] is None else {"alpha": best["alpha"]}
-        return load_loss(best["cls"], branch="cls-binary", reduction=reduction, **options)
+        cls_branch = next((b for b in self.summary["hall_of_fame"] if b != "reg"), None)
+        return load_loss(best["cls"], branch=cls_branch, reduction=reduction, **options)
 
 
 def evolve(

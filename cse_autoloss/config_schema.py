@@ -111,7 +111,7 @@ class Detection(Section):
     image_folder: Text = "."
     skip_bad: bool = False
     cache: Path | None = None
-    detector: Literal["one-stage"] = "one-stage"
+    detector: Text = "one-stage"
     batch: Count = 16
     lr: Positive = 0.15
     weight_decay: NotNegative = 1e-2

@@ -15,6 +15,7 @@ from typing import Any
 from cse_autoloss.audit import AuditPlan, AuditResult, Contestant, choose_settings, conclude
 from cse_autoloss.config import SearchConfig, dump_config
 from cse_autoloss.convergence import VerifySettings
+from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import ConfigError, DataError, RunError
 from cse_autoloss.evolution import Evolution, EvolutionState, Member, Proposal, ranked
 from cse_autoloss.executors import Executor, Work, make_executor
@@ -31,19 +32,28 @@ from cse_autoloss.search import SearchLoop, SearchPlan
 from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.workbench import Workbench
 
-BASELINES = (
-    ("bce", "giou"),
-    ("focal", "giou"),
-    ("bce", "iou"),
-    ("quality-focal", "giou"),
-    ("cse-autoloss-b-cls", "cse-autoloss-b-reg"),
-    ("varifocal", "giou"),
-    ("bce", "log-iou"),
-)
-"""Pairs that people use, by how much would be lost if one were left out for lack of time."""
-
-PARTNER = {"cls-binary": "giou", "reg": "bce"}
-"""What stands in the other branch while one is searched: the strongest plain baseline."""
+BASELINES = {
+    "cls-binary": (
+        ("bce", "giou"),
+        ("focal", "giou"),
+        ("bce", "iou"),
+        ("quality-focal", "giou"),
+        ("cse-autoloss-b-cls", "cse-autoloss-b-reg"),
+        ("varifocal", "giou"),
+        ("bce", "log-iou"),
+    ),
+    "cls-multiclass": (
+        ("cross-entropy", "giou"),
+        ("softmax-focal", "giou"),
+        ("cross-entropy", "iou"),
+        ("cse-autoloss-a-cls", "cse-autoloss-a-reg"),
+        ("softmax-poly-1", "giou"),
+        ("cross-entropy", "diou"),
+        ("cross-entropy", "log-iou"),
+    ),
+}
+"""Pairs that people use with a detector's classification branch, by how much would be lost if one were left out
+for lack of time; the first is the plain one."""
 
 SEEDS_OF_SEARCH = 1_000
 SEEDS_OF_TUNING = 2_000
@@ -101,7 +111,8 @@ def _remove_empty_run(directory: Path) -> None:
 
 
 def _branches(config: SearchConfig) -> tuple[str, ...]:
-    return {"cls": ("cls-binary",), "reg": ("reg",), "both": ("cls-binary", "reg")}[config.branch]
+    cls = detector_builder(config.detection.detector).branch
+    return {"cls": (cls,), "reg": ("reg",), "both": (cls, "reg")}[config.branch]
 
 
 def _starters(config: SearchConfig) -> list[Entrant]:
@@ -146,8 +157,13 @@ class _Run:
         }
         identity = json.dumps([self.work["detection"], self.work["device"]], sort_keys=True)
         self.task = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        self.alpha = config.alpha
         self.branches = _branches(config)
+        self.cls_branch = detector_builder(config.detection.detector).branch
+        self.alpha = config.alpha if self.cls_branch == "cls-binary" else None
+        self.baselines = BASELINES[self.cls_branch]
+        plain_cls, plain_reg = self.baselines[0]
+        # What stands in the other branch while one is searched: the strongest plain baseline.
+        self.partner = {self.cls_branch: plain_reg, "reg": plain_cls}
         self.starters = starters
 
     def complete(self) -> dict[str, Any]:
@@ -227,7 +243,7 @@ class _Run:
         audit = self.config.audit
         return AuditSize(
             winners=audit.finalists,
-            baselines=min(audit.baselines, len(BASELINES)),
+            baselines=min(audit.baselines, len(self.baselines)),
             box_weights=audit.box_weights,
             lrs=tuple(self.config.detection.lr * factor for factor in audit.lr_factors),
             tune_epochs=audit.tune_epochs,
@@ -260,7 +276,7 @@ class _Run:
         if kept is not None:
             return Cost(**kept)
         self.status.phase = "measure"
-        pair = LossPair("bce", "giou", None, self.config.detection.box_weight, self.config.detection.lr)
+        pair = LossPair(*self.baselines[0], None, self.config.detection.box_weight, self.config.detection.lr)
         with self.clock.stage("proxy"):
             # A worker's first steps are slow: it reads the data and torch prepares its kernels.
             for epochs in (0.1, 1.0):
@@ -297,7 +313,7 @@ class _Run:
             max_seeds=config.evolution.max_seeds,
             box_weight=config.detection.box_weight,
             lr=config.detection.lr,
-            partner=PARTNER,
+            partner=self.partner,
             alpha=self.alpha,
             first_seed=self._first_seed(SEEDS_OF_SEARCH),
             task=self.task,
@@ -314,7 +330,7 @@ class _Run:
         """The best discovered losses of a branch and its best handcrafted one."""
         handcrafted = [m for m in ranked(state.populations.get(branch, ())) if m.name][:1]
         if not handcrafted:
-            graph = _catalogue_graph(PARTNER["reg" if branch == "cls-binary" else "cls-binary"])
+            graph = _catalogue_graph(self.partner["reg" if branch != "reg" else self.cls_branch])
             handcrafted = [Member(graph.formula, graph.digest, "seed", 0, (), "default")]
         return [*self._discovered(state, branch)[:count], *handcrafted]
 
@@ -325,7 +341,7 @@ class _Run:
         return sorted(found, key=lambda item: -item[1])
 
     def _pair(self, state: EvolutionState, branch: str, member: Member) -> LossPair:
-        partner = state.partners.get(branch, PARTNER[branch])
+        partner = state.partners.get(branch, self.partner[branch])
         cls, reg = (partner, member.formula) if branch == "reg" else (member.formula, partner)
         alpha = self.alpha if branch == "cls-binary" else None
         return LossPair(cls, reg, alpha, self.config.detection.box_weight, self.config.detection.lr)
@@ -345,7 +361,7 @@ class _Run:
             return [(self._pair(state, branch, m), m.fitness) for m in found]
         self.status.phase = "combine"
         # The best handcrafted loss of each branch takes part: two discovered ones need not go well together.
-        classes, boxes = (self._parts(state, branch, size.combine) for branch in ("cls-binary", "reg"))
+        classes, boxes = (self._parts(state, branch, size.combine) for branch in (self.cls_branch, "reg"))
         pairs = [
             LossPair(c.formula, r.formula, **base) for c in classes for r in boxes if not (c.name and r.name)
         ]
@@ -380,7 +396,7 @@ class _Run:
             resamples=self.config.audit.resamples,
         )
         contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)] + [
-            Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in BASELINES[: audit.baselines]
+            Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in self.baselines[: audit.baselines]
         ]
         self.status.phase = "tune"
         with self.clock.stage("tune"):

@@ -167,3 +167,20 @@ def test_faulty_data_leaves_no_half_made_run(tmp_path: Path) -> None:
             config="smoke", out=tmp_path / "run", executor="inprocess", detection__data=f"coco:{tmp_path}"
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_two_stage_detector_searches_the_multiclass_branch(tmp_path: Path) -> None:
+    result = cse_autoloss.evolve(
+        config="smoke",
+        out=tmp_path / "run",
+        executor="inprocess",
+        branch="cls",
+        generations=1,
+        detection__detector="two-stage",
+        evolution__handcrafted_seeds=False,
+        seed_losses=["cross-entropy", "softmax-poly-1"],
+        audit__baselines=1,
+    )
+    assert result.summary["baselines"][0]["name"] == "cross-entropy + giou"
+    assert result.summary["best"] is None or result.load("cls").branch == "cls-multiclass"
+    assert set(result.summary["hall_of_fame"]) == {"cls-multiclass"}

@@ -60,9 +60,7 @@ class ModelStack:
 
         self._template.train(train)
         dim = 0 if images.dim() == 5 else None
-        return vmap(one, in_dims=(0, 0, dim), randomness="different")(
-            self._parameters, self._buffers, images
-        )
+        return vmap(one, in_dims=(0, 0, dim), randomness="different")(self._parameters, self._buffers, images)
 
     def step(
         self,

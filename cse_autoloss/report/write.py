@@ -100,9 +100,12 @@ def write_best(
 ) -> None:
     """Write loss.py, loss.json, graph.svg, graph.png and graph.dot of the discovered loss."""
     directory.mkdir(parents=True, exist_ok=True)
-    cls, reg = (_graph(best[name], branch) for name, branch in (("cls", "cls-binary"), ("reg", "reg")))
+    cls_branch = next((branch for branch in branches if branch != "reg"), "cls-binary")
+    # Where the boxes alone were searched, the other loss is a catalogue's, and nobody asks for its graph.
+    cls = _graph(best["cls"], cls_branch) if cls_branch in branches else None
+    reg = _graph(best["reg"], "reg")
     alpha = best["alpha"]
-    searched = [g for g, b in ((cls, "cls-binary"), (reg, "reg")) if b in branches and g is not None]
+    searched = [g for g, b in ((cls, cls_branch), (reg, "reg")) if b in branches and g is not None]
     if cls is not None and reg is not None and len(branches) == 2:
         source = torch_source_pair(cls, reg, alpha=alpha, provenance=provenance)
         document = to_json_pair(cls, reg, alpha, provenance)
