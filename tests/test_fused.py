@@ -100,6 +100,21 @@ def test_random_expressions(branch: str) -> None:
     assert seen >= 100
 
 
+@pytest.mark.parametrize("entry", [entry.name for entry in entries("cls-multiclass")])
+@pytest.mark.parametrize("with_iou", [True, False])
+def test_what_compilers_see_is_the_plain_form(entry: str, with_iou: bool) -> None:
+    loss = load_loss(entry, reduction="none")
+    assert isinstance(loss, GraphLoss)
+    kernel = kernel_of(loss.graph, None)
+    assert isinstance(kernel, fused_module.MulticlassKernel)
+    logits, target, iou = data("cls-multiclass")
+    logits.requires_grad_()
+    values = [f(logits, target, iou if with_iou else None) for f in (kernel.elements, loss.elements)]
+    torch.testing.assert_close(values[0], values[1])
+    gradients = [torch.autograd.grad(value.sum(), logits)[0] for value in values]
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
 @pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in CLASSIFICATION])
 def test_first_and_second_derivative(entry: object) -> None:
     loss = entry.make("sum")  # type: ignore[attr-defined]

@@ -100,15 +100,13 @@ class MulticlassKernel:
                     else tape.apply(node.symbol, *(own[a] for a in node.args))
                 )
         root = own[len(nodes) - 1]
+        self.followed = Program(tape, [root], in_place=False)
         self.program = (Program(tape, [root]), Program(tape, [root, tape.differentiate(root, leaf)]))
 
     def __call__(
         self, logits: Tensor, target: Tensor, iou: Tensor | None, elements: bool, slope: bool
     ) -> _Answer:
-        background = logits.shape[-1] - 1
-        weight = torch.ones_like(target, dtype=logits.dtype)
-        if iou is not None:
-            weight = torch.where(target < background, iou.to(logits.dtype), weight)
+        weight = _weight(logits, target, iou)
         answer = _Answer(logits, elements, slope, per_sample=True)
         for block in _blocks(logits, SOFTMAX_BLOCK if torch.get_num_threads() > 1 else BLOCK):
             column = target[block].unsqueeze(-1)
@@ -124,6 +122,13 @@ class MulticlassKernel:
                     gradient.mul_(-results[1])
                 gradient.scatter_add_(-1, column, _fresh(results[1], own))
         return answer
+
+    def elements(self, logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
+        """The loss of each sample, for autograd and compilers: without a one-hot target."""
+        own = torch.log_softmax(logits, -1).gather(-1, target.unsqueeze(-1))
+        weight = _weight(logits, target, iou).unsqueeze(-1)
+        (value,) = self.followed.run({"L": own, "Z": weight})
+        return (value if isinstance(value, Tensor) else torch.full_like(own, value)).squeeze(-1)
 
 
 Kernel = BinaryKernel | MulticlassKernel
@@ -252,6 +257,12 @@ def _binary_program(
     known = {"X": leaf, "Q": quality, "PY": tape.constant(y), "NY": tape.constant(1 - y)}
     root = tape.apply("Mul", tape.graph(nodes, known), tape.constant(weight))
     return Program(tape, [root]), Program(tape, [root, tape.differentiate(root, leaf)])
+
+
+def _weight(logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
+    """w of each sample: the IoU of positives, 1 for background; (N,)."""
+    ones = torch.ones_like(target, dtype=logits.dtype)
+    return ones if iou is None else torch.where(target < logits.shape[-1] - 1, iou.to(logits.dtype), ones)
 
 
 def _blocks(logits: Tensor, numbers: int) -> list[slice]:

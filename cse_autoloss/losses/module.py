@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cse_autoloss.graph import LossGraph, compile_graph
 from cse_autoloss.losses.checks import check_boxes, check_classification
-from cse_autoloss.losses.fused import FusedLoss, kernel_of
+from cse_autoloss.losses.fused import FusedLoss, MulticlassKernel, kernel_of
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha, reduce
 from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
 
@@ -52,11 +52,15 @@ class GraphLoss(ReducedLoss):
 
     def forward(self, prediction: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss; DataError where shapes, types or values don't fit the branch."""
-        if self._kernel is None or torch.compiler.is_compiling() or not self.fused:
+        if self._kernel is None or not self.fused:
             return reduce(self.elements(prediction, target, iou), self.reduction)
         self._check(prediction, target, iou)
         quality = None if iou is None else iou.detach()
         wide = _widen(prediction)
+        if torch.compiler.is_compiling():
+            # A compiler fuses by itself, but makes a one-hot target in memory.
+            plain = self._kernel.elements if isinstance(self._kernel, MulticlassKernel) else self._elements
+            return reduce(plain(wide, target, quality), self.reduction)
         slope = wide.requires_grad and torch.is_grad_enabled()
         result: Tensor = FusedLoss.apply(
             wide, target, quality, self._kernel, self._elements, self.reduction, slope

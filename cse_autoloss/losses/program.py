@@ -195,7 +195,8 @@ class Program:
         leaves: names of the inputs that are read.
     """
 
-    def __init__(self, tape: Tape, outputs: Sequence[int]) -> None:
+    def __init__(self, tape: Tape, outputs: Sequence[int], *, in_place: bool = True) -> None:
+        """`in_place` lets results take the place of what is read no more; autograd can't follow that."""
         used = set(outputs)
         for index in range(len(tape.steps) - 1, -1, -1):
             if index in used:
@@ -221,7 +222,7 @@ class Program:
                 self._constants.append((index, step.constant))
                 inputs.add(index)
             else:
-                free = [a for a in last[index] if a not in inputs]
+                free = [a for a in last[index] if a not in inputs] if in_place else []
                 self._run.append((index, *_operation(step, tape, free), tuple(free)))
         self.leaves = tuple(name for _, name in self._leaves)
 
