@@ -35,12 +35,12 @@ from cse_autoloss.workbench import Workbench
 BASELINES = {
     "cls-binary": (
         ("bce", "giou"),
-        ("focal", "giou"),
-        ("bce", "iou"),
         ("quality-focal", "giou"),
+        ("focal", "giou"),
+        ("quality-focal", "square-iou"),
         ("cse-autoloss-b-cls", "cse-autoloss-b-reg"),
         ("varifocal", "giou"),
-        ("bce", "log-iou"),
+        ("bce", "iou"),
     ),
     "cls-multiclass": (
         ("cross-entropy", "giou"),
@@ -193,7 +193,7 @@ class _Run:
             try:
                 pairs = self._combine(bench, state, size, cost)
                 size, cost, pairs = self._fit_again(size, cost, pairs, executor.workers)
-                audit = self._audit(bench, pairs, size, cost)
+                audit = self._audit(bench, state, pairs, size, cost)
             except KeyboardInterrupt:
                 executor.cancel()
                 interrupted = True
@@ -380,8 +380,24 @@ class _Run:
         means = [(pair, _mean_ap([scores.get(t.key) for t in ts])) for pair, ts in trainings.items()]
         return sorted(means, key=lambda item: -item[1])
 
+    def _rivals(self, state: EvolutionState) -> list[tuple[str, str]]:
+        """The baselines; the handcrafted pair that did best in this very search is the second of them."""
+        best = {}
+        for branch in self.branches:
+            named = [m.name for m in ranked(state.populations[branch]) if m.name]
+            best[branch] = named[0] if named else None
+        cls, reg = best.get(self.cls_branch), best.get("reg")
+        found = (cls or self.partner["reg"], reg or self.partner[self.cls_branch])
+        first, *rest = self.baselines
+        return list(dict.fromkeys([first, found, *rest]))
+
     def _audit(
-        self, bench: Workbench, pairs: Sequence[tuple[LossPair, float]], size: RunSize, cost: Cost
+        self,
+        bench: Workbench,
+        state: EvolutionState,
+        pairs: Sequence[tuple[LossPair, float]],
+        size: RunSize,
+        cost: Cost,
     ) -> AuditResult:
         audit = size.audit
         plan = AuditPlan(
@@ -396,7 +412,7 @@ class _Run:
             resamples=self.config.audit.resamples,
         )
         contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)] + [
-            Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in self.baselines[: audit.baselines]
+            Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in self._rivals(state)[: audit.baselines]
         ]
         self.status.phase = "tune"
         with self.clock.stage("tune"):

@@ -79,7 +79,7 @@ def load_loss(
         file = read_loss_file(source, branch)
         _agree(text, file.graph.branch, branch)
         return GraphLoss(file.graph, reduction, file.alpha if alpha == "default" else alpha)
-    if branch is None and not _looks_like_formula(text):
+    if not _looks_like_formula(text) and (branch is None or text.islower()):
         raise UnknownNameError.of("loss", text, CATALOGUE)
     graph = parse(text, branch or infer_branch(text))
     return GraphLoss(graph, reduction, None if alpha == "default" else alpha)
