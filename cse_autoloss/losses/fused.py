@@ -125,7 +125,7 @@ class MulticlassKernel:
 
     def elements(self, logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
         """The loss of each sample, for autograd and compilers: without a one-hot target."""
-        own = torch.log_softmax(logits, -1).gather(-1, target.unsqueeze(-1))
+        own = torch.log_softmax(logits, 1).gather(1, target.unsqueeze(1))  # -1: ONNX tools stumble over it
         weight = _weight(logits, target, iou).unsqueeze(-1)
         (value,) = self.followed.run({"L": own, "Z": weight})
         return (value if isinstance(value, Tensor) else torch.full_like(own, value)).squeeze(-1)
