@@ -167,7 +167,7 @@ def test_blocks_and_threads_do_not_show(
     loss = load_loss(name, reduction=reduction)
     assert isinstance(loss, GraphLoss)
     whole = value_and_gradient(loss, logits, target, iou)
-    for size in ("BLOCK", "SERIAL_BLOCK", "SOFTMAX_BLOCK"):
+    for size in ("BLOCK", "SERIAL_BLOCK", "SOFTMAX_BLOCK", "FEWEST_FOR_THREADS"):
         monkeypatch.setattr(fused_module, size, 6)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     for got, wanted in zip(value_and_gradient(loss, logits, target, iou), whole, strict=True):

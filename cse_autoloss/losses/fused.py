@@ -32,6 +32,9 @@ BLOCK = 1 << 17
 SERIAL_BLOCK = (1 << 15) - 1
 """Numbers in a block when several threads take blocks: torch runs an operation of this size on one thread."""
 
+FEWEST_FOR_THREADS = 1 << 21
+"""Numbers from which on threads of our own pay: below, starting them costs more than torch's own threads do."""
+
 SOFTMAX_BLOCK = 1 << 24
 """Numbers in a block of the multi-class form on several threads: its few operations use torch's own, which should
 meet seldom, so this only bounds the memory."""
@@ -280,7 +283,7 @@ def _in_threads(work: Callable[[slice], Tensor | None], logits: Tensor) -> list[
     """
     threads = torch.get_num_threads()
     blocks = _blocks(logits, SERIAL_BLOCK)
-    if threads == 1 or len(blocks) < 2 * threads or logits.device.type != "cpu":
+    if threads == 1 or logits.numel() < FEWEST_FOR_THREADS or logits.device.type != "cpu":
         return [work(block) for block in _blocks(logits, BLOCK)]
     share = -(-len(blocks) // (4 * threads))
 
