@@ -182,7 +182,9 @@ class TestMistakes:
     def test_a_wrong_name_or_file(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"^smok: no such configuration; did you mean 'smoke'\?$"):
             load_config("smok")
-        with pytest.raises(ConfigError, match="expected a file or one of: detection, detection_two_stage, smoke"):
+        with pytest.raises(
+            ConfigError, match="expected a file or one of: detection, detection_two_stage, smoke"
+        ):
             load_config("qqqqqq")
         with pytest.raises(ConfigError, match="no such file"):
             load_config(tmp_path / "none.yaml")
