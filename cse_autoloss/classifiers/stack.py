@@ -116,6 +116,13 @@ class ModelStack:
         both = {**self._parameters, **self._buffers}
         return {name: value[index].detach().cpu().clone() for name, value in both.items()}
 
+    @torch.no_grad()
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Give all models the weights that `weights` gave of one; moments and `failed` stay."""
+        for group in (self._parameters, self._buffers):
+            for name, value in group.items():
+                value.copy_(weights[name].expand_as(value))
+
     def model(self, index: int) -> nn.Module:
         """One model as a module of its own."""
         import copy

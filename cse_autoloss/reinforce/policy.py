@@ -11,6 +11,10 @@ from torch import Tensor
 from cse_autoloss.errors import RunError
 
 
+class DivergedError(RunError):
+    """No model of an epoch has a finite reward."""
+
+
 def normalise(rewards: Sequence[float]) -> Tensor:
     """Rewards brought to mean 0 and variance 1 (divided by n), (B,) float64.
 
@@ -18,12 +22,12 @@ def normalise(rewards: Sequence[float]) -> Tensor:
     are equal there is nothing to learn, and all become 0.
 
     Raises:
-        RunError: no reward is finite.
+        DivergedError: no reward is finite.
     """
     values = torch.tensor(list(rewards), dtype=torch.float64)
     sound = values.isfinite()
     if not bool(sound.any()):
-        raise RunError(f"all {len(values)} models diverged; a lower learning rate of the model may help")
+        raise DivergedError(f"all {len(values)} models diverged; a lower learning rate of the model may help")
     values = torch.where(sound, values, values[sound].min())
     centred = values - values.mean()
     deviation = float(centred.square().mean().sqrt())

@@ -11,6 +11,7 @@ from typing import Any
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.reinforce.baselines import BASELINES
 from cse_autoloss.reinforce.loss import make_space
+from cse_autoloss.reinforce.policy import DivergedError
 from cse_autoloss.reinforce.report import write_report
 from cse_autoloss.reinforce.search import Reinforce
 from cse_autoloss.reinforce.settings import (
@@ -20,7 +21,7 @@ from cse_autoloss.reinforce.settings import (
     parse_reinforce_config,
 )
 from cse_autoloss.reinforce.tasks import make_task
-from cse_autoloss.reinforce.trainings import Report, search_epochs, tuned_baseline
+from cse_autoloss.reinforce.trainings import Report, best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.stacked import StackedTask
@@ -150,15 +151,14 @@ class _Run:
         copy_best: bool,
         own_orders: bool = False,
     ) -> dict[str, Any]:
-        """A whole search at each learning rate; the one that ends best on validation."""
+        """A whole search at each learning rate; the one that ends best on validation, and its test."""
         tried = []
         for factor in self.config.comparison.lr_factors:
             key = f"{name}:{seed}:{factor:g}"
-            tried.append(
-                self._once(
-                    key,
-                    stage,
-                    lambda key=key, factor=factor: search_epochs(  # type: ignore[misc]
+
+            def work(key: str = key, factor: float = factor) -> dict[str, Any]:
+                try:
+                    return search_epochs(
                         policy,
                         task(),
                         self.store,
@@ -168,10 +168,22 @@ class _Run:
                         copy_best=copy_best,
                         own_orders=own_orders,
                         report=self.report,
-                    ),
-                )
-            )
-        return max(tried, key=lambda result: result["val"])
+                    )
+                except DivergedError as error:  # this learning rate is too high; another may do
+                    return {"key": key, "val": None, "why": str(error), "lr_factor": factor}
+
+            tried.append(self._once(key, stage, work))
+        sound = [result for result in tried if result["val"] is not None]
+        if not sound:
+            raise DivergedError(f"{name}: {tried[0]['why']}")
+        best = max(sound, key=lambda result: float(result["val"]))
+        place = f"test:{best['key']}"
+        test = self.store.meta(place)
+        if test is None:
+            with self._timed(stage):
+                test = best_on_test(task(), self.store, best["key"], self.head)
+            self.store.set_meta(place, test)
+        return {**best, "test": test}
 
     def _once(self, key: str, stage: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         kept: dict[str, Any] | None = self.store.meta(f"result:{key}")
@@ -179,7 +191,7 @@ class _Run:
             with self._timed(stage):
                 kept = work()
             self.store.set_meta(f"result:{key}", kept)
-            self.report(f"{key}: validation {kept['val']:.4f}")
+            self.report(f"{key}: {_outcome(kept)}")
         return kept
 
     @contextmanager
@@ -201,6 +213,10 @@ class _Run:
                 least_slope=search.least_slope,
             )
         return make_space(self.config.space, scale=scale)
+
+
+def _outcome(result: Mapping[str, Any]) -> str:
+    return str(result["why"]) if result["val"] is None else f"validation {result['val']:.4f}"
 
 
 def _device(name: str) -> str:

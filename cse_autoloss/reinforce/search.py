@@ -131,7 +131,7 @@ class Reinforce:
             rewards: (B,) of the θs that `ask(state)` gave, higher is better; NaN where a model diverged.
 
         Raises:
-            RunError: no reward is finite.
+            DivergedError: no reward is finite.
         """
         if len(rewards) != self.samples:
             raise ValueError(f"expected {self.samples} rewards, got {len(rewards)}")
@@ -158,7 +158,7 @@ def best_of(rewards: Sequence[float]) -> int:
     """Index of the highest finite reward, the first of equals: a diverged model is never copied.
 
     Raises:
-        RunError: no reward is finite.
+        DivergedError: no reward is finite.
     """
     normalise(rewards)  # tells when there is none
     return max(range(len(rewards)), key=lambda i: rewards[i] if math.isfinite(rewards[i]) else -math.inf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,11 @@ def search_epochs(
         report: gets a line for each epoch.
 
     Returns:
-        {"key", "mu", "val", "test", "lr_factor"}: the last μ, and the best model's metric and test metrics; its
-        weights lie in the checkpoint folder as KEY.best.pt.
+        {"key", "mu", "val", "lr_factor"}: the last μ, and the best model's metric on validation; its weights lie
+        in the checkpoint folder as KEY.best.pt, for `best_on_test`.
+
+    Raises:
+        DivergedError: all models diverged in one epoch.
     """
     stack = task.stack(search.samples, scale)
     state = search.init()
@@ -65,7 +68,7 @@ def search_epochs(
         after = search.tell(state, rewards)
         if copy_best:
             stack.spread(best)
-        _save(stack, folder / f"{checkpoint_name(key)}.{after.epoch}.pt")
+        _save(stack.state(), folder / f"{checkpoint_name(key)}.{after.epoch}.pt")
         finite = [reward for reward in rewards if math.isfinite(reward)]
         entry = {
             "mu": list(after.mu),
@@ -81,9 +84,22 @@ def search_epochs(
         report(f"{key}: epoch {after.epoch}/{task.settings.epochs}, best {task.metric} {rewards[best]:.4f}")
         state = after
     last = store.meta(f"epoch:{key}:{state.epoch - 1}")
-    torch.save(stack.weights(last["best"]), folder / f"{checkpoint_name(key)}.best.pt")
-    test = task.scores(stack, "test")[last["best"]]
-    return {"key": key, "mu": list(state.mu), "val": last["reward"], "test": test, "lr_factor": lr_factor}
+    _save(stack.weights(last["best"]), folder / f"{checkpoint_name(key)}.best.pt")
+    return {"key": key, "mu": list(state.mu), "val": last["reward"], "lr_factor": lr_factor}
+
+
+def best_on_test(task: StackedTask, store: RunStore, key: str, scale: float | None) -> dict[str, float]:
+    """Test metrics of a finished search's best model: for the search that won on validation, and once.
+
+    Args:
+        task: data and metric.
+        store: that `search_epochs` kept the weights beside.
+        key: of the search.
+        scale: of the models' heads.
+    """
+    stack = task.stack(1, scale)
+    stack.load_weights(_load(store.directory / "checkpoints" / f"{checkpoint_name(key)}.best.pt"))
+    return task.scores(stack, "test")[0]
 
 
 def tuned_baseline(
@@ -92,8 +108,10 @@ def tuned_baseline(
     *,
     scale: float,
     head: float | None,
-    lr_factors: tuple[float, ...],
+    lr_factors: Sequence[float],
+    settings: Sequence[float] | None = None,
     best_epoch: bool = False,
+    test: bool = True,
 ) -> dict[str, Any]:
     """All settings and learning rates of a baseline, trained side by side; the best on validation.
 
@@ -103,12 +121,15 @@ def tuned_baseline(
         scale: s of the losses.
         head: scale of the models' heads, None for plain logits.
         lr_factors: times the task's learning rate.
+        settings: values of its setting; by default the baseline's grid.
         best_epoch: the epoch, too, is chosen on validation; otherwise it is the last.
+        test: score the winner on test; the others never are.
 
     Returns:
-        {"setting", "lr_factor", "val", "test"} of the one that is best on validation.
+        {"setting", "lr_factor", "val", "test"} of the one that is best on validation; test is None where it
+        was not asked for.
     """
-    grid = [(value, factor) for value in baseline.grid for factor in lr_factors]
+    grid = [(value, factor) for value in settings or baseline.grid for factor in lr_factors]
     theta = torch.tensor([[value] for value, _ in grid])
     rates = torch.tensor([factor for _, factor in grid], device=task.device)
     stack = task.stack(len(grid), head)
@@ -124,7 +145,7 @@ def tuned_baseline(
         "setting": grid[best][0] if baseline.setting else None,
         "lr_factor": grid[best][1],
         "val": val,
-        "test": task.scores(ModelStack([winner], device=task.device), "test")[0],
+        "test": task.scores(ModelStack([winner], device=task.device), "test")[0] if test else None,
     }
 
 
@@ -133,9 +154,9 @@ def checkpoint_name(key: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in key)
 
 
-def _save(stack: ModelStack, path: Path) -> None:
+def _save(values: dict[str, Any], path: Path) -> None:
     partial = path.with_suffix(".tmp")
-    torch.save(stack.state(), partial)
+    torch.save(values, partial)
     partial.replace(path)
 
 

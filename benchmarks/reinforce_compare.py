@@ -1,0 +1,255 @@
+"""Searched losses against tuned baselines, on one task, over several seeds; a table with intervals.
+
+    python benchmarks/reinforce_compare.py digits --out FILE.jsonl --noise 0 0.2 0.4 --seeds 5
+    python benchmarks/reinforce_compare.py cifar10 --data cifar10:DIR --out FILE.jsonl --noise 0 0.1 0.2 \\
+        --tune-seed 1000
+    python benchmarks/reinforce_compare.py faces --out FILE.jsonl        # ORL, verification
+    python benchmarks/reinforce_compare.py reid --out FILE.jsonl         # ORL in the re-identification protocol
+
+A seed decides split, subset, label noise, weights and order of batches. All contestants are tuned on validation over
+the same learning rates, the baselines over values of their own setting besides: for each seed anew, or, with
+--tune-seed, once for each noise on a seed of its own that no table counts. Test is read once for each line of the
+table and seed, by the setting that won on validation.
+
+"softmax, best of B" trains as the searches do, with softmax for all B models, each with its own order of batches: what
+a search gains over it is the loss's doing, not that of keeping the best of B.
+
+Each result is a line of JSON, written as soon as it is there; what FILE holds is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cse_autoloss.reinforce.baselines import BASELINES
+from cse_autoloss.reinforce.loss import make_space
+from cse_autoloss.reinforce.policy import DivergedError
+from cse_autoloss.reinforce.search import Reinforce
+from cse_autoloss.reinforce.settings import ReinforceConfig, load_reinforce_config
+from cse_autoloss.reinforce.tasks import make_task
+from cse_autoloss.reinforce.trainings import best_on_test, search_epochs, tuned_baseline
+from cse_autoloss.runs import RunStore
+from cse_autoloss.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.tasks.stacked import StackedTask
+
+TASKS: dict[str, dict[str, Any]] = {
+    "digits": {"training.epochs": 30, "search.samples": 16},
+    "cifar10": {
+        "training.model": "small",
+        "training.epochs": 20,
+        "search.samples": 8,
+        "data.train_limit": 2000,
+        "data.val_share": 0.02,
+        "comparison.lr_factors": [0.3, 1.0, 3.0],
+    },
+    "faces": {
+        "task": "faces",
+        "data.source": "orl",
+        "data.pair_count": 20_000,  # all there are: 450 of one person, 4,500 of two
+        "reward": "tpr_at_far",
+        "training.model": "small",
+        "training.head": "cosine",
+        "training.epochs": 40,
+        "search.samples": 8,
+        "comparison.lr_factors": [0.3, 1.0, 3.0],
+    },
+}
+TASKS["reid"] = TASKS["faces"] | {"task": "reid", "reward": "map"}
+
+# name -> space, its settings, the policy's settings, the training's
+SEARCHES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "am-lfs": ("am-lfs", {}, {}, {"copy_best": True}),
+    "am-lfs, mu not updated": ("am-lfs", {}, {"update": False}, {"copy_best": True}),
+    "search-softmax": ("search-softmax", {}, {}, {"copy_best": True}),
+    "random-softmax": (
+        "random-softmax",
+        {},
+        {"samples": 1, "update": False, "draw": "uniform"},
+        {"copy_best": False},
+    ),
+    "softmax, best of B": (
+        "am-lfs",
+        {"intervals": 1},
+        {"update": False, "sigma": 1e-9},
+        {"copy_best": True, "own_orders": True},
+    ),
+}
+
+
+class Contest:
+    """One task, noise and seed."""
+
+    def __init__(self, config: ReinforceConfig, seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.scale = config.training.scale
+        self.head = self.scale if config.training.head == "cosine" else None
+        self._task: StackedTask | None = None
+
+    @property
+    def task(self) -> StackedTask:
+        """Made when it is first needed."""
+        if self._task is None:
+            self._task = make_task(self.config, self.seed, "cuda" if torch.cuda.is_available() else "cpu")
+        return self._task
+
+    def run(self, name: str, tuned: dict[str, Any] | None, test: bool) -> dict[str, Any]:
+        """A contestant's result.
+
+        Args:
+            name: of the contestant.
+            tuned: an earlier result whose setting and learning rate are taken; None tunes them here.
+            test: read the test split.
+        """
+        start = time.process_time()
+        factors = self.config.comparison.lr_factors if tuned is None else (tuned["lr_factor"],)
+        work = self._search if name in SEARCHES else self._baseline
+        result = work(name, factors, tuned, test)
+        return {**result, "seconds": round(time.process_time() - start, 1)}
+
+    def _baseline(
+        self, name: str, factors: tuple[float, ...], tuned: dict[str, Any] | None, test: bool
+    ) -> dict[str, Any]:
+        baseline = BASELINES[name.partition(",")[0]]
+        return tuned_baseline(
+            baseline,
+            self.task,
+            scale=self.scale,
+            head=self.scale if baseline.cosine else self.head,
+            lr_factors=factors,
+            settings=baseline.grid if tuned is None or not baseline.setting else (tuned["setting"],),
+            best_epoch="best epoch" in name,
+            test=test,
+        )
+
+    def _search(
+        self, name: str, factors: tuple[float, ...], tuned: dict[str, Any] | None, test: bool
+    ) -> dict[str, Any]:
+        space_name, settings, policy, options = SEARCHES[name]
+        if space_name == "am-lfs":
+            settings = {"intervals": self.config.search.intervals, **settings}
+        policy = {"samples": self.config.search.samples, **policy}
+        search = Reinforce(make_space(space_name, scale=self.scale, **settings), seed=self.seed, **policy)
+        with tempfile.TemporaryDirectory() as folder, RunStore.create(Path(folder) / "run", {}) as store:
+            tried = []
+            for factor in factors:
+                try:
+                    key = f"{factor:g}"
+                    tried.append(
+                        search_epochs(
+                            search, self.task, store, key, scale=self.head, lr_factor=factor, **options
+                        )
+                    )
+                except DivergedError:
+                    continue
+            best = max(tried, key=lambda result: float(result["val"]))
+            return {**best, "test": best_on_test(self.task, store, best["key"], self.head) if test else None}
+
+
+def main() -> None:
+    """Runs what is missing and prints the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--out", type=Path, required=True, help="file of results, JSON lines")
+    parser.add_argument("--data", help="as of `cse-autoloss reinforce --data`")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.0], help="shares of wrong train labels")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--tune-seed", type=int, help="tune once on this seed; it must not be one of the seeds"
+    )
+    parser.add_argument("--only", nargs="+", help="these contestants alone")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=JSON", help="other settings")
+    parser.add_argument("--table", action="store_true", help="print what FILE holds, run nothing")
+    options = parser.parse_args()
+    if options.tune_seed is not None and options.tune_seed < options.seeds:
+        parser.error(f"--tune-seed {options.tune_seed} is one of the seeds 0 to {options.seeds - 1}")
+    overrides = dict(TASKS[options.task])
+    if options.data:
+        overrides["data.source"] = options.data
+    overrides.update(
+        (key, json.loads(value)) for key, _, value in (text.partition("=") for text in options.set)
+    )
+    names = options.only or [*BASELINES, "softmax, best epoch", *SEARCHES]
+    found = _read(options.out)
+    for noise in options.noise:
+        config = load_reinforce_config(None, {**overrides, "data.label_noise": noise})
+        if not options.table:
+            _fill(found, options.out, config, names, options.seeds, options.tune_seed)
+        _table(found, config, names, options.seeds)
+
+
+def _fill(
+    found: dict[tuple[Any, ...], dict[str, Any]],
+    path: Path,
+    config: ReinforceConfig,
+    names: list[str],
+    seeds: int,
+    tune_seed: int | None,
+) -> None:
+    for seed in ([] if tune_seed is None else [tune_seed]) + list(range(seeds)):
+        contest = Contest(config, seed)
+        for name in names:
+            key = (config.data.label_noise, seed, name)
+            if key in found:
+                continue
+            counted = seed != tune_seed
+            tuned = None if tune_seed is None or not counted else found[(key[0], tune_seed, name)]
+            result = contest.run(name, tuned, counted)
+            found[key] = {"noise": key[0], "seed": seed, "name": name, **result}
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found[key]) + "\n")
+
+
+def _read(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return {(row["noise"], row["seed"], row["name"]): row for row in rows}
+
+
+def _table(
+    found: dict[tuple[Any, ...], dict[str, Any]], config: ReinforceConfig, names: list[str], seeds: int
+) -> None:
+    noise = config.data.label_noise
+    rows = {
+        name: [found[key] for seed in range(seeds) if (key := (noise, seed, name)) in found] for name in names
+    }
+    rows = {name: own for name, own in rows.items() if len(own) == seeds}
+    if "softmax" not in rows:
+        return
+    used = sum(row["seconds"] for key, row in found.items() if key[0] == noise)
+    print(f"\nlabel noise {noise:.0%}, {seeds} seeds, test in %, {used / 60:.1f} minutes of processor time\n")
+    metrics = [name for name in rows["softmax"][0]["test"] if name not in ("rank5", "rank10")]
+    if metrics == ["accuracy"]:
+        metrics = ["error"]
+    first = metrics[0] if config.reward is None else config.reward
+    print(f"| loss | {' | '.join(metrics)} | gain in {first} over softmax |")
+    print("|---|" + "---|" * (len(metrics) + 1))
+
+    def values(name: str, metric: str) -> list[float]:
+        if metric == "error":
+            return [100 - 100 * row["test"]["accuracy"] for row in rows[name]]
+        return [100 * row["test"][metric] for row in rows[name]]
+
+    for name in rows:
+        cells = []
+        for metric in metrics:
+            span = bootstrap_interval(values(name, metric))
+            cells.append(f"{span.mean:.1f} [{span.low:.1f}, {span.high:.1f}]")
+        gain = paired_difference(values(name, first), values("softmax", first))
+        sign = -1 if first in ("error", "eer") else 1
+        low, high = sorted((sign * gain.low, sign * gain.high))
+        # Adding 0.0 takes the sign off a zero.
+        spans = [f"{round(value, 1) + 0.0:+.1f}" for value in (sign * gain.mean, low, high)]
+        cells.append("" if name == "softmax" else f"{spans[0]} [{spans[1]}, {spans[2]}]")
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
