@@ -13,7 +13,13 @@ from torch.utils.data import Dataset
 
 from cse_autoloss.errors import DataError
 from cse_autoloss.fullsize.settings import TrainSettings
-from cse_autoloss.tasks.coco import CocoFolder, _check_same_categories, _classes, _File, _read_file
+from cse_autoloss.tasks.coco import (
+    CocoFile,
+    CocoFolder,
+    check_same_categories,
+    learnable_classes,
+    read_coco_file,
+)
 
 Target = dict[str, Tensor]
 Example = tuple[Tensor, Target]
@@ -29,7 +35,7 @@ class CocoImages(Dataset[Example]):
         image_ids: COCO's image ids in the dataset's order.
     """
 
-    def __init__(self, file: _File, categories: Sequence[int], first_label: int) -> None:
+    def __init__(self, file: CocoFile, categories: Sequence[int], first_label: int) -> None:
         self.path: Path = file.path
         self.categories = list(categories)
         self.class_names = [file.categories.get(number, str(number)) for number in categories]
@@ -71,7 +77,7 @@ class CocoImages(Dataset[Example]):
         return image, {"boxes": boxes, "labels": labels}
 
 
-def load_images(settings: TrainSettings) -> tuple[_File, _File, list[int]]:
+def load_images(settings: TrainSettings) -> tuple[CocoFile, CocoFile, list[int]]:
     """The training file, the validation file, and the category ids by class index.
 
     Raises:
@@ -80,15 +86,15 @@ def load_images(settings: TrainSettings) -> tuple[_File, _File, list[int]]:
     root = Path(settings.root).expanduser()
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    train = _read_file(
+    train = read_coco_file(
         root / settings.train_file,
         CocoFolder(root, images=settings.train_images, skip_bad=settings.skip_bad),
     )
-    val = _read_file(
+    val = read_coco_file(
         root / settings.val_file, CocoFolder(root, images=settings.val_images, skip_bad=settings.skip_bad)
     )
-    categories = _classes(train)
-    _check_same_categories(val, train)
+    categories = learnable_classes(train)
+    check_same_categories(val, train)
     return train, val, categories
 
 

@@ -39,6 +39,7 @@ class CocoFolder:
         image_size: images are scaled, whole and undistorted, so that their longer side has so many pixels.
         multiple: canvas sides are a multiple of this: the network's stride.
         skip_bad: leave out wrong items in place of raising an error.
+        segments: keep the objects' outlines too, as the file has them.
     """
 
     root: Path
@@ -49,6 +50,7 @@ class CocoFolder:
     image_size: int = 128
     multiple: int = 8
     skip_bad: bool = False
+    segments: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,25 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Objects:
-    """Boxes (xyxy, original pixels), category ids and crowd flags of one image."""
+    """Boxes (xyxy, original pixels), category ids, crowd flags and, where asked for, outlines of one image."""
 
     boxes: list[tuple[float, float, float, float]]
     categories: list[int]
     crowd: list[bool]
+    segments: list[Any]
 
 
 @dataclass(frozen=True)
-class _File:
-    """One JSON file, checked."""
+class CocoFile:
+    """One JSON file, checked; made by `read_coco_file`.
+
+    Attributes:
+        path: the file.
+        categories: names by id.
+        images: by id.
+        objects: by the id of their image.
+        skips: what was left out.
+    """
 
     path: Path
     categories: dict[int, str]
@@ -126,18 +137,18 @@ def load_coco(folder: CocoFolder) -> CocoData:
     root = folder.root
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    train_file = _read_file(root / folder.train, folder)
-    val_file = _read_file(root / folder.val, folder)
+    train_file = read_coco_file(root / folder.train, folder)
+    val_file = read_coco_file(root / folder.val, folder)
     test_path = root / folder.test
     has_test = test_path.is_file() or folder.test != CocoFolder.test
-    test_file = _read_file(test_path, folder) if has_test else None
+    test_file = read_coco_file(test_path, folder) if has_test else None
 
-    categories = _classes(train_file)
+    categories = learnable_classes(train_file)
     notes = []
     splits = {"train": _shuffled(_to_split(train_file, categories, folder))}
     for name, file in (("val", val_file), ("test", test_file)):
         if file is not None:
-            _check_same_categories(file, train_file)
+            check_same_categories(file, train_file)
             splits[name] = _to_split(file, categories, folder)
     if test_file is None:
         splits["val"], splits["test"] = _halves(splits["val"], val_file.path)
@@ -153,7 +164,12 @@ def load_coco(folder: CocoFolder) -> CocoData:
     return CocoData(splits, tuple(train_file.categories[number] for number in categories), tuple(notes))
 
 
-def _read_file(path: Path, folder: CocoFolder) -> _File:
+def read_coco_file(path: Path, folder: CocoFolder) -> CocoFile:
+    """Read and check one JSON file; images are looked for, not opened.
+
+    Raises:
+        DataError: in one line: the file, the item in it, what is wrong.
+    """
     content = _read_json(path)
     skips = _Skips(path, folder.skip_bad)
     categories: dict[int, str] = {}
@@ -173,16 +189,18 @@ def _read_file(path: Path, folder: CocoFolder) -> _File:
                 raise _BadItem(f"a second image with id {number}")
             images[number] = _image(item, folder)
             bad_images.discard(number)
-    objects = {number: _Objects([], [], []) for number in images}
+    objects = {number: _Objects([], [], [], []) for number in images}
     for what, item in _items(content, "annotations", path):
         with skips.item(what):
             number = _whole(item, "image_id")
             if number in bad_images and number not in images:
                 continue  # its image was counted already
             _add_annotation(item, number, images, categories, objects)
+            if folder.segments:
+                objects[number].segments.append(item.get("segmentation"))
     if not images:
         raise DataError(f"{path}: no usable image" + (f", e.g. {skips.lines[0]}" if skips.lines else ""))
-    return _File(path, categories, images, objects, skips)
+    return CocoFile(path, categories, images, objects, skips)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -288,7 +306,7 @@ def _checked_box(box: Any, image: _Image) -> tuple[float, float, float, float]:
     return clipped
 
 
-def _classes(train: _File) -> list[int]:
+def learnable_classes(train: CocoFile) -> list[int]:
     """Category ids by class index: rising, and only such as can be learned."""
     seen = {category for own in train.objects.values() for category in own.categories}
     for number, name in train.categories.items():
@@ -300,7 +318,8 @@ def _classes(train: _File) -> list[int]:
     return sorted(seen)
 
 
-def _check_same_categories(file: _File, train: _File) -> None:
+def check_same_categories(file: CocoFile, train: CocoFile) -> None:
+    """Refuse, or skip, a category that the train file does not have or calls otherwise."""
     for number, name in file.categories.items():
         with file.skips.item(f"category {name!r} (id {number})"):
             if number not in train.categories:
@@ -309,7 +328,7 @@ def _check_same_categories(file: _File, train: _File) -> None:
                 raise _BadItem(f"{train.path.name} calls this id {train.categories[number]!r}")
 
 
-def _to_split(file: _File, categories: list[int], folder: CocoFolder) -> Split:
+def _to_split(file: CocoFile, categories: list[int], folder: CocoFolder) -> Split:
     index = {number: position for position, number in enumerate(categories)}
     pixels, boxes, labels, crowd = [], [], [], []
     for number, image in file.images.items():
