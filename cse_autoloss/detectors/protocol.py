@@ -3,7 +3,7 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
@@ -71,6 +71,9 @@ class Detector(Protocol):
 
     def state_dict(self) -> Any:
         """Weights and statistics by name."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Take weights and statistics over."""
 
     def train(self, mode: bool = True) -> Self:
         """Training mode on or off."""

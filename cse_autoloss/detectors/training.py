@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.one_stage import ClassificationLoss, RegressionLoss
 from cse_autoloss.detectors.protocol import Detector
+from cse_autoloss.errors import DataError
 
 
 class Diverged(Exception):
@@ -67,6 +70,109 @@ def _optimiser(model: Detector, schedule: Schedule) -> torch.optim.SGD:
     )
 
 
+class TrainingRun:
+    """A training that can pause: any number of `advance` calls end in the same weights as one to the end.
+
+    The schedule's one cycle spans the whole training, whatever the pauses, and `state` holds all that decides how it
+    goes on: weights, momentum, position in the cycle, and the order of the scenes still to come.
+
+    Attributes:
+        model: trained in place.
+        steps: of the whole schedule.
+        step: that are done.
+    """
+
+    def __init__(
+        self,
+        model: Detector,
+        data: TrainingSet,
+        cls_loss: ClassificationLoss,
+        reg_loss: RegressionLoss,
+        schedule: Schedule,
+        *,
+        seed: int,
+        box_weight: float = 1.0,
+    ) -> None:
+        """Arguments as of `train`."""
+        self.model = model
+        self.steps = total_steps(len(data), schedule)
+        self.step = 0
+        self._data = data
+        self._cls_loss, self._reg_loss = _watched(cls_loss), _watched(reg_loss)
+        self._schedule = schedule
+        self._box_weight = box_weight
+        self._generator = torch.Generator().manual_seed(seed)
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._optimiser = _optimiser(model, schedule)
+        self._scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser,
+            schedule.lr,
+            total_steps=self.steps + 1,
+            pct_start=schedule.warmup,
+            cycle_momentum=False,
+        )
+
+    def advance(self, until: int) -> None:
+        """Train up to step `until` of `steps`; the model is left in evaluation mode.
+
+        Raises:
+            Diverged: when the loss, the gradient, what the losses are given, or a weight at the end is not finite.
+        """
+        parameters = list(self.model.parameters())
+        self.model.train()
+        for step in range(self.step, min(until, self.steps)):
+            index = self._next_batch()
+            prediction = self.model(self._data.images[index])
+            batch = Assignment(self._data.assigned.label[index], self._data.assigned.box[index])
+            where = f"at step {step + 1} of {self.steps}"
+            try:
+                loss = self.model.loss(prediction, batch, self._cls_loss, self._reg_loss, self._box_weight)
+            except _NotFinite:
+                raise Diverged(f"a prediction that is not finite {where}") from None
+            self._optimiser.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self._schedule.clip, foreach=True)
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                raise Diverged(f"loss {loss.item():g}, gradient norm {norm.item():g} {where}")
+            self._optimiser.step()
+            self._scheduler.step()
+            self.step = step + 1
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.state_dict().values()):
+            raise Diverged(f"a weight that is not finite after {self.step} steps")
+        self.model.eval()
+
+    def state(self) -> dict[str, Any]:
+        """All that decides how the training goes on: tensors, numbers and texts in dicts and lists."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scheduler": self._scheduler.state_dict(),
+            "generator": self._generator.get_state(),
+            "order": self._order.clone(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken, in a run that was made with the same arguments.
+
+        Raises:
+            KeyError, RuntimeError, ValueError, TypeError: it is no state of such a run.
+        """
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        self._generator.set_state(state["generator"])
+        self._order = state["order"]
+        self.step = int(state["step"])
+
+    def _next_batch(self) -> Tensor:
+        count, size = len(self._data), self._schedule.batch
+        while self._order.numel() < min(size, count):
+            self._order = torch.cat((self._order, torch.randperm(count, generator=self._generator)))
+        index, self._order = self._order[:size], self._order[size:]
+        return index
+
+
 def train(
     model: Detector,
     data: TrainingSet,
@@ -80,33 +186,25 @@ def train(
     """Train `model` in place; the same seed gives the same batches in the same order for every loss.
 
     Raises:
-        Diverged: when the loss or the gradient is not finite at some step.
+        Diverged: when the loss, the gradient or what the losses are given is not finite at some step.
     """
-    steps = total_steps(len(data), schedule)
-    generator = torch.Generator().manual_seed(seed)
-    optimiser = _optimiser(model, schedule)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, schedule.lr, total_steps=steps + 1, pct_start=schedule.warmup, cycle_momentum=False
-    )
-    parameters = list(model.parameters())
-    order = torch.empty(0, dtype=torch.int64)
-    model.train()
-    for step in range(steps):
-        while order.numel() < min(schedule.batch, len(data)):
-            order = torch.cat((order, torch.randperm(len(data), generator=generator)))
-        index, order = order[: schedule.batch], order[schedule.batch :]
-        prediction = model(data.images[index])
-        batch = Assignment(data.assigned.label[index], data.assigned.box[index])
-        loss = model.loss(prediction, batch, cls_loss, reg_loss, box_weight)
-        optimiser.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip, foreach=True)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise Diverged(
-                f"loss {loss.item():g}, gradient norm {norm.item():g} at step {step + 1} of {steps}"
-            )
-        optimiser.step()
-        scheduler.step()
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
-        raise Diverged(f"a weight that is not finite after {steps} steps")
-    model.eval()
+    run = TrainingRun(model, data, cls_loss, reg_loss, schedule, seed=seed, box_weight=box_weight)
+    run.advance(run.steps)
+
+
+class _NotFinite(Exception):
+    """A loss refused what it was given, and that was not finite."""
+
+
+def _watched(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The loss, telling a network that ran away (boxes or IoU that are NaN) from a mistake in what it was given."""
+
+    def call(*tensors: Tensor) -> Tensor:
+        try:
+            return loss(*tensors)
+        except DataError:
+            if all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+                raise
+            raise _NotFinite from None
+
+    return call

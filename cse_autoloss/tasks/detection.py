@@ -14,7 +14,7 @@ from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.one_stage import ClassificationLoss, Detections, RegressionLoss
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import detector_builder
-from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, train
+from cse_autoloss.detectors.training import Diverged, Schedule, TrainingRun, TrainingSet
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.coco import CocoFolder, load_coco
@@ -196,6 +196,30 @@ class DetectionTask:
             cse_autoloss.detectors.training.Diverged: when the loss or its gradient is not finite at some
             step.
         """
+        run = self.training(
+            cls_loss,
+            reg_loss,
+            seed=seed,
+            epochs=epochs,
+            box_weight=box_weight,
+            lr=lr,
+            train_limit=train_limit,
+        )
+        run.advance(run.steps)
+        return run.model
+
+    def training(
+        self,
+        cls_loss: ClassificationLoss,
+        reg_loss: RegressionLoss,
+        *,
+        seed: int,
+        epochs: float,
+        box_weight: float = 1.0,
+        lr: float | None = None,
+        train_limit: int | None = None,
+    ) -> TrainingRun:
+        """A training of `epochs` epochs, at its beginning; arguments as of `train_and_score`."""
         data = self._training_set()
         if train_limit is not None and train_limit < len(data):
             data = TrainingSet(
@@ -210,8 +234,7 @@ class DetectionTask:
         model = self._build(data.images.shape[1], self.num_classes, seed)
         model.to(memory_format=torch.channels_last)
         model.to(self.device)
-        train(model, data, cls_loss, reg_loss, schedule, seed=seed, box_weight=box_weight)
-        return model
+        return TrainingRun(model, data, cls_loss, reg_loss, schedule, seed=seed, box_weight=box_weight)
 
     @torch.no_grad()
     def predict(self, model: Detector, split: SplitName | Tensor = "val") -> Detections:
