@@ -45,8 +45,9 @@ TASKS: dict[str, dict[str, Any]] = {
         "training.model": "small",
         "training.epochs": 20,
         "search.samples": 8,
-        "data.train_limit": 2000,
+        "data.train_limit": 3000,
         "data.val_share": 0.02,
+        "data.shrink": 2,
         "comparison.lr_factors": [0.3, 1.0, 3.0],
     },
     "faces": {
@@ -54,9 +55,10 @@ TASKS: dict[str, dict[str, Any]] = {
         "data.source": "orl",
         "data.pair_count": 20_000,  # all there are: 450 of one person, 4,500 of two
         "reward": "tpr_at_far",
-        "training.model": "small",
+        "training.model": "face",
         "training.head": "cosine",
         "training.epochs": 40,
+        "training.augment": True,
         "search.samples": 8,
         "comparison.lr_factors": [0.3, 1.0, 3.0],
     },

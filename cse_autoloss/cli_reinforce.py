@@ -17,7 +17,7 @@ def app_command(
     task: Annotated[str | None, typer.Option(help="classification, faces or reid.")] = None,
     data: Annotated[str | None, typer.Option(help="digits, cifar10:DIR, idx:DIR or folder:DIR.")] = None,
     label_noise: Annotated[float | None, typer.Option(help="Share of train labels to change.")] = None,
-    model: Annotated[str | None, typer.Option(help="mlp, small or resnet20.")] = None,
+    model: Annotated[str | None, typer.Option(help="mlp, small, face or resnet20.")] = None,
     samples: Annotated[int | None, typer.Option(help="Models trained together, B.")] = None,
     intervals: Annotated[int | None, typer.Option(help="Intervals of am-lfs, M.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Standard deviation of the losses.")] = None,

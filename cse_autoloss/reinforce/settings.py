@@ -29,6 +29,7 @@ class Data(Section):
     train_limit: Count | None = None
     image_size: Annotated[Whole, Field(ge=8, le=1024)] = 32
     grey: bool = False
+    shrink: Annotated[Whole, Field(ge=1, le=64)] = 1
     pairs: Path | None = None
     pair_count: Annotated[Whole, Field(ge=10)] = 600
     far: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.01
@@ -38,7 +39,7 @@ class Data(Section):
 class Training(Section):
     """The models; see `tasks.stacked.TrainingSettings`."""
 
-    model: Literal["mlp", "small", "resnet20"] = "mlp"
+    model: Literal["mlp", "small", "face", "resnet20"] = "mlp"
     head: Literal["plain", "cosine"] = "plain"
     scale: Positive = 10.0
     epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 30

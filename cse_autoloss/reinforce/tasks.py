@@ -42,6 +42,7 @@ def make_task(config: ReinforceConfig, seed: int, device: str) -> StackedTask:
         label_noise=data.label_noise,
         image_size=data.image_size,
         grey=data.grey,
+        shrink=data.shrink,
     )
     return ClassificationTask(splits, settings, **options)
 

@@ -38,19 +38,21 @@ def load_splits(
     label_noise: float = 0.0,
     image_size: int = 32,
     grey: bool = False,
+    shrink: int = 1,
 ) -> ImageSplits:
     """The splits of a data set.
 
     Args:
         data: "digits" (scikit-learn's 1,797 scans of 8x8 pixels, split 800/400/597 by the seed),
-        "cifar10:DIR",
-            "idx:DIR", or "folder:DIR" with DIR/train/CLASS, DIR/test/CLASS and, if you like, DIR/val/CLASS.
+            "cifar10:DIR", "idx:DIR", or "folder:DIR" with DIR/train/CLASS, DIR/test/CLASS and, if you like,
+            DIR/val/CLASS.
         seed: of splits, subset and noise.
         val_share: share of the training images that becomes validation where the data has none.
         train_limit: so many of the training images only, drawn by the seed, after validation was set aside.
         label_noise: share of train's labels that is changed to another class, any of them alike.
         image_size: side that images of folders are scaled to, pixels.
         grey: one channel for images of folders.
+        shrink: images are averaged over blocks of so many pixels a side, after all else.
 
     Raises:
         DataError: what is wrong with the data.
@@ -71,6 +73,9 @@ def load_splits(
     if train_limit is not None and train_limit < len(splits.train):
         order = _random("subset", seed).permutation(len(splits.train))[:train_limit]
         splits = replace(splits, train=splits.train.take(np.sort(order)))
+    if shrink > 1:
+        smaller = {name: _shrunk(getattr(splits, name), shrink) for name in ("train", "val", "test")}
+        splits = replace(splits, **smaller)
     return with_label_noise(splits, label_noise, seed)
 
 
@@ -134,6 +139,15 @@ def _from_files(kind: str, folder: Path, seed: int, val_share: float, size: int,
         train, test, names = (read_cifar10 if kind == "cifar10" else read_idx)(folder)
     train, val = hold_out(train, names, val_share, seed)
     return ImageSplits(train, val, test, names)
+
+
+def _shrunk(images: LabelledImages, factor: int) -> LabelledImages:
+    count, channels, height, width = images.pixels.shape
+    if height % factor or width % factor:
+        raise ConfigError(f"shrink: {factor} does not divide the images' {height} x {width} pixels")
+    blocks = images.pixels.reshape(count, channels, height // factor, factor, width // factor, factor)
+    means = np.round(blocks.mean((3, 5), dtype=np.float32)).astype(np.uint8)
+    return LabelledImages(means, images.labels)
 
 
 def _random(name: str, seed: int) -> np.random.Generator:

@@ -27,7 +27,7 @@ class TrainingSettings:
     """How the models are trained.
 
     Attributes:
-        model: "mlp", "small" or "resnet20".
+        model: one of `classifiers.MODELS`.
         epochs: of a whole training; the learning rate falls over them as half a cosine.
         batch: images of a step; the last, incomplete batch of an epoch is left out.
         lr: at the start.
