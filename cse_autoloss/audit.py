@@ -12,11 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.runs.records import Score
 from cse_autoloss.statistics import Interval, bootstrap_interval, paired_difference
+
+Metric = Literal["ap", "ap50", "ap75"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Contestant:
         discovered: whether the search found it; else it is a baseline.
         val_ap: validation AP on the full schedule with its tuned setting, the mean over the tuning's seeds.
         test: test AP, one a seed, in the order of the seeds; a training that failed counts as 0.
+        unit: what the grid's box weights are multiplied by, for a box loss in units far from GIoU's.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Contestant:
     discovered: bool
     val_ap: float = math.nan
     test: tuple[float, ...] = ()
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class AuditPlan:
         train_limit: number of training scenes, None for all.
         confidence: of the intervals.
         resamples: of the bootstrap.
+        split: that the final trainings are scored on.
     """
 
     seeds: tuple[int, ...]
@@ -63,12 +68,19 @@ class AuditPlan:
     train_limit: int | None = None
     confidence: float = 0.95
     resamples: int = 10_000
+    split: Literal["val", "test"] = "test"
 
     def tuning(self, contestants: Sequence[Contestant], task: str) -> list[Training]:
         """Trainings that choose each contestant's weight and rate, on validation."""
         return [
             Training(
-                "tune", one.pair.tuned(weight, lr), seed, self.tune_epochs, "val", self.train_limit, task
+                "tune",
+                one.pair.tuned(weight * one.unit, lr),
+                seed,
+                self.tune_epochs,
+                "val",
+                self.train_limit,
+                task,
             )
             for one in contestants
             for weight in self.box_weights
@@ -76,10 +88,26 @@ class AuditPlan:
             for seed in self.tune_seeds
         ]
 
+    def finished(
+        self, contestants: Sequence[Contestant], task: str, scores: Mapping[str, Score]
+    ) -> tuple[int, ...]:
+        """Seeds with which every contestant was trained; only these can be compared in pairs."""
+        return tuple(
+            seed
+            for seed in self.seeds
+            if all(t.key in scores for t in replace(self, seeds=(seed,)).final(contestants, task))
+        )
+
+    def figures(
+        self, one: Contestant, task: str, scores: Mapping[str, Score], metric: Metric = "ap"
+    ) -> tuple[float, ...]:
+        """A contestant's figures on the final split, seed by seed; a training that failed counts as 0."""
+        return tuple(_figure(scores[t.key], metric) for t in self.final([one], task))
+
     def final(self, contestants: Sequence[Contestant], task: str) -> list[Training]:
-        """Trainings on the full schedule, scored on test; seed by seed, so that an early end leaves whole seeds."""
+        """Trainings on the full schedule; seed by seed, so that an early end leaves whole seeds."""
         return [
-            Training("audit", one.pair, seed, self.epochs, "test", self.train_limit, task)
+            Training("audit", one.pair, seed, self.epochs, self.split, self.train_limit, task)
             for seed in self.seeds
             for one in contestants
         ]
@@ -93,7 +121,7 @@ def choose_settings(
     for one in contestants:
         tried: dict[LossPair, list[float]] = {}
         for training in plan.tuning([one], task):
-            tried.setdefault(training.pair, []).append(_ap(scores.get(training.key)))
+            tried.setdefault(training.pair, []).append(_figure(scores.get(training.key)))
         best = max(tried, key=lambda pair: _mean(tried[pair]))
         chosen.append(replace(one, pair=best, val_ap=_mean(tried[best])))
     return chosen
@@ -172,34 +200,29 @@ def conclude(
     contestants: Sequence[Contestant], plan: AuditPlan, task: str, scores: Mapping[str, Score]
 ) -> AuditResult:
     """Compare the contestants on test, from the scores of `plan.final`; seeds that lack any score are left out."""
-    whole = [
-        seed
-        for seed in plan.seeds
-        if all(t.key in scores for t in replace(plan, seeds=(seed,)).final(contestants, task))
-    ]
+    whole = replace(plan, seeds=plan.finished(contestants, task, scores))
+    count = len(whole.seeds)
     notes = []
-    if len(whole) < len(plan.seeds):
+    if count < len(plan.seeds):
         notes.append(
-            f"{len(plan.seeds) - len(whole)} of {len(plan.seeds)} seeds were not finished and are left out"
+            f"{len(plan.seeds) - count} of {len(plan.seeds)} seeds were not finished and are left out"
         )
-    done = []
-    for one in contestants:
-        trainings = replace(plan, seeds=tuple(whole)).final([one], task)
-        done.append(replace(one, test=tuple(_ap(scores[t.key]) for t in trainings)))
+    done = [replace(one, test=whole.figures(one, task, scores)) for one in contestants]
     winners = [one for one in done if one.discovered]
     baselines = [one for one in done if not one.discovered]
     best = max(winners, key=lambda one: one.val_ap, default=None)
-    rival = max(baselines, key=lambda one: _mean(one.test), default=None) if whole else None
+    rival = max(baselines, key=lambda one: _mean(one.test), default=None) if count else None
     gain = None
-    if best is not None and rival is not None and whole:
+    if best is not None and rival is not None and count:
         gain = paired_difference(best.test, rival.test, confidence=plan.confidence, resamples=plan.resamples)
     return AuditResult(
-        tuple(done), best, rival, gain, _noise_floor(done), len(whole), plan.confidence, tuple(notes)
+        tuple(done), best, rival, gain, _noise_floor(done), count, plan.confidence, tuple(notes)
     )
 
 
-def _ap(score: Score | None) -> float:
-    return score.ap if score is not None and score.ap is not None else 0.0
+def _figure(score: Score | None, metric: Metric = "ap") -> float:
+    value: float | None = getattr(score, metric, None)
+    return 0.0 if value is None else value
 
 
 def _mean(values: Sequence[float]) -> float:

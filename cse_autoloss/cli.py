@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cse_autoloss._version import __version__
+from cse_autoloss.cli_compare import app_command as compare_command
 from cse_autoloss.cli_reinforce import app_command
 from cse_autoloss.errors import AutoLossError, ConfigError
 
@@ -233,6 +234,7 @@ def losses(
 
 
 app.command("reinforce")(app_command)
+app.command("compare")(compare_command)
 
 
 def main() -> None:

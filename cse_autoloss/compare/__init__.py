@@ -1,0 +1,1 @@
+"""Compares pairs of losses: tuned alike on validation, trained with paired seeds, scored with intervals."""

@@ -1,0 +1,101 @@
+"""The picture of a comparison: a row for each loss, means with their intervals, and the differences to the first."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cse_autoloss.compare.result import METRICS, Comparison
+from cse_autoloss.statistics import Interval
+
+_TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+_COLOUR, _FIRST, _AHEAD, _BEHIND = "#1f4e79", "#7f7f7f", "#2e7d32", "#b23b3b"
+
+
+def plot_comparison(result: Comparison, file: Path) -> None:
+    """Draw AP, AP50 and AP75 with intervals and single seeds, and the paired differences in AP.
+
+    Args:
+        result: with one seed or more.
+        file: PNG to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = [textwrap.fill(one.contestant.name, 28) for one in result.standings]
+    lines = sum(name.count("\n") + 1 for name in names)
+    paired = len(names) > 1
+    figure = Figure(
+        figsize=(12.5 if paired else 9.5, 1.7 + 0.3 * max(lines, 1.3 * len(names))), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(
+        1,
+        len(METRICS) + paired,
+        sharey=True,
+        squeeze=False,
+        width_ratios=[1.0] * len(METRICS) + [1.3] * paired,
+    )[0]
+    rows = [float(len(names) - i) for i in range(len(names))]
+    for panel, metric in zip(panels, METRICS):
+        for row, one in zip(rows, result.standings):
+            points = [100 * value for value in one.scores[metric]]
+            panel.plot(points, [row - 0.24] * len(points), ".", color="0.65", markersize=4, zorder=1)
+            colour = _FIRST if row == rows[0] and paired else _COLOUR
+            _bar(panel, row, result.interval(one, metric), colour)
+        panel.set_title(_TITLES[metric], fontsize=11)
+    if paired:
+        _differences(panels[-1], result, rows)
+    for panel in panels:
+        panel.grid(axis="x", alpha=0.3)
+        panel.tick_params(axis="y", length=0)
+        panel.margins(x=0.12)
+        for side in ("top", "right", "left"):
+            panel.spines[side].set_visible(False)
+    panels[0].set_yticks(rows, names, fontsize=9)
+    panels[0].set_ylim(0.35, len(names) + 0.6)
+    figure.suptitle(_heading(result), fontsize=10, x=0.01, ha="left")
+    figure.savefig(file, dpi=130)
+
+
+def _differences(panel: Any, result: Comparison, rows: Sequence[float]) -> None:
+    panel.axvline(0, color="0.4", linewidth=1)
+    for row, one in zip(rows, result.standings):
+        interval = result.difference(one)
+        if interval is None:
+            panel.text(0, row, " compared with this one", fontsize=8, va="center", color=_FIRST)
+            continue
+        colour = _AHEAD if interval.low > 0 else _BEHIND if interval.high < 0 else _COLOUR
+        _bar(panel, row, interval, colour)
+        panel.text(
+            100 * interval.mean,
+            row + 0.16,
+            f"{100 * interval.mean:+.2f}",
+            fontsize=8,
+            ha="center",
+            color=colour,
+        )
+    panel.set_title("difference in AP, seed by seed", fontsize=11)
+
+
+def _bar(panel: Any, row: float, interval: Interval, colour: str) -> None:
+    panel.plot(100 * interval.mean, row, "o", color=colour, markersize=6, zorder=3)
+    if math.isfinite(interval.low) and math.isfinite(interval.high):
+        panel.plot(
+            [100 * interval.low, 100 * interval.high], [row, row], color=colour, linewidth=2.2, zorder=2
+        )
+
+
+def _heading(result: Comparison) -> str:
+    count = len(result.seeds)
+    what = f"{result.task['detector']} on {result.task['data']}, {result.plan.split} split, "
+    seeds = f"{count} paired seeds" if count > 1 else "1 seed"
+    bars = (
+        f"; bars: {result.plan.confidence:.0%} bootstrap intervals over seeds, dots: seeds"
+        if count > 1
+        else ""
+    )
+    return what + seeds + bars

@@ -1,0 +1,160 @@
+"""What a comparison came to: figures seed by seed, intervals, and differences to the first contestant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from cse_autoloss.audit import AuditPlan, Contestant, Metric
+from cse_autoloss.runs import Score
+from cse_autoloss.statistics import Interval, bootstrap_interval, paired_difference
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One contestant's figures.
+
+    Attributes:
+        contestant: with the settings that tuning chose.
+        scores: metric -> one figure a seed, in [0, 1].
+        failed: trainings among them that gave no score and count as 0.
+    """
+
+    contestant: Contestant
+    scores: Mapping[Metric, tuple[float, ...]]
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The whole result.
+
+    Attributes:
+        standings: in the order in which the contestants were named.
+        seeds: training seeds that every contestant has.
+        plan: what was trained; its `seeds` are those that were asked for.
+        task: detector and data, as configured.
+        notes: what was completed, left out or went wrong, in words.
+    """
+
+    standings: tuple[Standing, ...]
+    seeds: tuple[int, ...]
+    plan: AuditPlan
+    task: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def interval(self, one: Standing, metric: Metric = "ap") -> Interval:
+        """Mean and interval of a contestant's figure over seeds."""
+        return bootstrap_interval(
+            one.scores[metric], confidence=self.plan.confidence, resamples=self.plan.resamples
+        )
+
+    def difference(self, one: Standing, metric: Metric = "ap") -> Interval | None:
+        """Mean and interval of its paired differences to the first contestant; None for the first itself."""
+        first = self.standings[0]
+        if one is first or not self.seeds:
+            return None
+        return paired_difference(
+            one.scores[metric],
+            first.scores[metric],
+            confidence=self.plan.confidence,
+            resamples=self.plan.resamples,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What comparison.json holds; an interval that seeds can't tell has null bounds."""
+        return {
+            "task": dict(self.task),
+            "split": self.plan.split,
+            "epochs": self.plan.epochs,
+            "seeds": list(self.seeds),
+            "confidence": self.plan.confidence,
+            "tuning": _tuning(self.plan),
+            "losses": [self._entry(one) for one in self.standings],
+            "notes": list(self.notes),
+        }
+
+    def _entry(self, one: Standing) -> dict[str, Any]:
+        pair = one.contestant.pair
+        entry: dict[str, Any] = {
+            "name": one.contestant.name,
+            "cls": pair.cls,
+            "reg": pair.reg,
+            "alpha": pair.alpha,
+            "box_weight": pair.box_weight,
+            "lr": pair.lr,
+            "val_ap": _finite(one.contestant.val_ap),
+            "failed": one.failed,
+        }
+        for metric in METRICS:
+            entry[metric] = {**_bounds(self.interval(one, metric)), "seeds": list(one.scores[metric])}
+        entry["difference"] = {metric: _bounds(self.difference(one, metric)) for metric in METRICS}
+        return entry
+
+
+def compare_scores(
+    contestants: Sequence[Contestant],
+    plan: AuditPlan,
+    task: str,
+    scores: Mapping[str, Score],
+    *,
+    about: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """The result from the scores of `plan.final`, by training key; seeds that lack any score are left out.
+
+    Args:
+        contestants: with their chosen settings.
+        plan: of the trainings.
+        task: digest that their keys were made with.
+        scores: those that are known.
+        about: detector and data, for the report.
+        notes: what is to be said besides.
+    """
+    seeds = plan.finished(contestants, task, scores)
+    whole = replace(plan, seeds=seeds)
+    said = list(notes)
+    if len(seeds) < len(plan.seeds):
+        missing = len(plan.seeds) - len(seeds)
+        said.append(f"{missing} of {len(plan.seeds)} seeds were not finished and are left out")
+    standings = []
+    for one in contestants:
+        kept = [scores[t.key] for t in whole.final([one], task)]
+        failed = [score for score in kept if score.ap is None]
+        if failed:
+            said.append(
+                f"{one.name}: {len(failed)} of {len(kept)} trainings count as 0 ({failed[0].status}"
+                f"{': ' + failed[0].detail if failed[0].detail else ''})"
+            )
+        figures = {metric: whole.figures(one, task, scores, metric) for metric in METRICS}
+        standings.append(Standing(one, figures, len(failed)))
+    if len(seeds) == 1:
+        said.append("one seed tells nothing of the spread, so there are no intervals")
+    if plan.split == "val" and plan.box_weights and plan.tune_seeds:
+        said.append("weights and rates were tuned on the same validation split that is scored here")
+    return Comparison(tuple(standings), seeds, plan, about, tuple(said))
+
+
+def _tuning(plan: AuditPlan) -> dict[str, Any] | None:
+    if not plan.tune_seeds:
+        return None
+    return {
+        "box_weights": list(plan.box_weights),
+        "lrs": list(plan.lrs),
+        "epochs": plan.tune_epochs,
+        "seeds": list(plan.tune_seeds),
+    }
+
+
+def _bounds(interval: Interval | None) -> dict[str, float | None] | None:
+    if interval is None:
+        return None
+    return {name: _finite(value) for name, value in interval.to_dict().items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,300 @@
+"""A comparison from its first to its last second: check, measure, tune, train, report. It can be killed and resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from cse_autoloss.audit import Contestant, choose_settings
+from cse_autoloss.compare.contestants import enlist
+from cse_autoloss.compare.request import Request
+from cse_autoloss.compare.result import Comparison, compare_scores
+from cse_autoloss.compare.standings import Standings
+from cse_autoloss.compare.write import write_comparison
+from cse_autoloss.config import SearchConfig, load_config, parse_config
+from cse_autoloss.detectors.registry import detector_builder
+from cse_autoloss.discovery import BASELINES, resolve_device
+from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.executors import Work, make_executor
+from cse_autoloss.jobs import Training
+from cse_autoloss.plan import Cost
+from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
+from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.workbench import Workbench
+
+SHORTEST_LIMIT = 60.0
+"""Seconds that any training may take before it is ended as hanging."""
+
+Say = Callable[[str], None]
+
+
+def compare_losses(
+    losses: Sequence[str] = (),
+    *,
+    config: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: int | None = None,
+    split: str = "test",
+    tune: bool = True,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    observer: Observer | None = None,
+    say: Say = lambda line: None,
+) -> tuple[Path, Comparison]:
+    """Compare losses and write everything into a directory.
+
+    Args:
+        losses: names, formulas, `CLS+REG`, run directories or loss.json files; see docs/compare.md.
+        config: YAML file, or the name of one that comes with the package; by default "detection".
+        overrides: dotted key -> value, as of `cse_autoloss.config.load_config`.
+        seeds: final trainings of each; by default the configuration's `audit.seeds`.
+        split: "test" or "val", that the final trainings are scored on.
+        tune: tune box weight and learning rate of each on validation first.
+        out: directory of the comparison; by default a new one below `runs/`.
+        resume: an earlier comparison's directory to go on with; then only `seeds` and workers may be given.
+        observer: who watches.
+        say: gets a line now and then: what was completed, how long it will take.
+
+    Returns:
+        The directory, and the result, which is what comparison.json holds.
+
+    Raises:
+        AutoLossError: a user's mistake, in one line, before anything is trained.
+    """
+    if split not in ("val", "test"):
+        raise ConfigError(f"split: expected 'test' or 'val', got {split!r}")
+    if seeds is not None and not 1 <= seeds <= 1000:
+        raise ConfigError(f"seeds: expected 1 to 1000, got {seeds}")
+    if resume is not None:
+        if losses or config is not None or out is not None:
+            raise ConfigError(
+                "--resume goes on with a comparison as it was begun: leave losses, --config and --out away"
+            )
+        directory = Path(resume)
+        request = _resumed(directory, seeds, overrides or {})
+    else:
+        settled = load_config(config, overrides)
+        detector = settled.detection.detector
+        branch = detector_builder(detector).branch
+        cls, reg = BASELINES[branch][0]
+        field = enlist(losses, detector=detector, cls_branch=branch, default_cls=cls, default_reg=reg)
+        request = Request(
+            field, settled, seeds or settled.audit.seeds, "val" if split == "val" else "test", tune
+        )
+        directory = Path(out) if out is not None else settled.out or _new_directory()
+        if (directory / "run.sqlite").exists():
+            raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
+    data_notes = _check_data(request.config)
+    for note in (*request.field.notes, *data_notes):
+        say(note)
+    return directory, _run(request, directory, observer or Silent(), say, data_notes)
+
+
+def _new_directory() -> Path:
+    """`runs/compare-2026-01-31-174500`, with a number behind it where that is taken."""
+    base = Path("runs") / time.strftime("compare-%Y-%m-%d-%H%M%S")
+    directory, number = base, 2
+    while directory.exists():
+        directory, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return directory
+
+
+def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:
+    for key in overrides:
+        if key != "workers":
+            raise ConfigError(
+                f"{key}: a resumed comparison keeps it as it was; only seeds and workers may change"
+            )
+    with RunStore.open(directory) as store:
+        if store.config.get("kind") != "compare":
+            raise RunError(
+                f"{directory}: a search, not a comparison; go on with it by evolve --resume {directory}"
+            )
+        request = Request.from_json(store.config)
+        if overrides:
+            merged = {**store.config["search"], **overrides}
+            request = replace(request, config=parse_config(merged, options=dict(overrides)))
+        if seeds is not None:
+            request = replace(request, seeds=seeds)
+        store.set_meta("config", request.to_json())
+        store.add_event("resumed")
+    return request
+
+
+def _check_data(config: SearchConfig) -> tuple[str, ...]:
+    """Read the data once, so that what is wrong with them is said before anything is begun; their notes."""
+    from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+
+    settings = TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
+    return DetectionTask(settings, "cpu").notes
+
+
+def _run(
+    request: Request, directory: Path, observer: Observer, say: Say, data_notes: Sequence[str]
+) -> Comparison:
+    config = request.config
+    setting = {
+        "detection": config.detection.model_dump(mode="json"),
+        "simulate": config.simulate.model_dump(mode="json"),
+        "device": resolve_device(config.device),
+    }
+    # As of a search's own trainings: the same data and model, the same identity.
+    identity = json.dumps([setting["detection"], setting["device"]], sort_keys=True)
+    task = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    new = not (directory / "run.sqlite").exists()
+    store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
+    work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", setting)
+    try:
+        with store:
+            kept = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
+            clock = Clock(None, kept["elapsed"], kept["seconds"])
+            with make_executor(config.executor, work, config.workers) as executor:
+                bench = Workbench(executor, store, clock, RunStatus(), observer)
+                try:
+                    result = _Stages(request, task, bench, say).complete(data_notes)
+                finally:
+                    bench.keep_clock()
+            write_comparison(result, directory)
+            return result
+    except _NothingDone as nothing:
+        if new:
+            _remove_empty(directory)
+        raise RunError(str(nothing)) from None
+
+
+class _NothingDone(Exception):
+    """The first training failed for a reason that is not the loss's."""
+
+
+def _remove_empty(directory: Path) -> None:
+    """Take back what was just made, so that the mended command finds the directory free."""
+    for name in ("run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.lock"):
+        (directory / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+class _Stages:
+    """Measure, tune, train; all share plan, store and workers."""
+
+    def __init__(self, request: Request, task: str, bench: Workbench, say: Say) -> None:
+        self.request, self.plan, self.task, self.bench, self.say = request, request.plan, task, bench, say
+        self.store = bench.store
+
+    def complete(self, data_notes: Sequence[str]) -> Comparison:
+        contestants: Sequence[Contestant] = self._untuned()
+        cost = self._cost(contestants[0])
+        longest = max(self.plan.tune_epochs, self.plan.epochs)
+        limit = max(SHORTEST_LIMIT, self.request.config.proxy.limit_factor * cost.training(longest))
+        self._announce(contestants, cost)
+        scores: dict[str, Score] = {}
+        notes = [*self.request.field.notes, *data_notes]
+        self.store.status = "running"
+        try:
+            if self.request.tune:
+                trainings = self.plan.tuning(contestants, self.task)
+                scores = self._train("tune", contestants, trainings, limit, cost)
+                contestants = choose_settings(contestants, self.plan, self.task, scores)
+            scores = self._train("audit", contestants, self.plan.final(contestants, self.task), limit, cost)
+            self.store.status = "finished"
+        except KeyboardInterrupt:
+            self.bench.executor.cancel()
+            self.store.status = "interrupted"
+            finals = self.plan.final(contestants, self.task)
+            scores = {t.key: kept for t in finals if (kept := self.store.score(t.key)) is not None}
+            notes.append(f"interrupted; go on with: cse-autoloss compare --resume {self.store.directory}")
+        detection = self.request.config.detection
+        about = {"detector": detection.detector, "data": detection.data}
+        return compare_scores(contestants, self.plan, self.task, scores, about=about, notes=notes)
+
+    def _untuned(self) -> list[Contestant]:
+        """Everyone with the configuration's weight, in the unit of its box loss, and rate."""
+        own = self.request.config.detection
+        return [
+            replace(one, pair=one.pair.tuned(own.box_weight * one.unit, own.lr))
+            for one in self.request.field.contestants
+        ]
+
+    def _train(
+        self,
+        phase: str,
+        contestants: Sequence[Contestant],
+        trainings: Sequence[Training],
+        limit: float,
+        cost: Cost,
+    ) -> dict[str, Score]:
+        """Scores by key, with everyone's standing shown as they come."""
+        bench, watcher = self.bench, self.bench.observer
+        later = (
+            0
+            if phase == "audit"
+            else len(self.plan.seeds) * len(contestants) * cost.training(self.plan.epochs)
+        )
+        bench.observer = Standings(
+            watcher,
+            self.store,
+            contestants,
+            trainings,
+            later / bench.executor.workers,
+            bench.executor.workers,
+        )
+        bench.status.phase = phase
+        try:
+            with bench.clock.stage(phase):
+                return bench.train(trainings, limit)
+        finally:
+            bench.observer = watcher
+
+    def _cost(self, first: Contestant) -> Cost:
+        """Seconds of a training, from a short real one on each worker side by side; measured once."""
+        kept = self.store.meta("cost")
+        if kept is not None:
+            return Cost(**kept)
+        bench = self.bench
+        bench.status.phase = "measure"
+        # A worker's first steps are slow: it reads the data and torch prepares its kernels.
+        for epochs in (0.1, 1.0):
+            probes = [
+                Training("tune", first.pair, -1 - i, epochs, "val", None, self.task)
+                for i in range(bench.executor.workers)
+            ]
+            scores = bench.train(probes, limit=600.0)
+        failed = [score for score in scores.values() if score.status not in ("ok", "diverged")]
+        if failed:
+            raise _NothingDone(f"the first training failed: {failed[0].detail}")
+        cost = Cost(
+            max(float(score.extra.get("seconds_train", score.seconds)) for score in scores.values()),
+            max(float(score.extra.get("seconds_score", 0.0)) for score in scores.values()),
+        )
+        self.store.set_meta("cost", asdict(cost))
+        return cost
+
+    def _announce(self, contestants: Sequence[Contestant], cost: Cost) -> None:
+        """How many trainings there are, and about how long they will take."""
+        tuning = self.plan.tuning(contestants, self.task) if self.request.tune else []
+        finals = len(self.plan.seeds) * len(contestants)
+        done = sum(self.store.score(t.key) is not None for t in tuning)
+        done_finals = min(finals, len(self.store.scores("audit")))
+        workers = self.bench.executor.workers
+        each = cost.training(self.plan.epochs)
+        seconds = (len(tuning) - done) * cost.training(self.plan.tune_epochs) + (finals - done_finals) * each
+        kept = f", {done + done_finals} of them are done" if done + done_finals else ""
+        self.say(
+            f"{len(tuning)} trainings to tune {len(contestants)} pairs alike and {finals} to compare them{kept}; "
+            f"about {each:.0f} s each, {workers} at a time: about {_words(seconds / workers)}"
+        )
+
+
+def _words(seconds: float) -> str:
+    """ "40 s", "13 min" or "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

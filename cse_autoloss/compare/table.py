@@ -1,0 +1,100 @@
+"""The table of a comparison, for eighty columns and more."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from cse_autoloss.compare.result import METRICS, Comparison, Standing
+from cse_autoloss.losses import CATALOGUE
+from cse_autoloss.statistics import Interval
+
+
+def print_comparison(result: Comparison, directory: Path, console: Console | None = None) -> None:
+    """Print figures, what was tuned, formulas, notes and where the files are."""
+    console = console or Console()
+    if result.seeds:
+        console.print(_heading(result), style="bold", soft_wrap=True)
+        console.print(_table(result))
+        if len(result.standings) > 1:
+            _verdicts(result, console)
+    else:
+        console.print("No seed was finished for all, so nothing can be compared yet.")
+    for name, text in _formulas(result).items():
+        console.print(Text(f"{name} = {text}"), soft_wrap=True)
+    for note in result.notes:
+        console.print(Text(f"Note: {note}"))
+    files = "comparison.csv, comparison.json, scores.csv" + (", comparison.png" if result.seeds else "")
+    console.print(Text(f"Files: {directory}: {files}"), soft_wrap=True)
+
+
+def _heading(result: Comparison) -> str:
+    count = len(result.seeds)
+    seeds = f"{count} paired seeds" if count > 1 else "1 seed"
+    return (
+        f"{result.task['detector']} on {result.task['data']}, {result.plan.split} split, "
+        f"{result.plan.epochs:g} epochs, {seeds}"
+    )
+
+
+def _table(result: Comparison) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    table.add_column("loss", overflow="fold", min_width=14)
+    for name in ("AP", "AP50", "AP75"):
+        table.add_column(name, justify="right", no_wrap=True)
+    paired = len(result.standings) > 1
+    if paired:
+        table.add_column("AP, less first", justify="right", no_wrap=True)
+    for one in result.standings:
+        pair = one.contestant.pair
+        rate = "" if pair.lr is None else f", lr {pair.lr:g}"
+        name = f"{escape(one.contestant.name)}\n[dim]weight {pair.box_weight:g}{rate}[/dim]"
+        cells = [_cell(result.interval(one, metric), "{:.2f}", "{:.1f}") for metric in METRICS]
+        if paired:
+            cells.append(_cell(result.difference(one), "{:+.2f}", "{:+.2f}"))
+        table.add_row(name, *cells, style=_style(result, one))
+    return table
+
+
+def _cell(interval: Interval | None, mean: str, bound: str) -> str:
+    """Mean, and below it the interval, where there is one; ×100."""
+    if interval is None:
+        return ""
+    text = mean.format(100 * interval.mean)
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return text
+    return f"{text}\n[dim]\\[{bound.format(100 * interval.low)}, {bound.format(100 * interval.high)}][/dim]"
+
+
+def _style(result: Comparison, one: Standing) -> str | None:
+    difference = result.difference(one)
+    return "green" if difference is not None and difference.low > 0 else None
+
+
+def _verdicts(result: Comparison, console: Console) -> None:
+    """Who is ahead of the first and who behind, beyond what seeds alone make."""
+    if len(result.seeds) < 2:
+        return
+    first = result.standings[0].contestant.name
+    gains = [(one.contestant.name, result.difference(one)) for one in result.standings[1:]]
+    ahead = [name for name, gain in gains if gain is not None and gain.low > 0]
+    behind = [name for name, gain in gains if gain is not None and gain.high < 0]
+    level = [name for name, gain in gains if name not in ahead and name not in behind]
+    for words, names in (("ahead of", ahead), ("behind", behind), ("not told apart from", level)):
+        if names:
+            console.print(Text(f"{words.capitalize()} {first}: {', '.join(names)}"))
+
+
+def _formulas(result: Comparison) -> dict[str, str]:
+    """Formulas of the contestants whose losses no catalogue names."""
+    found = {}
+    for one in result.standings:
+        for kind, text in (("cls", one.contestant.pair.cls), ("box", one.contestant.pair.reg)):
+            if text not in CATALOGUE:
+                found[f"{one.contestant.name}, {kind}"] = text
+    return found
