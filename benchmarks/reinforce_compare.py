@@ -24,10 +24,12 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
+from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.reinforce.baselines import BASELINES
 from cse_autoloss.reinforce.loss import make_space
 from cse_autoloss.reinforce.policy import DivergedError
@@ -57,6 +59,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "reward": "tpr_at_far",
         "training.model": "face",
         "training.head": "cosine",
+        "data.image_size": 24,
         "training.epochs": 40,
         "training.augment": True,
         "search.samples": 8,
@@ -64,6 +67,8 @@ TASKS: dict[str, dict[str, Any]] = {
     },
 }
 TASKS["reid"] = TASKS["faces"] | {"task": "reid", "reward": "map"}
+
+RAW = "raw pixels"
 
 # name -> space, its settings, the policy's settings, the training's
 SEARCHES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -83,6 +88,17 @@ SEARCHES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] 
         {"copy_best": True, "own_orders": True},
     ),
 }
+
+
+class Pixels:
+    """Stands for a stack of one model whose embedding is the image itself; nothing is learnt."""
+
+    copies = 1
+    failed = torch.tensor([False])
+
+    def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (1, N, D), and no logits."""
+        return images.flatten(1).unsqueeze(0), images.new_empty(0)
 
 
 class Contest:
@@ -110,6 +126,9 @@ class Contest:
             test: read the test split.
         """
         start = time.process_time()
+        if name == RAW:
+            scores = self.task.scores(cast(ModelStack, Pixels()), "test")[0] if test else None
+            return {"val": None, "test": scores, "seconds": 0.0}
         factors = self.config.comparison.lr_factors if tuned is None else (tuned["lr_factor"],)
         work = self._search if name in SEARCHES else self._baseline
         result = work(name, factors, tuned, test)
@@ -179,7 +198,8 @@ def main() -> None:
     overrides.update(
         (key, json.loads(value)) for key, _, value in (text.partition("=") for text in options.set)
     )
-    names = options.only or [*BASELINES, "softmax, best epoch", *SEARCHES]
+    open_set = options.task in ("faces", "reid")
+    names = options.only or [*([RAW] if open_set else ["softmax, best epoch"]), *BASELINES, *SEARCHES]
     found = _read(options.out)
     for noise in options.noise:
         config = load_reinforce_config(None, {**overrides, "data.label_noise": noise})
