@@ -1,0 +1,169 @@
+"""Do losses that were found on small scenes hold elsewhere? Each kind of data is a column, each pair of losses a row.
+
+    python benchmarks/transfer_matrix.py DIR [--columns plain cluttered two-stage bccd] [--bccd FOLDER] [--workers N]
+
+Each column is a comparison of its own in DIR (as `cse-autoloss compare` makes them), tuned alike on validation and
+scored on test with paired seeds; a killed one is gone on with by the same command. Prints a table in Markdown for
+each column that is there, with the gain of the found loss over every other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cse_autoloss.compare.live import watch
+from cse_autoloss.compare.run import compare_losses
+from cse_autoloss.statistics import Interval, bootstrap_interval, paired_difference
+
+FOUND_CLS = {
+    1: "Neg(Add(Mul(Q,Add(Mul(Q,Log(Sig(X))),Mul(Sub(2,Q),Log(Sub(2,Sig(X)))))),Mul(Mul(Sub(1,Div(Q,Q)),"
+    "Div(2,Add(1,2))),Mul(Mul(Sig(X),Sig(X)),Log(Sub(1,Sig(NY)))))))",
+    3: "Neg(Add(Mul(Q,Add(Mul(Q,Log(Sig(X))),Mul(Sub(1,Q),Log(Sub(2,Sig(X)))))),Mul(Mul(Sub(2,Div(Q,Q)),"
+    "Div(2,Add(1,2))),Mul(Mul(Sig(X),Sig(X)),Log(Sub(1,Sig(NY)))))))",
+    4: "Neg(Add(Mul(Q,Add(Mul(Q,Log(Sig(X))),Mul(Sub(2,Q),Log(Sub(2,Sig(X)))))),Mul(Mul(Sub(1,Div(Q,Q)),"
+    "Div(2,Add(1,2))),Mul(Mul(Sig(X),Sig(X)),Log(Sub(1,Sig(NY)))))))",
+}
+FOUND_BOX = {
+    1: "Sub(1,Mul(Div(I,U),Div(I,U)))",
+    3: "Sub(1,Mul(Div(I,U),Div(I,U)))",
+    4: "Add(Sub(3,Div(I,U)),Div(Sub(E,Mul(Div(Sub(E,Mul(Relu(Abs(Softplus(2))),Div(I,U))),E),"
+    "Div(Sub(E,Mul(Relu(Div(Mul(I,3),Add(U,2))),Div(I,U))),E))),E))",
+}
+"""Discovered pairs 1, 3 and 4 of the one-hour search in docs/benchmarks.md; validation chose 3."""
+
+ONE_STAGE = (
+    f"found 3={FOUND_CLS[3]}+{FOUND_BOX[3]}",
+    f"found 1={FOUND_CLS[1]}+{FOUND_BOX[1]}",
+    f"found 4={FOUND_CLS[4]}+{FOUND_BOX[4]}",
+    "cse-autoloss-b=cse-autoloss-b-cls+cse-autoloss-b-reg",
+    "quality-focal+square-iou",
+    "quality-focal+giou",
+    "focal+giou",
+    "bce+giou",
+    "bce+l1",
+)
+TWO_STAGE = (
+    "cross-entropy+square-iou",
+    f"cross-entropy + box of found 4=cross-entropy+{FOUND_BOX[4]}",
+    "cse-autoloss-a=cse-autoloss-a-cls+cse-autoloss-a-reg",
+    "cross-entropy+cse-autoloss-b-reg",
+    "cross-entropy+giou",
+    "softmax-focal+giou",
+    "cross-entropy+l1",
+)
+"""Only the box losses carry over to a softmax head; the first one's is that of found 3."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A kind of data and detector.
+
+    Attributes:
+        losses: as `cse-autoloss compare` takes them; the first is the one whose gains are told.
+        config: name of the configuration.
+        overrides: of its settings.
+    """
+
+    title: str
+    losses: tuple[str, ...]
+    config: str = "detection"
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+COLUMNS = {
+    "plain": Column("digits, plain scenes (where they were found), one-stage", ONE_STAGE),
+    "cluttered": Column(
+        "digits, cluttered scenes, one-stage",
+        ONE_STAGE,
+        overrides={
+            "detection.scenes.clutter": 4,
+            "detection.scenes.overlap": 0.2,
+            "detection.scenes.size": [12, 30],
+        },
+    ),
+    "two-stage": Column("digits, crowded scenes, two-stage", TWO_STAGE, "detection_two_stage"),
+    "bccd": Column("photographs of blood cells (bccd), one-stage", ONE_STAGE),
+}
+
+
+def main() -> None:
+    """Parse the command line, train what is missing, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--columns", nargs="*", default=list(COLUMNS), choices=list(COLUMNS))
+    parser.add_argument("--bccd", default="../shared/data/bccd", help="folder in COCO's format")
+    parser.add_argument("--bccd-epochs", type=float, default=20.0)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--print", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    for name in options.columns:
+        if not options.print:
+            _train(name, options)
+        file = options.directory / name / "comparison.json"
+        if file.exists():
+            _print(COLUMNS[name], json.loads(file.read_text(encoding="utf-8")))
+
+
+def _train(name: str, options: argparse.Namespace) -> None:
+    column, directory = COLUMNS[name], options.directory / name
+    workers = {} if options.workers is None else {"workers": options.workers}
+    bccd = {
+        "detection.data": f"coco:{options.bccd}",
+        "audit.epochs": options.bccd_epochs,
+        "audit.tune_epochs": options.bccd_epochs,
+    }
+
+    def say(line: str) -> None:
+        print(f"{name}: {line}", file=sys.stderr, flush=True)
+
+    with watch() as observer:
+        if (directory / "run.sqlite").exists():
+            compare_losses(
+                resume=directory, seeds=options.seeds, overrides=workers, observer=observer, say=say
+            )
+        else:
+            overrides = {**column.overrides, **(bccd if name == "bccd" else {}), **workers}
+            compare_losses(
+                column.losses,
+                config=column.config,
+                overrides=overrides,
+                seeds=options.seeds,
+                out=directory,
+                observer=observer,
+                say=say,
+            )
+
+
+def _print(column: Column, result: dict[str, Any]) -> None:
+    first = result["losses"][0]
+    print(f"\n**{column.title}**: {result['epochs']:g} epochs, {len(result['seeds'])} paired seeds, test\n")
+    print(f"| loss | AP | AP50 | AP75 | weight | lr | AP of {first['name']} less it |")
+    print("|---|---:|---:|---:|---:|---:|---|")
+    for one in result["losses"]:
+        gain = ""
+        if one is not first and result["seeds"]:
+            gain = _signed(paired_difference(first["ap"]["seeds"], one["ap"]["seeds"]))
+        ap = bootstrap_interval(one["ap"]["seeds"])
+        print(
+            f"| {one['name']} | {100 * ap.mean:.2f} [{100 * ap.low:.1f}, {100 * ap.high:.1f}] "
+            f"| {100 * one['ap50']['mean']:.2f} | {100 * one['ap75']['mean']:.2f} "
+            f"| {one['box_weight']:g} | {one['lr']:g} | {gain} |"
+        )
+    for note in result["notes"]:
+        print(f"\nNote: {note}.")
+
+
+def _signed(interval: Interval) -> str:
+    return f"{100 * interval.mean:+.2f} [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
+
+
+if __name__ == "__main__":
+    main()
