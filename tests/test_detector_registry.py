@@ -14,13 +14,15 @@ from torch import Tensor
 
 from cse_autoloss.detectors import registry
 from cse_autoloss.detectors.assign import Assignment
-from cse_autoloss.detectors.one_stage import Detections
+from cse_autoloss.detectors.one_stage import OneStageDetector, OneStagePyramid
 from cse_autoloss.detectors.protocol import Detector
-from cse_autoloss.detectors.registry import OneStageProxy, detector_builder, detector_names
-from cse_autoloss.detectors.two_stage import TwoStageDetector
+from cse_autoloss.detectors.registry import detector_builder, detector_names
+from cse_autoloss.detectors.selection import Detections
+from cse_autoloss.detectors.two_stage import TwoStageDetector, TwoStagePyramid
 from cse_autoloss.errors import AutoLossError, ConfigError, UnknownNameError
 from cse_autoloss.testing_detectors import DetectorConformance, make_rectangles
 
+OWN = ("one-stage", "two-stage", "one-stage-pyramid", "two-stage-pyramid")
 GUIDE = Path(__file__).parents[1] / "docs" / "detectors.md"
 
 
@@ -39,6 +41,14 @@ class TestTwoStage(DetectorConformance):
     detector = "two-stage"
 
 
+class TestOneStagePyramid(DetectorConformance):
+    detector = "one-stage-pyramid"
+
+
+class TestTwoStagePyramid(DetectorConformance):
+    detector = "two-stage-pyramid"
+
+
 class TestTheGuidesExample(DetectorConformance):
     @pytest.fixture(autouse=True)
     def _written(self, tmp_path: Path) -> None:
@@ -54,9 +64,11 @@ class TestTheGuidesExample(DetectorConformance):
 
 
 def test_names_give_builders() -> None:
-    assert detector_names()[:2] == ("one-stage", "two-stage")
-    assert detector_builder("one-stage") is OneStageProxy
+    assert detector_names()[:4] == OWN
+    assert detector_builder("one-stage") is OneStageDetector
     assert detector_builder("two-stage") is TwoStageDetector
+    assert detector_builder("one-stage-pyramid") is OneStagePyramid
+    assert detector_builder("two-stage-pyramid") is TwoStagePyramid
 
 
 def test_an_entry_point_gives_a_builder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +78,7 @@ def test_an_entry_point_gives_a_builder(monkeypatch: pytest.MonkeyPatch) -> None
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
     assert detector_builder("theirs") is TwoStageDetector
-    assert detector_names() == ("one-stage", "two-stage", "broken", "theirs")
+    assert detector_names() == (*OWN, "broken", "theirs")
     with pytest.raises(ConfigError, match="detector 'broken': no_such_package:Nothing: ModuleNotFoundError"):
         detector_builder("broken")
     with pytest.raises(UnknownNameError, match="did you mean 'theirs'"):
@@ -119,7 +131,7 @@ def test_a_file_mended_after_an_error_is_read_again(tmp_path: Path) -> None:
 # -- the suite bites -----------------------------------------------------------------------------------------
 
 
-class MeanOfCells(OneStageProxy):
+class MeanOfCells(OneStageDetector):
     """Divides by all cells."""
 
     def loss(self, prediction: Any, assigned: Assignment, *losses: Any) -> Tensor:
@@ -127,14 +139,14 @@ class MeanOfCells(OneStageProxy):
         return super().loss(prediction, assigned, *losses) * positive / assigned.label.numel()
 
 
-class NoIou(OneStageProxy):
+class NoIou(OneStageDetector):
     """Hands the classification loss an IoU of 1."""
 
     def loss(self, prediction: Any, assigned: Assignment, cls: Any, *rest: Any) -> Tensor:
         return super().loss(prediction, assigned, lambda x, t, w: cls(x, t, torch.ones_like(w)), *rest)
 
 
-class ShiftedClasses(OneStageProxy):
+class ShiftedClasses(OneStageDetector):
     """Takes class 0 for the background."""
 
     def targets(self, boxes: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Assignment:
@@ -142,28 +154,28 @@ class ShiftedClasses(OneStageProxy):
         return Assignment((made.label + 1) % (self.num_classes + 1), made.box)
 
 
-class LeavesObjectsOut(OneStageProxy):
+class LeavesObjectsOut(OneStageDetector):
     """Learns the first object of an image only."""
 
     def targets(self, boxes: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Assignment:
         return super().targets(boxes[:, :1], labels[:, :1], image_size)
 
 
-class Unsorted(OneStageProxy):
+class Unsorted(OneStageDetector):
     """Gives the worst detection first."""
 
     def decode(self, prediction: Any, image_size: tuple[int, int]) -> Detections:
         return Detections(*(part.flip(1) for part in super().decode(prediction, image_size)))
 
 
-class NotClipped(OneStageProxy):
+class NotClipped(OneStageDetector):
     """Lets boxes reach out of the image."""
 
     def decode(self, prediction: Any, image_size: tuple[int, int]) -> Detections:
         return super().decode(prediction, (10_000, 10_000))
 
 
-class Unseeded(OneStageProxy):
+class Unseeded(OneStageDetector):
     """Draws its weights from a generator of its own."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
@@ -174,7 +186,7 @@ class Unseeded(OneStageProxy):
 _OWN = torch.Generator().manual_seed(0)
 
 
-class IdleWeight(OneStageProxy):
+class IdleWeight(OneStageDetector):
     """Has a weight without a part in the loss."""
 
     def __init__(self, channels: int, num_classes: int) -> None:

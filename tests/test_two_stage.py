@@ -11,14 +11,15 @@ from torch.nn import functional as F
 
 from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.boxes import iou_parts, paired_iou
-from cse_autoloss.detectors.one_stage import OneStageSettings, Prediction
+from cse_autoloss.detectors.one_stage import Prediction
 from cse_autoloss.detectors.proposals import proposal_loss, sample_regions
 from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, train
+from cse_autoloss.detectors.trunks import PlainSettings
 from cse_autoloss.detectors.two_stage import TwoStageDetector, TwoStageSettings, correct
 from cse_autoloss.losses import load_loss
 
 SMALL = TwoStageSettings(
-    trunk=OneStageSettings(width=8, deep_width=12), proposal_width=8, proposals=(8, 10), hidden=16
+    trunk=PlainSettings(width=8, deep_width=12), proposal_width=8, proposals=(8, 10), hidden=16
 )
 CLASSES = 3
 

@@ -1,25 +1,27 @@
-"""The one-stage proxy: a small, anchor-free detector in the manner of FCOS (Tian et al., ICCV 2019).
+"""The one-stage proxies: small, anchor-free detectors in the manner of FCOS (Tian et al., ICCV 2019).
 
-Each cell of one feature map predicts C class logits, the distances to the four sides of its object's box, and
-the IoU that this box will have (in place of centre-ness, as CSE-Autoloss trains it). The two losses under
-search come in as callables that return a sum; everything here divides by the number of positives, as FCOS
-does.
+Each cell of one feature map, or of a pyramid's, predicts C class logits, the distances to the four sides of
+its object's box, and the IoU that this box will have (in place of centre-ness, as CSE-Autoloss trains it).
+The two losses under search come in as callables that return a sum; everything here divides by the number of
+positives, as FCOS does.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, cast
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cse_autoloss.detectors.assign import Assignment, grid_points
+from cse_autoloss.detectors.assign import Assignment, Grid, assign, grid_of
 from cse_autoloss.detectors.boxes import paired_iou
-from cse_autoloss.detectors.nms import batched_nms
+from cse_autoloss.detectors.layers import Tower, rows
+from cse_autoloss.detectors.selection import Detections, best_boxes
+from cse_autoloss.detectors.trunks import PlainSettings, PyramidSettings
 
 ClassificationLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits (M, C), target (M,) int64 with C = background, iou (M,) detached) -> scalar sum."""
@@ -27,7 +29,7 @@ RegressionLoss = Callable[[Tensor, Tensor], Tensor]
 """(predicted boxes (P, 4), target boxes (P, 4)) -> scalar sum."""
 
 MAX_LOG_SIDE = 5.0
-"""exp(5) strides is wider than any image this net is for; without a limit one bad step overflows."""
+"""exp(5) strides is wider than any image these nets are for; without a limit one bad step overflows."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,21 @@ class OneStageSettings:
     """Shape of the network. The defaults are the cheapest that learns the embedded scenes well in six epochs.
 
     Attributes:
-        patch: pixels per side that the stem folds into channels; features start at this stride.
-        width: channels of the three blocks at stride `patch`.
-        deep_width: channels of the block at twice that stride.
+        trunk: what the head stands on.
         class_width, box_width: channels of the two towers.
         prior: foreground probability that the classification bias starts from. The customary 0.01 leaves losses
             that weigh easy examples down (focal) hardly a gradient, and some seeds late; 0.1 slows cross-entropy.
         output_std: deviation of the output layers' first weights.
+        detections: least and most boxes an image that are given; in between, a quarter of the cells. COCO
+            scores 100.
     """
 
-    patch: int = 4
-    width: int = 32
-    deep_width: int = 48
+    trunk: PlainSettings | PyramidSettings = field(default_factory=PlainSettings)
     class_width: int = 64
     box_width: int = 32
     prior: float = 0.05
     output_std: float = 0.05
+    detections: tuple[int, int] = (24, 100)
 
 
 class Prediction(NamedTuple):
@@ -64,45 +65,21 @@ class Prediction(NamedTuple):
     """(B, L) logit of the IoU that the box is expected to have."""
 
 
-class Detections(NamedTuple):
-    """The best boxes of B images, sorted by falling score; rows past an image's last one have label -1."""
-
-    boxes: Tensor
-    """(B, K, 4) xyxy pixels, clipped to the image."""
-    log_scores: Tensor
-    """(B, K) log(class probability · quality); logs, so that a loss that saturates makes no ties."""
-    labels: Tensor
-    """(B, K) int64 class index, -1 where there is none."""
-
-
-def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-    nn.init.kaiming_normal_(convolution.weight)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
-
-
 class OneStageDetector(nn.Module):
-    """The network. Input (B, channels, H, W) normalised, H and W multiples of `stride`; output `Prediction`.
+    """The network. Input (B, channels, H, W) normalised, H and W multiples of `stride`; output `Prediction`."""
 
-    BatchNorm, not GroupNorm: on mostly empty canvases the statistics of one image say little (AP 0.49 against
-    0.31 after six epochs).
-    """
+    branch: ClassVar[str] = "cls-binary"
 
     def __init__(
         self, channels: int, num_classes: int, settings: OneStageSettings = OneStageSettings()
     ) -> None:
         super().__init__()
+        self.settings = settings
         self.num_classes = num_classes
-        self.patch = settings.patch
-        self.stride = settings.patch * 2
-        self.backbone = nn.Sequential(
-            _block(channels * settings.patch**2, settings.width),
-            _block(settings.width, settings.width),
-            _block(settings.width, settings.width),
-            _block(settings.width, settings.deep_width, stride=2),
-        )
-        self.class_tower = _block(settings.deep_width, settings.class_width)
-        self.box_tower = _block(settings.deep_width, settings.box_width)
+        self.trunk = settings.trunk.build(channels)
+        self.stride = self.trunk.strides[-1]
+        self.class_tower = Tower(self.trunk.width, settings.class_width)
+        self.box_tower = Tower(self.trunk.width, settings.box_width)
         self.to_class = nn.Conv2d(settings.class_width, num_classes, 1)
         self.to_box = nn.Conv2d(settings.box_width, 5, 1)
         for layer, bias in (
@@ -114,15 +91,16 @@ class OneStageDetector(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """Predict for images (B, channels, H, W)."""
-        features = self.backbone(F.pixel_unshuffle(images, self.patch))
-        logits = self.to_class(self.class_tower(features))
-        raw = self.to_box(self.box_tower(features))
-        height, width = raw.shape[-2:]
-        points = grid_points(height, width, self.stride).to(raw)
-        raw = raw.flatten(2).transpose(1, 2)
-        sides = self.stride * raw[..., :4].clamp(max=MAX_LOG_SIDE).exp()
-        boxes = torch.cat((points - sides[..., :2], points + sides[..., 2:]), dim=-1)
-        return Prediction(logits.flatten(2).transpose(1, 2), boxes, raw[..., 4])
+        maps = self.trunk(images).maps
+        logits = self.to_class(self.class_tower(maps))
+        raw = rows(self.to_box(self.box_tower(maps)))
+        height, width = images.shape[-2:]
+        boxes = boxes_around(grid_of((height, width), self.trunk.strides, raw), raw[..., :4])
+        return Prediction(rows(logits), boxes, raw[..., 4])
+
+    def targets(self, boxes: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Assignment:
+        """A row for each cell; see `Detector.targets`."""
+        return assign_cells(boxes, labels, image_size, self.trunk.strides, self.num_classes)
 
     def loss(
         self,
@@ -153,6 +131,41 @@ class OneStageDetector(nn.Module):
         )
         return (cls_sum + box_weight * reg_sum + quality) / count
 
+    def decode(
+        self, prediction: Prediction, image_size: tuple[int, int], *, limit: int | None = None
+    ) -> Detections:
+        """See `Detector.decode`; `limit` is the boxes an image, by default the settings'."""
+        if limit is None:
+            least, most = self.settings.detections
+            limit = min(max(prediction.quality.shape[1] // 4, least), most)
+        return decode(prediction, image_size, candidates=limit * 8 // 3, limit=limit)
+
+
+PYRAMID = OneStageSettings(trunk=PyramidSettings(), class_width=64, box_width=64)
+"""Shape of the one-stage proxy for photographs."""
+
+
+class OneStagePyramid(OneStageDetector):
+    """The one-stage proxy for photographs: wider, on maps of strides 8, 16 and 32."""
+
+    def __init__(self, channels: int, num_classes: int, settings: OneStageSettings = PYRAMID) -> None:
+        super().__init__(channels, num_classes, settings)
+
+
+def boxes_around(grid: Grid, raw: Tensor) -> Tensor:
+    """Boxes (B, L, 4) xyxy pixels; exp(raw) (B, L, 4) are a point's distances to the sides, in its strides."""
+    sides = grid.strides[:, None] * raw.clamp(max=MAX_LOG_SIDE).exp()
+    return torch.cat((grid.points - sides[..., :2], grid.points + sides[..., 2:]), dim=-1)
+
+
+def assign_cells(
+    boxes: Tensor, labels: Tensor, image_size: tuple[int, int], strides: tuple[int, ...], num_classes: int
+) -> Assignment:
+    """`assign` for the cells of one map, or of a pyramid's."""
+    grid = grid_of(image_size, strides, boxes)
+    stride = grid.strides if len(strides) > 1 else strides[0]
+    return assign(grid.points, boxes, labels, num_classes=num_classes, stride=stride)
+
 
 def decode(
     prediction: Prediction,
@@ -163,11 +176,9 @@ def decode(
     nms_threshold: float = 0.5,
     quality_power: float = 1.0,
 ) -> Detections:
-    """The best boxes of each image after class-aware non-maximum suppression.
+    """The best boxes of each image after class-aware non-maximum suppression; see `best_boxes`.
 
-    The score of a (cell, class) pair is p · q^quality_power (FCOS multiplies so with its centre-ness). No
-    score threshold is used: AP depends on the order alone, and a threshold would punish losses that are
-    merely scaled.
+    The score of a (cell, class) pair is p · q^quality_power (FCOS multiplies so with its centre-ness).
 
     Args:
         prediction: dense output for B images.
@@ -175,23 +186,16 @@ def decode(
         candidates: (cell, class) pairs per image that enter the suppression.
         limit: K, boxes per image that leave it.
         nms_threshold: IoU above which the lower-scoring box of a class is dropped.
+        quality_power: 0 leaves the quality out.
     """
-    classes = prediction.logits.shape[-1]
     # float64: next to log q, the log p of a confident float32 logit would round to 0, and ranks to ties
     quality = F.logsigmoid(prediction.quality.double())[..., None]
     log_score = F.logsigmoid(prediction.logits.double()) + quality_power * quality
-    flat = log_score.flatten(1)
-    top, index = flat.topk(min(candidates, flat.shape[1]), dim=1)
-    labels = index % classes
-    boxes = prediction.boxes.gather(1, (index // classes)[..., None].expand(-1, -1, 4))
-    height, width = image_size
-    boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
-
-    keep = batched_nms(boxes, labels, nms_threshold)
-    kept_score = torch.where(keep, top, -torch.inf)
-    scores, order = kept_score.topk(min(limit, kept_score.shape[1]), dim=1)
-    return Detections(
-        boxes.gather(1, order[..., None].expand(-1, -1, 4)),
-        scores,
-        torch.where(scores > -torch.inf, labels.gather(1, order), -1),
+    return best_boxes(
+        log_score,
+        prediction.boxes,
+        image_size,
+        candidates=candidates,
+        limit=limit,
+        nms_threshold=nms_threshold,
     )

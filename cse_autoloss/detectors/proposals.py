@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cse_autoloss.detectors.assign import Assignment, grid_points
+from cse_autoloss.detectors.assign import Assignment, grid_of
 from cse_autoloss.detectors.boxes import iou_parts, paired_iou, pairwise_iou
-from cse_autoloss.detectors.one_stage import MAX_LOG_SIDE, Prediction, _block
+from cse_autoloss.detectors.layers import Tower, rows
+from cse_autoloss.detectors.one_stage import Prediction, boxes_around
 
 
 class ProposalHead(nn.Module):
@@ -19,29 +21,27 @@ class ProposalHead(nn.Module):
     The one-stage detector's head with a single class and a single tower, so that a proposal costs little.
     """
 
-    def __init__(self, inputs: int, width: int, stride: int, bias: float) -> None:
+    def __init__(self, inputs: int, width: int, strides: tuple[int, ...], bias: float) -> None:
         """
         Args:
             inputs: channels of the features.
             width: channels of the tower.
-            stride: pixels a cell of the features.
+            strides: pixels a cell, of each map of features.
             bias: of the logit, at the start.
         """
         super().__init__()
-        self.stride = stride
-        self.tower = _block(inputs, width)
+        self.strides = strides
+        self.tower = Tower(inputs, width)
         self.out = nn.Conv2d(width, 6, 1)
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(cast(Tensor, self.out.bias))
         nn.init.constant_(cast(Tensor, self.out.bias)[0], bias)
 
-    def forward(self, features: Tensor) -> Prediction:
-        """For features (B, inputs, h, w) a prediction of L = h · w cells and one class."""
-        raw = self.out(self.tower(features))
-        points = grid_points(raw.shape[-2], raw.shape[-1], self.stride).to(raw)
-        raw = raw.flatten(2).transpose(1, 2)
-        sides = self.stride * raw[..., 1:5].clamp(max=MAX_LOG_SIDE).exp()
-        boxes = torch.cat((points - sides[..., :2], points + sides[..., 2:]), dim=-1)
+    def forward(self, maps: Sequence[Tensor]) -> Prediction:
+        """For maps (B, inputs, h_i, w_i) a prediction of L = Σ h_i · w_i cells and one class."""
+        raw = rows(self.out(self.tower(maps)))
+        size = maps[0].shape[-2] * self.strides[0], maps[0].shape[-1] * self.strides[0]
+        boxes = boxes_around(grid_of(size, self.strides, raw), raw[..., 1:5])
         return Prediction(raw[..., :1], boxes, raw[..., 5])
 
 
@@ -111,9 +111,11 @@ def sample_regions(
         exists = truth.label < num_classes
         candidates = torch.cat((truth.box, proposals), dim=1)
         usable = torch.cat((exists, valid), dim=1)
-        overlap = torch.where(exists[:, None], pairwise_iou(candidates, truth.box), 0.0)
-        best, owner = overlap.max(dim=-1)
-        positive = (best >= positive_iou) & usable
+        best, owner = torch.where(exists[:, None], pairwise_iou(proposals, truth.box), 0.0).max(dim=-1)
+        # An object holds its own box; to compare each with each would be dear in a crowd of thousands.
+        own = torch.arange(exists.shape[1], device=owner.device).expand_as(exists)
+        owner = torch.cat((own, owner), dim=1)
+        positive = torch.cat((exists, (best >= positive_iou) & valid), dim=1)
         first = positive & (positive.cumsum(dim=1) <= round(count * positive_share))
         group = torch.where(first, 0, torch.where(~usable, 3, torch.where(positive, 2, 1)))
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol, Self
 from torch import Tensor, nn
 
 from cse_autoloss.detectors.assign import Assignment
-from cse_autoloss.detectors.one_stage import ClassificationLoss, Detections, RegressionLoss
+from cse_autoloss.detectors.one_stage import ClassificationLoss, RegressionLoss
+from cse_autoloss.detectors.selection import Detections
 
 
 class Detector(Protocol):

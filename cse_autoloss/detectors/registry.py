@@ -15,14 +15,11 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
-from torch import Tensor
-
-from cse_autoloss.detectors.assign import Assignment, assign, grid_points
-from cse_autoloss.detectors.one_stage import Detections, OneStageDetector, Prediction, decode
+from cse_autoloss.detectors.one_stage import OneStageDetector, OneStagePyramid
 from cse_autoloss.detectors.protocol import DetectorBuilder
-from cse_autoloss.detectors.two_stage import TwoStageDetector
+from cse_autoloss.detectors.two_stage import TwoStageDetector, TwoStagePyramid
 from cse_autoloss.errors import ConfigError, UnknownNameError, shorten
 
 GROUP = "cse_autoloss.detectors"
@@ -32,25 +29,12 @@ DETECTOR_BRANCHES = ("cls-binary", "cls-multiclass")
 """Branches of the classification loss that a detector may declare."""
 
 
-class OneStageProxy(OneStageDetector):
-    """The one-stage proxy in the form that all detectors share."""
-
-    branch: ClassVar[str] = "cls-binary"
-
-    def targets(self, boxes: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Assignment:
-        """A row for each cell; see `Detector.targets`."""
-        points = grid_points(image_size[0] // self.stride, image_size[1] // self.stride, self.stride)
-        return assign(points.to(boxes), boxes, labels, num_classes=self.num_classes, stride=self.stride)
-
-    def decode(self, prediction: Prediction, image_size: tuple[int, int]) -> Detections:
-        """See `Detector.decode`."""
-        return decode(prediction, image_size)
-
-
 BUILT_IN: Mapping[str, DetectorBuilder] = MappingProxyType(
     {
-        "one-stage": cast(DetectorBuilder, OneStageProxy),
+        "one-stage": cast(DetectorBuilder, OneStageDetector),
         "two-stage": cast(DetectorBuilder, TwoStageDetector),
+        "one-stage-pyramid": cast(DetectorBuilder, OneStagePyramid),
+        "two-stage-pyramid": cast(DetectorBuilder, TwoStagePyramid),
     }
 )
 """The package's own proxies."""

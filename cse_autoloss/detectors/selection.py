@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from cse_autoloss.detectors.nms import batched_nms
-from cse_autoloss.detectors.one_stage import Detections
+
+
+class Detections(NamedTuple):
+    """The best boxes of B images, sorted by falling score; rows past an image's last one have label -1."""
+
+    boxes: Tensor
+    """(B, K, 4) xyxy pixels, clipped to the image."""
+    log_scores: Tensor
+    """(B, K) log of the score; logs, so that a loss that saturates makes no ties."""
+    labels: Tensor
+    """(B, K) int64 class index, -1 where there is none."""
 
 
 def best_boxes(
@@ -29,7 +41,7 @@ def best_boxes(
         boxes: (B, N, 4) xyxy pixels, one a row of scores, shared by its classes.
         image_size: (height, width) in pixels, to clip boxes to.
         candidates: (box, class) pairs an image that enter the suppression.
-        limit: K, boxes an image that leave it; fewer when there are fewer pairs.
+        limit: K, boxes an image that leave it; fewer when there are fewer pairs. COCO scores 100.
         nms_threshold: IoU above which the lower-scoring box of a class is dropped.
     """
     classes = log_scores.shape[-1]

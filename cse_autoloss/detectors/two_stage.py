@@ -1,7 +1,7 @@
-"""The two-stage proxy: a small Faster R-CNN (Ren et al., NeurIPS 2015) with anchor-free proposals.
+"""The two-stage proxies: small Faster R-CNNs (Ren et al., NeurIPS 2015) with anchor-free proposals.
 
-The trunk is the one-stage proxy's. A class-agnostic head proposes boxes; RoIAlign cuts their features out of
-the finer of the trunk's two maps; a softmax head with background as its last column names each box and
+The trunks are the one-stage proxies'. A class-agnostic head proposes boxes; RoIAlign cuts their features out
+of the finest of the trunk's maps; a softmax head with background as its last column names each box and
 corrects it. The losses under search act on this second stage: the multi-class branch on its logits, the box
 branch on its boxes.
 
@@ -18,22 +18,20 @@ from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from cse_autoloss.detectors.assign import Assignment, assign, grid_points
+from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.boxes import paired_iou
 from cse_autoloss.detectors.one_stage import (
     ClassificationLoss,
-    Detections,
-    OneStageDetector,
-    OneStageSettings,
     Prediction,
     RegressionLoss,
+    assign_cells,
     decode,
 )
 from cse_autoloss.detectors.proposals import ProposalHead, proposal_loss, sample_regions
 from cse_autoloss.detectors.roi_align import roi_align
-from cse_autoloss.detectors.selection import best_boxes
+from cse_autoloss.detectors.selection import Detections, best_boxes
+from cse_autoloss.detectors.trunks import PlainSettings, PyramidSettings
 
 CENTRE_SCALE, SIZE_SCALE = 0.1, 0.2
 """What a unit of the box head means: a share of the region's size, and of its logarithm (Fast R-CNN)."""
@@ -46,7 +44,8 @@ class TwoStageSettings:
     """Shape of the network.
 
     Attributes:
-        trunk: of the one-stage proxy; its trunk is taken, its towers are not.
+        trunk: what both stages stand on.
+        prior: foreground probability that the proposals' bias starts from.
         proposal_width: channels of the proposal head's tower.
         proposals: least and most boxes an image that the first stage hands on, and of those that the second
             learns from, objects' own included; in between, a quarter of the cells.
@@ -58,7 +57,8 @@ class TwoStageSettings:
         hidden: width of the second stage's hidden layer.
     """
 
-    trunk: OneStageSettings = field(default_factory=OneStageSettings)
+    trunk: PlainSettings | PyramidSettings = field(default_factory=PlainSettings)
+    prior: float = 0.05
     proposal_width: int = 48
     proposals: tuple[int, int] = (16, 100)
     proposal_nms: float = 0.7
@@ -72,7 +72,7 @@ class TwoStagePrediction(NamedTuple):
     """What one pass over B images gives; `loss` and `decode` choose regions and run the second stage."""
 
     features: Tensor
-    """(B, width, H / patch, W / patch), what regions are cut out of."""
+    """(B, fine_width, H / fine_stride, W / fine_stride), what regions are cut out of."""
     dense: Prediction
     """The proposal head's output for L cells, one class."""
 
@@ -86,18 +86,15 @@ class TwoStageDetector(nn.Module):
         self, channels: int, num_classes: int, settings: TwoStageSettings = TwoStageSettings()
     ) -> None:
         super().__init__()
-        trunk = settings.trunk
         self.settings = settings
         self.num_classes = num_classes
-        self.patch = trunk.patch
-        self.backbone = OneStageDetector(channels, 1, trunk).backbone
-        self.stride = trunk.patch * 2
-        self.proposer = ProposalHead(
-            trunk.deep_width, settings.proposal_width, self.stride, math.log(trunk.prior / (1 - trunk.prior))
-        )
+        self.trunk = settings.trunk.build(channels)
+        self.stride = self.trunk.strides[-1]
+        bias = math.log(settings.prior / (1 - settings.prior))
+        self.proposer = ProposalHead(self.trunk.width, settings.proposal_width, self.trunk.strides, bias)
         self.region_head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(trunk.width * settings.pool**2, settings.hidden, bias=False),
+            nn.Linear(self.trunk.fine_width * settings.pool**2, settings.hidden, bias=False),
             nn.BatchNorm1d(settings.hidden),
             nn.SiLU(inplace=True),
         )
@@ -110,12 +107,8 @@ class TwoStageDetector(nn.Module):
 
     def forward(self, images: Tensor) -> TwoStagePrediction:
         """Features and proposals for images (B, channels, H, W)."""
-        fine = deep = F.pixel_unshuffle(images, self.patch)
-        for block in self.backbone:
-            deep = block(deep)
-            if deep.shape[-2:] == fine.shape[-2:]:
-                fine = deep
-        return TwoStagePrediction(fine, self.proposer(deep))
+        features = self.trunk(images)
+        return TwoStagePrediction(features.fine, self.proposer(features.maps))
 
     def targets(self, boxes: Tensor, labels: Tensor, image_size: tuple[int, int]) -> Assignment:
         """What `loss` compares with, for N images: L rows for the cells, then K rows, the objects themselves.
@@ -130,8 +123,7 @@ class TwoStageDetector(nn.Module):
         """
         if boxes.shape[1] == 0:
             boxes, labels = boxes.new_zeros(len(boxes), 1, 4), labels.new_full((len(labels), 1), -1)
-        points = grid_points(image_size[0] // self.stride, image_size[1] // self.stride, self.stride)
-        cells = assign(points.to(boxes), boxes, labels, num_classes=self.num_classes, stride=self.stride)
+        cells = assign_cells(boxes, labels, image_size, self.trunk.strides, self.num_classes)
         objects = torch.where(labels >= 0, labels, self.num_classes)
         return Assignment(torch.cat((cells.label, objects), dim=1), torch.cat((cells.box, boxes), dim=1))
 
@@ -156,7 +148,7 @@ class TwoStageDetector(nn.Module):
         cells = prediction.dense.logits.shape[1]
         on_grid = Assignment(targets.label[:, :cells], targets.box[:, :cells])
         objects = Assignment(targets.label[:, cells:], targets.box[:, cells:])
-        height, width = (side * self.patch for side in prediction.features.shape[-2:])
+        height, width = (side * self.trunk.fine_stride for side in prediction.features.shape[-2:])
         proposals = self._propose(prediction.dense, (height, width))
         regions = sample_regions(
             proposals.boxes,
@@ -237,9 +229,20 @@ class TwoStageDetector(nn.Module):
 
     def _second_stage(self, features: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, R, C + 1) and corrected boxes (B, R, 4) of regions (B, R, 4) xyxy pixels."""
-        pooled = roi_align(features, regions, self.settings.pool, spatial_scale=1 / self.patch)
+        pooled = roi_align(features, regions, self.settings.pool, spatial_scale=1 / self.trunk.fine_stride)
         hidden = self.region_head(pooled.flatten(0, 1)).unflatten(0, regions.shape[:2])
         return self.to_class(hidden), correct(regions, self.to_box(hidden))
+
+
+PYRAMID = TwoStageSettings(trunk=PyramidSettings(), proposal_width=64, pool=5, hidden=192)
+"""Shape of the two-stage proxy for photographs."""
+
+
+class TwoStagePyramid(TwoStageDetector):
+    """The two-stage proxy for photographs: wider, proposals on maps of strides 8, 16 and 32."""
+
+    def __init__(self, channels: int, num_classes: int, settings: TwoStageSettings = PYRAMID) -> None:
+        super().__init__(channels, num_classes, settings)
 
 
 def correct(regions: Tensor, change: Tensor) -> Tensor:
