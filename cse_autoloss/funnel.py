@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from cse_autoloss.convergence import VerifySettings, fingerprint, verify_forest, verify_population
+from cse_autoloss.convergence import VerifySettings, verify_forest
+from cse_autoloss.duplicates import KnownLosses
 from cse_autoloss.evolution import Proposal
 from cse_autoloss.executors import Job, JobResult
 from cse_autoloss.graph import Signature
 from cse_autoloss.jobs import simulation_payload
-from cse_autoloss.spaces.random_expressions import random_forest
+from cse_autoloss.reservoir import Reservoir
+from cse_autoloss.spaces.random_expressions import Forest, random_forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.workbench import Workbench
 
 KEPT_REJECTIONS = 40
-"""Of each generation, so many candidates that verification stopped are kept with their reason. All are counted."""
+"""Of the candidates of one source that verification stops in a generation, a uniform sample of so many is kept, with
+their reasons, and with the number that it stands for. What the simulation stops is kept whole."""
+
+SCOUT, RANDOM, BRED, SEED = "scout", "random", "bred", "seed"
+"""Sources: drawn by the scouts; drawn among the bred ones; bred from parents; handcrafted or the user's own."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class GenerationRecord:
     """What a generation's funnel decided, to be kept when the generation is done."""
 
     verdicts: list[tuple[Entrant, tuple[Verdict, ...]]] = field(default_factory=list)
-    rejected_sample: list[tuple[Entrant, Verdict]] = field(default_factory=list)
+    rejected: dict[str, Reservoir[tuple[Entrant, Verdict]]] = field(default_factory=dict)
 
 
 class Funnel:
@@ -54,7 +61,7 @@ class Funnel:
         self._settings = settings
         self._limit = simulate_limit
         self._alpha = alpha
-        self._known: set[tuple[str, str]] = set()
+        self._known = KnownLosses(bench.store)
 
     def scout(
         self, signature: Signature, count: int, rng: np.random.Generator, record: GenerationRecord
@@ -74,14 +81,16 @@ class Funnel:
             for row, number in zip(rows[first], numbers, strict=True):
                 verdict = report.verdict(int(row))
                 status.reject("verify", verdict.code, int(number))
-                if len(record.rejected_sample) < KEPT_REJECTIONS // 2:
-                    record.rejected_sample.append(
-                        (Entrant(Proposal(forest.graph(int(row)), "random")), verdict)
-                    )
+
+            def rejected(place: int) -> tuple[Entrant, Verdict]:
+                row = int(rows[place])
+                return Entrant(Proposal(forest.graph(row), "random")), report.verdict(row)
+
+            self._offer(record, SCOUT, len(rows), rejected)
             fresh: list[Entrant] = []
             seen: set[str] = set()
             for row, mark in sorted(report.marks.items()):
-                if mark in seen or self._is_known(branch, mark):
+                if mark in seen or (branch, mark) in self._known:
                     status.funnel["duplicates"] += 1
                     continue
                 seen.add(mark)
@@ -92,24 +101,29 @@ class Funnel:
     def verify(self, entrants: Sequence[Entrant], branch: str, record: GenerationRecord) -> list[Entrant]:
         """Those that have the properties and are no duplicate of a loss that went further before."""
         status = self._bench.status
+        if not entrants:
+            return []
         with self._bench.clock.stage("verify"):
-            verdicts = verify_population([e.proposal.graph for e in entrants], self._settings)
+            forest = Forest.of([e.proposal.graph for e in entrants])
+            report = verify_forest(forest, self._settings, marks=True)
             status.funnel["generated"] += len(entrants)
             fresh: list[Entrant] = []
-            marks: set[str] = set()
-            for entrant, verdict in zip(entrants, verdicts, strict=True):
-                if not verdict.accepted:
+            seen: set[str] = set()
+            rejected: dict[str, list[tuple[Entrant, Verdict]]] = {}
+            for row, entrant in enumerate(entrants):
+                mark = report.marks.get(row)
+                if mark is None:
+                    verdict = report.verdict(row)
                     status.reject("verify", verdict.code)
-                    if len(record.rejected_sample) < KEPT_REJECTIONS:
-                        record.rejected_sample.append((entrant, verdict))
-                    continue
-                mark = fingerprint(entrant.proposal.graph)
-                if mark in marks or self._is_known(branch, mark):
+                    rejected.setdefault(_source(entrant), []).append((entrant, verdict))
+                elif mark in seen or (branch, mark) in self._known:
                     status.funnel["duplicates"] += 1
-                    continue
-                marks.add(mark)
-                status.funnel["verified"] += 1
-                fresh.append(Entrant(entrant.proposal, entrant.name, mark))
+                else:
+                    seen.add(mark)
+                    status.funnel["verified"] += 1
+                    fresh.append(Entrant(entrant.proposal, entrant.name, mark))
+            for source, pairs in rejected.items():
+                self._offer(record, source, len(pairs), pairs.__getitem__)
         return fresh
 
     def simulate(
@@ -127,7 +141,7 @@ class Funnel:
                     if verdict is None or len(accepted) >= wanted:
                         break
                     record.verdicts.append((entrant, (_VERIFIED, verdict)))
-                    self._known.add((branch, entrant.fingerprint))
+                    self._known.add(branch, entrant.fingerprint)
                     if verdict.accepted:
                         bench.status.funnel["simulated"] += 1
                         accepted.append(entrant)
@@ -140,9 +154,12 @@ class Funnel:
         """Write the generation's decisions to the store; candidates' ids by digest."""
         store = self._bench.store
         numbers: dict[str, int] = {}
-        entries = [(e, verdicts) for e, verdicts in record.verdicts]
-        entries += [(e, (verdict,)) for e, verdict in record.rejected_sample]
-        for slot, (entrant, verdicts) in enumerate(entries):
+        owners: dict[tuple[str, str], int] = {}
+        sample: dict[str, list[int]] = {source: [] for source in record.rejected}
+        entries = [(e, verdicts, "") for e, verdicts in record.verdicts]
+        for source, reservoir in record.rejected.items():
+            entries += [(e, (verdict,), source) for e, verdict in reservoir.items]
+        for slot, (entrant, verdicts, source) in enumerate(entries):
             graph = entrant.proposal.graph
             candidate = store.add_candidate(
                 branch=branch,
@@ -155,13 +172,29 @@ class Funnel:
             )
             for verdict in verdicts:
                 store.add_verdict(candidate.id, verdict)
+            if source:
+                sample[source].append(candidate.id)
             if entrant.fingerprint:
-                store.claim_fingerprint(branch, entrant.fingerprint, candidate.id)
+                owners.setdefault((branch, entrant.fingerprint), candidate.id)
             numbers[graph.digest] = candidate.id
+        for source, reservoir in record.rejected.items():
+            store.add_rejected(branch, generation, "verify", source, reservoir.population, sample[source])
+        self._known.keep(owners)
         return numbers
 
-    def _is_known(self, branch: str, mark: str) -> bool:
-        return (branch, mark) in self._known or self._bench.store.fingerprint_owner(branch, mark) is not None
+    def _offer(
+        self,
+        record: GenerationRecord,
+        source: str,
+        count: int,
+        make: Callable[[int], tuple[Entrant, Verdict]],
+    ) -> None:
+        """Offer `count` candidates that verification stopped to the generation's sample of that source."""
+        if source not in record.rejected:
+            status, seed = self._bench.status, self._bench.store.config.get("seed", 0)
+            number = zlib.crc32(f"{seed}:{status.branch}:{status.generation}:{source}".encode())
+            record.rejected[source] = Reservoir(KEPT_REJECTIONS, number)
+        record.rejected[source].offer(count, make)
 
     def _simulate_group(self, group: Sequence[Entrant], branch: str) -> list[Verdict | None]:
         alpha = self._alpha if branch == "cls-binary" else None
@@ -175,6 +208,11 @@ class Funnel:
         ]
         results = self._bench.run(jobs)
         return [_verdict_of(results.get(job.key)) for job in jobs]
+
+
+def _source(entrant: Entrant) -> str:
+    origin = entrant.proposal.origin
+    return origin if origin in (RANDOM, SEED) else BRED
 
 
 _VERIFIED = Verdict("verify", True, "has every property")

@@ -451,3 +451,46 @@ with RunStore.create(sys.argv[1], {}) as store:
     assert told[1] == "1 None"
     with RunStore.read(tmp_path / "run") as store:
         assert store.meta("after") == 1
+
+
+class TestRejected:
+    def test_samples_come_back_with_their_populations(self, store: RunStore) -> None:
+        one, two, three = (add(store, slot) for slot in range(3))
+        assert store.rejected() == []
+        store.add_rejected("reg", 0, "verify", "scout", 20_000, [one.id, three.id])
+        store.add_rejected("reg", 0, "verify", "bred", 7, [two.id])
+        store.add_rejected("reg", 0, "verify", "random", 5, [])
+        found = {r.source: r for r in store.rejected()}
+        assert found["scout"].candidates == (one.id, three.id)
+        assert (found["scout"].population, found["bred"].population) == (20_000, 7)
+        assert found["bred"].candidates == (two.id,)
+        assert found["random"].candidates == ()
+
+    def test_a_generation_that_is_done_again_replaces_its_sample(self, store: RunStore) -> None:
+        old = add(store)
+        store.add_rejected("reg", 0, "verify", "scout", 10, [old.id])
+        new = add(store, formula="Sub(I,U)", digest="other")
+        store.add_rejected("reg", 0, "verify", "scout", 12, [new.id])
+        (only,) = store.rejected()
+        assert (only.population, only.candidates) == (12, (new.id,))
+
+    def test_a_run_from_before_there_were_samples_is_read_and_gone_on_with(self, store: RunStore) -> None:
+        store.close()
+        with sqlite3.connect(store.directory / "run.sqlite") as connection:
+            connection.execute("DROP TABLE rejected_populations")
+            connection.execute("DROP TABLE rejected_sample")
+        connection.close()
+        with RunStore.read(store.directory) as old:
+            assert old.rejected() == []
+        with RunStore.open(store.directory) as again:
+            again.add_rejected("reg", 0, "verify", "scout", 10, [add(again).id])
+            assert len(again.rejected()) == 1
+
+    def test_forgetting_keeps_the_newest_fingerprints(self, store: RunStore) -> None:
+        owners = [add(store, slot).id for slot in range(6)]
+        for number, owner in enumerate(owners):
+            store.claim_fingerprint("reg", f"mark{number}", owner)
+        assert store.forget_fingerprints(6) == 0
+        assert store.forget_fingerprints(4) == 2
+        assert store.fingerprint_owner("reg", "mark1") is None
+        assert store.fingerprint_owner("reg", "mark2") == owners[2]

@@ -134,6 +134,9 @@ def _connect(directory: Path, purpose: Literal["create", "write", "read"]) -> sq
             if purpose != "read":
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+            if purpose == "write":
+                for table in schema.ADDED:
+                    connection.execute(table)
         except BaseException:
             connection.close()
             raise
@@ -145,7 +148,7 @@ def _create_tables(connection: sqlite3.Connection, meta: Mapping[str, Any]) -> N
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-    for table in schema.TABLES:
+    for table in (*schema.TABLES, *schema.ADDED):
         connection.execute(table)
     for key, value in meta.items():
         connection.execute("INSERT INTO meta VALUES (?, ?)", (key, dump(value)))

@@ -39,6 +39,26 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """What one filter threw away in one generation, and the uniform sample of it that was kept.
+
+    Attributes:
+        branch, generation: where.
+        stage: the filter, "verify" or "simulate".
+        source: where the candidates came from, for example "scout" or "bred".
+        population: how many were thrown away.
+        candidates: ids of those in the sample.
+    """
+
+    branch: str
+    generation: int
+    stage: str
+    source: str
+    population: int
+    candidates: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Score:
     """What one training came to. Only status "ok" carries an AP; any other status says why there is none.
 

@@ -93,3 +93,20 @@ TABLES: Final = (
         PRIMARY KEY (search, generation)
     ) WITHOUT ROWID""",
 )
+
+ADDED: Final = (
+    """CREATE TABLE IF NOT EXISTS rejected_populations (
+        branch TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        stage TEXT NOT NULL,
+        source TEXT NOT NULL,
+        population INTEGER NOT NULL,
+        PRIMARY KEY (branch, generation, stage, source)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS rejected_sample (
+        candidate INTEGER PRIMARY KEY REFERENCES candidates(id) ON DELETE CASCADE,
+        stage TEXT NOT NULL,
+        source TEXT NOT NULL
+    )""",
+)
+"""Tables that came after format 1 was in use: made in an older run when it is opened for writing."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 from cse_autoloss.runs.database import Database, dump
-from cse_autoloss.runs.records import Candidate, Event, Score
+from cse_autoloss.runs.records import Candidate, Event, Rejected, Score
 from cse_autoloss.verdict import Verdict
 
 _CANDIDATE: Final = "id, branch, formula, digest, generation, slot, origin, parents, duplicate_of, created"
@@ -270,6 +270,53 @@ class RunStore:
             "SELECT candidate FROM fingerprints WHERE branch = ? AND fingerprint = ?", branch, fingerprint
         )
         return int(rows[0][0]) if rows else None
+
+    def forget_fingerprints(self, keep: int) -> int:
+        """Drops all fingerprints but the `keep` whose candidates came last; how many went."""
+        newest = self._rows(
+            "SELECT candidate FROM fingerprints ORDER BY candidate DESC LIMIT 1 OFFSET ?", max(keep, 1) - 1
+        )
+        if not newest:
+            return 0
+        return self._write("DELETE FROM fingerprints WHERE candidate < ?", newest[0][0]).rowcount
+
+    def add_rejected(
+        self, branch: str, generation: int, stage: str, source: str, population: int, sample: Iterable[int]
+    ) -> None:
+        """Keeps of how many candidates that a filter threw away the candidates `sample` are a uniform sample."""
+        with self.transaction():
+            self._write(
+                "INSERT OR REPLACE INTO rejected_populations VALUES (?, ?, ?, ?, ?)",
+                branch,
+                generation,
+                stage,
+                source,
+                population,
+            )
+            for candidate in sample:
+                self._write(
+                    "INSERT OR REPLACE INTO rejected_sample VALUES (?, ?, ?)", candidate, stage, source
+                )
+
+    def rejected(self) -> list[Rejected]:
+        """What the filters threw away, by generation; empty for a run that kept no samples."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'rejected_populations'"):
+            return []
+        samples: dict[tuple[Any, ...], list[int]] = {}
+        for number, *place in self._rows(
+            "SELECT c.id, c.branch, c.generation, s.stage, s.source FROM rejected_sample s"
+            " JOIN candidates c ON c.id = s.candidate ORDER BY c.id"
+        ):
+            samples.setdefault(tuple(place), []).append(number)
+        rows = self._rows(
+            "SELECT branch, generation, stage, source, population FROM rejected_populations"
+            " ORDER BY generation, branch, stage, source"
+        )
+        return [
+            Rejected(branch, generation, stage, source, population, tuple(samples.get(tuple(place), ())))
+            for *place, population in rows
+            for branch, generation, stage, source in [place]
+        ]
 
     # -- scores and the state of a search ------------------------------------------------------------------
 

@@ -1,0 +1,36 @@
+"""The duplicates' table: which losses went to the simulation before, by the fingerprint of their gradients."""
+
+from __future__ import annotations
+
+from cse_autoloss.runs import RunStore
+
+KNOWN_LOSSES = 200_000
+"""Fingerprints that a run remembers, about 100 bytes each on disk; the oldest are forgotten first."""
+
+
+class KnownLosses:
+    """The newest `limit` losses of a run, kept in its store.
+
+    What a generation adds is held in memory until the generation is kept: a resumed run, which begins the
+    interrupted generation anew, then knows exactly what the first attempt knew at that point.
+    """
+
+    def __init__(self, store: RunStore, limit: int = KNOWN_LOSSES) -> None:
+        self._store = store
+        self._limit = limit
+        self._fresh: set[tuple[str, str]] = set()
+
+    def __contains__(self, loss: tuple[str, str]) -> bool:
+        """Whether (branch, fingerprint) is known."""
+        return loss in self._fresh or self._store.fingerprint_owner(*loss) is not None
+
+    def add(self, branch: str, fingerprint: str) -> None:
+        """Note a loss of the current generation."""
+        self._fresh.add((branch, fingerprint))
+
+    def keep(self, owners: dict[tuple[str, str], int]) -> None:
+        """Write the generation's losses to the store, with their candidates' ids, and forget the oldest ones."""
+        for (branch, fingerprint), candidate in owners.items():
+            self._store.claim_fingerprint(branch, fingerprint, candidate)
+        self._store.forget_fingerprints(self._limit)
+        self._fresh.clear()
