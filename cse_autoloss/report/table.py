@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,10 +30,13 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         table = Table(
             title=f"Test split, full schedule, {len(scored[0][1]['test_ap']['seeds'])} paired seeds",
             title_justify="left",
+            box=SIMPLE,
+            pad_edge=False,
         )
-        table.add_column("loss", overflow="fold", min_width=24)
+        # Whole within 80 columns: only the name may break.
+        table.add_column("loss", overflow="fold", min_width=16)
         for name in ("AP", "95 % interval", "box weight", "lr", "AP on val"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for found, one in sorted(scored, key=lambda item: -item[1]["test_ap"]["mean"]):
             ap = one["test_ap"]
             bounds = "" if ap["low"] is None else f"[{ap['low'] * 100:.1f}, {ap['high'] * 100:.1f}]"
@@ -62,7 +66,7 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         f"{summary['overhead']:.1%} of it outside the stages."
     )
     for note in summary["notes"]:
-        console.print(f"Note: {note}")
+        console.print(Text(f"Note: {note}"))
     if best is not None:
         console.print(
             f"Files: {directory / 'best'}/loss.py, loss.json, graph.svg, graph.png; "
