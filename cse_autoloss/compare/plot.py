@@ -25,7 +25,7 @@ def plot_comparison(result: Comparison, file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = [textwrap.fill(one.contestant.name, 28) for one in result.standings]
+    names = [textwrap.fill(one.contestant.name, 28, break_on_hyphens=False) for one in result.standings]
     lines = sum(name.count("\n") + 1 for name in names)
     paired = len(names) > 1
     figure = Figure(
@@ -41,18 +41,27 @@ def plot_comparison(result: Comparison, file: Path) -> None:
     )[0]
     rows = [float(len(names) - i) for i in range(len(names))]
     for panel, metric in zip(panels, METRICS):
+        drawn: list[float] = []
         for row, one in zip(rows, result.standings):
             points = [100 * value for value in one.scores[metric]]
+            interval = result.interval(one, metric)
             panel.plot(points, [row - 0.24] * len(points), ".", color="0.65", markersize=4, zorder=1)
-            colour = _FIRST if row == rows[0] and paired else _COLOUR
-            _bar(panel, row, result.interval(one, metric), colour)
+            _bar(panel, row, interval, _FIRST if row == rows[0] and paired else _COLOUR)
+            if not one.failed:
+                drawn += [*points, 100 * interval.low, 100 * interval.high]
+        _limit(panel, drawn)
         panel.set_title(_TITLES[metric], fontsize=11)
     if paired:
         _differences(panels[-1], result, rows)
+    for row, one in zip(rows, result.standings):
+        if one.failed:
+            text = f" {one.failed} of {len(result.seeds)} failed and count as 0"
+            panels[0].text(
+                0, row + 0.2, text, transform=panels[0].get_yaxis_transform(), fontsize=8, color=_BEHIND
+            )
     for panel in panels:
         panel.grid(axis="x", alpha=0.3)
         panel.tick_params(axis="y", length=0)
-        panel.margins(x=0.12)
         for side in ("top", "right", "left"):
             panel.spines[side].set_visible(False)
     panels[0].set_yticks(rows, names, fontsize=9)
@@ -63,22 +72,33 @@ def plot_comparison(result: Comparison, file: Path) -> None:
 
 def _differences(panel: Any, result: Comparison, rows: Sequence[float]) -> None:
     panel.axvline(0, color="0.4", linewidth=1)
+    drawn = [0.0]
     for row, one in zip(rows, result.standings):
         interval = result.difference(one)
         if interval is None:
-            panel.text(0, row, " compared with this one", fontsize=8, va="center", color=_FIRST)
+            panel.annotate(
+                "the others less this one", (0, row), (5, 0), textcoords="offset points", va="center",
+                fontsize=8, color=_FIRST,
+            )  # fmt: skip
             continue
         colour = _AHEAD if interval.low > 0 else _BEHIND if interval.high < 0 else _COLOUR
         _bar(panel, row, interval, colour)
-        panel.text(
-            100 * interval.mean,
-            row + 0.16,
-            f"{100 * interval.mean:+.2f}",
-            fontsize=8,
-            ha="center",
-            color=colour,
-        )
+        panel.annotate(
+            f"{100 * interval.mean:+.2f}", (100 * interval.mean, row), (0, 6), textcoords="offset points",
+            ha="center", fontsize=8, color=colour, annotation_clip=True,
+        )  # fmt: skip
+        if not one.failed:
+            drawn += [100 * interval.mean, 100 * interval.low, 100 * interval.high]
+    _limit(panel, drawn)
     panel.set_title("difference in AP, seed by seed", fontsize=11)
+
+
+def _limit(panel: Any, drawn: Sequence[float]) -> None:
+    """Show what was drawn; a row with failed trainings, which count as 0, may leave the panel on the left."""
+    finite = [value for value in drawn if math.isfinite(value)]
+    if finite:
+        room = 0.12 * (max(finite) - min(finite)) or 1.0
+        panel.set_xlim(min(finite) - room, max(finite) + room)
 
 
 def _bar(panel: Any, row: float, interval: Interval, colour: str) -> None:

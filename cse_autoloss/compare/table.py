@@ -52,8 +52,8 @@ def _table(result: Comparison) -> Table:
         table.add_column("AP, less first", justify="right", no_wrap=True)
     for one in result.standings:
         pair = one.contestant.pair
-        rate = "" if pair.lr is None else f", lr {pair.lr:g}"
-        name = f"{escape(one.contestant.name)}\n[dim]weight {pair.box_weight:g}{rate}[/dim]"
+        rate = "" if pair.lr is None else f", lr {pair.lr:.3g}"
+        name = f"{escape(one.contestant.name)}\n[dim]weight {pair.box_weight:.2g}{rate}[/dim]"
         cells = [_cell(result.interval(one, metric), "{:.2f}", "{:.1f}") for metric in METRICS]
         if paired:
             cells.append(_cell(result.difference(one), "{:+.2f}", "{:+.2f}"))
