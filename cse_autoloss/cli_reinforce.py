@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +42,7 @@ def app_command(
     """Search a parametric loss by REINFORCE while training, and compare it with what people use."""
     from cse_autoloss.reinforce.report import table
     from cse_autoloss.reinforce.run import reinforce
+    from cse_autoloss.report.reinforce_live import watch
 
     chosen: dict[str, Any] = {
         "space": space,
@@ -63,22 +63,15 @@ def app_command(
         "device": device,
     }
     overrides = {key: value for key, value in chosen.items() if value is not None} | _settings(settings or [])
-    directory, summary = reinforce(
-        config=config, out=out, resume=resume, overrides=overrides, report=_quiet if quiet else _line
-    )
+    with watch(quiet=quiet) as observer:
+        directory, summary = reinforce(
+            config=config, out=out, resume=resume, overrides=overrides, observer=observer
+        )
     if as_json:
         print(json.dumps({"directory": str(directory), **summary}, indent=2, ensure_ascii=False))
     else:
         print(table(summary))
         print(f"{directory}: summary.json, best/loss.py, best/model.pt, plots/")
-
-
-def _line(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _quiet(text: str) -> None:
-    """Says nothing."""
 
 
 def _settings(texts: list[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
 from cse_autoloss.reinforce.baselines import BASELINES
 from cse_autoloss.reinforce.export import torch_source
 from cse_autoloss.reinforce.loss import ParametricLoss, make_space
+from cse_autoloss.reinforce.progress import ReinforceStatus
 from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.reinforce.settings import (
     BASELINE_NAMES,
@@ -48,21 +49,22 @@ class Killed(Exception):
     """Stands for a kill at the end of an epoch."""
 
 
-def _kill_at(words: str) -> Any:
-    def report(line: str) -> None:
-        if words in line:
-            raise Killed
+class _KillAt:
+    def __init__(self, words: str) -> None:
+        self.words = words
 
-    return report
+    def update(self, status: ReinforceStatus) -> None:
+        if self.words in status.message:
+            raise Killed
 
 
 def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
     whole, summary = reinforce(out=tmp_path / "whole", overrides=SMALL)
     broken = tmp_path / "broken"
     with pytest.raises(Killed):
-        reinforce(out=broken, overrides=SMALL, report=_kill_at("searched:0:2: epoch 2"))
+        reinforce(out=broken, overrides=SMALL, observer=_KillAt("searched:0:2: epoch 2"))
     with pytest.raises(Killed):
-        reinforce(resume=broken, report=_kill_at("control:0:2: epoch 3"))
+        reinforce(resume=broken, observer=_KillAt("control:0:2: epoch 3"))
     _, resumed = reinforce(resume=broken)
     assert {k: v for k, v in resumed.items() if k != "seconds"} == {
         k: v for k, v in summary.items() if k != "seconds"
@@ -98,7 +100,7 @@ def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        reinforce(out=tmp_path, overrides=SMALL, report=_kill_at("searched:0:2: epoch 2"))
+        reinforce(out=tmp_path, overrides=SMALL, observer=_KillAt("searched:0:2: epoch 2"))
     (tmp_path / "checkpoints" / "searched-0-2.2.pt").unlink()
     with pytest.raises(RunError, match=r"searched-0-2\.2\.pt: the checkpoint can not be read"):
         reinforce(resume=tmp_path)

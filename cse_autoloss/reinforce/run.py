@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.reinforce.baselines import BASELINES
 from cse_autoloss.reinforce.loss import make_space
 from cse_autoloss.reinforce.policy import DivergedError
+from cse_autoloss.reinforce.progress import Observer, ReinforceStatus, Reporter, Silent
 from cse_autoloss.reinforce.report import write_report
 from cse_autoloss.reinforce.search import Reinforce
 from cse_autoloss.reinforce.settings import (
@@ -21,7 +23,7 @@ from cse_autoloss.reinforce.settings import (
     parse_reinforce_config,
 )
 from cse_autoloss.reinforce.tasks import make_task
-from cse_autoloss.reinforce.trainings import Report, best_on_test, search_epochs, tuned_baseline
+from cse_autoloss.reinforce.trainings import EpochDone, best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.stacked import StackedTask
@@ -36,7 +38,7 @@ def reinforce(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-    report: Report = lambda line: None,
+    observer: Observer | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Search a parametric loss space and write everything into a run directory.
 
@@ -45,7 +47,7 @@ def reinforce(
         out: run directory; by default a new one below `runs/`.
         resume: an earlier run's directory to go on with, as it was configured.
         overrides: dotted key -> value, as of `load_reinforce_config`.
-        report: gets a line now and then.
+        observer: is shown the run's status after each epoch.
 
     Returns:
         The directory, and what its summary.json holds.
@@ -62,40 +64,51 @@ def reinforce(
         store = RunStore.open(directory)
         store.add_event("resumed")
         with store:
-            return directory, _Run(parse_reinforce_config(store.config), store, report).complete()
+            return directory, _Run(
+                parse_reinforce_config(store.config), store, observer or Silent()
+            ).complete()
     settled = load_reinforce_config(config, overrides)
     directory = Path(out) if out is not None else _new_directory(settled.space)
     if (directory / "run.sqlite").exists():
         raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
     with RunStore.create(directory, settled.model_dump(mode="json")) as store:
         (directory / "config.yaml").write_text(dump_reinforce_config(settled), encoding="utf-8")
-        return directory, _Run(settled, store, report).complete()
+        return directory, _Run(settled, store, observer or Silent()).complete()
 
 
 class _Run:
     """The parts of a run share its store and configuration; what the store holds already is not done
     again."""
 
-    def __init__(self, config: ReinforceConfig, store: RunStore, report: Report) -> None:
-        self.config, self.store, self.report = config, store, report
+    def __init__(self, config: ReinforceConfig, store: RunStore, observer: Observer) -> None:
+        self.config, self.store = config, store
         self.scale = config.training.scale
         self.head = self.scale if config.training.head == "cosine" else None
         self.device = _device(config.device)
+        self.is_random = config.space == "random-softmax"
+        space = self._space()
+        status = ReinforceStatus(
+            config.space, config.task, config.reward or "", space.parameters, space.start, config.seeds
+        )
+        self.reporter = Reporter(status, observer, self._model_epochs())
 
     def complete(self) -> dict[str, Any]:
         self.store.status = "running"
         results: dict[str, list[dict[str, Any]]] = {}
-        for seed in range(self.config.seed, self.config.seed + self.config.seeds):
+        for number, seed in enumerate(range(self.config.seed, self.config.seed + self.config.seeds)):
+            self.reporter.status.seed = number
             task: StackedTask | None = None
 
             def lazy(seed: int = seed) -> StackedTask:
                 nonlocal task
                 if task is None:
                     task = make_task(self.config, seed, self.device)
+                    self.reporter.status.metric = task.metric
                 return task
 
             self._seed(seed, lazy, results)
         self.store.status = "finished"
+        self.reporter.told("writing the report")
         return write_report(self.store, self.config, self._space(), results)
 
     def _seed(
@@ -103,34 +116,20 @@ class _Run:
     ) -> None:
         comparison, search = self.config.comparison, self.config.search
         for name in comparison.baselines:
-            baseline = BASELINES[name]
-            results.setdefault(name, []).append(
-                self._once(
-                    f"{name}:{seed}",
-                    "baselines",
-                    lambda baseline=baseline: tuned_baseline(  # type: ignore[misc]
-                        baseline,
-                        task(),
-                        scale=self.scale,
-                        head=self.scale if baseline.cosine else self.head,
-                        lr_factors=comparison.lr_factors,
-                    ),
-                )
-            )
-        is_random = self.config.space == "random-softmax"
+            results.setdefault(name, []).append(self._baseline(name, task, seed))
         policy = Reinforce(
             self._space(),
-            samples=1 if is_random else search.samples,
+            samples=1 if self.is_random else search.samples,
             sigma=search.sigma,
             lr=search.lr,
             seed=seed,
-            update=search.update and not is_random,
-            draw="uniform" if is_random else "gaussian",
+            update=search.update and not self.is_random,
+            draw="uniform" if self.is_random else "gaussian",
         )
-        copies = search.copy_best and not is_random
+        copies = search.copy_best and not self.is_random
         found = self._tuned("searched", "search", policy, task, seed, copies)
         results.setdefault("searched", []).append(found)
-        if comparison.selection_control and not is_random:
+        if comparison.selection_control and not self.is_random:
             still = Reinforce(
                 make_space("am-lfs", intervals=1, scale=self.scale),
                 samples=search.samples,
@@ -140,6 +139,25 @@ class _Run:
             )
             found = self._tuned("control", "control", still, task, seed, True, own_orders=True)
             results.setdefault(CONTROL, []).append(found)
+
+    def _baseline(self, name: str, task: Callable[[], StackedTask], seed: int) -> dict[str, Any]:
+        baseline, factors = BASELINES[name], self.config.comparison.lr_factors
+        epochs, models = self.config.training.epochs, len(baseline.grid) * len(factors)
+        key = f"{name}:{seed}"
+
+        def told(epoch: int, rewards: Sequence[float], mu: Sequence[float]) -> None:
+            self.reporter.epoch(epoch, models, rewards, None, f"{key}: epoch {epoch}/{epochs}")
+
+        def work() -> dict[str, Any]:
+            self.reporter.begin(name, epochs)
+            head = self.scale if baseline.cosine else self.head
+            return tuned_baseline(
+                baseline, task(), scale=self.scale, head=head, lr_factors=factors, told=told
+            )
+
+        result = self._once(key, "baselines", models * epochs, work)
+        self.reporter.result(name, result["val"], f"{key}: {_outcome(result)}")
+        return result
 
     def _tuned(
         self,
@@ -153,10 +171,26 @@ class _Run:
     ) -> dict[str, Any]:
         """A whole search at each learning rate; the one that ends best on validation, and its test."""
         tried = []
-        for factor in self.config.comparison.lr_factors:
+        epochs, factors = self.config.training.epochs, self.config.comparison.lr_factors
+        title = CONTROL if name == "control" else f"{self.config.space} (searched)"
+        for number, factor in enumerate(factors, 1):
             key = f"{name}:{seed}:{factor:g}"
 
-            def work(key: str = key, factor: float = factor) -> dict[str, Any]:
+            def told(epoch: int, rewards: Sequence[float], mu: Sequence[float], key: str = key) -> None:
+                if name == "searched":
+                    self.reporter.status.mu = tuple(mu)
+                best = max(value for value in rewards if math.isfinite(value))
+                words = f"{key}: epoch {epoch}/{epochs}, best {self.reporter.status.metric} {best:.4f}"
+                self.reporter.epoch(epoch, policy.samples, rewards, best, words)
+
+            def work(
+                key: str = key, factor: float = factor, number: int = number, told: EpochDone = told
+            ) -> dict[str, Any]:
+                self.reporter.begin(
+                    title, epochs, rate=number, rates=len(factors), searches=name == "searched"
+                )
+                kept = self.store.load_state(key)
+                self.reporter.skip(policy.samples * (kept[0] if kept else 0))
                 try:
                     return search_epochs(
                         policy,
@@ -167,12 +201,15 @@ class _Run:
                         lr_factor=factor,
                         copy_best=copy_best,
                         own_orders=own_orders,
-                        report=self.report,
+                        told=told,
                     )
                 except DivergedError as error:  # this learning rate is too high; another may do
+                    self.reporter.skip(policy.samples * (epochs - self.reporter.status.epoch))
                     return {"key": key, "val": None, "why": str(error), "lr_factor": factor}
 
-            tried.append(self._once(key, stage, work))
+            result = self._once(key, stage, policy.samples * epochs, work)
+            self.reporter.told(f"{key}: {_outcome(result)}")
+            tried.append(result)
         sound = [result for result in tried if result["val"] is not None]
         if not sound:
             raise DivergedError(f"{name}: {tried[0]['why']}")
@@ -183,16 +220,28 @@ class _Run:
             with self._timed(stage):
                 test = best_on_test(task(), self.store, best["key"], self.head)
             self.store.set_meta(place, test)
+        self.reporter.result(title, best["val"], f"{best['key']}: {_outcome(best)}, chosen")
         return {**best, "test": test}
 
-    def _once(self, key: str, stage: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _once(
+        self, key: str, stage: str, model_epochs: int, work: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What the store keeps of a training, or the training itself."""
         kept: dict[str, Any] | None = self.store.meta(f"result:{key}")
         if kept is None:
             with self._timed(stage):
                 kept = work()
             self.store.set_meta(f"result:{key}", kept)
-            self.report(f"{key}: {_outcome(kept)}")
+        else:
+            self.reporter.skip(model_epochs)
         return kept
+
+    def _model_epochs(self) -> int:
+        """Epochs of one model in all trainings of the run: what its time is judged by."""
+        comparison, samples = self.config.comparison, self.config.search.samples
+        models = sum(len(BASELINES[name].grid) for name in comparison.baselines)
+        models += 1 if self.is_random else samples * (2 if comparison.selection_control else 1)
+        return models * len(comparison.lr_factors) * self.config.training.epochs * self.config.seeds
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

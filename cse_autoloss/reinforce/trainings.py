@@ -16,7 +16,12 @@ from cse_autoloss.reinforce.search import Reinforce, ReinforceState, best_of
 from cse_autoloss.runs import RunStore
 from cse_autoloss.tasks.stacked import StackedTask
 
-Report = Callable[[str], None]
+EpochDone = Callable[[int, Sequence[float], Sequence[float]], None]
+"""Gets the epochs done, the models' rewards (none where they were not asked for), and μ (none for a baseline)."""
+
+
+def _ignore(epoch: int, rewards: Sequence[float], mu: Sequence[float]) -> None:
+    """Tells nobody."""
 
 
 def search_epochs(
@@ -29,7 +34,7 @@ def search_epochs(
     lr_factor: float,
     copy_best: bool,
     own_orders: bool = False,
-    report: Report = lambda line: None,
+    told: EpochDone = _ignore,
 ) -> dict[str, Any]:
     """Algorithm 1 from where the store stands to its last epoch.
 
@@ -43,7 +48,7 @@ def search_epochs(
         lr_factor: times the task's learning rate.
         copy_best: copy the best model to all after each epoch.
         own_orders: as of `StackedTask.train_epoch`.
-        report: gets a line for each epoch.
+        told: is called after each epoch, once it is kept.
 
     Returns:
         {"key", "mu", "val", "lr_factor"}: the last μ, and the best model's metric on validation; its weights lie
@@ -81,7 +86,7 @@ def search_epochs(
             store.set_meta(f"epoch:{key}:{state.epoch}", entry)
             store.save_state(after.epoch, after.to_dict(), key)
         (folder / f"{checkpoint_name(key)}.{state.epoch}.pt").unlink(missing_ok=True)
-        report(f"{key}: epoch {after.epoch}/{task.settings.epochs}, best {task.metric} {rewards[best]:.4f}")
+        told(after.epoch, rewards, after.mu)
         state = after
     last = store.meta(f"epoch:{key}:{state.epoch - 1}")
     _save(stack.weights(last["best"]), folder / f"{checkpoint_name(key)}.best.pt")
@@ -112,6 +117,7 @@ def tuned_baseline(
     settings: Sequence[float] | None = None,
     best_epoch: bool = False,
     test: bool = True,
+    told: EpochDone = _ignore,
 ) -> dict[str, Any]:
     """All settings and learning rates of a baseline, trained side by side; the best on validation.
 
@@ -124,6 +130,7 @@ def tuned_baseline(
         settings: values of its setting; by default the baseline's grid.
         best_epoch: the epoch, too, is chosen on validation; otherwise it is the last.
         test: score the winner on test; the others never are.
+        told: is called after each epoch.
 
     Returns:
         {"setting", "lr_factor", "val", "test"} of the one that is best on validation; test is None where it
@@ -136,11 +143,13 @@ def tuned_baseline(
     winner, best, val = stack.model(0), 0, -math.inf
     for epoch in range(task.settings.epochs):
         task.train_epoch(stack, baseline.space(scale), theta, epoch, lr_factor=rates)
+        rewards: list[float] = []
         if best_epoch or epoch == task.settings.epochs - 1:
             rewards = task.reward(stack)
             index = best_of(rewards)
             if rewards[index] > val:
                 winner, best, val = stack.model(index), index, rewards[index]
+        told(epoch + 1, rewards, ())
     return {
         "setting": grid[best][0] if baseline.setting else None,
         "lr_factor": grid[best][1],
