@@ -7,6 +7,9 @@ from torch import Tensor
 
 from cse_autoloss.detectors.boxes import pairwise_iou
 
+PART = 200_000
+"""Pairs of boxes that are looked at together."""
+
 
 def batched_nms(boxes: Tensor, labels: Tensor, threshold: float) -> Tensor:
     """Greedy non-maximum suppression among boxes of the same image and class.
@@ -24,6 +27,14 @@ def batched_nms(boxes: Tensor, labels: Tensor, threshold: float) -> Tensor:
     Returns:
         (B, N) bool, True where the box is kept.
     """
+    # A few images at a time, whose tables of pairs stay in the processor's cache.
+    size = max(1, PART // max(1, boxes.shape[1]) ** 2)
+    parts = zip(boxes.split(size), labels.split(size), strict=True)
+    kept = [_suppress(own, classes, threshold) for own, classes in parts]
+    return torch.cat(kept) if kept else labels >= 0
+
+
+def _suppress(boxes: Tensor, labels: Tensor, threshold: float) -> Tensor:
     count = boxes.shape[1]
     earlier = torch.ones(count, count, dtype=torch.bool, device=boxes.device).tril(-1)
     rivals = (pairwise_iou(boxes, boxes) > threshold) & (labels[:, :, None] == labels[:, None, :]) & earlier

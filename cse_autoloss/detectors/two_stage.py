@@ -47,8 +47,10 @@ class TwoStageSettings:
         trunk: what both stages stand on.
         prior: foreground probability that the proposals' bias starts from.
         proposal_width: channels of the proposal head's tower.
-        proposals: least and most boxes an image that the first stage hands on, and of those that the second
-            learns from, objects' own included; in between, a quarter of the cells.
+        proposals: least and most boxes an image that the first stage hands on; in between, a quarter of the
+            cells.
+        learnt: most boxes an image that the second stage learns from, objects' own included; not more than
+            there are proposals.
         proposal_nms: IoU above which the lower-scoring proposal is dropped; four times as many boxes as are
             handed on enter that suppression.
         positive_iou: IoU with an object from which a region holds it.
@@ -61,6 +63,7 @@ class TwoStageSettings:
     prior: float = 0.05
     proposal_width: int = 48
     proposals: tuple[int, int] = (16, 100)
+    learnt: int = 100
     proposal_nms: float = 0.7
     positive_iou: float = 0.5
     positive_share: float = 0.75
@@ -149,13 +152,14 @@ class TwoStageDetector(nn.Module):
         on_grid = Assignment(targets.label[:, :cells], targets.box[:, :cells])
         objects = Assignment(targets.label[:, cells:], targets.box[:, cells:])
         height, width = (side * self.trunk.fine_stride for side in prediction.features.shape[-2:])
-        proposals = self._propose(prediction.dense, (height, width))
+        count = min(self._count(prediction.dense), self.settings.learnt)
+        proposals = self._propose(prediction.dense, (height, width), count)
         regions = sample_regions(
             proposals.boxes,
             proposals.labels >= 0,
             objects,
             num_classes=self.num_classes,
-            count=self._count(prediction.dense),
+            count=count,
             positive_iou=self.settings.positive_iou,
             positive_share=self.settings.positive_share,
         )
@@ -196,12 +200,12 @@ class TwoStageDetector(nn.Module):
                 least 24.
             nms_threshold: IoU above which the lower-scoring box of a class is dropped.
         """
-        proposals = self._propose(prediction.dense, image_size)
+        count = self._count(prediction.dense)
+        proposals = self._propose(prediction.dense, image_size, count)
         logits, boxes = self._second_stage(prediction.features, proposals.boxes)
         # float64: a confident float32 log p rounds to 0, and ranks become ties.
         log_score = logits.double().log_softmax(dim=-1)[..., :-1]
         log_score = torch.where(proposals.labels[..., None] >= 0, log_score, -torch.inf)
-        count = self._count(prediction.dense)
         return best_boxes(
             log_score,
             boxes,
@@ -217,8 +221,7 @@ class TwoStageDetector(nn.Module):
         return min(max(dense.logits.shape[1] // 4, least), most)
 
     @torch.no_grad()
-    def _propose(self, dense: Prediction, image_size: tuple[int, int]) -> Detections:
-        count = self._count(dense)
+    def _propose(self, dense: Prediction, image_size: tuple[int, int], count: int) -> Detections:
         return decode(
             dense,
             image_size,
@@ -234,7 +237,7 @@ class TwoStageDetector(nn.Module):
         return self.to_class(hidden), correct(regions, self.to_box(hidden))
 
 
-PYRAMID = TwoStageSettings(trunk=PyramidSettings(), proposal_width=64, pool=5, hidden=192)
+PYRAMID = TwoStageSettings(trunk=PyramidSettings(), proposal_width=64, learnt=48, hidden=192)
 """Shape of the two-stage proxy for photographs."""
 
 
