@@ -51,6 +51,10 @@ def evolve(
     data: Annotated[
         str | None, typer.Option(help="digits, or coco:DIR with train.json and val.json.")
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="one-stage, two-stage, one-stage-pyramid, two-stage-pyramid, or FILE.py:NAME."),
+    ] = None,
     skip_bad: Annotated[
         bool | None, typer.Option("--skip-bad", help="Leave out faulty items and count them.")
     ] = None,
@@ -77,12 +81,14 @@ def evolve(
     as_json: AsJson = False,
 ) -> None:
     """Search for a loss, audit it on held-out data and write everything into a run directory."""
+    from cse_autoloss.config import config_for
     from cse_autoloss.launch import launch
     from cse_autoloss.report.live import watch
 
     chosen: dict[str, Any] = {
         "branch": branch,
         "detection.data": data,
+        "detection.detector": detector,
         "detection.skip_bad": skip_bad,
         "budget": budget,
         "generations": generations,
@@ -92,6 +98,8 @@ def evolve(
         "device": device,
     }
     overrides = {key: value for key, value in chosen.items() if value is not None} | _settings(settings or [])
+    if detector is not None and config is None and resume is None:
+        config = config_for(detector)
     with watch(quiet=quiet) as observer:
         directory, summary = launch(
             task, config=config, out=out, resume=resume, overrides=overrides, observer=observer

@@ -21,7 +21,15 @@ from cse_autoloss.durations import parse_duration
 from cse_autoloss.errors import ConfigError, nearest, shorten
 from cse_autoloss.plain_yaml import dump_yaml, read_yaml
 
-__all__ = ["SearchConfig", "config_names", "dump_config", "load_config", "parse_config", "parse_duration"]
+__all__ = [
+    "SearchConfig",
+    "config_for",
+    "config_names",
+    "dump_config",
+    "load_config",
+    "parse_config",
+    "parse_duration",
+]
 
 DEFAULT: Final = "detection"
 _FOLDER: Final = Path(__file__).parent / "search_configs"
@@ -91,8 +99,15 @@ def dump_config(config: SearchConfig) -> str:
 
 
 def config_names() -> list[str]:
-    """Names of the configurations that come with the package."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+    """Names of the configurations that come with the package; `coco_*` are of full-size trainings."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml") if not path.stem.startswith("coco_"))
+
+
+def config_for(detector: str) -> str | None:
+    """Name of the package's configuration for a detector, "detection_two_stage" for "two-stage"; None where
+    it has none of its own, and the default serves."""
+    name = f"{DEFAULT}_{detector.replace('-', '_')}"
+    return name if name in config_names() else None
 
 
 def _find(source: str | Path | None) -> Path:
