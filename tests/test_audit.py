@@ -1,6 +1,7 @@
 """The audit's arithmetic, on scores made up by the test: who is tuned, who is chosen, what is claimed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,18 @@ def test_everyone_gets_the_same_tuning_on_validation() -> None:
     assert {t.split for t in tuning} == {"val"}
     assert {t.split for t in PLAN.final(CONTESTANTS, "t")} == {"test"}
     assert not {t.seed for t in tuning} & set(PLAN.seeds)
+
+
+def test_a_box_loss_in_other_units_is_tuned_over_the_same_grid_in_its_own() -> None:
+    pixels = Contestant("bce + l1", LossPair("bce", "l1"), False, unit=1 / 32)
+    grid = [t.pair.box_weight for t in PLAN.tuning([pixels, CONTESTANTS[2]], "t")]
+    half = len(grid) // 2
+    assert grid[:half] == [weight / 32 for weight in grid[half:]]
+
+
+def test_a_plan_may_end_on_validation() -> None:
+    plan = replace(PLAN, split="val")
+    assert {t.split for t in plan.final(CONTESTANTS, "t")} == {"val"}
 
 
 def test_the_best_setting_of_each_is_taken() -> None:

@@ -92,7 +92,8 @@ class Comparison:
         }
         for metric in METRICS:
             entry[metric] = {**_bounds(self.interval(one, metric)), "seeds": list(one.scores[metric])}
-        entry["difference"] = {metric: _bounds(self.difference(one, metric)) for metric in METRICS}
+        gains = {metric: self.difference(one, metric) for metric in METRICS}
+        entry["difference"] = {metric: gain and _bounds(gain) for metric, gain in gains.items()}
         return entry
 
 
@@ -150,9 +151,7 @@ def _tuning(plan: AuditPlan) -> dict[str, Any] | None:
     }
 
 
-def _bounds(interval: Interval | None) -> dict[str, float | None] | None:
-    if interval is None:
-        return None
+def _bounds(interval: Interval) -> dict[str, float | None]:
     return {name: _finite(value) for name, value in interval.to_dict().items()}
 
 
