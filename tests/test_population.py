@@ -88,6 +88,30 @@ def test_batch_and_single_agree_on_children_of_the_catalogue(branch: str) -> Non
         assert _letter(verify(graph)) == _letter(verdict), graph.formula
 
 
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_batch_and_single_agree_on_losses_with_needles_and_stairs(branch: str) -> None:
+    """Every accepted random loss, and the catalogue's, with a steep stair added: most are not resolved."""
+    torch.set_num_threads(1)
+    walk = {
+        "cls-binary": "Mul(Sub(NY,PY),X)",
+        "cls-multiclass": "Dot(X,Sub(Div(1,2),Y))",
+        "reg": "Sub(1,Div(I,U))",
+    }
+    forest = _random(branch, 5_000, seed=4)
+    right = [forest.graph(int(row)) for row in np.flatnonzero(verify_forest(forest).accepted)[:20]]
+    graphs = [
+        parse(f"Add({graph.formula},Sig(Mul(Sub({walk[branch]},{shift}),{steep})))", branch)
+        for graph in (*right, *CATALOGUE[branch])
+        if graph.kinds[-1] is Kind.PER_SAMPLE or branch == "cls-binary"
+        for steep in ("3", "Exp(3)", "Exp(Mul(2,3))", "Exp(Exp(3))")
+        for shift in ("Sub(1,1)", "Div(1,2)", "Div(1,3)")
+    ]
+    together = verify_population(graphs)
+    assert {v.code for v in together} > {"unresolved"}
+    for graph, verdict in zip(graphs, together, strict=True):
+        assert _letter(verify(graph)) == _letter(verdict), graph.formula
+
+
 def test_branches_may_be_mixed_and_keep_their_order() -> None:
     graphs = [graph for triple in zip(*CATALOGUE.values(), strict=False) for graph in triple]
     verdicts = verify_population([*graphs, parse("1", "reg")])

@@ -99,6 +99,50 @@ WRONG_BINARY = [
     ("Log(Softmax(Mul(PY,X)))", "rises-with-logit"),
 ]  # fmt: skip
 
+_HUGE = "Exp(Exp(3))"
+UNRESOLVED = [
+    # A needle at a grid point, x = 0: its slope dwarfs all others there and is 0 elsewhere.
+    ("cls-binary", f"Add(Softplus(Mul(Sub(NY,PY),X)),Sig(Mul(Mul(Sub(NY,PY),X),{_HUGE})))", "x = 0"),
+    ("cls-binary", f"Add(Abs(Sub(PY,Sig(X))),Tanh(Mul(Mul(Sub(NY,PY),X),Mul({_HUGE},{_HUGE}))))", "x = 0"),
+    # A stair between two points, which no slope shows.
+    (
+        "cls-binary",
+        f"Add(Softplus(Mul(Sub(NY,PY),X)),Sig(Mul(Mul(Sub(NY,PY),Sub(X,Div(1,3))),{_HUGE})))",
+        "between x = 0.25 and 0.5",
+    ),
+    (
+        "cls-multiclass",
+        f"Add(Neg(Dot(Y,Log(Softmax(X)))),Sig(Mul(Dot(X,Sub(Div(1,2),Y)),{_HUGE})))",
+        "x = 0",
+    ),
+    ("reg", f"Sub(Sub(1,Div(I,U)),Sig(Mul(Sub(Div(I,U),Div(1,2)),{_HUGE})))", "between i/u = 0.48 and 0.51"),
+    # Sines of areas in square pixels turn many times between two points.
+    ("reg", "Sub(E,Sub(I,Neg(Sin(Abs(U)))))", "between"),
+]
+RESOLVED = [
+    ("cls-binary", "Sig(Mul(Mul(Sub(NY,PY),X),Mul(3,3)))"),
+    ("cls-binary", "Relu(Sub(1,Mul(Sub(PY,NY),Mul(X,Mul(3,3)))))"),
+    ("cls-binary", "Exp(Mul(Mul(3,2),Mul(Sub(NY,PY),Tanh(X))))"),
+    ("reg", "Relu(Sub(1,Div(I,U)))"),
+    ("reg", "Exp(Mul(Mul(3,3),Sub(1,Div(I,U))))"),
+]
+
+
+@pytest.mark.parametrize(("branch", "formula", "place"), UNRESOLVED)
+def test_what_the_grid_can_not_follow_is_rejected(branch: str, formula: str, place: str) -> None:
+    verdict = verify(parse(formula, branch))
+    assert not verdict.accepted
+    assert verdict.code == "unresolved", str(verdict)
+    assert place in verdict.where
+    assert verdict.figure is not None
+    assert 4 < verdict.figure <= 1e9
+
+
+@pytest.mark.parametrize(("branch", "formula"), RESOLVED)
+def test_kinks_and_steep_losses_are_resolved(branch: str, formula: str) -> None:
+    assert verify(parse(formula, branch)).accepted
+
+
 WRONG_MULTICLASS = [
     ("Z", "ignores-logit"),
     ("Dot(Y,Y)", "ignores-logit"),

@@ -91,6 +91,19 @@ class ProbeGrid:
         )
 
     @cached_property
+    def resolving(self) -> Tensor:
+        """(K, P-1) bool: steps so short that the slopes at their ends must show in the values between them.
+
+        On the box branch those while the boxes overlap, on the fine grid; at the first touch and at coincidence
+        losses may have kinks.
+        """
+        judged = torch.tensor([c.judged for c in self.curves], device=self.step.device)[:, None]
+        if self.branch == "reg":
+            counts = self.overlap & self.slope_mask
+            return judged & (self.step <= 0.05) & counts[:, 1:] & counts[:, :-1]
+        return judged & (self.step <= 0.5)
+
+    @cached_property
     def families(self) -> tuple[tuple[int, ...], ...]:
         """Curves of positives with w below 1, by rising w, one tuple a family."""
         groups: dict[str, list[int]] = {}

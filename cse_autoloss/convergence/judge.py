@@ -34,6 +34,16 @@ class Fault(IntEnum):
     AIM_NOT_SINGLE = 13
     AIM_DOES_NOT_RISE = 14
     JUMPS = 15
+    UNRESOLVED = 16
+
+
+RESOLVED_FACTOR = {"reg": 8.0}
+OTHERWISE_RESOLVED_FACTOR = 4.0
+"""Slopes at neighbouring points and the mean slope between them may differ by this factor. It is at most 1.0 for the
+catalogue's classification losses and 2.6 for its box losses, 6 for 1/I where boxes begin to overlap, and up to 1e300
+at a needle or a stair between the points."""
+RESOLVED_SHARE = 0.05
+"""Slopes below this share of the curve's scale are too small to matter here."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,42 @@ def _judge_logits(
         curve = torch.where(falls.any(1), which[falls.byte().argmax(1) + 1], which[-1])
         point = (first_rise.gather(1, curve[:, None])[:, 0] // 2).clamp(max=grid.shape[1] - 1)
         book.enter(Fault.AIM_DOES_NOT_RISE, falls.any(1) | fixed, point * 0.0, curve, (point, point))
+    if grid.resolving.any():
+        value, slope, scale = book.narrow(value, slope, scale)
+        _judge_resolution(book, slope, *_rate(value, grid), scale, grid)
+
+
+def _judge_resolution(
+    book: _Book, slope: Tensor, rate: Tensor, slack: Tensor, scale: Tensor, grid: ProbeGrid
+) -> None:
+    """Find what the grid can't follow: a slope that no value beside it shows, or a step that no slope explains.
+
+    Such a loss has a needle or a stair narrower than the grid. Its slope there would set the scale by which all
+    other slopes are judged, and none of its faults would count; elsewhere it trains as if the stair were not there.
+    """
+    if len(slope) == 0:
+        return
+    checked = grid.resolving
+    beside = torch.zeros_like(checked[:, :1])
+    near = torch.cat((checked, beside), 1) | torch.cat((beside, checked), 1)
+    factor = RESOLVED_FACTOR.get(grid.branch, OTHERWISE_RESOLVED_FACTOR)
+    size, change = slope.abs(), rate.abs()
+    small = (RESOLVED_SHARE * scale)[..., None]
+    # Of a point, the steepest step on either side; of a step, the steepest of the four points around it.
+    shown = _widest(torch.nn.functional.pad((change + slack).masked_fill(~checked, 0.0), (1, 1)))
+    ends = torch.nn.functional.pad(_widest(size), (1, 1))
+    explained = torch.maximum(ends[..., :-2], torch.maximum(ends[..., 1:-1], ends[..., 2:]))
+    needle = (size > factor * shown + small) & near
+    stair = (change > factor * explained + slack + small) & checked
+    wrong = _interleave(needle, stair)
+    tiny = torch.finfo(slope.dtype).tiny
+    figure = _interleave(size / shown.clamp(min=tiny), change / explained.clamp(min=tiny)).clamp(max=1e9)
+    book.enter_points(Fault.UNRESOLVED, wrong, figure, interleaved=True)
+
+
+def _widest(a: Tensor) -> Tensor:
+    """(…, n) to (…, n-1): the larger of each two neighbours."""
+    return torch.maximum(a[..., 1:], a[..., :-1])
 
 
 def _judge_direction(
@@ -276,11 +322,14 @@ def _judge_boxes(
         book.enter(Fault.LEAST_ELSEWHERE, elsewhere.any(1), excess, at, (lowest, lowest))
         book.enter_points(Fault.RISES, rising, steepness)
         book.rows = kept
-        rate, slack, span = book.narrow(rate, slack, span)
+        slope, rate, slack, span = book.narrow(slope, rate, slack, span)
 
     drop = -rate / span.clamp(min=tiny)[..., None]
     idle = ((drop <= settings.fall_share) | (rate >= -slack)) & both
     book.enter_points(Fault.FLAT, idle, drop)
+    if grid.resolving.any():
+        slope, rate, slack, span = book.narrow(slope, rate, slack, span)
+        _judge_resolution(book, slope, rate, slack, span, grid)
 
 
 def _interleave(at_points: Tensor, at_steps: Tensor) -> Tensor:

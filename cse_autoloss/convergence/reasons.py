@@ -106,6 +106,12 @@ def _words(fault: Fault, figure: float, curve: Curve, span: str, branch: str) ->
         return "oscillates", f"loss turns {figure:.0f} times between falling and rising as the logit moves"
     if fault is Fault.JUMPS:
         return "jumps", f"loss jumps the wrong way {span}: it has a pole or a step there"
+    if fault is Fault.UNRESOLVED:
+        return (
+            "unresolved",
+            f"loss changes too sharply ({span}): between neighbouring points its slope and its values disagree"
+            f" {figure:.2g}-fold",
+        )
     if fault is Fault.LEAST_ELSEWHERE:
         return "least-elsewhere", f"loss is least at {span}, not where the boxes coincide"
     if fault is Fault.RISES:
