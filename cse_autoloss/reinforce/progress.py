@@ -80,6 +80,7 @@ class Reporter:
         self.status, self._observer = status, observer
         self._start = time.monotonic()
         self._total, self._skipped, self._done = total, 0, 0
+        self._first: tuple[float, int] | None = None
 
     def begin(self, name: str, epochs: int, *, rate: int = 0, rates: int = 0, searches: bool = False) -> None:
         """A training begins."""
@@ -98,6 +99,8 @@ class Reporter:
         if best is not None:
             self.status.climb.append(best)
         self._done += models
+        if self._first is None:  # what came before it, as reading the data, tells nothing of the pace
+            self._first = time.monotonic(), self._done
         self._show(message)
 
     def skip(self, models_epochs: int) -> None:
@@ -115,8 +118,10 @@ class Reporter:
 
     def _show(self, message: str) -> None:
         status = self.status
+        now = time.monotonic()
         status.message = message or status.message
-        status.elapsed = time.monotonic() - self._start
+        status.elapsed = now - self._start
         rest = max(0, self._total - self._skipped - self._done)
-        status.left = status.elapsed / self._done * rest if self._done else None
+        if self._first is not None and self._done > self._first[1]:
+            status.left = (now - self._first[0]) / (self._done - self._first[1]) * rest
         self._observer.update(status)

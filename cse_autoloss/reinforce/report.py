@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,14 +138,14 @@ def verdict(gain: Mapping[str, Any], metric: str) -> str:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """The summary as lines of text, best validation first."""
+    """The summary as lines of text of at most 80 characters, best validation first."""
     rows = [*summary["baselines"], {"name": f"{summary['space']} (searched)", **summary["searched"]}]
     lines = [f"{'loss':28} {'val':>8} {'test ' + summary['metric']:>14}   interval"]
     for item in sorted(rows, key=lambda r: -r["val"]):
         test = item["test"]
         span = "-" if test["low"] is None else f"[{test['low']:.4f}, {test['high']:.4f}]"
         lines.append(f"{item['name']:28} {item['val']:8.4f} {test['mean']:14.4f}   {span}")
-    return "\n".join([*lines, summary["verdict"]])
+    return "\n".join([*lines, *textwrap.wrap(summary["verdict"], 80, break_on_hyphens=False)])
 
 
 def _value(result: Mapping[str, Any], metric: str) -> float:
