@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from rich.align import Align
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -81,9 +82,11 @@ def render(status: RunStatus) -> RenderableType:
             table.add_row(name, count, f"{ap * 100:.2f}")
         rows.append(table)
     if status.total:
-        rows.append(ProgressBar(total=status.total, completed=status.done, width=60))
+        rows.append(Align.left(ProgressBar(total=status.total, completed=status.done, width=60)))
     left = time_left(status)
-    gone = f"{status.done} of {status.total} trainings, {clock_face(status.elapsed)} gone"
+    gone = f"{clock_face(status.elapsed)} gone"
+    if status.total:
+        gone = f"{status.done} of {status.total} trainings, {gone}"
     rows.append(Text(f"{gone}, about {left}" if left else gone, style="dim"))
     return Group(*rows)
 
