@@ -30,8 +30,8 @@ from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.workbench import Workbench
 
-SHORTEST_LIMIT = 60.0
-"""Seconds that any training may take before it is ended as hanging."""
+SHORTEST_LIMIT = 300.0
+"""Seconds that any training may take before it is ended as hanging: a busy machine must not look like a bad loss."""
 
 Say = Callable[[str], None]
 
