@@ -5,14 +5,15 @@ from __future__ import annotations
 from cse_autoloss.runs import RunStore
 
 KNOWN_LOSSES = 200_000
-"""Fingerprints that a run remembers, about 100 bytes each on disk; the oldest are forgotten first."""
+"""Fingerprints that a run remembers of each branch, about 100 bytes each on disk; the oldest are forgotten first."""
 
 
 class KnownLosses:
-    """The newest `limit` losses of a run, kept in its store.
+    """The newest `limit` losses of each branch of a run, kept in its store.
 
     What a generation adds is held in memory until the generation is kept: a resumed run, which begins the
-    interrupted generation anew, then knows exactly what the first attempt knew at that point.
+    interrupted generation anew, then knows exactly what the first attempt knew at that point. Branches know
+    nothing of each other, so that generations of two branches may overlap.
     """
 
     def __init__(self, store: RunStore, limit: int = KNOWN_LOSSES) -> None:
@@ -32,5 +33,6 @@ class KnownLosses:
         """Write the generation's losses to the store, with their candidates' ids, and forget the oldest ones."""
         for (branch, fingerprint), candidate in owners.items():
             self._store.claim_fingerprint(branch, fingerprint, candidate)
-        self._store.forget_fingerprints(self._limit)
-        self._fresh.clear()
+        for branch in {branch for branch, _ in owners}:
+            self._store.forget_fingerprints(branch, self._limit)
+        self._fresh.difference_update(owners)

@@ -133,6 +133,16 @@ def test_the_duplicates_table_is_bounded_and_forgets_the_oldest(store: RunStore)
         assert ("cls-binary", "mark20") not in table
 
 
+def test_branches_may_overlap(store: RunStore) -> None:
+    known = KnownLosses(store, limit=1)
+    known.add("reg", "mark0")
+    known.add("cls-binary", "mark1")
+    known.keep({("reg", "mark0"): _owner(store, 0)})
+    assert ("cls-binary", "mark1") in known
+    known.keep({("cls-binary", "mark1"): _owner(store, 1)})
+    assert ("reg", "mark0") in known
+
+
 def test_what_an_interrupted_generation_added_is_not_known_after_a_resume(store: RunStore) -> None:
     known = KnownLosses(store)
     known.add("reg", "mark")

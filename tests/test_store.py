@@ -490,7 +490,8 @@ class TestRejected:
         owners = [add(store, slot).id for slot in range(6)]
         for number, owner in enumerate(owners):
             store.claim_fingerprint("reg", f"mark{number}", owner)
-        assert store.forget_fingerprints(6) == 0
-        assert store.forget_fingerprints(4) == 2
+        assert store.forget_fingerprints("reg", 6) == 0
+        assert store.forget_fingerprints("cls-binary", 1) == 0
+        assert store.forget_fingerprints("reg", 4) == 2
         assert store.fingerprint_owner("reg", "mark1") is None
         assert store.fingerprint_owner("reg", "mark2") == owners[2]

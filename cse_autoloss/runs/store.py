@@ -271,14 +271,18 @@ class RunStore:
         )
         return int(rows[0][0]) if rows else None
 
-    def forget_fingerprints(self, keep: int) -> int:
-        """Drops all fingerprints but the `keep` whose candidates came last; how many went."""
+    def forget_fingerprints(self, branch: str, keep: int) -> int:
+        """Drops all fingerprints of the branch but the `keep` whose candidates came last; how many went."""
         newest = self._rows(
-            "SELECT candidate FROM fingerprints ORDER BY candidate DESC LIMIT 1 OFFSET ?", max(keep, 1) - 1
+            "SELECT candidate FROM fingerprints WHERE branch = ? ORDER BY candidate DESC LIMIT 1 OFFSET ?",
+            branch,
+            max(keep, 1) - 1,
         )
         if not newest:
             return 0
-        return self._write("DELETE FROM fingerprints WHERE candidate < ?", newest[0][0]).rowcount
+        return self._write(
+            "DELETE FROM fingerprints WHERE branch = ? AND candidate < ?", branch, newest[0][0]
+        ).rowcount
 
     def add_rejected(
         self, branch: str, generation: int, stage: str, source: str, population: int, sample: Iterable[int]
