@@ -139,6 +139,15 @@ def test_folders_of_images(tmp_path: Path) -> None:
     assert splits.val.pixels.shape == (1, 1, 8, 8)
 
 
+def test_images_are_averaged_over_blocks(tmp_path: Path) -> None:
+    _cifar(tmp_path, records=10)
+    whole, small = (load_splits(f"cifar10:{tmp_path}", shrink=factor) for factor in (1, 4))
+    assert small.train.pixels.shape == (len(whole.train), 3, 8, 8)
+    block = whole.test.pixels[2, 1, 4:8, 8:12]
+    assert small.test.pixels[2, 1, 1, 2] == round(float(block.mean()))
+    assert np.array_equal(small.val.labels, whole.val.labels)
+
+
 def test_faulty_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         load_splits(f"folder:{tmp_path / 'none'}")

@@ -71,20 +71,30 @@ def reinforce(
     directory = Path(out) if out is not None else _new_directory(settled.space)
     if (directory / "run.sqlite").exists():
         raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
+    # Before there is a directory: what is wrong with the data should not leave half a run behind.
+    task = make_task(settled, settled.seed, _device(settled.device))
     with RunStore.create(directory, settled.model_dump(mode="json")) as store:
         (directory / "config.yaml").write_text(dump_reinforce_config(settled), encoding="utf-8")
-        return directory, _Run(settled, store, observer or Silent()).complete()
+        return directory, _Run(settled, store, observer or Silent(), task).complete()
 
 
 class _Run:
     """The parts of a run share its store and configuration; what the store holds already is not done
     again."""
 
-    def __init__(self, config: ReinforceConfig, store: RunStore, observer: Observer) -> None:
+    def __init__(
+        self,
+        config: ReinforceConfig,
+        store: RunStore,
+        observer: Observer,
+        first: StackedTask | None = None,
+    ) -> None:
+        """`first` is the task of the first seed, where it is there already."""
         self.config, self.store = config, store
         self.scale = config.training.scale
         self.head = self.scale if config.training.head == "cosine" else None
         self.device = _device(config.device)
+        self.first = first
         self.is_random = config.space == "random-softmax"
         space = self._space()
         status = ReinforceStatus(
@@ -102,7 +112,9 @@ class _Run:
             def lazy(seed: int = seed) -> StackedTask:
                 nonlocal task
                 if task is None:
-                    task = make_task(self.config, seed, self.device)
+                    task, self.first = self.first, None
+                    if task is None:
+                        task = make_task(self.config, seed, self.device)
                     self.reporter.status.metric = task.metric
                 return task
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.errors import DataError
 from cse_autoloss.tasks.identities import (
     Identities,
     Pairs,
@@ -25,6 +26,9 @@ from cse_autoloss.tasks.verification import (
     tpr_at_far,
     verification_accuracy,
 )
+
+FOLDS = 10
+"""Of verification accuracy, as in LFW's protocol."""
 
 
 class FacesTask(StackedTask):
@@ -65,6 +69,12 @@ class FacesTask(StackedTask):
             "val": make_pairs(val.images.labels, pair_count, seed),
             "test": test_pairs or make_pairs(test.images.labels, pair_count, seed),
         }
+        for split, (_, _, same) in self._pairs.items():
+            if len(same) < FOLDS or not same.any() or same.all():
+                raise DataError(
+                    f"the {split} split has {int(same.sum())} pairs of one person and {int((~same).sum())} of two; "
+                    f"both kinds are needed, {FOLDS} pairs in all"
+                )
         self.far = far
 
     def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
@@ -82,7 +92,7 @@ class FacesTask(StackedTask):
             alike = features[sought] @ features.T
             found.append(
                 {
-                    "accuracy": verification_accuracy(similarity, same),
+                    "accuracy": verification_accuracy(similarity, same, FOLDS),
                     "tpr_at_far": tpr_at_far(similarity, same, self.far),
                     "rank1": rank1_with_distractors(alike[:, sought], labels[sought], alike[:, ~sought]),
                     "eer": equal_error_rate(similarity, same),

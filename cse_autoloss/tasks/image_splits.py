@@ -74,8 +74,8 @@ def load_splits(
         order = _random("subset", seed).permutation(len(splits.train))[:train_limit]
         splits = replace(splits, train=splits.train.take(np.sort(order)))
     if shrink > 1:
-        smaller = {name: _shrunk(getattr(splits, name), shrink) for name in ("train", "val", "test")}
-        splits = replace(splits, **smaller)
+        train, val, test = (_shrunk(part, shrink) for part in (splits.train, splits.val, splits.test))
+        splits = replace(splits, train=train, val=val, test=test)
     return with_label_noise(splits, label_noise, seed)
 
 

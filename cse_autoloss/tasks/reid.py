@@ -68,6 +68,11 @@ class ReidTask(StackedTask):
         """`re_ranked` ranks by k-reciprocal distances; the rest as of `StackedTask`."""
         super().__init__(splits.train, splits.classes, settings, seed=seed, device=device, reward=reward)
         self._sets = {"val": splits.val, "test": splits.test}
+        for name, (query, gallery) in self._sets.items():
+            if not _answered(query, gallery):  # better now than after the training
+                raise DataError(
+                    f"the {name} split is empty: no query has an image of its person by another camera"
+                )
         self._re_ranked = re_ranked
 
     def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
@@ -134,6 +139,17 @@ def query_and_gallery(photos: Photos) -> tuple[Photos, Photos]:
     return photos.take(np.flatnonzero(is_query)), photos.take(np.flatnonzero(~is_query))
 
 
+def _answered(query: Photos, gallery: Photos) -> bool:
+    """Whether any query has a right image in the gallery."""
+    cameras: dict[int, set[int]] = {}
+    for person, camera in zip(gallery.images.labels.tolist(), gallery.cameras.tolist(), strict=True):
+        cameras.setdefault(person, set()).add(camera)
+    return any(
+        cameras.get(person, set()) - {camera}
+        for person, camera in zip(query.images.labels.tolist(), query.cameras.tolist(), strict=True)
+    )
+
+
 def _with_validation(
     train: Photos, test: tuple[Photos, Photos], seed: int, val_share: float, where: str
 ) -> ReidSplits:
@@ -146,8 +162,6 @@ def _with_validation(
     learnt = train.take(np.flatnonzero(~aside))
     labels = np.searchsorted(np.unique(learnt.images.labels), learnt.images.labels).astype(np.int64)
     val = query_and_gallery(train.take(np.flatnonzero(aside)))
-    if not len(val[1].cameras):
-        raise DataError(f"{where}: the val split is empty: its people have one image of each camera")
     return ReidSplits(LabelledImages(learnt.images.pixels, labels), len(people) - count, val, test)
 
 
