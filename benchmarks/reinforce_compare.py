@@ -45,9 +45,9 @@ TASKS: dict[str, dict[str, Any]] = {
     "digits": {"training.epochs": 30, "search.samples": 16},
     "cifar10": {
         "training.model": "small",
-        "training.epochs": 20,
+        "training.epochs": 15,
         "search.samples": 8,
-        "data.train_limit": 3000,
+        "data.train_limit": 2000,
         "data.val_share": 0.02,
         "data.shrink": 2,
         "comparison.lr_factors": [0.3, 1.0, 3.0],
