@@ -127,7 +127,7 @@ def test_other_runs_are_refused(tmp_path: Path, run: Path) -> None:
     with pytest.raises(RunError, match="no loss yet"):
         one_stage(str(run))
     with RunStore.open(run) as store:
-        store.set_meta("config", {"kind": "compare"})
+        store.set_meta("config", {"compare": {}})
     with pytest.raises(RunError, match="a comparison, not a search"):
         one_stage(str(run))
 

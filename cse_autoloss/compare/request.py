@@ -32,9 +32,8 @@ class Request:
     tune: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "kind": "compare",
+        """Plain values, under the one key that tells a comparison's store from a search's."""
+        kept = {
             "contestants": [
                 {"name": c.name, "cls": c.pair.cls, "reg": c.pair.reg, "alpha": c.pair.alpha, "unit": c.unit}
                 for c in self.field.contestants
@@ -45,10 +44,12 @@ class Request:
             "tune": self.tune,
             "search": self.config.model_dump(mode="json"),
         }
+        return {"compare": kept}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Request:
         """The inverse of `to_json`."""
+        kept = kept["compare"]
         contestants = tuple(
             Contestant(c["name"], LossPair(c["cls"], c["reg"], c["alpha"]), False, unit=c["unit"])
             for c in kept["contestants"]

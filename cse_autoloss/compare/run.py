@@ -114,13 +114,13 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
                 f"{key}: a resumed comparison keeps it as it was; only seeds and workers may change"
             )
     with RunStore.open(directory) as store:
-        if store.config.get("kind") != "compare":
+        if "compare" not in store.config:
             raise RunError(
                 f"{directory}: a search, not a comparison; go on with it by evolve --resume {directory}"
             )
         request = Request.from_json(store.config)
         if overrides:
-            merged = {**store.config["search"], **overrides}
+            merged = {**request.config.model_dump(mode="json"), **overrides}
             request = replace(request, config=parse_config(merged, options=dict(overrides)))
         if seeds is not None:
             request = replace(request, seeds=seeds)

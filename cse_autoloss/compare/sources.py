@@ -134,7 +134,7 @@ def _holds_pair(path: Path) -> bool:
 
 def _from_run(directory: Path, cls_branch: str) -> Source:
     with RunStore.read(directory) as store:
-        if store.config.get("kind") == "compare":
+        if "compare" in store.config:
             raise RunError(f"{directory}: a comparison, not a search: it has no loss of its own")
         summary = store.meta("summary") or {}
         best = summary.get("best")

@@ -38,7 +38,7 @@ def _heading(result: Comparison) -> str:
     seeds = f"{count} paired seeds" if count > 1 else "1 seed"
     return (
         f"{result.task['detector']} on {result.task['data']}, {result.plan.split} split, "
-        f"{result.plan.epochs:g} epochs, {seeds}"
+        f"{result.plan.epochs:g} epoch{'' if result.plan.epochs == 1 else 's'}, {seeds}"
     )
 
 
