@@ -11,7 +11,9 @@ import typer
 
 from cse_autoloss._version import __version__
 from cse_autoloss.cli_compare import app_command as compare_command
+from cse_autoloss.cli_predict import app_command as predict_command
 from cse_autoloss.cli_reinforce import app_command
+from cse_autoloss.cli_train import app_command as train_command
 from cse_autoloss.errors import AutoLossError, ConfigError
 
 app = typer.Typer(
@@ -242,6 +244,8 @@ def losses(
 
 
 app.command("reinforce")(app_command)
+app.command("predict")(predict_command)
+app.command("train")(train_command)
 app.command("compare")(compare_command)
 
 

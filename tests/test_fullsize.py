@@ -2,77 +2,60 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fullsize_samples import edit, needs_torchvision, small_settings, tiny_faster_rcnn, write_data
 from PIL import Image
 from torch import Tensor, nn
 
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError
-from cse_autoloss.fullsize.checkpoint import check_same_settings, load_checkpoint, save_checkpoint
-from cse_autoloss.fullsize.data import CocoImages, StepBatches, load_images
+from cse_autoloss.fullsize.checkpoint import load_checkpoint
+from cse_autoloss.fullsize.config import changed, make_settings
+from cse_autoloss.fullsize.data import CocoImages, StepBatches, load_files
 from cse_autoloss.fullsize.evaluate import coco_table
 from cse_autoloss.fullsize.settings import TrainSettings, rate_at
+from cse_autoloss.fullsize.watch import Silent, StepReport
 
 
-def write_data(root: Path, count: int = 6) -> None:
-    """Dark and bright rectangles on images of two sizes; the last image is empty."""
-    rng = np.random.default_rng(0)
-    for name in ("train", "val"):
-        images, annotations = [], []
-        for number in range(count):
-            width, height = ((64, 48), (48, 64))[number % 2]
-            pixels = rng.integers(100, 140, (height, width, 3), dtype=np.uint8)
-            x, y, w, h = (int(v) for v in rng.integers((4, 4, 16, 16), (20, 20, 28, 28)))
-            if number < count - 1:
-                pixels[y : y + h, x : x + w] = (20, 230)[number % 2]
-                annotations.append(
-                    {
-                        "id": number,
-                        "image_id": 10 + number,
-                        "category_id": (3, 7)[number % 2],
-                        "bbox": [x, y, w, h],
-                    }
-                )
-            Image.fromarray(pixels).save(root / f"{name}{number}.png")
-            images.append(
-                {"id": 10 + number, "file_name": f"{name}{number}.png", "width": width, "height": height}
-            )
-        categories = [{"id": 3, "name": "dark"}, {"id": 7, "name": "bright"}]
-        content = {"images": images, "annotations": annotations, "categories": categories}
-        (root / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision's Faster R-CNN on a few layers: checkpoints of real ones take longer than their steps."""
+    from cse_autoloss.fullsize import models
+
+    monkeypatch.setattr(models.models, "get_model", tiny_faster_rcnn)
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> TrainSettings:
     write_data(tmp_path)
-    return TrainSettings(
-        detector="torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
-        root=tmp_path,
-        cls_loss="cse-autoloss-a-cls",
-        box_loss="giou",
-        weights="none",
-        min_size=64,
-        max_size=96,
-        batch=2,
-        warmup=2,
-        workers=0,
-        max_steps=2,
-    )
+    return small_settings(tmp_path)
+
+
+class Seen(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.reports: list[StepReport] = []
+        self.lines: list[str] = []
+
+    def stepped(self, report: StepReport) -> None:
+        self.reports.append(report)
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
 
 
 # -- settings and schedule -----------------------------------------------------------------------------------
 
 
 def test_the_1x_schedule() -> None:
-    own = TrainSettings("torchvision:fcos_resnet50_fpn", Path())
+    own = make_settings({"detector": "torchvision:fcos_resnet50_fpn", "data": "coco:x"})
     assert rate_at(0, 7000, own, 0.01) == pytest.approx(1e-5)
     assert rate_at(250, 7000, own, 0.01) == pytest.approx(0.01 * (0.001 + 0.999 / 2))
     assert rate_at(500, 7000, own, 0.01) == 0.01
@@ -84,22 +67,29 @@ def test_the_1x_schedule() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch": 0}, "batch: expected at least 1, got 0"),
-        ({"min_size": 900, "max_size": 800}, "expected 1 <= min <= max, got 900 and 800"),
-        ({"lr": 0.0}, "lr: expected a number above 0"),
-        ({"weights": "imagenet"}, "weights: expected 'none' or 'backbone'"),
+        ({"batch": 0}, "settings: batch: expected a number of at least 1, got 0"),
+        ({"max_size": 700}, "settings: max_size: expected at least image_size = 800, got 700"),
+        ({"lr": 0.0}, "settings: lr: expected a number above 0, got 0.0"),
+        ({"lr": True}, "settings: lr: expected a number, got true"),
+        ({"seed": 1.5}, "settings: seed: expected a whole number, got 1.5"),
+        ({"data": "DIR"}, "settings: data: expected coco:DIR, a folder in COCO's format, got 'DIR'"),
+        ({"centerness": "IoU"}, "settings: centerness: expected 'centerness' or 'iou', got 'IoU'"),
+        ({"alpha": 2}, "settings: alpha: expected a number from 0 to 1, 'default' or null, got 2"),
+        ({"milestones": 8}, "settings: milestones: expected a list, got 8"),
+        ({"amp": "maybe"}, "settings: amp: expected true or false, got 'maybe'"),
     ],
 )
 def test_impossible_settings(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        TrainSettings(**{"detector": "x", "root": Path(), **change})
+    with pytest.raises(ConfigError) as error:
+        make_settings({"detector": "x", "data": "coco:x", **change})
+    assert str(error.value) == message
 
 
 # -- data ----------------------------------------------------------------------------------------------------
 
 
 def test_images_boxes_and_labels(settings: TrainSettings) -> None:
-    train, _, categories = load_images(settings)
+    train, _, _, categories = load_files(settings)
     data = CocoImages(train, categories, first_label=1)
     assert data.class_names == ["dark", "bright"]
     image, target = data[1, False]
@@ -119,15 +109,13 @@ def test_images_boxes_and_labels(settings: TrainSettings) -> None:
 
 def test_crowds_are_not_learned(settings: TrainSettings) -> None:
     path = settings.root / "train.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["annotations"].append({**content["annotations"][1], "id": 99, "iscrowd": 1})
-    path.write_text(json.dumps(content), encoding="utf-8")
-    train, _, categories = load_images(settings)
+    edit(path, lambda c: c["annotations"].append({**c["annotations"][1], "id": 99, "iscrowd": 1}))
+    train, _, _, categories = load_files(settings)
     assert len(CocoImages(train, categories, 0)[1, False][1]["boxes"]) == 1
 
 
 def test_damaged_images_are_named(settings: TrainSettings) -> None:
-    train, _, categories = load_images(settings)
+    train, _, _, categories = load_files(settings)
     data = CocoImages(train, categories, first_label=1)
     (settings.root / "train0.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"train0\.png: can not be read"):
@@ -139,7 +127,7 @@ def test_damaged_images_are_named(settings: TrainSettings) -> None:
 
 def test_a_folder_that_is_none(settings: TrainSettings) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        load_images(replace(settings, root=settings.root / "nowhere"))
+        load_files(changed(settings, data="coco:nowhere"))
 
 
 def test_batches_can_be_taken_up_anywhere_and_shared() -> None:
@@ -151,84 +139,6 @@ def test_batches_can_be_taken_up_anywhere_and_shared() -> None:
     assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
     assert list(StepBatches(11, 4, seed=1, epoch=3)) != whole
     assert len(StepBatches(3, 16, seed=0, epoch=0)) == 1
-
-
-# -- checkpoints ---------------------------------------------------------------------------------------------
-
-
-STATE: dict[str, Any] = {
-    "detector": "torchvision:fcos_resnet50_fpn",
-    "classes": ["a", "b"],
-    "step": 3,
-    "settings": {"lr": 0.1},
-    "model": {"weight": torch.ones(2)},
-    "optimiser": {},
-}
-
-
-def test_checkpoints_come_back(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, STATE)
-    state = load_checkpoint(path, detector=STATE["detector"], classes=["a", "b"])
-    assert state["step"] == 3
-    assert torch.equal(state["model"]["weight"], torch.ones(2))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, STATE)
-    with pytest.raises((AttributeError, TypeError, RuntimeError)):
-        save_checkpoint(path, {**STATE, "model": lambda: None})
-    assert load_checkpoint(path)["step"] == 3
-    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-def test_wrong_checkpoints_are_told_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    with pytest.raises(RunError, match="no such checkpoint"):
-        load_checkpoint(path)
-    save_checkpoint(path, STATE)
-    for wanted, message in (
-        ({"detector": "torchvision:retinanet_resnet50_fpn"}, "a checkpoint of torchvision:fcos_resnet50_fpn"),
-        ({"classes": ["a"]}, "has 2 classes, the data has 1"),
-        ({"classes": ["a", "c"]}, "has other classes than the data"),
-    ):
-        with pytest.raises(RunError, match=message) as error:
-            load_checkpoint(path, **wanted)
-        assert "\n" not in str(error.value)
-    content = path.read_bytes()
-    for damaged in (b"", b"text", content[: len(content) // 2], content[:-1]):
-        path.write_bytes(damaged)
-        with pytest.raises(RunError, match="not a checkpoint, or cut short") as error:
-            load_checkpoint(path)
-        assert "\n" not in str(error.value)
-    torch.save([1, 2], path)
-    with pytest.raises(RunError, match="not a checkpoint of"):
-        load_checkpoint(path)
-
-
-class Evil:
-    """What a checkpoint must not be able to do."""
-
-    ran = False
-
-    def __reduce__(self) -> Any:
-        return (setattr, (Evil, "ran", True))
-
-
-def test_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    torch.save({**STATE, "format": 1, "model": Evil()}, path)
-    with pytest.raises(RunError):
-        load_checkpoint(path)
-    assert not Evil.ran
-
-
-def test_other_settings_are_refused() -> None:
-    check_same_settings(Path("c.pt"), {"lr": 0.1, "old": 1}, {"lr": 0.1})
-    with pytest.raises(RunError, match=r"made with lr = 0\.1, asked to go on with 0\.2"):
-        check_same_settings(Path("c.pt"), {"lr": 0.1}, {"lr": 0.2})
 
 
 # -- scores --------------------------------------------------------------------------------------------------
@@ -251,7 +161,7 @@ class Oracle(nn.Module):
 
 
 def test_cocos_table(settings: TrainSettings) -> None:
-    _, val, categories = load_images(settings)
+    _, val, _, categories = load_files(settings)
     data = CocoImages(val, categories, first_label=1)
     cpu = torch.device("cpu")
     table = coco_table(Oracle(data), data, 1, cpu)
@@ -266,34 +176,27 @@ def test_cocos_table(settings: TrainSettings) -> None:
 # -- the whole -----------------------------------------------------------------------------------------------
 
 
-def _fits() -> bool:
-    if importlib.util.find_spec("torchvision") is None:
-        return False
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):
-        return False
-    return True
-
-
-needs_torchvision = pytest.mark.skipif(not _fits(), reason="torchvision is not installed beside this torch")
-
-
 @needs_torchvision
 @pytest.mark.torchvision
+@pytest.mark.usefixtures("tiny")
 def test_a_training_goes_on_as_if_it_had_not_stopped(settings: TrainSettings, tmp_path: Path) -> None:
     from cse_autoloss.fullsize.training import train
 
-    seen: list[int] = []
-    through = replace(settings, max_steps=4, epochs=2)
-    table = train(through, tmp_path / "a", on_step=lambda report: seen.append(report.step))
-    assert seen == [1, 2, 3, 4]
-    assert set(table) == {"AP", "AP50", "AP75", "AP small", "AP medium", "AP large"}
-    assert json.loads((tmp_path / "a" / "table.json").read_text(encoding="utf-8"))["AP"] == table["AP"]
+    seen = Seen()
+    through = changed(settings, max_steps=4, epochs=2)
+    tables = train(through, tmp_path / "a", watcher=seen)
+    assert [report.step for report in seen.reports] == [1, 2, 3, 4]
+    assert list(tables) == ["val"]
+    assert set(tables["val"]) == {"AP", "AP50", "AP75", "AP small", "AP medium", "AP large"}
+    kept = json.loads((tmp_path / "a" / "table.json").read_text(encoding="utf-8"))
+    assert kept["val"]["AP"] == tables["val"]["AP"]
+    assert kept["val"]["AP large"] is None
 
-    train(replace(through, max_steps=2), tmp_path / "b")
-    train(through, tmp_path / "b", on_step=lambda report: seen.append(report.step))
-    assert seen[4:] == [3, 4]
+    train(changed(settings, max_steps=2, epochs=2), tmp_path / "b")
+    # A data set that moved, and other reading processes, change nothing.
+    train(changed(through, workers=1), tmp_path / "b", watcher=seen)
+    assert [report.step for report in seen.reports[4:]] == [3, 4]
+    assert "goes on after step 2 of 4" in seen.lines
     one, other = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in "ab")
     assert one["step"] == other["step"] == 4
     assert all(torch.equal(value, other["model"][name]) for name, value in one["model"].items())
@@ -301,7 +204,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(settings: TrainSettings, tm
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 
     with pytest.raises(RunError, match="made with box_weight"):
-        train(replace(through, box_weight=2.0), tmp_path / "b")
+        train(changed(through, box_weight=2.0), tmp_path / "b")
     with pytest.raises(RunError, match=r"checkpoint.pt exists"):
         train(through, tmp_path / "b", resume=False)
 
@@ -311,22 +214,28 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(settings: TrainSettings, tm
 @pytest.mark.parametrize(
     ("detector", "change"),
     [
-        ("torchvision:fcos_resnet50_fpn", {"cls_loss": "cse-autoloss-b-cls", "centerness": "iou"}),
-        (
-            "torchvision:retinanet_resnet50_fpn",
-            {"cls_loss": None, "box_loss": None, "amp": True, "clip": 1.0},
-        ),
+        ("torchvision:fcos_resnet50_fpn", {"loss": "cse-autoloss-b", "loss_reg": None, "centerness": "iou"}),
+        ("torchvision:retinanet_resnet50_fpn", {"loss": None, "loss_reg": None, "amp": True, "clip": 1.0}),
     ],
 )
 def test_dense_detectors_train(
-    detector: str, change: dict[str, Any], settings: TrainSettings, tmp_path: Path
+    detector: str,
+    change: dict[str, Any],
+    settings: TrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from cse_autoloss.fullsize.training import train
+    from cse_autoloss.fullsize import training
 
-    own = replace(settings, detector=detector, max_steps=1, **change)
-    seen: list[dict[str, float]] = []
-    train(own, tmp_path / "out", on_step=lambda report: seen.append(report.losses))
-    assert "classification" in seen[0]
+    # Checkpoints and scores of large networks take longer than the step, and are tested with a small one.
+    monkeypatch.setattr(training.checkpoint, "save_checkpoint", lambda path, state: None)
+    monkeypatch.setattr(training, "coco_table", lambda *given: {})
+    seen = Seen()
+    training.train(
+        changed(settings, detector=detector, max_steps=1, **change), tmp_path / "out", watcher=seen
+    )
+    assert "classification" in seen.reports[0].losses
+    assert seen.lines[-1] == "starts from random weights"
 
 
 @needs_torchvision
@@ -334,10 +243,15 @@ def test_dense_detectors_train(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"detector": "torchvision:fcos_resnet50"}, "did you mean 'torchvision:fcos_resnet50_fpn'"),
+        (
+            {"detector": "torchvision:fcos_resnet50", "loss": None},
+            "did you mean 'torchvision:fcos_resnet50_fpn'",
+        ),
         ({"detector": "fcos_resnet50_fpn"}, "did you mean 'torchvision:fcos_resnet50_fpn'"),
-        ({"detector": "torchvision:maskrcnn_resnet50_fpn"}, "needs more than boxes"),
-        ({"cls_loss": "focal"}, "focal"),
+        ({"detector": "torchvision:keypointrcnn_resnet50_fpn"}, "it learns from key points"),
+        ({"loss": "focal"}, "'focal' is a cls-binary loss, for one-stage detectors"),
+        ({"data": "coco:nowhere"}, "nowhere: no such folder"),
+        ({"test": True}, "test.json: no such file"),
     ],
 )
 def test_mistakes_end_before_the_training(
@@ -346,8 +260,8 @@ def test_mistakes_end_before_the_training(
     from cse_autoloss.fullsize.training import train
 
     with pytest.raises(AutoLossError, match=message):
-        train(replace(settings, **change), tmp_path / "out")
-    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+        train(changed(settings, **change), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @needs_torchvision
@@ -355,8 +269,8 @@ def test_mistakes_end_before_the_training(
 def test_a_loss_that_is_not_finite_ends_the_training(settings: TrainSettings, tmp_path: Path) -> None:
     from cse_autoloss.fullsize.training import train
 
-    with pytest.raises(RunError, match="the loss is not finite at step 1 of 2"):
-        train(replace(settings, box_weight=float("inf")), tmp_path / "out")
+    with pytest.raises(RunError, match=r"the loss is not finite at step 1 of 2 \(loss_classifier"):
+        train(changed(settings, box_weight=1e300, cls_weight=1e300), tmp_path / "out")
 
 
 @needs_torchvision
@@ -367,4 +281,44 @@ def test_a_damaged_image_is_named_by_a_reading_process(settings: TrainSettings, 
     for path in tmp_path.glob("train*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"^[^\n]*train\d\.png: can not be read[^\n]*$"):
-        train(replace(settings, workers=1), tmp_path / "out")
+        train(changed(settings, workers=1), tmp_path / "out")
+
+
+@needs_torchvision
+@pytest.mark.torchvision
+@pytest.mark.usefixtures("tiny")
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(settings: TrainSettings, tmp_path: Path) -> None:
+    import signal
+
+    from cse_autoloss.fullsize.training import train
+
+    class Impatient(Seen):
+        def stepped(self, report: StepReport) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    watcher = Impatient()
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "out", watcher=watcher)
+    assert load_checkpoint(tmp_path / "out" / "checkpoint.pt")["step"] == 1
+    assert watcher.lines[-1] == f"stopped after step 1; go on by --resume {tmp_path / 'out'}"
+    with pytest.raises(KeyboardInterrupt):  # as before the training
+        signal.raise_signal(signal.SIGINT)
+
+
+@needs_torchvision
+@pytest.mark.torchvision
+def test_memory_that_is_too_small_is_told(
+    settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.models.detection.rpn import RegionProposalNetwork
+
+    from cse_autoloss.fullsize.training import train
+
+    def too_much(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")
+
+    monkeypatch.setattr(RegionProposalNetwork, "forward", too_much)
+    with pytest.raises(
+        RunError, match=r"memory of cpu is too small at step 1: 2 images a process, .* boxes in one"
+    ):
+        train(settings, tmp_path / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cse_autoloss.errors import DataError
+from cse_autoloss.fullsize.outlines import check_outlines, filled
 from cse_autoloss.fullsize.settings import TrainSettings
 from cse_autoloss.tasks.coco import (
     CocoFile,
@@ -33,29 +35,68 @@ class CocoImages(Dataset[Example]):
         categories: COCO's category ids by class index.
         class_names: by class index.
         image_ids: COCO's image ids in the dataset's order.
+        masks: whether targets hold the objects' outlines.
     """
 
-    def __init__(self, file: CocoFile, categories: Sequence[int], first_label: int) -> None:
+    def __init__(
+        self, file: CocoFile, categories: Sequence[int], first_label: int, masks: bool = False
+    ) -> None:
+        """DataError with `masks` where an object has no outline."""
         self.path: Path = file.path
         self.categories = list(categories)
         self.class_names = [file.categories.get(number, str(number)) for number in categories]
         self.image_ids = list(file.images)
-        self._images = file.images
-        self._objects = file.objects
+        self.masks = masks
+        self.images = file.images
+        self.objects = file.objects
         self._label = {number: first_label + index for index, number in enumerate(categories)}
+        if masks:
+            check_outlines(file)
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def __getitem__(self, key: tuple[int, bool]) -> Example:
-        """Pixels (3, H, W) float32 in [0, 1]; boxes (K, 4) xyxy pixels, crowds left out; labels (K,)."""
+        """Pixels (3, H, W) float32 in [0, 1]; boxes (K, 4) xyxy pixels, crowds left out; labels (K,); where asked
+        for, masks (K, H, W) uint8."""
         index, mirrored = key
         number = self.image_ids[index]
-        entry, own = self._images[number], self._objects[number]
+        own = self.objects[number]
+        image = self._pixels(number)
+        height, width = image.shape[1:]
+        rows = [
+            row
+            for row, category in enumerate(own.categories)
+            if category in self._label and not own.crowd[row]
+        ]
+        target = {
+            "boxes": torch.tensor([own.boxes[row] for row in rows], dtype=torch.float32).reshape(-1, 4),
+            "labels": torch.tensor([self._label[own.categories[row]] for row in rows], dtype=torch.int64),
+        }
+        if self.masks:
+            shapes = [self.outline(number, row) for row in rows]
+            stacked = np.stack(shapes) if shapes else np.zeros((0, height, width), dtype=np.uint8)
+            target["masks"] = torch.from_numpy(stacked)
+        if mirrored:
+            image = image.flip(-1)
+            x0, y0, x1, y1 = target["boxes"].unbind(1)
+            target["boxes"] = torch.stack((width - x1, y0, width - x0, y1), dim=1)
+            if self.masks:
+                target["masks"] = target["masks"].flip(-1)
+        return image, target
+
+    def outline(self, number: int, row: int) -> np.ndarray:
+        """(H, W) uint8, 1 inside the object of that row of image `number`."""
+        entry = self.images[number]
+        where = f"{self.path}: object {row + 1} of image {entry.name} (id {number})"
+        return filled(self.objects[number].segments[row], entry.height, entry.width, where)
+
+    def _pixels(self, number: int) -> Tensor:
+        entry = self.images[number]
         try:
             with Image.open(entry.path) as opened:
                 pixels = np.array(opened.convert("RGB"))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{entry.path}: can not be read: {' '.join(str(error).split())}") from None
         height, width = pixels.shape[:2]
         if (width, height) != (entry.width, entry.height):
@@ -63,39 +104,46 @@ class CocoImages(Dataset[Example]):
                 f"{entry.path}: is {width}x{height} pixels, but {entry.width}x{entry.height} by its entry in "
                 f"{self.path}"
             )
-        image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-        rows = [
-            row
-            for row, category in enumerate(own.categories)
-            if category in self._label and not own.crowd[row]
-        ]
-        boxes = torch.tensor([own.boxes[row] for row in rows], dtype=torch.float32).reshape(-1, 4)
-        labels = torch.tensor([self._label[own.categories[row]] for row in rows], dtype=torch.int64)
-        if mirrored:
-            image = image.flip(-1)
-            boxes = torch.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), dim=1)
-        return image, {"boxes": boxes, "labels": labels}
+        return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
-def load_images(settings: TrainSettings) -> tuple[CocoFile, CocoFile, list[int]]:
-    """The training file, the validation file, and the category ids by class index.
+class Files(NamedTuple):
+    """What a training reads.
+
+    Attributes:
+        train, val: the two files.
+        test: the third where it is to be scored.
+        categories: COCO's ids by class index.
+    """
+
+    train: CocoFile
+    val: CocoFile
+    test: CocoFile | None
+    categories: list[int]
+
+
+def load_files(settings: TrainSettings, masks: bool = False) -> Files:
+    """Read and check the JSON files; images are opened when they are needed.
 
     Raises:
         DataError: with one line: the file, the item in it, what is wrong.
     """
-    root = Path(settings.root).expanduser()
+    root = settings.root
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    train = read_coco_file(
-        root / settings.train_file,
-        CocoFolder(root, images=settings.train_images, skip_bad=settings.skip_bad),
-    )
-    val = read_coco_file(
-        root / settings.val_file, CocoFolder(root, images=settings.val_images, skip_bad=settings.skip_bad)
-    )
+
+    def read(name: str, images: str) -> CocoFile:
+        folder = CocoFolder(root, images=images, skip_bad=settings.skip_bad, segments=masks)
+        return read_coco_file(root / name, folder)
+
+    train = read(settings.train_file, settings.train_images)
+    val = read(settings.val_file, settings.val_images)
+    test = read(settings.test_file, settings.test_images) if settings.test else None
     categories = learnable_classes(train)
-    check_same_categories(val, train)
-    return train, val, categories
+    for file in (val, test):
+        if file is not None:
+            check_same_categories(file, train)
+    return Files(train, val, test, categories)
 
 
 class StepBatches:

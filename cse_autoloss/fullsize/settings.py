@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from cse_autoloss.errors import ConfigError
+from pydantic import Field, field_validator, model_validator
+
+from cse_autoloss.config_schema import Count, NotNegative, Number, Positive, Section, Share, Text, Whole
+
+NOT_PART_OF_THE_RESULT = frozenset(
+    {
+        "data",
+        "val_file",
+        "val_images",
+        "test_file",
+        "test_images",
+        "test",
+        "workers",
+        "save_every",
+        "max_steps",
+        "tensorboard",
+    }
+)
+"""Settings that may differ when a training goes on: the weights do not depend on them."""
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """The defaults are the 1x schedule: 12 epochs of 16 images a step, the rate cut to a tenth after 8 and
-    11.
+class TrainSettings(Section):
+    """The defaults are the 1x schedule: 12 epochs of 16 images a step, the rate cut to a tenth after 8 and 11.
 
     Attributes:
         detector: "torchvision:NAME", for example "torchvision:fcos_resnet50_fpn".
-        root: folder in COCO's format.
-        train_file, val_file: JSON files in it.
-        train_images, val_images: folders in it that `file_name` starts from.
+        data: "coco:DIR", a folder in COCO's format.
+        train_file, val_file, test_file: JSON files in it.
+        train_images, val_images, test_images: folders in it that `file_name` starts from.
+        test: score the test file too, after the training.
         skip_bad: leave out wrong items in place of an error.
-        cls_loss, box_loss: catalogue name, formula or loss.json; None keeps torchvision's.
-        cls_weight, box_weight: factors on the two.
+        loss: classification loss, or both: a catalogue name, "cse-autoloss-a" or "-b" for a published pair, a
+            formula, a loss.json or a run directory; None keeps torchvision's.
+        loss_reg: box loss, in the same forms; None is the one that comes with `loss`, or else torchvision's.
+        alpha: class weighting of a cls-binary loss; "default" is the one that the loss comes with.
+        cls_weight, box_weight: factors on the two losses where they are ours.
         centerness: what FCOS's centre-ness head learns: "centerness", or "iou" as for searched losses.
-        weights: "none" starts from scratch, "backbone" from torchvision's ImageNet weights (a download).
-        min_size, max_size: shorter side that images are scaled to, and the limit of the longer one, pixels.
+        weights: what to start from: "none", "backbone" for torchvision's ImageNet weights (a download), or a
+            file with a backbone's or a detector's weights.
+        new_head: leave out those of the file's weights that depend on the number of classes.
+        image_size, max_size: the shorter side that images are scaled to, pixels, and the limit of the longer
+            one; None is 5/3 of the shorter.
         epochs: passes over the training images.
         milestones: epochs after which the learning rate falls to a tenth.
         batch: images a step, of all processes together.
-        lr: learning rate; None is 0.02 for Faster R-CNN and 0.01 for dense detectors, times batch / 16.
+        lr: learning rate; None is 0.02 for Faster and Mask R-CNN and 0.01 for dense detectors, times batch / 16.
         momentum, weight_decay: of SGD.
         warmup: steps in which the rate rises from a thousandth.
         clip: largest gradient norm of a step; None for no limit.
@@ -37,50 +59,68 @@ class TrainSettings:
         seed: of weights, order, flips and sampling.
         save_every: steps between checkpoints; one is made at the end always.
         max_steps: stop after so many steps, None for the whole schedule.
+        tensorboard: write TensorBoard's files; None does where TensorBoard is installed.
     """
 
-    detector: str
-    root: Path
-    train_file: str = "train.json"
-    val_file: str = "val.json"
-    train_images: str = "."
-    val_images: str = "."
+    detector: Text
+    data: Text
+    train_file: Text = "train.json"
+    val_file: Text = "val.json"
+    test_file: Text = "test.json"
+    train_images: Text = "."
+    val_images: Text = "."
+    test_images: Text = "."
+    test: bool = False
     skip_bad: bool = False
-    cls_loss: str | None = None
-    box_loss: str | None = None
-    cls_weight: float = 1.0
-    box_weight: float = 1.0
+    loss: Text | None = None
+    loss_reg: Text | None = None
+    alpha: Share | Literal["default"] | None = "default"
+    cls_weight: Positive = 1.0
+    box_weight: Positive = 1.0
     centerness: Literal["centerness", "iou"] = "centerness"
-    weights: Literal["none", "backbone"] = "backbone"
-    min_size: int = 800
-    max_size: int = 1333
-    epochs: int = 12
-    milestones: tuple[int, ...] = (8, 11)
-    batch: int = 16
-    lr: float | None = None
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warmup: int = 500
-    clip: float | None = None
+    weights: Text = "backbone"
+    new_head: bool = False
+    image_size: Annotated[Whole, Field(ge=32, le=8192)] = 800
+    max_size: Annotated[Whole, Field(ge=32, le=16384)] | None = None
+    epochs: Count = 12
+    milestones: tuple[Count, ...] = (8, 11)
+    batch: Count = 16
+    lr: Positive | None = None
+    momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
+    weight_decay: NotNegative = 1e-4
+    warmup: Annotated[Whole, Field(ge=0)] = 500
+    clip: Positive | None = None
     amp: bool = False
-    workers: int = 4
-    seed: int = 0
-    save_every: int = 1000
-    max_steps: int | None = None
+    workers: Annotated[Whole, Field(ge=0, le=256)] = 4
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
+    save_every: Count = 1000
+    max_steps: Count | None = None
+    tensorboard: bool | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse numbers that no training can be made of, naming the setting."""
-        for name, least in (("epochs", 1), ("batch", 1), ("save_every", 1), ("warmup", 0), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        if not 1 <= self.min_size <= self.max_size:
-            raise ConfigError(
-                f"min_size, max_size: expected 1 <= min <= max, got {self.min_size} and {self.max_size}"
+    @field_validator("data")
+    @classmethod
+    def _check_data(cls, value: str) -> str:
+        if not value.removeprefix("coco:") or not value.startswith("coco:"):
+            raise ValueError(f"expected coco:DIR, a folder in COCO's format, got {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_size is not None and self.max_size < self.image_size:
+            raise ValueError(
+                f"max_size: expected at least image_size = {self.image_size}, got {self.max_size}"
             )
-        if self.lr is not None and not self.lr > 0:
-            raise ConfigError(f"lr: expected a number above 0, got {self.lr}")
-        if self.weights not in ("none", "backbone"):
-            raise ConfigError(f"weights: expected 'none' or 'backbone', got {self.weights!r}")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """The data's folder."""
+        return Path(self.data.removeprefix("coco:")).expanduser()
+
+    @property
+    def longest_side(self) -> int:
+        """Limit of an image's longer side, pixels."""
+        return self.max_size if self.max_size is not None else round(self.image_size * 5 / 3)
 
 
 def rate_at(step: int, steps_an_epoch: int, settings: TrainSettings, peak: float) -> float:

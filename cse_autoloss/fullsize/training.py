@@ -8,47 +8,63 @@ was interrupted goes on as if it had not been. Importing this module needs torch
 from __future__ import annotations
 
 import json
-import os
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from cse_autoloss.errors import ConfigError, DataError, RunError
-from cse_autoloss.fullsize.checkpoint import check_same_settings, load_checkpoint, save_checkpoint
-from cse_autoloss.fullsize.data import CocoImages, Example, StepBatches, Target, load_images
+from cse_autoloss.fullsize import checkpoint
+from cse_autoloss.fullsize.config import dump_train_config
+from cse_autoloss.fullsize.data import CocoImages, Example, Files, StepBatches, Target, load_files
 from cse_autoloss.fullsize.evaluate import coco_table
+from cse_autoloss.fullsize.families import Family, family_of
+from cse_autoloss.fullsize.interrupt import Interrupt, deaf
+from cse_autoloss.fullsize.losses import settle
 from cse_autoloss.fullsize.models import make_model
-from cse_autoloss.fullsize.settings import TrainSettings, rate_at
+from cse_autoloss.fullsize.processes import Place, first_tells, my_place, together
+from cse_autoloss.fullsize.scalars import ScalarWriter, check_tensorboard
+from cse_autoloss.fullsize.settings import NOT_PART_OF_THE_RESULT, TrainSettings, rate_at
+from cse_autoloss.fullsize.watch import Silent, StepReport, Watcher
+from cse_autoloss.runs.lock import RunLock
 
-NOT_PART_OF_THE_RESULT = ("root", "workers", "save_every", "max_steps")
-"""Settings that may differ when a training goes on."""
+Tables = dict[str, dict[str, float]]
 
 
-@dataclass(frozen=True)
-class StepReport:
-    """One optimiser step, for a progress bar.
+@dataclass
+class _Training:
+    """What the steps work on; `step` is how many are done."""
 
-    Attributes:
-        step, steps: how many are done, and of how many.
-        losses: torchvision's names with their values, of this process's images.
-        lr: learning rate.
-        seconds: since the last report.
-    """
-
-    step: int
+    settings: TrainSettings
+    place: Place
+    family: Family
+    data: CocoImages
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    peak: float
+    an_epoch: int
     steps: int
-    losses: dict[str, float]
-    lr: float
-    seconds: float
+    step: int
+
+    def save(self, out: Path) -> None:
+        state = {
+            "detector": self.settings.detector,
+            "classes": self.data.class_names,
+            "step": self.step,
+            "settings": _plain(self.settings),
+            "model": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        checkpoint.save_checkpoint(out / checkpoint.NAME, state)
 
 
 def train(
@@ -57,188 +73,241 @@ def train(
     *,
     device: str = "cpu",
     resume: bool = True,
-    on_step: Callable[[StepReport], None] = lambda report: None,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, float]:
+    watcher: Watcher | None = None,
+) -> Tables:
     """Train, keep checkpoints in `out`, score the result.
 
-    Under `torchrun` each process trains on its share of every batch; only the first writes and scores. In
-    `out` lie afterwards checkpoint.pt, scalars.jsonl (a line a step), tensorboard/ where tensorboard is
-    installed, and table.json.
+    Under `torchrun` each process trains on its share of every batch; only the first writes, tells and scores.
+    In `out` lie afterwards train.yaml (all settings), checkpoint.pt, scalars.jsonl (a line a step),
+    tensorboard/ where TensorBoard is installed, and table.json.
 
     Args:
         settings: what to train.
         out: output folder, made where it is missing.
-        device: "cpu" or "cuda"; under torchrun each process takes the GPU of its local rank.
+        device: "auto", "cpu" or "cuda"; under torchrun each process takes the GPU of its local rank.
         resume: go on from `out`/checkpoint.pt if there is one; False refuses a folder that has one.
-        on_step: called after each step.
-        on_image: called after each scored image: how many are done, and of how many.
+        watcher: who is told what happens.
 
     Returns:
-        COCO's figures; see `evaluate.coco_table`. Empty in other processes than the first.
+        COCO's figures of "val", and of "test" where it was asked for; see `evaluate.coco_table`. Empty in
+        other processes than the first.
 
     Raises:
         AutoLossError: a user's mistake: settings, data, or a checkpoint that does not fit.
-        RunError: the loss is not finite at some step.
+        RunError: the loss is not finite at some step, or the memory is too small.
+        KeyboardInterrupt: the user stopped it; a checkpoint of the last whole step is there.
     """
-    with _processes(device) as (rank, world, place):
-        if settings.batch < world:
-            raise ConfigError(f"batch: expected at least one image a process ({world}), got {settings.batch}")
-        train_file, val_file, categories = load_images(settings)
-        model = make_model(settings, len(categories))
-        data = CocoImages(train_file, categories, model.first_label)
-        network = model.network.to(place)
-        optimiser = torch.optim.SGD(
-            [p for p in network.parameters() if p.requires_grad],
-            lr=1.0,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        )
-        peak = settings.lr if settings.lr is not None else model.peak_rate * settings.batch / 16
-        begin = _restore(settings, out, data.class_names, network, optimiser, resume)
-        whole: nn.Module = network
-        if world > 1:
-            whole = DistributedDataParallel(
-                network, device_ids=[place.index] if place.type == "cuda" else None
-            )
-
-        an_epoch = len(StepBatches(len(data), settings.batch, seed=0, epoch=0))
-        steps = min(an_epoch * settings.epochs, settings.max_steps or an_epoch * settings.epochs)
-        last = time.perf_counter()
-        network.train()
-        with _Writer(out, begin) if rank == 0 else nullcontext() as writer:
-            for step, examples in _examples(settings, data, begin, steps, an_epoch, rank, world):
-                rate = rate_at(step, an_epoch, settings, peak)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                torch.manual_seed((settings.seed * 1_000_003 + step) * world + rank)
-                losses = _step(whole, optimiser, examples, place, settings, step, steps)
-                if writer is not None:
-                    report = StepReport(step + 1, steps, losses, rate, time.perf_counter() - last)
-                    writer.write(report)
-                    on_step(report)
-                    if (step + 1) % settings.save_every == 0 or step + 1 == steps:
-                        _save(settings, out, data.class_names, network, optimiser, step + 1)
-                last = time.perf_counter()
-        if rank > 0:
+    place = my_place(device)
+    watcher = watcher if watcher is not None and place.leads else Silent()
+    with ExitStack() as stack:
+        with first_tells(place):
+            settings = settle(settings)
+            check_tensorboard(settings.tensorboard)
+            files = load_files(settings, family_of(settings.detector).masks)
+            training = _prepared(settings, place, files, out, resume, watcher)
+            if place.leads:
+                _make_folder(out)
+                stack.callback(RunLock(out / "train.lock").release)
+                (out / "train.yaml").write_text(dump_train_config(settings), encoding="utf-8")
+        writer = None
+        if place.leads:
+            writer = stack.enter_context(ScalarWriter(out, training.step, settings.tensorboard))
+        with together(place):
+            _steps(training, out, writer, watcher)
+        if not place.leads:
             return {}
-        val = CocoImages(val_file, categories, model.first_label)
-        table = coco_table(network, val, model.first_label, place, on_image)
-        (out / "table.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-        return table
+        tables = _scored(training, files, watcher)
+        for split, table in tables.items():
+            assert writer is not None
+            writer.write_table(split, table, training.step)
+        (out / "table.json").write_text(json.dumps(_without_nan(tables), indent=1) + "\n", encoding="utf-8")
+        return tables
 
 
-def _step(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    examples: list[Example],
-    place: torch.device,
-    settings: TrainSettings,
-    step: int,
-    steps: int,
-) -> dict[str, float]:
-    images = [image.to(place) for image, _ in examples]
-    targets: list[Target] = [{key: value.to(place) for key, value in t.items()} for _, t in examples]
-    with torch.autocast(place.type, dtype=torch.bfloat16, enabled=settings.amp):
-        found: dict[str, Tensor] = network(images, targets)
-    total = torch.stack([value.float() for value in found.values()]).sum()
-    losses = {name: value.item() for name, value in found.items()}
-    if not torch.isfinite(total):
-        values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
-        raise RunError(
-            f"the loss is not finite at step {step + 1} of {steps} ({values}); "
-            "try a lower learning rate, gradient clipping, or another loss"
-        )
-    optimiser.zero_grad()
-    total.backward()  # type: ignore[no-untyped-call, unused-ignore]
+def _prepared(
+    settings: TrainSettings, place: Place, files: Files, out: Path, resume: bool, watcher: Watcher
+) -> _Training:
+    """Data, network and optimiser, as the checkpoint has them where there is one."""
+    path = out / checkpoint.NAME
+    going_on = path.exists()
+    if going_on and not resume:
+        raise RunError(f"{path} exists: go on with it, or take another output folder")
+    names = [files.train.categories[number] for number in files.categories]
+    model = make_model(settings, names, load=not going_on)
+    data = CocoImages(files.train, files.categories, model.family.first_label, model.family.masks)
+    batch = min(settings.batch, len(data))
+    if batch % place.world:
+        raise ConfigError(f"batch: {batch} images do not divide among {place.world} processes")
+    network = model.network.to(place.device)
+    optimiser = torch.optim.SGD(
+        [p for p in network.parameters() if p.requires_grad],
+        lr=1.0,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+    peak = settings.lr if settings.lr is not None else model.family.peak_rate * settings.batch / 16
+    an_epoch = len(StepBatches(len(data), settings.batch, seed=0, epoch=0))
+    steps = min(an_epoch * settings.epochs, settings.max_steps or an_epoch * settings.epochs)
+    step = 0
+    if going_on:
+        step = _restore(path, settings, data.class_names, network, optimiser)
+    where = f"{place.device}" + (f" and {place.world - 1} more" if place.world > 1 else "")
+    watcher.say(
+        f"{settings.detector}: {len(data)} images, {len(names)} classes, {steps} steps of {batch}, "
+        f"peak learning rate {peak:.4g}, on {where}"
+    )
+    watcher.say(f"loss: {settings.loss or 'of torchvision'}" + _weighted(settings.alpha, settings.cls_weight))
+    watcher.say(f"box loss: {settings.loss_reg or 'of torchvision'}" + _weighted(None, settings.box_weight))
+    watcher.say(f"goes on after step {step} of {steps}" if going_on else f"starts from {model.start}")
+    return _Training(settings, place, model.family, data, network, optimiser, peak, an_epoch, steps, step)
+
+
+def _weighted(alpha: float | str | None, weight: float) -> str:
+    parts = [f"alpha {alpha:g}"] if isinstance(alpha, float) else []
+    parts += [f"weight {weight:g}"] if weight != 1 else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _steps(training: _Training, out: Path, writer: ScalarWriter | None, watcher: Watcher) -> None:
+    """All steps that are left, with a checkpoint now and then, at the end, and when the user stops it."""
+    settings, place = training.settings, training.place
+    whole = training.network
+    if place.world > 1:
+        ids = [place.device.index] if place.device.type == "cuda" else None
+        whole = DistributedDataParallel(whole, device_ids=ids)
+    whole.train()
+    last = time.perf_counter()
+    with Interrupt() as interrupt:
+        for examples in _examples(training):
+            step = training.step
+            rate = rate_at(step, training.an_epoch, settings, training.peak)
+            for group in training.optimiser.param_groups:
+                group["lr"] = rate
+            torch.manual_seed((settings.seed * 1_000_003 + step) * place.world + place.rank)
+            losses = _step(whole, examples, training)
+            training.step = step + 1
+            done = step + 1 == training.steps
+            if writer is not None:
+                report = StepReport(step + 1, training.steps, losses, rate, time.perf_counter() - last)
+                writer.write(report)
+                watcher.stepped(report)
+                if (step + 1) % settings.save_every == 0 or done or interrupt.asked:
+                    training.save(out)
+            if interrupt.asked and not done:
+                watcher.say(f"stopped after step {step + 1}; go on by --resume {out}")
+                raise KeyboardInterrupt
+            last = time.perf_counter()
+
+
+def _step(network: nn.Module, examples: list[Example], training: _Training) -> dict[str, float]:
+    device, settings = training.place.device, training.settings
+    images = [image.to(device, non_blocking=True) for image, _ in examples]
+    targets: list[Target] = [
+        {key: value.to(device, non_blocking=True) for key, value in target.items()} for _, target in examples
+    ]
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
+            found: dict[str, Tensor] = network(images, targets)
+        total = torch.stack([value.float() for value in found.values()]).sum()
+        losses = {name: value.item() for name, value in found.items()}
+        if not math.isfinite(total.item()):
+            raise _not_finite(training, losses)
+        training.optimiser.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call, unused-ignore]
+    except RuntimeError as error:
+        if "out of memory" in str(error) or "can't allocate memory" in str(error):
+            raise _no_memory(training, examples) from None
+        raise
     if settings.clip is not None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-    optimiser.step()
+    training.optimiser.step()
     return losses
 
 
-def _examples(
-    settings: TrainSettings,
-    data: CocoImages,
-    begin: int,
-    steps: int,
-    an_epoch: int,
-    rank: int,
-    world: int,
-) -> Iterator[tuple[int, list[Example]]]:
-    """The examples of each step from `begin` on."""
-    step = begin
-    while step < steps:
-        epoch, first = divmod(step, an_epoch)
-        batches = StepBatches(
-            len(data), settings.batch, seed=settings.seed, epoch=epoch, first=first, rank=rank, world=world
-        )
+def _not_finite(training: _Training, losses: dict[str, float]) -> RunError:
+    values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+    who = f"process {training.place.rank}: " if training.place.rank else ""
+    return RunError(
+        f"{who}the loss is not finite at step {training.step + 1} of {training.steps} ({values}); "
+        "try a lower learning rate, gradient clipping, or another loss"
+    )
+
+
+def _no_memory(training: _Training, examples: list[Example]) -> RunError:
+    boxes = max(len(target["boxes"]) for _, target in examples)
+    return RunError(
+        f"the memory of {training.place.device} is too small at step {training.step + 1}: {len(examples)} images a "
+        f"process, shorter side {training.settings.image_size}, up to {boxes} boxes in one; "
+        "try a smaller batch or image_size, or amp"
+    )
+
+
+def _examples(training: _Training) -> Iterator[list[Example]]:
+    """The examples of each step from `training.step` on, which the caller counts up."""
+    settings, place = training.settings, training.place
+    while training.step < training.steps:
+        epoch, first = divmod(training.step, training.an_epoch)
         loader = DataLoader(
-            data,
-            batch_sampler=batches,
+            training.data,
+            batch_sampler=StepBatches(
+                len(training.data),
+                settings.batch,
+                seed=settings.seed,
+                epoch=epoch,
+                first=first,
+                rank=place.rank,
+                world=place.world,
+            ),
             num_workers=settings.workers,
             collate_fn=list,
+            pin_memory=place.device.type == "cuda",
+            worker_init_fn=deaf,
         )
         try:
             for examples in loader:
-                if step >= steps:
+                yield examples
+                if training.step >= training.steps:
                     return
-                yield step, examples
-                step += 1
         except DataError as error:
             # A reading process hands its error over with the traceback as text; what it says comes last.
             line = str(error).strip().splitlines()[-1]
             raise DataError(line.partition("DataError: ")[2] or line) from None
 
 
+def _scored(training: _Training, files: Files, watcher: Watcher) -> Tables:
+    tables: Tables = {}
+    first = training.family.first_label
+    for split, file in (("val", files.val), ("test", files.test)):
+        if file is not None:
+            data = CocoImages(file, files.categories, first, training.family.masks)
+            tell = partial(watcher.scored, split)
+            tables[split] = coco_table(training.network, data, first, training.place.device, tell)
+    return tables
+
+
+def _without_nan(tables: Tables) -> dict[str, dict[str, float | None]]:
+    """What JSON can hold: null where the data has no object of a size."""
+    return {
+        split: {name: None if math.isnan(value) else value for name, value in table.items()}
+        for split, table in tables.items()
+    }
+
+
 def _plain(settings: TrainSettings) -> dict[str, Any]:
     """What of the settings decides the result, as values that a checkpoint may hold."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(settings).items()
-        if name not in NOT_PART_OF_THE_RESULT
-    }
-
-
-def _save(
-    settings: TrainSettings,
-    out: Path,
-    classes: list[str],
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-) -> None:
-    state = {
-        "detector": settings.detector,
-        "classes": classes,
-        "step": step,
-        "settings": _plain(settings),
-        "model": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    }
-    save_checkpoint(out / "checkpoint.pt", state)
+    return settings.model_dump(mode="json", exclude=set(NOT_PART_OF_THE_RESULT))
 
 
 def _restore(
+    path: Path,
     settings: TrainSettings,
-    out: Path,
     classes: list[str],
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
-    resume: bool,
 ) -> int:
-    """Load the checkpoint that is there; the step to go on with."""
-    path = out / "checkpoint.pt"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out}: can not be made: {error.strerror}") from None
-    if not path.exists():
-        return 0
-    if not resume:
-        raise RunError(f"{path} exists: go on with it, or take another output folder")
-    state = load_checkpoint(path, detector=settings.detector, classes=classes)
-    check_same_settings(path, state["settings"], _plain(settings))
+    """Load the checkpoint; the number of steps that are done."""
+    state = checkpoint.load_checkpoint(path, detector=settings.detector, classes=classes)
+    checkpoint.check_same_settings(path, state["settings"], _plain(settings))
     try:
         network.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
@@ -248,65 +317,8 @@ def _restore(
     return int(state["step"])
 
 
-@contextmanager
-def _processes(device: str) -> Iterator[tuple[int, int, torch.device]]:
-    """Rank, number of processes and device; torchrun says them in the environment."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield 0, 1, torch.device(device)
-        return
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    place = torch.device("cuda", local) if device.startswith("cuda") else torch.device("cpu")
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+def _make_folder(out: Path) -> None:
     try:
-        yield dist.get_rank(), world, place
-    finally:
-        dist.destroy_process_group()
-
-
-class _Writer:
-    """Scalars of every step: a line of JSON each, and TensorBoard's events where it is installed."""
-
-    def __init__(self, out: Path, begin: int) -> None:
-        self._file: TextIO = _from_step(out / "scalars.jsonl", begin)
-        self._board: Any = None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=begin)
-
-    def write(self, report: StepReport) -> None:
-        """One step."""
-        values = {**report.losses, "lr": report.lr, "seconds": report.seconds}
-        self._file.write(json.dumps({"step": report.step, **values}) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, report.step)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-
-def _from_step(path: Path, begin: int) -> TextIO:
-    """The file of scalars, open for more, without lines past the step that the training goes on from."""
-    kept = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # half a line, from a training that was killed
-            if isinstance(entry, dict) and entry.get("step", begin + 1) <= begin:
-                kept.append(line + "\n")
-    file = path.open("w", encoding="utf-8")
-    file.writelines(kept)
-    return file
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: can not be made: {error.strerror}") from None
