@@ -11,7 +11,7 @@ from cse_autoloss.classifiers.seeds import derived_seed, generator
 from cse_autoloss.errors import UnknownNameError
 from cse_autoloss.spaces.am_lfs import AmLfs
 
-SHAPES = {"mlp": (1, 8, 8), "small": (1, 12, 12), "resnet20": (3, 8, 8)}
+SHAPES = {"mlp": (1, 8, 8), "small": (1, 12, 12), "face": (1, 12, 9), "resnet20": (3, 8, 8)}
 SPACE = AmLfs(intervals=3, scale=10.0)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cse_autoloss._version import __version__
 from cse_autoloss.reinforce.export import torch_source
-from cse_autoloss.reinforce.loss import ParametricLoss
+from cse_autoloss.reinforce.loss import SPACE_TYPES, ParametricLoss
 from cse_autoloss.reinforce.plots import plot_gradient, plot_mu
 from cse_autoloss.reinforce.settings import ReinforceConfig
 from cse_autoloss.reinforce.trainings import checkpoint_name
@@ -49,7 +49,8 @@ def write_report(
         "data": config.data.source,
         "seed": chosen,
     }
-    _write(best / "loss.py", torch_source(space, theta, provenance))
+    if isinstance(space, tuple(SPACE_TYPES.values())):  # of a space of your own the source is yours
+        _write(best / "loss.py", torch_source(space, theta, provenance))
     document = {**loss.to_dict(), "provenance": provenance}
     _write(best / "loss.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     weights = store.directory / "checkpoints" / f"{checkpoint_name(key)}.best.pt"

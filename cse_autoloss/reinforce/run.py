@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ def reinforce(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    space: ParametricSpace | None = None,
     observer: Observer | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Search a parametric loss space and write everything into a run directory.
@@ -47,6 +49,7 @@ def reinforce(
         out: run directory; by default a new one below `runs/`.
         resume: an earlier run's directory to go on with, as it was configured.
         overrides: dotted key -> value, as of `load_reinforce_config`.
+        space: one of your own, searched in place of the configured one; to resume its run, give it again.
         observer: is shown the run's status after each epoch.
 
     Returns:
@@ -64,18 +67,22 @@ def reinforce(
         store = RunStore.open(directory)
         store.add_event("resumed")
         with store:
-            return directory, _Run(
-                parse_reinforce_config(store.config), store, observer or Silent()
-            ).complete()
+            _check_space(store, space)
+            settled = parse_reinforce_config(store.config)
+            return directory, _Run(settled, store, observer or Silent(), space).complete()
     settled = load_reinforce_config(config, overrides)
-    directory = Path(out) if out is not None else _new_directory(settled.space)
+    directory = (
+        Path(out) if out is not None else _new_directory(settled.space if space is None else space.name)
+    )
     if (directory / "run.sqlite").exists():
         raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
     # Before there is a directory: what is wrong with the data should not leave half a run behind.
     task = make_task(settled, settled.seed, _device(settled.device))
     with RunStore.create(directory, settled.model_dump(mode="json")) as store:
         (directory / "config.yaml").write_text(dump_reinforce_config(settled), encoding="utf-8")
-        return directory, _Run(settled, store, observer or Silent(), task).complete()
+        if space is not None:
+            store.set_meta("own space", space.to_dict())
+        return directory, _Run(settled, store, observer or Silent(), space, task).complete()
 
 
 class _Run:
@@ -87,18 +94,19 @@ class _Run:
         config: ReinforceConfig,
         store: RunStore,
         observer: Observer,
+        own: ParametricSpace | None = None,
         first: StackedTask | None = None,
     ) -> None:
-        """`first` is the task of the first seed, where it is there already."""
-        self.config, self.store = config, store
+        """`own` is a space of the user's, `first` the task of the first seed where it is there already."""
+        self.config, self.store, self.own = config, store, own
         self.scale = config.training.scale
         self.head = self.scale if config.training.head == "cosine" else None
         self.device = _device(config.device)
         self.first = first
-        self.is_random = config.space == "random-softmax"
+        self.is_random = own is None and config.space == "random-softmax"
         space = self._space()
         status = ReinforceStatus(
-            config.space, config.task, config.reward or "", space.parameters, space.start, config.seeds
+            space.name, config.task, config.reward or "", space.parameters, space.start, config.seeds
         )
         self.reporter = Reporter(status, observer, self._model_epochs())
 
@@ -184,7 +192,7 @@ class _Run:
         """A whole search at each learning rate; the one that ends best on validation, and its test."""
         tried = []
         epochs, factors = self.config.training.epochs, self.config.comparison.lr_factors
-        title = CONTROL if name == "control" else f"{self.config.space} (searched)"
+        title = CONTROL if name == "control" else f"{policy.space.name} (searched)"
         for number, factor in enumerate(factors, 1):
             key = f"{name}:{seed}:{factor:g}"
 
@@ -264,6 +272,8 @@ class _Run:
             self.store.add_seconds(stage, time.monotonic() - start)
 
     def _space(self) -> ParametricSpace:
+        if self.own is not None:
+            return self.own
         search, scale = self.config.search, self.scale
         if self.config.space == "am-lfs":
             return make_space(
@@ -274,6 +284,17 @@ class _Run:
                 least_slope=search.least_slope,
             )
         return make_space(self.config.space, scale=scale)
+
+
+def _check_space(store: RunStore, space: ParametricSpace | None) -> None:
+    kept = store.meta("own space")
+    given = None if space is None else json.loads(json.dumps(space.to_dict()))
+    if kept != given:
+        theirs = "a space of the package" if kept is None else f"a space of your own, {json.dumps(kept)}"
+        raise RunError(
+            f"{store.directory}: this run searches {theirs}; go on with it from Python by "
+            f"reinforce(resume=…{'' if kept is None else ', space=…'})"
+        )
 
 
 def _outcome(result: Mapping[str, Any]) -> str:
