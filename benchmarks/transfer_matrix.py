@@ -101,7 +101,9 @@ def main() -> None:
 
 def _train(name: str, options: argparse.Namespace) -> None:
     column, directory = COLUMNS[name], options.directory / name
-    workers = {} if options.workers is None else {"workers": options.workers}
+    workers: dict[str, Any] = {} if options.workers is None else {"workers": options.workers}
+    if options.workers == 1:
+        workers = {"executor": "inprocess"}
     bccd = {
         "detection.data": f"coco:{options.bccd}",
         "audit.epochs": options.bccd_epochs,

@@ -109,7 +109,7 @@ def _new_directory() -> Path:
 
 def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:
     for key in overrides:
-        if key != "workers":
+        if key not in ("workers", "executor"):
             raise ConfigError(
                 f"{key}: a resumed comparison keeps it as it was; only seeds and workers may change"
             )
