@@ -67,7 +67,7 @@ class PyramidSettings:
 
     Attributes:
         patch: pixels per side that the stem folds into channels; the maps have 2, 4 and 8 times this stride.
-        stem_width: channels of the block at stride `patch`.
+        stem_width: channels of the two blocks at stride `patch`.
         widths: channels of the two blocks at each of the three strides above.
         width: channels of the pyramid's maps.
     """
@@ -91,7 +91,10 @@ class PyramidTrunk(nn.Module):
         self.strides: tuple[int, ...] = tuple(settings.patch * 2**level for level in (1, 2, 3))
         self.width = self.fine_width = settings.width
         self.fine_stride = self.strides[0]
-        self.stem = block(channels * settings.patch**2, settings.stem_width)
+        self.stem = nn.Sequential(
+            block(channels * settings.patch**2, settings.stem_width),
+            block(settings.stem_width, settings.stem_width),
+        )
         inputs = (settings.stem_width, *settings.widths)
         self.down = nn.ModuleList(block(a, b, stride=2) for a, b in zip(inputs, settings.widths))
         self.same = nn.ModuleList(block(width, width) for width in settings.widths)

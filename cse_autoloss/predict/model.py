@@ -1,0 +1,213 @@
+"""The detector to draw with: a pair of a run's losses, trained as the audit trained it, its weights kept in the run.
+
+A run keeps figures, not weights. So the pair is trained once more, with its tuned box weight and learning rate, on
+the audit's schedule and with the audit's first seed, which gives the very detector that the audit scored. The weights
+then lie in RUN/weights/, as a file that `torch.load(weights_only=True)` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from cse_autoloss.config import SearchConfig, parse_config
+from cse_autoloss.detectors.protocol import Detector
+from cse_autoloss.detectors.registry import detector_builder
+from cse_autoloss.detectors.training import Diverged
+from cse_autoloss.discovery import SEEDS_OF_AUDIT, resolve_device
+from cse_autoloss.errors import RunError, UnknownNameError
+from cse_autoloss.jobs import LossPair
+from cse_autoloss.losses import load_loss
+from cse_autoloss.runs import RunStore
+from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+
+FORMAT = 1
+"""The version of the weights' file."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained, read from a run.
+
+    Attributes:
+        name: of the losses, as the run's table has it.
+        pair: the losses with their tuned settings.
+        seed, epochs, train_limit: of the audit's first training.
+        test_ap: what that training scored in the audit; None where there was none.
+        config: of the run.
+    """
+
+    name: str
+    pair: LossPair
+    seed: int
+    epochs: float
+    train_limit: int | None
+    test_ap: float | None
+    config: SearchConfig
+
+    @property
+    def key(self) -> str:
+        """Tells apart the weights of different trainings of one run."""
+        parts = [asdict(self.pair), self.seed, self.epochs, self.train_limit, self.config.detection.detector]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def read_plan(directory: Path, loss: str | None = None) -> Plan:
+    """What to train for a run.
+
+    Args:
+        directory: the run.
+        loss: a name of the audit's table; None is the winner.
+
+    Raises:
+        RunError: no run, or one that found no loss yet.
+        UnknownNameError: no such name; the nearest is offered.
+    """
+    with RunStore.read(directory) as store:
+        config = parse_config(store.config)
+        summary = store.meta("summary")
+        size = store.meta("size") or {}
+        if summary is None or summary["best"] is None:
+            state = "has no result yet" if summary is None else "found no loss"
+            raise RunError(f"{directory}: the run {state}; there is nothing to draw with")
+        name, pair = _chosen(summary, loss)
+        audit = size.get("audit", {})
+        epochs = float(audit.get("epochs", config.audit.epochs))
+        seed = config.seed * 10_000 + SEEDS_OF_AUDIT
+        share = float(size.get("share", 1.0))
+        scored = [
+            score.ap
+            for score in store.scores("audit", status="ok")
+            if (score.cls, score.reg, score.seed, score.epochs) == (pair.cls, pair.reg, seed, epochs)
+            and (score.box_weight, score.lr) == (pair.box_weight, pair.lr)
+        ]
+    counts = config.detection.scenes.counts
+    limit = None if share >= 1 else max(config.detection.batch, round(share * counts[0]))
+    return Plan(name, pair, seed, epochs, limit, scored[0] if scored else None, config)
+
+
+def _chosen(summary: dict[str, Any], loss: str | None) -> tuple[str, LossPair]:
+    best = summary["best"]
+    entries = {entry["name"]: entry for entry in summary["winners"] + summary["baselines"]}
+    found = {entry["name"] for entry in summary["winners"]}
+    if loss is None:
+        same = [
+            name
+            for name in found
+            if (entries[name]["cls"], entries[name]["reg"]) == (best["cls"], best["reg"])
+        ]
+        name, entry = (same[0] if same else "best"), best
+    elif loss in entries:
+        name, entry = loss, entries[loss]
+    elif loss == "best":
+        name, entry = "best", best
+    else:
+        raise UnknownNameError.of("loss of this run", loss, ("best", *entries))
+    alpha = best["alpha"] if loss is None or name in found or name == "best" else None
+    return name, LossPair(entry["cls"], entry["reg"], alpha, entry["box_weight"], entry["lr"])
+
+
+def make_task(config: SearchConfig) -> DetectionTask:
+    """The run's data and detector."""
+    settings = TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
+    return DetectionTask(settings, resolve_device(config.device))
+
+
+def load_or_train(
+    directory: Path, plan: Plan, task: DetectionTask, note: Callable[[str], None] = lambda text: None
+) -> Detector:
+    """The trained detector; its weights are kept in the run directory after the first time.
+
+    Args:
+        directory: the run.
+        plan: of the same run.
+        task: of the same run.
+        note: told before a training starts.
+
+    Raises:
+        RunError: the weights can not be read, are another detector's, or the training diverged.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-")[:40] or "loss"
+    path = directory / "weights" / f"{slug}-{plan.key}.pt"
+    if path.exists():
+        return read_weights(path, plan, task)
+    note(f"training {plan.name} for {plan.epochs:g} epochs, as the audit did; weights go to {path}")
+    # As a worker of the run does it: sums over several threads differ in their last digits.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pair = plan.pair
+    options = {} if pair.alpha is None else {"alpha": pair.alpha}
+    try:
+        model = task.train(
+            load_loss(pair.cls, branch=task.branch, reduction="sum", **options),
+            load_loss(pair.reg, branch="reg", reduction="sum"),
+            seed=plan.seed,
+            epochs=plan.epochs,
+            box_weight=pair.box_weight,
+            lr=pair.lr,
+            train_limit=plan.train_limit,
+        )
+    except Diverged as diverged:
+        raise RunError(f"{directory}: the training of {plan.name} diverged: {diverged}") from None
+    finally:
+        torch.set_num_threads(threads)
+    write_weights(path, model, plan, task)
+    return model
+
+
+def write_weights(path: Path, model: Detector, plan: Plan, task: DetectionTask) -> None:
+    """Keep the weights; a reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    torch.save(
+        {
+            "format": FORMAT,
+            "detector": plan.config.detection.detector,
+            "classes": list(task.class_names),
+            "channels": int(task.split("train").images.shape[1]),
+            "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.pair)},
+            "state": model.state_dict(),
+        },
+        temporary,
+    )
+    temporary.replace(path)
+
+
+def read_weights(path: Path, plan: Plan, task: DetectionTask) -> Detector:
+    """A detector with kept weights; RunError, in one line, where they do not fit the run or are damaged."""
+    mend = "delete the file to train anew"
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        form, detector, classes, channels = (kept[k] for k in ("format", "detector", "classes", "channels"))
+        state = kept["state"]
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise RunError(f"{path}: the weights can not be read ({type(error).__name__}); {mend}") from None
+    wanted = plan.config.detection.detector
+    own_channels = task.split("train").images.shape[1]
+    for what, has, expected in (
+        ("format", form, FORMAT),
+        ("detector", detector, wanted),
+        ("number of classes", len(classes), task.num_classes),
+        ("classes", classes, list(task.class_names)),
+        ("channels", channels, own_channels),
+    ):
+        if has != expected:
+            raise RunError(f"{path}: {what}: the weights have {has!r}, the run {expected!r}; {mend}")
+    model = detector_builder(wanted)(own_channels, task.num_classes)
+    try:
+        cast(nn.Module, model).load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError):
+        raise RunError(f"{path}: the weights do not fit the detector {wanted!r}; {mend}") from None
+    model.to(task.device)
+    model.to(memory_format=torch.channels_last)
+    return model.eval()

@@ -1,0 +1,130 @@
+"""What is drawn on: images of the run's data or of another folder, and single photographs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from cse_autoloss.errors import DataError
+from cse_autoloss.predict.match import Objects, objects_on
+from cse_autoloss.tasks.coco import PADDING, CocoFolder, load_coco
+from cse_autoloss.tasks.detection import DetectionSettings, SplitName
+from cse_autoloss.tasks.splits import Split
+
+SHOWN = 640
+"""Longer side of a picture, pixels."""
+MOST_RELOADED = 3_000
+"""Images up to which a folder is read a second time, at `SHOWN` pixels; larger ones are drawn as the network
+sees them."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Something to draw on.
+
+    Attributes:
+        title: stands below it.
+        image: RGB.
+        scale: its pixels for each of the network's.
+        truth: the objects, in the network's pixels; None where they are not known.
+    """
+
+    title: str
+    image: Image.Image
+    scale: float
+    truth: Objects | None
+
+
+def of_split(settings: DetectionSettings, split: Split, name: SplitName, count: int) -> list[Picture]:
+    """The first images of a split."""
+    count = min(count, len(split))
+    height, width = split.images.shape[2:]
+    pictures = []
+    sharp = _sharper(settings, name, count) if len(split) <= MOST_RELOADED else None
+    for row in range(count):
+        if sharp is not None:
+            image, scale = Image.fromarray(sharp[row]), SHOWN / settings.image_size
+        else:
+            image = Image.fromarray(_pixels(split.images[row]))
+            scale = SHOWN / max(height, width)
+            image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+        pictures.append(Picture(f"{name} {row + 1}", image, scale, objects_on(split, row)))
+    return pictures
+
+
+def of_files(
+    paths: Sequence[Path], channels: int, longer_side: int, multiple: int
+) -> list[tuple[Picture, Tensor]]:
+    """Photographs with what the network is given of them: (1, channels, H, W) uint8 each.
+
+    Args:
+        paths: image files of any size.
+        channels: 1 or 3.
+        longer_side: pixels that the network's images have.
+        multiple: the network's stride.
+
+    Raises:
+        DataError: a file is missing or no image.
+    """
+    found = []
+    for path in paths:
+        try:
+            with Image.open(path) as opened:
+                image = opened.convert("RGB")
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file") from None
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path}: is no image that can be read: {error}") from None
+        small = _scaled(image, longer_side)
+        pixels = np.asarray(small.convert("L" if channels == 1 else "RGB"))
+        pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+        height, width = (math.ceil(side / multiple) * multiple for side in pixels.shape[1:])
+        canvas = np.full((1, channels, height, width), PADDING, dtype=np.uint8)
+        canvas[0, :, : pixels.shape[1], : pixels.shape[2]] = pixels
+        found.append(
+            (Picture(path.name, _scaled(image, SHOWN), SHOWN / longer_side, None), torch.from_numpy(canvas))
+        )
+    return found
+
+
+def _scaled(image: Image.Image, longer_side: int) -> Image.Image:
+    factor = longer_side / max(image.size)
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(channels, H, W) to (H, W, 3)."""
+    return np.ascontiguousarray(np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0))
+
+
+def _sharper(settings: DetectionSettings, name: SplitName, count: int) -> list[NDArray[np.uint8]] | None:
+    """The same images at a size for people; None for the embedded scenes, which have no other size."""
+    kind, _, folder = settings.data.partition(":")
+    if kind != "coco":
+        return None
+    shown = CocoFolder(
+        root=Path(folder).expanduser(),
+        train=settings.train_file,
+        val=settings.val_file,
+        test=settings.test_file,
+        images=settings.image_folder,
+        image_size=SHOWN,
+        multiple=1,
+        skip_bad=settings.skip_bad,
+    )
+    split = load_coco(shown).splits[name]
+    return [_pixels(split.images[row]) for row in range(count)]
+
+
+def with_data(settings: DetectionSettings, data: str) -> DetectionSettings:
+    """The same settings for another folder in COCO's format."""
+    return replace(settings, data=data)

@@ -1,0 +1,176 @@
+"""`predict`: from a run to pictures of what its detector finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from cse_autoloss.detectors.protocol import Detector
+from cse_autoloss.detectors.selection import Detections
+from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
+from cse_autoloss.predict.draw import Drawn, draw, grid
+from cse_autoloss.predict.match import best_threshold, found_on
+from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
+from cse_autoloss.predict.photographs import of_files, of_split
+from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric
+from cse_autoloss.tasks.detection import DetectionTask, SplitName
+
+GRID = 6
+"""Pictures in the grid."""
+SPLITS: tuple[SplitName, ...] = ("test", "val")
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What was drawn.
+
+    Attributes:
+        name: of the losses.
+        score: from which on detections are drawn.
+        chosen: whether `score` was chosen on validation, for want of one.
+        split: "test" or "val"; None for single photographs.
+        ap: of the whole split; None for single photographs.
+        test_ap: what the audit noted for the same training; None where it noted nothing.
+        files: the grid first, then the single pictures.
+        right, wrong, missed: counts over the pictures, at an IoU of 0.5.
+    """
+
+    name: str
+    score: float
+    chosen: bool
+    split: SplitName | None
+    ap: AveragePrecision | None
+    test_ap: float | None
+    files: tuple[Path, ...]
+    right: int
+    wrong: int
+    missed: int
+
+
+def predict(
+    run: str | Path,
+    images: Sequence[str | Path] = (),
+    *,
+    data: str | None = None,
+    split: str = "test",
+    loss: str | None = None,
+    out: str | Path | None = None,
+    score: float | None = None,
+    count: int = 24,
+    note: Callable[[str], None] = lambda text: None,
+) -> PredictResult:
+    """Draw what the detector of a run finds.
+
+    At the first call the pair of losses is trained once more as the audit did it, and its weights are kept in
+    the run directory. Pictures of the test split are for looking: nothing may be chosen by them.
+
+    Args:
+        run: the run directory.
+        images: photographs to draw on, in place of a split.
+        data: "coco:DIR" of another folder with the same classes; None is the run's own data.
+        split: "test" or "val".
+        loss: a name of the audit's table; None is the winner.
+        out: folder for the pictures; None is predictions/ in the run directory.
+        score: from which on a detection is drawn; None is the score with the best F1 on validation.
+        count: most single pictures of a split.
+        note: told before a training starts.
+
+    Raises:
+        AutoLossError: no such run, loss, data, or weights that do not fit, in one line.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError.of("split", split, SPLITS)
+    if count < 1:
+        raise ConfigError(f"count: expected at least 1, got {count}")
+    if score is not None and not 0 <= score <= 1:
+        raise ConfigError(f"score: expected a number from 0 to 1, got {score:g}")
+    if images and data is not None:
+        raise ConfigError("give either photographs or the data of a split, not both")
+    directory = Path(run)
+    plan = read_plan(directory, loss)
+    task = make_task(plan.config)
+    where = _other_data(task, data) if data is not None and data != task.settings.data else task
+    for path in images:
+        if not Path(path).is_file():
+            raise DataError(f"{path}: no such file")
+    model = load_or_train(directory, plan, task, note)
+    threshold = best_threshold(task.predict(model, "val"), task.split("val")) if score is None else score
+    target = Path(out) if out is not None else directory / "predictions"
+    name: SplitName = "val" if split == "val" else "test"
+    if images:
+        drawn, ap = _draw_files(task, model, [Path(path) for path in images], threshold), None
+    else:
+        drawn, ap = _draw_split(task, where, model, name, threshold, count)
+    files = _write(
+        drawn, target, _title(plan, ap, None if images else name), _below(plan, threshold, score is None)
+    )
+    return PredictResult(
+        plan.name,
+        threshold,
+        score is None,
+        None if images else name,
+        ap,
+        plan.test_ap if name == "test" and where is task and not images else None,
+        files,
+        *(sum(getattr(one, field) for one in drawn) for field in ("right", "wrong", "missed")),
+    )
+
+
+def _other_data(task: DetectionTask, data: str) -> DetectionTask:
+    other = DetectionTask(replace(task.settings, data=data), str(task.device))
+    if other.class_names != task.class_names:
+        raise DataError(
+            f"{data}: {len(other.class_names)} classes ({shorten(', '.join(other.class_names))}), but the detector "
+            f"was trained on {len(task.class_names)} ({shorten(', '.join(task.class_names))})"
+        )
+    return other
+
+
+def _draw_split(
+    task: DetectionTask, where: DetectionTask, model: Detector, name: SplitName, threshold: float, count: int
+) -> tuple[list[Drawn], AveragePrecision]:
+    split = where.split(name)
+    found = task.predict(model, torch.from_numpy(split.images))
+    metric = AveragePrecisionMetric(split, task.num_classes)
+    ap = metric(found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy())
+    pictures = of_split(where.settings, split, name, count)
+    drawn = [draw(one, found_on(found, row, threshold), task.class_names) for row, one in enumerate(pictures)]
+    return drawn, ap
+
+
+def _draw_files(task: DetectionTask, model: Detector, paths: list[Path], threshold: float) -> list[Drawn]:
+    channels = int(task.split("train").images.shape[1])
+    side = task.settings.image_size if channels == 3 else task.settings.scenes.canvas
+    drawn = []
+    for picture, pixels in of_files(paths, channels, side, model.stride):
+        found: Detections = task.predict(model, pixels)
+        drawn.append(draw(picture, found_on(found, 0, threshold), task.class_names))
+    return drawn
+
+
+def _title(plan: Plan, ap: AveragePrecision | None, split: str | None) -> str:
+    detector = shorten(plan.config.detection.detector)
+    if ap is None:
+        return f"{plan.name}, {detector}"
+    figures = f"AP {100 * ap.ap:.1f}, AP50 {100 * ap.ap50:.1f}, AP75 {100 * ap.ap75:.1f}"
+    return f"{plan.name}, {detector}: {figures} on {split}"
+
+
+def _below(plan: Plan, threshold: float, chosen: bool) -> str:
+    how = "best F1 on val" if chosen else "as asked for"
+    return f"detections with a score of {threshold:.2g} or more ({how}); first images, none chosen"
+
+
+def _write(drawn: list[Drawn], folder: Path, title: str, below: str) -> tuple[Path, ...]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("[0-9][0-9][0-9][0-9].png"):
+        old.unlink()
+    files = [folder / "grid.png"]
+    grid(drawn[:GRID], title, below, columns=3, width=480).save(files[0], optimize=True)
+    for number, one in enumerate(drawn, 1):
+        files.append(folder / f"{number:04d}.png")
+        one.image.save(files[-1])
+    return tuple(files)
