@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cse_autoloss._version import __version__
+from cse_autoloss.cli_audit import app_command as audit_command
 from cse_autoloss.cli_compare import app_command as compare_command
 from cse_autoloss.cli_predict import app_command as predict_command
 from cse_autoloss.cli_reinforce import app_command
@@ -244,6 +245,7 @@ def losses(
 
 
 app.command("reinforce")(app_command)
+app.command("audit")(audit_command)
 app.command("predict")(predict_command)
 app.command("train")(train_command)
 app.command("compare")(compare_command)
