@@ -5,6 +5,7 @@ And what a training may get wrong: a model that diverges is last and is never co
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -56,6 +57,49 @@ def _images(root: Path, names: dict[str, int]) -> str:
         for number in range(1, count + 1):
             Image.new("L", (8, 8), 10 * number).save(root / name / f"{number}.png")
     return f"folder:{root}"
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (_cifar, ["--model", "small", "--set=data.shrink=2"]),
+        (lambda p: _idx(p, [0, 1, 2] * 6, [2, 1, 0]), ["--model=mlp"]),
+        (
+            lambda p: _images(p, {"train/a": 9, "train/b": 9, "test/a": 2, "test/b": 2}),
+            ["--set=data.image_size=8"],
+        ),
+    ],
+    ids=["cifar10", "idx", "folder"],
+)
+def test_data_on_disk_from_the_command_to_the_table(
+    make: Callable[[Path], str],
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "data").mkdir()
+    run = tmp_path / "run"
+    tiny = [
+        "--epochs=1",
+        "--samples=2",
+        "--seeds=1",
+        "--device=cpu",
+        "--label-noise=0.2",
+        "--set=training.batch=5",
+    ]
+    few = ["--set=comparison.baselines=[softmax]", "--set=comparison.lr_factors=[1]"]
+    arguments = ["--data", make(tmp_path / "data"), *options, *tiny, *few, "--out", str(run)]
+    monkeypatch.setattr(sys, "argv", ["cse-autoloss", "reinforce", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    told = capsys.readouterr()
+    assert end.value.code in (0, None), told.err
+    assert "am-lfs (searched)" in told.out
+    assert told.out.splitlines()[-1] == f"{run}: summary.json, best/loss.py, best/model.pt, plots/"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["data"]["source"] == arguments[1]
+    assert 0 <= summary["searched"]["test"]["mean"] <= 1
 
 
 def _without_val(root: Path) -> str:

@@ -47,13 +47,12 @@ def _drawn(status: ReinforceStatus) -> list[str]:
 
 def test_the_screen_tells_all_in_80_columns() -> None:
     shown = _drawn(_status())
-    assert "am-lfs on faces, seed 2 of 3" in shown
+    assert "am-lfs on faces, seed 2 of 3 · 1:01 gone, about 1:01:40 left" in shown
     assert "softmax                   0.9000  0.8000" in shown
     assert "cosface                   0.9500" in shown
     assert "am-lfs (searched), epoch 7 of 30, learning rate 2 of 4" in shown
     assert "rewards      least 0.5000  mean 0.6250  best 0.7500  1 diverged" in shown
     assert "μ a_t          1.25   1.25   1.25   1.25   1.25   1.25" in shown
-    assert "1:01 gone, about 1:01:40 left" in shown
 
 
 def test_many_numbers_and_seeds_still_fit() -> None:

@@ -71,21 +71,24 @@ def line(status: ReinforceStatus) -> str:
 
 def render(status: ReinforceStatus) -> RenderableType:
     """The whole screen; 80 columns are enough for up to five seeds, of more the last five are shown."""
-    head = Text.assemble(
-        (status.space, "bold"), f" on {status.task}, seed {status.seed + 1} of {status.seeds}", no_wrap=True
-    )
-    rows: list[RenderableType] = [head, Text(), _found(status), Text(), *_training(status)]
-    if status.mu:
-        rows += [Text(), _means(status)]
-    rows.append(Text())
     left = "" if status.left is None else f", about {clock_face(status.left)} left"
-    rows.append(Text(f"{clock_face(status.elapsed)} gone{left}"))
+    head = Text.assemble(
+        (status.space, "bold"),
+        f" on {status.task}, seed {status.seed + 1} of {status.seeds} · {clock_face(status.elapsed)} gone{left}",
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+    # What matters most comes first: of a low terminal the last lines are cut off.
+    rows: list[RenderableType] = [head]
     if status.left is not None:
         total = max(status.elapsed + status.left, 1e-9)
         rows.append(Align.left(ProgressBar(total=total, completed=status.elapsed, width=60)))
+    rows += [Text(), *_training(status), Text(), _found(status)]
+    if status.mu:
+        rows += [Text(), _means(status)]
     if status.message:
         rows.append(Text(status.message, style="dim", no_wrap=True, overflow="ellipsis"))
-    return Panel(Group(*rows), title="cse-autoloss reinforce", border_style="blue", padding=(1, 2))
+    return Panel(Group(*rows), title="cse-autoloss reinforce", border_style="blue", padding=(0, 2))
 
 
 def _found(status: ReinforceStatus) -> Table:
