@@ -32,6 +32,8 @@ TARGETS = ("bce", "focal", "best", "beyond")
 LABELS = {"best": "the catalogue's best", "beyond": "2 AP above the catalogue's best"}
 PARTNER = "giou"
 BRANCH = "cls-binary"
+EPOCHS = 6.0
+"""Of a whole proxy training."""
 LIMIT = 60.0
 """Wall seconds after which a training of plain evolution is ended: one takes about 6."""
 ARMS = {
@@ -193,9 +195,11 @@ class Watch:
         if self.reason == "goal" or not self._file.exists():
             return
         self.counts = dict(status.funnel)
-        for key, formula, state, ap, epochs, seed in self._new():
+        for key, formula, state, ap, epochs, seed, extra in self._new():
             self._seen.add(key)
             first = seed == self._seed and epochs == self._epochs
+            # A training that was paused on the way is scored at every pause: each line counts what it added.
+            epochs = json.loads(extra).get("epochs_trained", epochs)
             self._log.write(
                 "training", formula=formula, status=state, ap=ap or 0.0, epochs=epochs, first=first
             )
@@ -207,7 +211,7 @@ class Watch:
     def _new(self) -> Iterator[tuple[Any, ...]]:
         with sqlite3.connect(f"file:{self._file}?mode=ro", uri=True) as store:
             rows = store.execute(
-                "SELECT key, cls, status, ap, epochs, seed FROM scores WHERE seed >= 0 AND split = 'val'"
+                "SELECT key, cls, status, ap, epochs, seed, extra FROM scores WHERE seed >= 0 AND split = 'val'"
                 " ORDER BY created"
             ).fetchall()
         store.close()
@@ -254,7 +258,7 @@ def reached(arm: str, seed: int, target: float, found: list[dict[str, Any]]) -> 
     trainings = [line for line in own if line["kind"] == "training"]
     for place, line in enumerate(trainings):
         if line.get("first", True) and line["ap"] >= target:
-            worth = sum(t["epochs"] for t in trainings[: place + 1]) / line["epochs"]
+            worth = sum(t["epochs"] for t in trainings[: place + 1]) / EPOCHS
             return {
                 "done": True,
                 "wall": line["wall"],
@@ -262,8 +266,7 @@ def reached(arm: str, seed: int, target: float, found: list[dict[str, Any]]) -> 
                 "proxies": place + 1,
                 "worth": worth,
             }
-    full = max((t["epochs"] for t in trainings), default=1.0)
-    worth = sum(t["epochs"] for t in trainings) / full
+    worth = sum(t["epochs"] for t in trainings) / EPOCHS
     last = own[-1]
     return {
         "done": False,
@@ -317,19 +320,26 @@ def _ratio(plain: dict[int, Any], own: dict[int, Any], what: str) -> str:
 
 
 def _best(found: list[dict[str, Any]], seeds: list[int]) -> list[str]:
-    text = ["| arm | seed | trainings | of them diverged or failed | above 5 AP | best AP | best formula |"]
-    text += ["|---|---:|---:|---:|---:|---:|---|"]
+    """What each run trained; `verified`: of these, how many have the convergence properties."""
+    from cse_autoloss.convergence import verify_population
+    from cse_autoloss.spaces import parse
+
+    text = ["| arm | seed | trained | verified | failed | above 10 AP | best AP | best formula |"]
+    text += ["|---|---:|---:|---:|---:|---:|---:|---|"]
     for arm, label in ARMS.items():
         for seed in seeds:
             own = [t for t in found if (t["arm"], t["seed"], t["kind"]) == (arm, seed, "training")]
-            if own:
-                best = max(own, key=lambda t: t["ap"])
-                failed = sum(t["status"] != "ok" for t in own)
-                learnt = sum(t["ap"] > 0.05 for t in own)
-                text.append(
-                    f"| {label} | {seed} | {len(own)} | {failed} | {learnt} | {100 * best['ap']:.2f} |"
-                    f" `{best['formula']}` |"
-                )
+            if not own:
+                continue
+            formulas = sorted({t["formula"] for t in own})
+            right = sum(v.accepted for v in verify_population([parse(f, BRANCH) for f in formulas]))
+            best = max(own, key=lambda t: t["ap"])
+            failed = len({t["formula"] for t in own if t["status"] != "ok"})
+            learnt = len({t["formula"] for t in own if t["ap"] > 0.1})
+            text.append(
+                f"| {label} | {seed} | {len(formulas)} | {right} | {failed} | {learnt} | {100 * best['ap']:.2f} |"
+                f" `{best['formula']}` |"
+            )
     return text
 
 
