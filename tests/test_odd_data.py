@@ -1,0 +1,164 @@
+"""Odd data through every proxy, end to end: it trains and scores, or says in one line what is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cse_autoloss.detectors.assign import assign, grid_of
+from cse_autoloss.detectors.registry import BUILT_IN
+from cse_autoloss.errors import DataError
+from cse_autoloss.losses import load_loss
+from cse_autoloss.tasks.detection import DetectionScore, DetectionSettings, DetectionTask
+
+Boxes = list[tuple[int, tuple[float, float, float, float]]]
+"""Category id and [x, y, width, height] of the objects of an image."""
+PROXIES = tuple(BUILT_IN)
+
+
+def folder(
+    path: Path, images: list[tuple[tuple[int, int], Boxes]], classes: int = 2, val: list[int] | None = None
+) -> Path:
+    """A folder in COCO's format; the images (size, objects) are for training, those of the rows `val` for the rest."""
+    path.mkdir()
+    generator = np.random.default_rng(0)
+    for row, ((width, height), _) in enumerate(images):
+        pixels = generator.integers(0, 255, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path / f"{row}.png")
+    rows = list(range(len(images)))
+    for name, own in (("train", rows), ("val", rows if val is None else val)):
+        annotations = [
+            {"image_id": row, "category_id": number, "bbox": list(box)}
+            for row in own
+            for number, box in images[row][1]
+        ]
+        content = {
+            "images": [
+                {
+                    "id": row,
+                    "file_name": f"{row}.png",
+                    "width": images[row][0][0],
+                    "height": images[row][0][1],
+                }
+                for row in own
+            ],
+            "annotations": [{"id": i, **one} for i, one in enumerate(annotations)],
+            "categories": [{"id": i + 1, "name": f"class {i + 1}"} for i in range(classes)],
+        }
+        (path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def trained(path: Path, detector: str, **settings: Any) -> tuple[DetectionTask, DetectionScore]:
+    task = DetectionTask(
+        DetectionSettings(data=f"coco:{path}", detector=detector, image_size=64, batch=4, **settings)
+    )
+    cls = load_loss("bce" if task.branch == "cls-binary" else "cross-entropy", task.branch, "sum")
+    return task, task.train_and_score(cls, load_loss("giou", "reg", "sum"), seed=0, epochs=1)
+
+
+ONE: Boxes = [(1, (2.0, 2.0, 24.0, 20.0))]
+TWO: Boxes = [(1, (2.0, 2.0, 24.0, 20.0)), (2, (30.0, 10.0, 20.0, 20.0))]
+
+
+@pytest.mark.parametrize("detector", PROXIES)
+def test_mixed_sizes_a_single_pixel_and_images_without_boxes(detector: str, tmp_path: Path) -> None:
+    path = folder(
+        tmp_path / "data",
+        [
+            ((64, 48), TWO),
+            ((200, 31), TWO),
+            ((33, 97), ONE),
+            ((1, 1), [(2, (0.0, 0.0, 1.0, 1.0))]),
+            ((300, 2), []),
+            ((64, 64), []),
+        ],
+    )
+    task, score = trained(path, detector)
+    assert score.status == "ok"
+    assert len(task.split("train")) == 6
+    assert task.split("train").images.shape[-2:] == (64, 64)
+
+
+@pytest.mark.parametrize("detector", PROXIES)
+def test_no_validation_image_has_a_box(detector: str, tmp_path: Path) -> None:
+    path = folder(tmp_path / "data", [((64, 48), TWO)] * 4 + [((64, 48), [])] * 2, val=[4, 5])
+    score = trained(path, detector)[1]
+    assert (score.status, score.ap) == ("ok", 0.0)
+
+
+@pytest.mark.parametrize("detector", PROXIES)
+def test_one_class_only(detector: str, tmp_path: Path) -> None:
+    task, score = trained(folder(tmp_path / "data", [((64, 48), ONE)] * 4, classes=1), detector)
+    assert task.num_classes == 1
+    assert score.status == "ok"
+
+
+@pytest.mark.parametrize("detector", PROXIES)
+def test_ten_thousand_boxes_in_one_image(detector: str, tmp_path: Path) -> None:
+    crowd: Boxes = [(1 + i % 2, (i % 100 * 0.5, i // 100 * 0.3, 10.0, 12.0)) for i in range(10_000)]
+    path = folder(tmp_path / "data", [((64, 48), crowd)] + [((64, 48), TWO)] * 3)
+    task, score = trained(path, detector)
+    assert task.split("train").labels.shape[1] == 10_000
+    assert score.status == "ok"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_box_that_is_not_finite(value: float, tmp_path: Path) -> None:
+    path = folder(tmp_path / "data", [((64, 48), TWO)] * 3 + [((64, 48), [(1, (2.0, value, 24.0, 20.0))])])
+    with pytest.raises(DataError, match=r"train\.json: annotations\[6\] .*is not finite"):
+        trained(path, "one-stage")
+    assert trained(path, "one-stage", skip_bad=True)[1].status == "ok"
+
+
+def test_a_class_without_a_box_to_learn_from(tmp_path: Path) -> None:
+    path = folder(tmp_path / "data", [((64, 48), TWO)] * 4, classes=3)
+    with pytest.raises(DataError, match=r"'class 3'.*no box has this category, so it can not be learned"):
+        trained(path, "two-stage")
+    task, score = trained(path, "two-stage", skip_bad=True)
+    assert task.num_classes == 2
+    assert score.status == "ok"
+
+
+def test_a_class_that_the_train_file_does_not_know(tmp_path: Path) -> None:
+    path = folder(tmp_path / "data", [((64, 48), TWO)] * 4)
+    content = json.loads((path / "val.json").read_text(encoding="utf-8"))
+    content["categories"].append({"id": 9, "name": "new"})
+    (path / "val.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match=r"'new' \(id 9\): train\.json has no category with this id"):
+        trained(path, "one-stage")
+
+
+def test_parts_do_not_change_what_is_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(7, 20, 2, generator=generator) * 60
+    boxes = torch.cat((low, low + 4 + 60 * torch.rand(7, 20, 2, generator=generator)), dim=-1)
+    labels = torch.randint(-1, 3, (7, 20), generator=generator)
+    labels[3] = -1
+    grid = grid_of((96, 128), (8, 16, 32), boxes)
+    whole = assign(grid.points, boxes, labels, num_classes=3, stride=grid.strides)
+    monkeypatch.setattr("cse_autoloss.detectors.assign.PART", 2 * 20 * len(grid.points))
+    parts = assign(grid.points, boxes, labels, num_classes=3, stride=grid.strides)
+    assert torch.equal(whole.label, parts.label)
+    assert torch.equal(whole.box, parts.box)
+    assert (whole.label[3] == 3).all()
+
+
+def test_maps_share_the_objects_out_by_size() -> None:
+    # Squares of 12, 39 and 41, 79 and 81 pixels, and a long one whose shorter side the coarse maps would miss.
+    sides = ((12, 12), (39, 39), (41, 41), (79, 79), (81, 81), (400, 9))
+    expected = (8, 8, 16, 16, 32, 8)
+    for (width, height), stride in zip(sides, expected, strict=True):
+        boxes = torch.tensor([[[50.0, 50.0, 50.0 + width, 50.0 + height]]])
+        grid = grid_of((512, 512), (8, 16, 32), boxes)
+        found = assign(
+            grid.points, boxes, torch.zeros(1, 1, dtype=torch.int64), num_classes=1, stride=grid.strides
+        )
+        assert set(grid.strides[found.label[0] == 0].tolist()) == {stride}
