@@ -3,12 +3,21 @@ told why."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from cse_autoloss.convergence import SimulateSettings, SimulationData, Simulator
-from cse_autoloss.convergence.small_model import detection_score, make_targets, paired_iou
+from cse_autoloss.convergence.small_model import (
+    Cells,
+    box_gain,
+    choose_cells,
+    detection_score,
+    make_targets,
+    paired_iou,
+)
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.spaces import parse
 
@@ -64,14 +73,41 @@ def test_smaller_box_wins_a_cell_and_crop_is_whole_cells() -> None:
 
 def test_score_is_1_for_the_truth_and_falls_with_each_fault() -> None:
     targets = make_targets(_data())
-    scores = torch.zeros(len(targets.labels), CLASSES)
-    scores[targets.positive, targets.labels[targets.positive]] = 1.0
-    perfect = torch.ones(len(targets.positive))
-    assert detection_score(scores, perfect, targets) == pytest.approx(1.0)
-    assert detection_score(scores, perfect / 2, targets) == pytest.approx(0.25)
-    assert detection_score(-scores, perfect, targets) < 0.2
+    cells = choose_cells(targets, torch.zeros(len(targets.labels), 1), background=1000, seed=0)
+    perfect = torch.ones(1, len(cells.boxes))
+    scores = _truth(cells)
+    assert float(detection_score(scores, perfect, cells)) == pytest.approx(1.0)
+    assert float(detection_score(scores, perfect / 2, cells)) == pytest.approx(0.25)
+    assert float(detection_score(-scores, perfect, cells)) < 0.2
+    assert box_gain(torch.tensor([0.49, 0.5, 0.76, 1.0])).tolist() == pytest.approx([0.0, 0.1, 0.6, 1.0])
     box = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
     assert float(paired_iou(box, box + torch.tensor([1.0, 0.0, 1.0, 0.0]))) == pytest.approx(1 / 3)
+
+
+def _truth(cells: Cells) -> torch.Tensor:
+    scores = torch.zeros(1, len(cells.labels), CLASSES)
+    positive = torch.arange(len(cells.boxes))
+    scores[0, positive, cells.labels[positive]] = 1.0
+    return scores
+
+
+def test_cells_that_are_kept_stand_for_those_that_are_not() -> None:
+    targets = make_targets(_data())
+    cells = choose_cells(targets, torch.rand(len(targets.labels), 3), background=7, seed=1)
+    count = len(targets.positive)
+    assert cells.positives == count
+    assert len(cells.labels) % 32 == len(cells.boxes) % 32 == 0
+    assert (cells.weight > 0).sum() == count + 7
+    assert float(cells.weight.sum()) == pytest.approx(len(targets.labels))
+    assert (cells.labels[:count] == targets.labels[targets.positive]).all()
+    assert (cells.labels[len(cells.boxes) :] == CLASSES).all()
+    # A wrong detection on a cell that stands for many costs as much as those would.
+    scores = _truth(cells)
+    scores[0, len(cells.boxes), 0] = 2.0
+    wrong = float(cells.weight[len(cells.boxes)])
+    expected = sum(k / (k + wrong) for k in range(1, count + 1)) / count
+    found = detection_score(scores, torch.ones(1, len(cells.boxes)), cells)
+    assert float(found) == pytest.approx(expected)
 
 
 def test_default_losses_learn(simulator: Simulator) -> None:
@@ -111,7 +147,6 @@ def test_multiclass_losses_are_tried_on_their_own_heads(simulator: Simulator) ->
     [
         ("Mul(PY,Sub(X,X))", None, "does-not-learn"),
         ("1", None, "does-not-learn"),
-        ("Neg(Mul(PY,Log(Sig(X))))", None, "does-not-learn"),
         (f"Neg({BCE})", None, "does-not-learn"),
         ("Mul(PY,Log(X))", None, "diverged"),
         ("Add(Mul(PY,Div(1,Sub(X,X))),Mul(NY,X))", None, "diverged"),
@@ -164,3 +199,35 @@ def test_mistakes_are_told() -> None:
         simulator.run(parse("1", "reg"), None)
     with pytest.raises(AutoLossError, match="stand in each other's place"):
         simulator.run(None, parse("X"))
+
+
+MIXED = (
+    BCE,
+    "Mul(PY,Log(X))",
+    "Mul(2,Softplus(Mul(Sub(NY,PY),X)))",
+    "Add(Mul(PY,Div(1,Sub(X,X))),Mul(NY,X))",
+    "1",
+    "Neg(Mul(PY,Log(Softmax(X))))",
+)
+
+
+def test_a_batch_gives_the_verdicts_of_single_runs_beside_diverging_losses(simulator: Simulator) -> None:
+    graphs = [parse(f) for f in MIXED]
+    graphs += [parse("Neg(Dot(Y,Log(Softmax(X))))", "cls-multiclass")]
+    graphs += [parse(f, "reg") for f in ("Sub(1,Div(I,U))", "Sqrt(Neg(Div(I,U)))", "Div(E,I)", "1")]
+    batch = simulator.run_batch(graphs)
+    codes = set()
+    for graph, verdict in zip(graphs, batch, strict=True):
+        alone = simulator.run(*((None, graph) if graph.branch == "reg" else (graph, None)))
+        assert replace(verdict, seconds=0.0) == replace(alone, seconds=0.0), graph.formula
+        codes.add(verdict.code)
+    assert codes == {"", "diverged", "does-not-learn"}
+    assert simulator.run_batch([]) == []
+
+
+def test_more_candidates_than_fit_side_by_side(simulator: Simulator) -> None:
+    graphs = [parse(f) for f in MIXED[:3]] * 25
+    verdicts = simulator.run_batch(graphs, alpha=0.25)
+    assert [v.figure for v in verdicts] == [v.figure for v in verdicts[:3]] * 25
+    assert verdicts[0].figure == simulator.run(graphs[0], None, alpha=0.25).figure
+    assert verdicts[0].figure != simulator.run(graphs[0], None).figure

@@ -1,24 +1,23 @@
-"""The small model of the simulation: a tiny anchor-free detector on a handful of images, and how well it
-does.
+"""What the simulation's small models see and should predict, and how well they do.
 
-It is the one-stage proxy in miniature: class logits and the distances to the four sides of a box at each cell
-of one feature map, losses summed and divided by the number of positive cells, SGD with momentum, a one-cycle
-schedule and a clipped gradient, so that a loss of the wrong scale shows its fault here as it does there.
+They are the one-stage proxy in miniature: class logits, the distances to the four sides of a box and the box's
+expected IoU at each cell of one feature map of a handful of images.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 STRIDE = 8
 """Pixels between cells."""
-_PATCH = 4
 _CENTRE = 1.5
 """A cell is positive within this many strides of a box's centre."""
+_LANES = 32
+_THRESHOLDS = tuple(0.5 + 0.05 * k for k in range(10))
+"""IoU thresholds of COCO's AP."""
 
 
 @dataclass(frozen=True)
@@ -84,55 +83,107 @@ def make_targets(data: SimulationData) -> Targets:
     return Targets(images, points, label, index, own_box[index], classes)
 
 
-class SmallModel(nn.Module):
-    """Two convolutions on patches of 4x4 pixels, and linear heads.
+@dataclass(frozen=True)
+class Cells:
+    """The S cells that the small models learn from: the positive ones, and some of the background.
 
-    Input (N, channels, H, W); output the logits (M, columns) and boxes (M, 4) xyxy of all cells.
+    S and P are multiples of 32, two vectors of AVX-512: vectorised and left-over lanes may round differently,
+    and a candidate alone must get the digits that it gets in a crowd. Cells that only fill up repeat others,
+    and weigh 0.
+
+    Attributes:
+        features: (S, F) float32, frozen.
+        points: (S, 2) xy centres.
+        labels: (S,) int64, C for background; the first P are the positive ones.
+        weight: (S,) how many cells of the images each stands for.
+        boxes: (P, 4) of the positive cells.
+        num_classes: C.
+        positives: sum of the positive cells' weights.
     """
 
-    def __init__(self, channels: int, columns: int, width: int) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(channels * _PATCH**2, width, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(4, width)
-        self.deep = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)
-        self.deep_norm = nn.GroupNorm(4, 2 * width)
-        self.head = nn.Linear(2 * width, columns + 4)
-        self.columns = columns
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+    features: Tensor
+    points: Tensor
+    labels: Tensor
+    weight: Tensor
+    boxes: Tensor
+    num_classes: int
+    positives: int
 
-    def forward(self, images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and boxes of all cells."""
-        features = F.relu(self.norm(self.stem(F.pixel_unshuffle(images, _PATCH))))
-        features = F.relu(self.deep_norm(self.deep(features)))
-        out = self.head(features.flatten(2).transpose(1, 2))
-        sides = STRIDE * out[..., self.columns :].clamp(max=5.0).exp()
-        boxes = torch.cat((points - sides[..., :2], points + sides[..., 2:]), dim=-1)
-        return out[..., : self.columns].flatten(0, 1), boxes.flatten(0, 1)
+    def to(self, device: torch.device) -> Cells:
+        """The same on a device."""
+        names = ("features", "points", "labels", "weight", "boxes")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+def choose_cells(targets: Targets, features: Tensor, background: int, seed: int) -> Cells:
+    """Take the positive cells and a random `background` of the others, which are weighted up to stand for all.
+
+    Args:
+        targets: of the images.
+        features: (M, F) of all cells.
+        background: cells to keep.
+        seed: of the choice.
+    """
+    empty = (targets.labels == targets.num_classes).nonzero().squeeze(1)
+    generator = torch.Generator().manual_seed(seed)
+    kept = empty[torch.randperm(len(empty), generator=generator)[:background]]
+    count = len(targets.positive)
+    own = _filled(count)
+    filler = _filled(len(kept)) if len(kept) else torch.zeros(0, dtype=torch.int64)
+    index = torch.cat((targets.positive[own], kept[filler]))
+    weight = torch.zeros(len(index))
+    weight[:count] = 1
+    weight[len(own) : len(own) + len(kept)] = len(empty) / max(len(kept), 1)
+    points = targets.points.repeat(len(targets.labels) // len(targets.points), 1)
+    return Cells(
+        features[index],
+        points[index],
+        targets.labels[index],
+        weight,
+        targets.boxes[own],
+        targets.num_classes,
+        count,
+    )
+
+
+def _filled(count: int) -> Tensor:
+    """0, 1, … count − 1, and again from 0 until the length is a multiple of 32."""
+    return torch.arange(-(-count // _LANES) * _LANES) % count
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of boxes (P, 4) taken in pairs, (P,)."""
-    overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
-    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - overlap
-    return overlap / (union + 1e-7)
+    """IoU of boxes (…, 4) taken in pairs, (…)."""
+    overlap = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    shared = overlap.prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
+    return shared / (union + 1e-7)
 
 
-def detection_score(scores: Tensor, iou: Tensor, targets: Targets) -> float:
+def box_gain(iou: Tensor) -> Tensor:
+    """How right a box is, in [0, 1]: the share of COCO's thresholds 0.5, 0.55, … 0.95 that its IoU reaches."""
+    return (iou[..., None] >= iou.new_tensor(_THRESHOLDS)).float().mean(-1)
+
+
+def detection_score(scores: Tensor, gain: Tensor, cells: Cells) -> Tensor:
     """Average precision over cells, in [0, 1]: each (cell, class) pair is a detection, as right as its box.
 
-    All M·C pairs are ranked by score; a pair of a positive cell and its class gains its IoU, any other 0. The
-    result is Σ gain_k · precision_k / P over the right ones, precision_k being the mean gain of the first k.
+    All S·C pairs are ranked by score; a pair of a positive cell and its class gains what its box is worth, any
+    other 0. The result is Σ gain_k · precision_k / P over the right ones, precision_k being the gain of the
+    first k divided by the number of cells that they stand for.
 
     Args:
-        scores: (M, C) anything that ranks.
-        iou: (P,) of the positive cells' predicted boxes; ones give the average precision of the classes
-            alone.
-        targets: of the images.
+        scores: (B, S, C) anything that ranks.
+        gain: (B, P) of the positive cells' boxes; ones give the average precision of the classes alone.
+        cells: what is right.
+
+    Returns:
+        (B,).
     """
-    gain = torch.zeros_like(scores)
-    gain[targets.positive, targets.labels[targets.positive]] = iou
-    order = scores.flatten().argsort(descending=True, stable=True)
-    ranked = gain.flatten()[order]
-    precision = ranked.cumsum(0) / torch.arange(1, ranked.numel() + 1)
-    return float((ranked * precision).sum() / max(targets.positive.numel(), 1))
+    classes, count = scores.shape[-1], len(cells.boxes)
+    right = torch.arange(count, device=scores.device) * classes + cells.labels[:count]
+    order = scores.flatten(1).argsort(dim=1, descending=True, stable=True)
+    gains = torch.zeros_like(order, dtype=torch.float64)
+    gains[:, right] = gain.double() * cells.weight[:count]
+    ranked = gains.gather(1, order)
+    taken = cells.weight.double().repeat_interleave(classes)[order].cumsum(1)
+    return (ranked * ranked.cumsum(1) / taken.clamp(min=1e-9)).sum(1) / max(cells.positives, 1)
