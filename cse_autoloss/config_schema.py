@@ -172,13 +172,11 @@ class Simulate(Section):
     """The small training that a candidate must pass before a proxy training; see `SimulateSettings`."""
 
     share: NotNegative = 0.3
-    steps: Count = 30
-    lr: Positive = 0.04
+    steps: Count = 100
+    lr: Positive = 0.05
     clip: Positive = 10.0
     width: Annotated[Whole, Field(ge=4, multiple_of=4)] = 24
-    hidden: Count = 32
-    trunk_steps: Annotated[Whole, Field(ge=0)] = 100
-    box_weight: Positive = 2.0
+    box_weight: Positive = 1.0
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
 
 
@@ -187,6 +185,16 @@ class Proxy(Section):
 
     epochs: Positive = 6
     limit_factor: Annotated[Number, Field(ge=1.0)] = 5.0
+    halving: tuple[Annotated[Number, Field(gt=0.0, lt=1.0)], ...] = (0.1667,)
+    halving_branch: Literal["cls", "reg", "both"] = "cls"
+    keep: Annotated[Number, Field(gt=0.0, le=1.0)] = 0.3333
+    rung_scenes: Count = 100
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if list(self.halving) != sorted(set(self.halving)):
+            raise ValueError(f"halving: expected rising shares of the schedule, got {list(self.halving)}")
+        return self
 
 
 class Audit(Section):

@@ -21,6 +21,7 @@ from cse_autoloss.evolution import Evolution, EvolutionState, Member, Proposal, 
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.funnel import Entrant
 from cse_autoloss.graph import LossGraph
+from cse_autoloss.halving import Ladder
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import entries, load_loss
 from cse_autoloss.losses.module import GraphLoss
@@ -28,7 +29,7 @@ from cse_autoloss.plan import AuditSize, Cost, RunSize, fit, fit_audit
 from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.search import SearchLoop, SearchPlan
+from cse_autoloss.search import STATES, SearchLoop, SearchPlan
 from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.workbench import Workbench
 
@@ -148,12 +149,13 @@ class _Run:
         self.store = store
         self.observer = observer
         before = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
-        self.clock = Clock(config.budget, before["elapsed"], before["seconds"])
+        self.clock = Clock(config.budget, before["elapsed"], before["seconds"], before.get("busy"))
         self.status = RunStatus(budget=config.budget)
         self.work = {
             "detection": config.detection.model_dump(mode="json"),
             "simulate": config.simulate.model_dump(mode="json"),
             "device": device,
+            "states": str(store.directory.resolve() / STATES),
         }
         identity = json.dumps([self.work["detection"], self.work["device"]], sort_keys=True)
         self.task = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -165,6 +167,9 @@ class _Run:
         # What stands in the other branch while one is searched: the strongest plain baseline.
         self.partner = {self.cls_branch: plain_reg, "reg": plain_cls}
         self.starters = starters
+        ladder = Ladder(config.proxy.halving, config.proxy.keep, config.proxy.rung_scenes)
+        halved = {"cls": (self.cls_branch,), "reg": ("reg",), "both": (self.cls_branch, "reg")}
+        self.ladders = dict.fromkeys(halved[config.proxy.halving_branch], ladder)
 
     def complete(self) -> dict[str, Any]:
         work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", self.work)
@@ -195,7 +200,7 @@ class _Run:
                 size, cost, pairs = self._fit_again(size, cost, pairs, executor.workers)
                 audit = self._audit(bench, state, pairs, size, cost)
             except KeyboardInterrupt:
-                executor.cancel()
+                bench.cancel()
                 interrupted = True
         if not pairs:
             pairs = self._best_so_far(state)
@@ -203,7 +208,15 @@ class _Run:
         bench.keep_clock()
         with self.clock.stage("report"):
             return write_report(
-                self.store, self.status, self.clock, state, pairs, audit, size.notes, self.branches
+                self.store,
+                self.status,
+                self.clock,
+                state,
+                pairs,
+                audit,
+                size.notes,
+                self.branches,
+                executor.workers,
             )
 
     # -- size -----------------------------------------------------------------------------------------
@@ -260,7 +273,10 @@ class _Run:
             ran = [s for s in self.store.scores("proxy", status="ok") if "seconds_train" in s.extra][-60:]
             if ran:
                 cost = Cost(
-                    median(s.extra["seconds_train"] / (s.epochs * size.share) for s in ran),
+                    median(
+                        s.extra["seconds_train"] / (s.extra.get("epochs_trained", s.epochs) * size.share)
+                        for s in ran
+                    ),
                     median(s.extra["seconds_score"] for s in ran),
                 )
             left = self.config.budget - self.clock.elapsed
@@ -277,7 +293,7 @@ class _Run:
             return Cost(**kept)
         self.status.phase = "measure"
         pair = LossPair(*self.baselines[0], None, self.config.detection.box_weight, self.config.detection.lr)
-        with self.clock.stage("proxy"):
+        with self.clock.stage("measure"):
             # A worker's first steps are slow: it reads the data and torch prepares its kernels.
             for epochs in (0.1, 1.0):
                 workers = range(bench.executor.workers)
@@ -318,6 +334,7 @@ class _Run:
             first_seed=self._first_seed(SEEDS_OF_SEARCH),
             task=self.task,
             verify=VerifySettings(**config.verify.model_dump()),
+            ladders=self.ladders,
         )
 
     # -- combine and audit ----------------------------------------------------------------------------

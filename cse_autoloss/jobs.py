@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from cse_autoloss.runs.records import Score, job_key
 
-Purpose = Literal["proxy", "combine", "tune", "audit"]
+_KEPT = ("seconds_train", "seconds_score", "epochs_trained")
+
+Purpose = Literal["proxy", "rung", "combine", "tune", "audit"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Training:
         split: "val", or "test" in the audit alone.
         train_limit: number of training scenes, None for all.
         task: digest of the data and model settings, so that a score is not taken over to another task.
+        until: epochs of the schedule after which it pauses and is scored, to be gone on with if it is worth it; None
+            for the end.
+        scenes: number of scenes that it is scored on, None for all.
     """
 
     purpose: Purpose
@@ -62,17 +67,36 @@ class Training:
     split: Literal["val", "test"] = "val"
     train_limit: int | None = None
     task: str = ""
+    until: float | None = None
+    scenes: int | None = None
 
     @property
     def key(self) -> str:
         """Hash of everything that decides the result."""
         parts = asdict(self)
         del parts["purpose"]
+        # Left out where they say nothing, so that scores of runs from before they existed are found again.
+        for name in ("until", "scenes"):
+            if parts[name] is None:
+                del parts[name]
         return job_key(**parts)
 
-    def payload(self) -> dict[str, Any]:
-        """What the worker receives."""
-        return {"kind": "train", **asdict(self)}
+    def rung(self, until: float, scenes: int | None) -> Training:
+        """The same training up to a pause."""
+        return replace(self, purpose="rung", until=until, scenes=scenes)
+
+    @property
+    def state_name(self) -> str:
+        """Names the state that is kept at its pauses: that of the whole training."""
+        return replace(self, until=None, scenes=None).key
+
+    def payload(self, pauses: bool = False) -> dict[str, Any]:
+        """What the worker receives.
+
+        Args:
+            pauses: whether the training has pauses, this one or earlier ones.
+        """
+        return {"kind": "train", **asdict(self), "state": self.state_name if pauses else None}
 
     def score(self, status: str, value: dict[str, Any], detail: str, seconds: float) -> Score:
         """The record to keep: `value` is what `run` gave, empty where the job failed."""
@@ -84,7 +108,7 @@ class Training:
             reg=self.pair.reg,
             split=self.split,
             seed=self.seed,
-            epochs=self.epochs,
+            epochs=self.epochs if self.until is None else self.until,
             box_weight=self.pair.box_weight,
             lr=self.pair.lr if self.pair.lr is not None else 0.0,
             status="ok" if trained else str(value.get("status", status)),
@@ -93,7 +117,7 @@ class Training:
             ap75=value["ap75"] if trained else None,
             detail=detail or str(value.get("detail", "")),
             seconds=seconds,
-            extra={name: value[name] for name in ("seconds_train", "seconds_score") if name in value},
+            extra={name: value[name] for name in _KEPT if name in value},
         )
 
 

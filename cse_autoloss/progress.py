@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-STAGES = ("generate", "verify", "simulate", "proxy", "combine", "tune", "audit")
+STAGES = ("measure", "generate", "verify", "simulate", "proxy", "combine", "tune", "audit")
 """The parts of a run that do its work; all other time is overhead."""
+
+SEARCH_STAGES = ("generate", "verify", "simulate", "proxy")
+"""Those that the search itself is made of; several of them may be under way at a time."""
 
 
 @dataclass
@@ -82,14 +85,32 @@ class Clock:
     """Books wall time to the stages, and tells how much of the budget is left.
 
     Time of an earlier process that the run was resumed from counts: pass it as `before`.
+
+    Attributes:
+        seconds: wall time of each stage.
+        busy: workers' time of each stage.
+        current: the stage that is going on; empty between stages.
     """
 
     def __init__(
-        self, budget: float | None, before: float = 0.0, seconds: dict[str, float] | None = None
+        self,
+        budget: float | None,
+        before: float = 0.0,
+        seconds: dict[str, float] | None = None,
+        busy: dict[str, float] | None = None,
     ) -> None:
+        """
+        Args:
+            budget: seconds in all, None for no end.
+            before: seconds that earlier processes of the run took.
+            seconds: what they booked to each stage.
+            busy: what their workers booked to each stage.
+        """
         self._start = time.monotonic() - before
         self.budget = budget
         self.seconds: dict[str, float] = dict(seconds or {})
+        self.busy: dict[str, float] = dict(busy or {})
+        self.current = ""
 
     @property
     def elapsed(self) -> float:
@@ -99,11 +120,36 @@ class Clock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Book the time inside to a stage."""
-        start = time.monotonic()
+        start, self.current, outer = time.monotonic(), name, self.current
         try:
             yield
         finally:
+            self.current = outer
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+    def work(self, stage: str, seconds: float) -> None:
+        """Book a worker's time to a stage."""
+        self.busy[stage] = self.busy.get(stage, 0.0) + seconds
+
+    def utilisation(self, workers: int) -> dict[str, Any]:
+        """What the workers did of the time that they had, phase by phase; see `Utilisation` of an executor for one's
+        whole life.
+
+        Returns:
+            `workers`, and for "measure", "search", "combine", "tune" and "audit", as far as they were entered:
+            `seconds` of wall time, and the shares of the workers' time, in [0, 1], that went into `training`
+            (scoring included) and into `simulation`.
+        """
+        told: dict[str, Any] = {"workers": workers}
+        for phase in ("measure", "search", "combine", "tune", "audit"):
+            stages = SEARCH_STAGES if phase == "search" else (phase,)
+            wall = sum(self.seconds.get(stage, 0.0) for stage in stages)
+            if wall > 0:
+                training = self.busy.get("proxy" if phase == "search" else phase, 0.0)
+                told[phase] = {"seconds": wall, "training": training / (wall * workers)}
+                if phase == "search":
+                    told[phase]["simulation"] = self.busy.get("simulate", 0.0) / (wall * workers)
+        return told
 
     @property
     def overhead(self) -> float:

@@ -10,17 +10,25 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from cse_autoloss.convergence import VerifySettings
 from cse_autoloss.evolution import Evolution, EvolutionState, Member, ranked
 from cse_autoloss.funnel import Entrant, Funnel, GenerationRecord
+from cse_autoloss.halving import Ladder, Outcome, climb
 from cse_autoloss.jobs import LossPair, Training
+from cse_autoloss.runs import Score
 from cse_autoloss.spaces import BRANCHES
-from cse_autoloss.workbench import Workbench
+from cse_autoloss.workbench import Task, Workbench
+
+STATES = "states"
+"""Folder in a run's directory where workers keep the states of paused trainings."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class SearchPlan:
     Attributes:
         generations: at most so many; None for as many as the time allows.
         seconds: wall time of the search, counted over resumes; None for no limit.
-        offspring: candidates trained in a generation.
+        offspring: candidates trained in a generation, in whole trainings: a ladder takes more of them in that time.
         random_fraction: part of them that is random.
         scouts: random losses that are drawn and verified in each generation to find those.
         batch: candidates asked for at a time.
@@ -45,6 +53,8 @@ class SearchPlan:
         alpha: α weighting of classification candidates.
         first_seed: training seeds are first_seed, first_seed + 1, …, the same for every candidate.
         task: digest of the data and model settings.
+        verify: thresholds of the verification.
+        ladders: rungs of the newcomers' trainings, by branch; a branch that is not in it has none.
     """
 
     generations: int | None
@@ -67,10 +77,49 @@ class SearchPlan:
     first_seed: int
     task: str
     verify: VerifySettings = field(default_factory=VerifySettings)
+    ladders: Mapping[str, Ladder] = field(default_factory=dict)
+
+    def ladder(self, branch: str) -> Ladder:
+        """Rungs of a branch's newcomers."""
+        return self.ladders.get(branch, Ladder())
+
+    def places(self, branch: str) -> int:
+        """Newcomers of a generation."""
+        return self.ladder(branch).widened(self.offspring)
+
+
+@dataclass
+class _Generation:
+    """A generation on its way.
+
+    Attributes:
+        number: counted from 0.
+        branch: that it works on.
+        chosen: candidates that passed both filters.
+        record: what the filters decided.
+        counts: what its filters added to the status' counts.
+        climbers, others: what it trains: newcomers that climb the ladder, and whatever is trained to the end.
+        climbing, whole: their trainings, once they have been started.
+    """
+
+    number: int
+    branch: str
+    chosen: list[Entrant]
+    record: GenerationRecord
+    counts: dict[str, Any]
+    climbers: list[tuple[Member, Training]] = field(default_factory=list)
+    others: list[tuple[Member, Training]] = field(default_factory=list)
+    climbing: Task[dict[str, Outcome]] | None = None
+    whole: Task[dict[str, Score]] | None = None
 
 
 class SearchLoop:
     """Drives an evolution through the funnel; `run` does it all.
+
+    Two branches take turns, and a generation breeds from its own branch alone. So the next generation, of the other
+    branch, can be bred, filtered and trained while this one is trained: nothing that it needs is still to come, its
+    results are the same as if it had waited, and the workers need not wait for a generation's last training. Only a
+    branch's first generation waits to be trained, because its partner is the best of the branch before it.
 
     Attributes:
         stopped_by: why `run` ended: "plan", "time" or "user".
@@ -104,39 +153,129 @@ class SearchLoop:
         if plan.seconds is not None:
             bench.deadline = time.monotonic() + max(0.0, plan.seconds - bench.clock.elapsed)
         self._tell_status(state)
+        ahead: _Generation | None = None
         try:
-            while plan.generations is None or state.generation < plan.generations:
-                if bench.out_of_time:
-                    self.stopped_by = "time"
-                    break
-                state = self._generation(state)
+            while ahead is not None or self._goes_on(state.generation):
+                now = ahead or self._prepare(state, state.generation)
+                self._start(now, state)
+                ahead = self._prepare_next(state)
+                state = self._conclude(now, state, ahead)
         except KeyboardInterrupt:
-            bench.executor.cancel()
+            bench.cancel()
             self.stopped_by = "user"
         finally:
             bench.deadline = None
         return state
 
-    def _generation(self, state: EvolutionState) -> EvolutionState:
-        bench = self._bench
-        branch = self._evolution.branch_of(state.generation)
-        bench.status.generation, bench.status.branch = state.generation, branch
+    def _goes_on(self, generation: int) -> bool:
+        if self._plan.generations is not None and generation >= self._plan.generations:
+            return False
+        if self._bench.out_of_time:
+            self.stopped_by = "time"
+            return False
+        return True
+
+    # -- a generation, step by step -------------------------------------------------------------------
+
+    def _prepare_next(self, state: EvolutionState) -> _Generation | None:
+        """The next generation, filtered and, where it may be, in training, while `state`'s own is trained."""
+        number = state.generation + 1
+        branch = self._evolution.branch_of(number)
+        if branch == self._evolution.branch_of(state.generation) or not self._goes_on(number):
+            return None
+        coming = self._prepare(state, number)
+        if state.populations[branch]:
+            self._start(coming, state)
+        return coming
+
+    def _prepare(self, state: EvolutionState, number: int) -> _Generation:
+        """Find a generation's candidates; `state` need not know the generation before it, of another branch."""
+        status = self._bench.status
+        branch = self._evolution.branch_of(number)
+        status.generation, status.branch = number, branch
+        before = status.counts()
         record = GenerationRecord()
-        chosen = self._candidates(state, branch, record)
-        members = self._train(state, branch, chosen)
+        chosen = self._candidates(replace(state, generation=number), branch, record)
+        return _Generation(number, branch, chosen, record, _added(before, status.counts()))
+
+    def _start(self, generation: _Generation, state: EvolutionState) -> None:
+        """Begin to train the newcomers, and the elite with one more seed, unless that was begun before."""
+        if generation.climbing is not None:
+            return
+        bench, plan, branch = self._bench, self._plan, generation.branch
+        partner = state.partners.get(branch, plan.partner[branch])
+        newcomers = [
+            Member(
+                e.proposal.graph.formula,
+                e.proposal.graph.digest,
+                e.proposal.origin,
+                generation.number,
+                (),
+                e.name,
+            )
+            for e in generation.chosen
+        ]
+        elite = [m for m in ranked(state.populations[branch])[: plan.elite] if len(m.scores) < plan.max_seeds]
+        # Losses that people know are trained to the end: they are parents and rivals whatever the rungs would say.
+        known = [m for m in newcomers if m.name]
+        climbers = [m for m in newcomers if not m.name]
+        generation.climbers = [(m, self._training(m, branch, partner)) for m in climbers]
+        generation.others = [(m, self._training(m, branch, partner)) for m in (*known, *elite)]
+        # A rung's last training is waited for: meanwhile the others, and the next generation, have their turn.
+        rank = 2 * generation.number + 1
+        ladder = plan.ladder(branch)
+        train = partial(bench.training, limit=plan.proxy_limit, pauses=bool(ladder.rungs))
+        climbing = climb(ladder, [t for _, t in generation.climbers], train)
+        generation.climbing = bench.start(climbing, "proxy", rank)
+        whole = bench.training([t for _, t in generation.others], plan.proxy_limit)
+        generation.whole = bench.start(whole, "proxy", rank + 1)
+
+    def _conclude(
+        self, generation: _Generation, state: EvolutionState, ahead: _Generation | None
+    ) -> EvolutionState:
+        """Wait for the trainings, tell the search, and write the generation down in one transaction."""
+        bench = self._bench
+        members = self._trained(generation)
         after = self._evolution.tell(state, members)
         self._tell_status(after)
+        # What the next generation has counted by now is counted again when a resumed run prepares it anew.
+        counts = _without(bench.status.counts(), ahead.counts if ahead else {})
         with bench.store.transaction():
-            self._funnel.keep(record, branch, state.generation)
-            kept = {"state": after.to_json(), "counts": bench.status.counts()}
-            bench.store.save_state(after.generation, kept)
+            self._funnel.keep(generation.record, generation.branch, generation.number)
+            bench.store.save_state(after.generation, {"state": after.to_json(), "counts": counts})
+        for _, training in generation.climbers:
+            (bench.store.directory / STATES / f"{training.state_name}.pt").unlink(missing_ok=True)
         return after
+
+    def _trained(self, generation: _Generation) -> tuple[Member, ...]:
+        """Newcomers with their first score, and the elite with one more; whoever failed or was stopped is missing."""
+        bench = self._bench
+        assert generation.climbing is not None
+        assert generation.whole is not None
+        with bench.clock.stage("proxy"):
+            climbed = bench.finish(generation.climbing)
+            whole = bench.finish(generation.whole)
+        outcomes = {**climbed, **{key: Outcome(score, finished=True) for key, score in whole.items()}}
+        members = []
+        for member, training in (*generation.climbers, *generation.others):
+            outcome = outcomes.get(training.key)
+            if outcome is None or outcome.score is None:
+                continue
+            if outcome.score.ap is None:
+                bench.status.reject("proxy", outcome.score.status)
+            elif not outcome.finished:
+                bench.status.reject("proxy", "stopped early")
+            else:
+                members.append(replace(member, scores=(*member.scores, outcome.score.ap)))
+        return tuple(members)
+
+    # -- candidates -----------------------------------------------------------------------------------
 
     def _candidates(self, state: EvolutionState, branch: str, record: GenerationRecord) -> list[Entrant]:
         """The generation's candidates that passed both filters, in the order in which they were asked for."""
         bench, plan = self._bench, self._plan
         chosen = self._scouted(state, branch, record)
-        wanted = plan.offspring
+        wanted = plan.places(branch)
         for attempt in range(plan.attempts):
             with bench.clock.stage("generate"):
                 entrants = [Entrant(p) for p in self._evolution.ask(state, attempt, plan.batch)]
@@ -144,7 +283,9 @@ class SearchLoop:
                 starters = [e for e in self._starters if e.proposal.graph.branch == branch]
                 wanted += len(starters)
                 entrants = starters + entrants
+            bench.look()
             fresh = self._funnel.verify(entrants, branch, record)
+            bench.look()
             chosen += self._funnel.simulate(fresh, branch, wanted - len(chosen), record)
             bench.show()
             if len(chosen) >= wanted or bench.out_of_time:
@@ -154,42 +295,13 @@ class SearchLoop:
     def _scouted(self, state: EvolutionState, branch: str, record: GenerationRecord) -> list[Entrant]:
         """Random losses that passed both filters, as many as the generation has places for them."""
         plan = self._plan
-        places = round(plan.random_fraction * plan.offspring)
+        places = round(plan.random_fraction * plan.places(branch))
         if not places or not plan.scouts:
             return []
         number = zlib.crc32(f"{plan.first_seed}:{branch}:{state.generation}".encode())
         found = self._funnel.scout(BRANCHES[branch], plan.scouts, np.random.default_rng(number), record)
+        self._bench.look()
         return self._funnel.simulate(found, branch, places, record)
-
-    def _train(self, state: EvolutionState, branch: str, chosen: Sequence[Entrant]) -> tuple[Member, ...]:
-        """Newcomers with their first score, and the elite with one more; whoever failed is missing."""
-        bench, plan = self._bench, self._plan
-        newcomers = [
-            Member(
-                e.proposal.graph.formula,
-                e.proposal.graph.digest,
-                e.proposal.origin,
-                state.generation,
-                (),
-                e.name,
-            )
-            for e in chosen
-        ]
-        elite = [m for m in ranked(state.populations[branch])[: plan.elite] if len(m.scores) < plan.max_seeds]
-        partner = state.partners.get(branch, plan.partner[branch])
-        trainings = [self._training(member, branch, partner) for member in (*newcomers, *elite)]
-        with bench.clock.stage("proxy"):
-            scores = bench.train(trainings, plan.proxy_limit)
-        members = []
-        for member, training in zip((*newcomers, *elite), trainings, strict=True):
-            score = scores.get(training.key)
-            if score is None:
-                continue
-            if score.ap is None:
-                bench.status.reject("proxy", score.status)
-            else:
-                members.append(replace(member, scores=(*member.scores, score.ap)))
-        return tuple(members)
 
     def _training(self, member: Member, branch: str, partner: str) -> Training:
         plan = self._plan
@@ -210,3 +322,25 @@ class SearchLoop:
                     if status.baseline is None or top.fitness > status.baseline[1]:
                         status.baseline = (top.name, top.fitness)
         self._bench.show()
+
+
+def _added(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """What the filters counted between two looks at the status' counts; trainings may have gone on meanwhile."""
+    stages = ("verify", "simulate")
+    funnel = Counter(after["funnel"])
+    funnel.subtract(before["funnel"])
+    del funnel["trained"]
+    rejected = {stage: Counter(after["rejected"].get(stage, {})) for stage in stages}
+    for stage in stages:
+        rejected[stage].subtract(before["rejected"].get(stage, {}))
+    return {"funnel": dict(funnel), "rejected": {stage: dict(codes) for stage, codes in rejected.items()}}
+
+
+def _without(counts: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    """The counts without what `_added` gave."""
+    funnel = Counter(counts["funnel"])
+    funnel.subtract(added.get("funnel", {}))
+    rejected = {stage: Counter(codes) for stage, codes in counts["rejected"].items()}
+    for stage, codes in added.get("rejected", {}).items():
+        rejected.setdefault(stage, Counter()).subtract(codes)
+    return {"funnel": dict(funnel), "rejected": {stage: dict(+codes) for stage, codes in rejected.items()}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -27,11 +28,13 @@ class Context:
         settings: of the task.
         simulation: of the model optimisation simulation.
         device: "cpu" or "cuda".
+        states: folder for the states of paused trainings; None where there are none.
     """
 
     settings: DetectionSettings
     simulation: SimulateSettings
     device: str
+    states: Path | None = None
 
     @cached_property
     def task(self) -> DetectionTask:
@@ -45,11 +48,12 @@ class Context:
 
 
 def init(config: dict[str, Any]) -> Context:
-    """Called once in a worker: `detection` and `simulate` settings and the device."""
+    """Called once in a worker: `detection` and `simulate` settings, the device and the folder of `states`."""
     return Context(
         TypeAdapter(DetectionSettings).validate_python(config["detection"]),
         TypeAdapter(SimulateSettings).validate_python(config["simulate"]),
         config["device"],
+        Path(config["states"]) if config.get("states") else None,
     )
 
 
@@ -83,6 +87,9 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         lr=pair["lr"],
         split=payload["split"],
         train_limit=payload["train_limit"],
+        until=payload["until"],
+        scenes=payload["scenes"],
+        state=context.states / f"{payload['state']}.pt" if context.states and payload["state"] else None,
     )
     return {
         "status": score.status,
@@ -92,4 +99,5 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "ap75": score.ap75,
         "seconds_train": score.seconds_train,
         "seconds_score": score.seconds_score,
+        "epochs_trained": score.epochs_trained,
     }

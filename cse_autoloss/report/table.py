@@ -65,6 +65,16 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         f"{funnel['simulated']:,} simulated, {funnel['trained']:,} trained; {summary['seconds']['total']:.0f} s, "
         f"{summary['overhead']:.1%} of it outside the stages."
     )
+    used = summary.get("utilisation", {})
+    if "search" in used:
+        others = [
+            f"{used[phase]['training']:.0%} in the {phase}" for phase in ("tune", "audit") if phase in used
+        ]
+        console.print(
+            f"Workers: {used['workers']}, training for {used['search']['training']:.0%} of their time in the search, "
+            f"simulating for {used['search']['simulation']:.0%}"
+            + (f"; training {', '.join(others)}." if others else ".")
+        )
     for note in summary["notes"]:
         console.print(Text(f"Note: {note}"))
     if best is not None:

@@ -35,6 +35,7 @@ def write_report(
     audit: AuditResult | None,
     notes: Sequence[str],
     branches: Sequence[str],
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Write summary.json and best/ into the run directory.
 
@@ -47,6 +48,7 @@ def write_report(
         audit: None where it was not reached.
         notes: what was shrunk.
         branches: that were searched.
+        workers: trainings side by side.
 
     Returns:
         The summary.
@@ -65,6 +67,7 @@ def write_report(
         "rejected": {stage: dict(codes.most_common()) for stage, codes in status.rejected.items()},
         "seconds": {**{k: round(v, 2) for k, v in clock.seconds.items()}, "total": round(clock.elapsed, 2)},
         "overhead": round(clock.overhead, 4),
+        "utilisation": clock.utilisation(workers),
         "baselines": found["baselines"],
         "winners": found["winners"],
         "best": best,

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.one_stage import ClassificationLoss, Detections, RegressionLoss
+from cse_autoloss.detectors.pauses import keep, resume
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.detectors.training import Diverged, Schedule, TrainingRun, TrainingSet
@@ -72,6 +74,7 @@ class DetectionScore:
         seconds_train, seconds_score: wall time.
         status: "ok", or "diverged" when the loss or its gradient was not finite at some step.
         detail: why, in words; empty when there is nothing to say.
+        epochs_trained: that were done in this call, where an earlier one's state was gone on from.
     """
 
     ap: float
@@ -81,6 +84,7 @@ class DetectionScore:
     seconds_score: float
     status: Literal["ok", "diverged"]
     detail: str = ""
+    epochs_trained: float = 0.0
 
 
 class DetectionTask:
@@ -103,7 +107,7 @@ class DetectionTask:
         self._std = sample.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3)
         self._training: TrainingSet | None = None
         self._images: dict[str, Tensor] = {}
-        self._metrics: dict[str, AveragePrecisionMetric] = {}
+        self._metrics: dict[tuple[str, int | None], AveragePrecisionMetric] = {}
 
     def _load(self) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
         """Splits, class names, and what the reader of a report should know of the data."""
@@ -144,6 +148,9 @@ class DetectionTask:
         lr: float | None = None,
         split: SplitName = "val",
         train_limit: int | None = None,
+        until: float | None = None,
+        scenes: int | None = None,
+        state: Path | None = None,
     ) -> DetectionScore:
         """Train a proxy with the two losses and score it.
 
@@ -156,28 +163,45 @@ class DetectionTask:
             lr: peak learning rate; None is the settings'.
             split: "test" is for the final audit alone.
             train_limit: train on the first so many images only.
+            until: pause after so many epochs of the schedule, and score what there is.
+            scenes: score on the first so many images only.
+            state: file that pauses leave the training's state in, and that it goes on from if it is there. The
+                result is the same without it, but takes longer.
         """
         started = time.perf_counter()
+        run = self.training(
+            cls_loss,
+            reg_loss,
+            seed=seed,
+            epochs=epochs,
+            box_weight=box_weight,
+            lr=lr,
+            train_limit=train_limit,
+        )
+        stop = run.steps if until is None else max(1, round(run.steps * min(until / epochs, 1.0)))
+        if state is not None:
+            resume(run, state, stop)
+        begun = run.step
         try:
-            model = self.train(
-                cls_loss,
-                reg_loss,
-                seed=seed,
-                epochs=epochs,
-                box_weight=box_weight,
-                lr=lr,
-                train_limit=train_limit,
-            )
+            run.advance(stop)
         except Diverged as diverged:
             return DetectionScore(
                 0.0, 0.0, 0.0, time.perf_counter() - started, 0.0, "diverged", str(diverged)
             )
+        if state is not None and stop < run.steps:
+            keep(run, state)
         trained = time.perf_counter()
-        found = self.predict(model, split)
-        result = self._metric(split)(
+        found = self.predict(run.model, split, scenes)
+        result = self._metric(split, scenes)(
             found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
         )
-        return DetectionScore(*result, trained - started, time.perf_counter() - trained, "ok")
+        return DetectionScore(
+            *result,
+            trained - started,
+            time.perf_counter() - trained,
+            "ok",
+            epochs_trained=epochs * (stop - begun) / run.steps,
+        )
 
     def train(
         self,
@@ -237,14 +261,18 @@ class DetectionTask:
         return TrainingRun(model, data, cls_loss, reg_loss, schedule, seed=seed, box_weight=box_weight)
 
     @torch.no_grad()
-    def predict(self, model: Detector, split: SplitName | Tensor = "val") -> Detections:
+    def predict(
+        self, model: Detector, split: SplitName | Tensor = "val", limit: int | None = None
+    ) -> Detections:
         """The detections of a trained proxy.
 
         Args:
             model: from `train`.
             split: "val", "test", or images (N, channels, H, W) uint8.
+            limit: on the first so many images only.
         """
         images = self._normalised(split) if isinstance(split, Tensor) else self._split_images(split)
+        images = images[:limit]
         size = (images.shape[-2], images.shape[-1])
         parts = [model.decode(model(batch), size) for batch in images.split(100)]
         return Detections(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -262,10 +290,12 @@ class DetectionTask:
             self._images[name] = self._normalised(torch.from_numpy(self._splits[name].images))
         return self._images[name]
 
-    def _metric(self, name: str) -> AveragePrecisionMetric:
-        if name not in self._metrics:
-            self._metrics[name] = AveragePrecisionMetric(self._splits[name], self.num_classes)
-        return self._metrics[name]
+    def _metric(self, name: str, limit: int | None = None) -> AveragePrecisionMetric:
+        if (name, limit) not in self._metrics:
+            split = self._splits[name]
+            part = split if limit is None else split.take(np.arange(min(limit, len(split))))
+            self._metrics[name, limit] = AveragePrecisionMetric(part, self.num_classes)
+        return self._metrics[name, limit]
 
     def _build(self, channels: int, num_classes: int, seed: int = 0) -> Detector:
         """A proxy with fresh weights; the global generator stays as it was."""
