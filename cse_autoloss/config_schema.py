@@ -172,11 +172,13 @@ class Simulate(Section):
     """The small training that a candidate must pass before a proxy training; see `SimulateSettings`."""
 
     share: NotNegative = 0.3
-    steps: Count = 100
-    lr: Positive = 0.05
+    steps: Count = 30
+    lr: Positive = 0.04
     clip: Positive = 10.0
     width: Annotated[Whole, Field(ge=4, multiple_of=4)] = 24
-    box_weight: Positive = 1.0
+    hidden: Count = 32
+    trunk_steps: Annotated[Whole, Field(ge=0)] = 100
+    box_weight: Positive = 2.0
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
 
 
