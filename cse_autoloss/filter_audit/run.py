@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
+
 from cse_autoloss.config import SearchConfig, parse_config
 from cse_autoloss.convergence import fingerprint
 from cse_autoloss.detectors.registry import detector_builder
@@ -121,7 +123,9 @@ class _Audit:
         picks = [pick for group in self.groups for pick in group.picks]
         passed = [candidate for found in self.survivors.values() for candidate in found]
         first = [self._training(candidate) for candidate in passed]
-        first += [self._training(pick.candidate) for pick in picks]
+        # In random order, so that an interruption leaves a random sample too.
+        order = np.random.default_rng([self.options.seed, len(picks)]).permutation(len(picks))
+        first += [self._training(picks[place].candidate) for place in order]
         work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", self.work)
         workers = self.options.workers or self.config.workers
         complete, again = True, dict[str, Score]()
