@@ -48,7 +48,7 @@ FUNNEL: dict[str, dict[str, Any]] = {
         "evolution__attempts": 1,
         "evolution__elite": 0,
     },
-    "full": {"evolution__scouts": 100_000},
+    "full": {"evolution__random_fraction": 0.3, "evolution__scouts": 100_000},
 }
 """How the arms with a funnel differ from the default configuration."""
 
