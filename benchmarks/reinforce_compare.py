@@ -199,7 +199,10 @@ def main() -> None:
         (key, json.loads(value)) for key, _, value in (text.partition("=") for text in options.set)
     )
     open_set = options.task in ("faces", "reid")
-    names = options.only or [*([RAW] if open_set else ["softmax, best epoch"]), *BASELINES, *SEARCHES]
+    extra, searches = (["softmax, best epoch"], list(SEARCHES))
+    if open_set:
+        extra, searches = [RAW], [name for name in SEARCHES if name != "am-lfs, mu not updated"]
+    names = options.only or [*extra, *BASELINES, *searches]
     found = _read(options.out)
     for noise in options.noise:
         config = load_reinforce_config(None, {**overrides, "data.label_noise": noise})
