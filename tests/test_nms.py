@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,3 +43,14 @@ def test_a_chain_keeps_every_second_box() -> None:
 def test_classes_do_not_suppress_each_other() -> None:
     boxes = torch.tensor([[[0.0, 0.0, 8.0, 8.0]] * 3])
     assert batched_nms(boxes, torch.tensor([[0, 1, 0]]), 0.5).tolist() == [[True, True, False]]
+
+
+def test_images_are_done_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(5, 30, 2, generator=generator) * 20
+    boxes = torch.cat((low, low + 5 + 10 * torch.rand(5, 30, 2, generator=generator)), dim=-1)
+    labels = torch.randint(-1, 2, (5, 30), generator=generator)
+    whole = batched_nms(boxes, labels, 0.4)
+    monkeypatch.setattr("cse_autoloss.detectors.nms.PART", 2 * 30 * 30)
+    assert torch.equal(batched_nms(boxes, labels, 0.4), whole)
+    assert batched_nms(boxes[:0], labels[:0], 0.4).shape == (0, 30)

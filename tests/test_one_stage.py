@@ -10,9 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cse_autoloss.detectors.assign import Assignment, assign, grid_points
+from cse_autoloss.detectors.assign import Assignment, assign, grid_of, grid_points
 from cse_autoloss.detectors.boxes import iou_parts, paired_iou
-from cse_autoloss.detectors.one_stage import OneStageDetector, OneStageSettings, Prediction, decode
+from cse_autoloss.detectors.layers import Tower, rows
+from cse_autoloss.detectors.one_stage import (
+    OneStageDetector,
+    OneStagePyramid,
+    OneStageSettings,
+    Prediction,
+    boxes_around,
+    decode,
+)
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import BUILT_IN
 from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, total_steps, train
@@ -196,3 +204,48 @@ class TestTraining:
     @pytest.mark.parametrize(("epochs", "steps"), [(6, 300), (0.5, 25), (0.001, 1)])
     def test_total_steps(self, epochs: float, steps: int) -> None:
         assert total_steps(800, Schedule(epochs=epochs, batch=16)) == steps
+
+
+class TestPyramid:
+    def test_cells_of_three_maps_follow_one_another(self) -> None:
+        model = OneStagePyramid(3, CLASSES).eval()
+        assert model.stride == 32
+        prediction = model(torch.zeros(2, 3, 64, 96))
+        cells = 8 * 12 + 4 * 6 + 2 * 3
+        assert prediction.logits.shape == (2, cells, CLASSES)
+        assert prediction.boxes.shape == (2, cells, 4)
+        assert prediction.quality.shape == (2, cells)
+        targets = model.targets(torch.tensor([[[2.0, 2.0, 50.0, 52.0]]]), torch.tensor([[1]]), (64, 96))
+        positive = (targets.label[0] == 1).nonzero().squeeze(1)
+        assert positive.min() >= 96, "an object of 49 pixels is the second map's"
+        assert positive.max() < 96 + 24
+
+    def test_boxes_are_around_their_points_in_their_strides(self) -> None:
+        grid = grid_of((64, 64), (16, 32), torch.zeros(()))
+        boxes = boxes_around(grid, torch.zeros(1, 20, 4))
+        assert boxes[0, 0].tolist() == [-8.0, -8.0, 24.0, 24.0]
+        assert boxes[0, 16].tolist() == [-16.0, -16.0, 48.0, 48.0]
+
+    @pytest.mark.parametrize(("side", "most"), [(64, 24), (128, 64), (256, 100)])
+    def test_larger_images_give_more_detections(self, side: int, most: int) -> None:
+        model = OneStageDetector(1, CLASSES).eval()
+        found = model.decode(model(torch.zeros(1, 1, side, side)), (side, side))
+        assert found.labels.shape == (1, most)
+        assert model.decode(model(torch.zeros(1, 1, side, side)), (side, side), limit=5).labels.shape == (
+            1,
+            5,
+        )
+
+    def test_maps_are_normalised_together(self) -> None:
+        torch.manual_seed(0)
+        tower = Tower(2, 3)
+        maps = [torch.randn(2, 2, 4, 4), torch.randn(2, 2, 2, 2) * 9]
+        cells = tower(maps)
+        assert cells.shape == (2, 3, 20, 1)
+        raw = torch.cat([tower.convolution(level).flatten(2) for level in maps], dim=2)
+        expected = (raw - raw.mean(dim=(0, 2), keepdim=True)) / raw.var(
+            dim=(0, 2), keepdim=True, unbiased=False
+        ).add(1e-5).sqrt()
+        assert torch.allclose(cells[..., 0], F.silu(expected), atol=1e-5)
+        alone = tower(maps[:1])
+        assert rows(alone).shape == (2, 16, 3)

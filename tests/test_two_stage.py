@@ -15,7 +15,7 @@ from cse_autoloss.detectors.one_stage import Prediction
 from cse_autoloss.detectors.proposals import proposal_loss, sample_regions
 from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, train
 from cse_autoloss.detectors.trunks import PlainSettings
-from cse_autoloss.detectors.two_stage import TwoStageDetector, TwoStageSettings, correct
+from cse_autoloss.detectors.two_stage import TwoStageDetector, TwoStagePyramid, TwoStageSettings, correct
 from cse_autoloss.losses import load_loss
 
 SMALL = TwoStageSettings(
@@ -256,3 +256,24 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     with pytest.raises(Diverged, match="loss nan"):
         trained(reg=lambda pred, target: (pred - target).sum() * math.nan)
+
+
+def test_the_pyramid_cuts_regions_out_of_its_finest_map() -> None:
+    model = TwoStagePyramid(3, CLASSES).eval()
+    prediction = model(torch.zeros(1, 3, 64, 96))
+    assert prediction.features.shape[-2:] == (8, 12)
+    assert prediction.dense.boxes.shape == (1, 8 * 12 + 4 * 6 + 2 * 3, 4)
+    seen = Recorder()
+    targets = model.targets(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64), (256, 256))
+    model.loss(model(torch.randn(1, 3, 256, 256)), targets, seen.cls, seen.reg)
+    assert seen.logits.shape[0] <= model.settings.learnt
+
+
+def test_an_objects_own_box_is_its_own_among_thousands() -> None:
+    low = torch.arange(3000.0)[:, None] * torch.tensor([0.01, 0.0])
+    truth = Assignment(torch.arange(3000)[None] % CLASSES, torch.cat((low, low + 10), dim=-1)[None])
+    regions = sample_regions(
+        truth.box[:, :50], torch.ones(1, 50, dtype=torch.bool), truth, num_classes=CLASSES, count=40
+    )
+    assert torch.equal(regions.target, regions.boxes)
+    assert regions.label[0, :30].tolist() == (torch.arange(30) % CLASSES).tolist()
