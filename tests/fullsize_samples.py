@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,8 @@ def tiny_faster_rcnn(
     from torchvision.models.detection.anchor_utils import AnchorGenerator
     from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
-    backbone = nn.Sequential(
-        nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1)
-    )
+    body = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1))
+    backbone = nn.Sequential(OrderedDict(body=body))
     backbone.out_channels = 16
     masks: dict[str, Any] = {}
     if name.startswith("mask"):

@@ -126,4 +126,4 @@ def _first_layers(body: nn.Module) -> list[str]:
     # A MobileNet's stages begin where its blocks stride.
     starts = [0] + [i for i, (_, block) in enumerate(layers) if getattr(block, "_is_cn", False)]
     starts.append(len(layers) - 1)
-    return [name for name, _ in layers[: starts[-3]]]
+    return [name for name, _ in layers[: starts[-3:][0]]]

@@ -54,9 +54,8 @@ def filled(outline: Any, height: int, width: int, where: str) -> NDArray[np.uint
         )
     limits = np.tile([width, height], max(map(len, polygons)) // 2)
     inside = [np.clip(polygon, 0, limits[: len(polygon)]).tolist() for polygon in polygons]
-    pieces = coco_mask.frPyObjects(inside, height, width)
-    answer: NDArray[np.uint8] = coco_mask.decode(coco_mask.merge(pieces))
-    return answer
+    merged = coco_mask.merge(coco_mask.frPyObjects(inside, height, width))
+    return _of_runs({**merged, "counts": merged["counts"].decode("ascii")}, height, width, where)
 
 
 def packed(shape: NDArray[np.uint8]) -> dict[str, Any]:
