@@ -11,10 +11,9 @@ import numpy as np
 from cse_autoloss.convergence import VerifySettings, verify_forest
 from cse_autoloss.duplicates import KnownLosses
 from cse_autoloss.evolution import Proposal
-from cse_autoloss.executors import Job, JobResult
 from cse_autoloss.graph import Signature
-from cse_autoloss.jobs import simulation_payload
 from cse_autoloss.reservoir import Reservoir
+from cse_autoloss.simulating import CHUNK, simulating
 from cse_autoloss.spaces.random_expressions import Forest, random_forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.workbench import Workbench
@@ -73,6 +72,7 @@ class Funnel:
         status, branch = self._bench.status, signature.name
         with self._bench.clock.stage("verify"):
             forest = random_forest(signature, count, rng)
+            self._bench.look()
             report = verify_forest(forest, self._settings, marks=True)
             status.funnel["generated"] += count
             kinds = np.stack((report.fault, report.stage, report.kind, report.curve))[:, report.fault > 0]
@@ -131,13 +131,16 @@ class Funnel:
     ) -> list[Entrant]:
         """The first `wanted` that the simulation accepts, in the order given, whatever order the workers end in."""
         bench = self._bench
+        alpha = self._alpha if branch == "cls-binary" else None
         rest = list(entrants)
         accepted: list[Entrant] = []
         with bench.clock.stage("simulate"):
             while rest and len(accepted) < wanted and not bench.out_of_time:
-                size = max(2 * (wanted - len(accepted)), 8)
+                size = max(2 * (wanted - len(accepted)), CHUNK)
                 group, rest = rest[:size], rest[size:]
-                for entrant, verdict in zip(group, self._simulate_group(group, branch), strict=True):
+                graphs = [entrant.proposal.graph for entrant in group]
+                verdicts = bench.finish(bench.start(simulating(graphs, alpha, self._limit)))
+                for entrant, verdict in zip(group, verdicts, strict=True):
                     if verdict is None or len(accepted) >= wanted:
                         break
                     record.verdicts.append((entrant, (_VERIFIED, verdict)))
@@ -196,19 +199,6 @@ class Funnel:
             record.rejected[source] = Reservoir(KEPT_REJECTIONS, number)
         record.rejected[source].offer(count, make)
 
-    def _simulate_group(self, group: Sequence[Entrant], branch: str) -> list[Verdict | None]:
-        alpha = self._alpha if branch == "cls-binary" else None
-        jobs = [
-            Job(
-                f"simulate:{e.proposal.graph.digest}",
-                simulation_payload(branch, e.proposal.graph.formula, alpha),
-                self._limit,
-            )
-            for e in group
-        ]
-        results = self._bench.run(jobs)
-        return [_verdict_of(results.get(job.key)) for job in jobs]
-
 
 def _source(entrant: Entrant) -> str:
     origin = entrant.proposal.origin
@@ -216,12 +206,3 @@ def _source(entrant: Entrant) -> str:
 
 
 _VERIFIED = Verdict("verify", True, "has every property")
-
-
-def _verdict_of(result: JobResult | None) -> Verdict | None:
-    """The worker's verdict; a job that failed is a rejection, one that was cut off by the deadline is none."""
-    if result is None:
-        return None
-    if result.status == "ok":
-        return Verdict(**result.value)
-    return Verdict("simulate", False, result.detail, seconds=result.seconds, code=result.status)

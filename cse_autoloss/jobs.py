@@ -5,6 +5,7 @@ Only plain values cross to a worker: formulas or catalogue names, numbers, and b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -121,6 +122,6 @@ class Training:
         )
 
 
-def simulation_payload(branch: str, formula: str, alpha: float | None) -> dict[str, Any]:
-    """Ask a worker to simulate one candidate."""
-    return {"kind": "simulate", "branch": branch, "formula": formula, "alpha": alpha}
+def simulation_payload(branch: str, formulas: Sequence[str], alpha: float | None) -> dict[str, Any]:
+    """Ask a worker to simulate candidates side by side."""
+    return {"kind": "simulate", "branch": branch, "formulas": list(formulas), "alpha": alpha}

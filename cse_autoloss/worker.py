@@ -67,10 +67,9 @@ def run(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _simulate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    graph = parse(payload["formula"], payload["branch"])
-    if payload["branch"] == "reg":
-        return context.simulator.run(None, graph).to_dict()
-    return context.simulator.run(graph, None, alpha=payload["alpha"]).to_dict()
+    graphs = [parse(formula, payload["branch"]) for formula in payload["formulas"]]
+    verdicts = context.simulator.run_batch(graphs, alpha=payload["alpha"])
+    return {"verdicts": [verdict.to_dict() for verdict in verdicts]}
 
 
 def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
