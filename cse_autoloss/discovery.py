@@ -334,6 +334,8 @@ class _Run:
             first_seed=self._first_seed(SEEDS_OF_SEARCH),
             task=self.task,
             verify=VerifySettings(**config.verify.model_dump()),
+            # Of a search that hardly has time for a training, no part is kept for its end.
+            patience=min(1.5 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
             ladders=self.ladders,
         )
 

@@ -54,6 +54,7 @@ class SearchPlan:
         first_seed: training seeds are first_seed, first_seed + 1, …, the same for every candidate.
         task: digest of the data and model settings.
         verify: thresholds of the verification.
+        patience: seconds before the end from which on no training is begun, so that those under way can end.
         ladders: rungs of the newcomers' trainings, by branch; a branch that is not in it has none.
     """
 
@@ -77,6 +78,7 @@ class SearchPlan:
     first_seed: int
     task: str
     verify: VerifySettings = field(default_factory=VerifySettings)
+    patience: float = 0.0
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
 
     def ladder(self, branch: str) -> Ladder:
@@ -151,7 +153,8 @@ class SearchLoop:
             bench.status.restore(kept[1]["counts"])
         bench.status.phase = "search"
         if plan.seconds is not None:
-            bench.deadline = time.monotonic() + max(0.0, plan.seconds - bench.clock.elapsed)
+            left = plan.seconds - plan.patience - bench.clock.elapsed
+            bench.deadline, bench.patience = time.monotonic() + max(0.0, left), plan.patience
         self._tell_status(state)
         ahead: _Generation | None = None
         try:
@@ -164,7 +167,7 @@ class SearchLoop:
             bench.cancel()
             self.stopped_by = "user"
         finally:
-            bench.deadline = None
+            bench.deadline, bench.patience = None, 0.0
         return state
 
     def _goes_on(self, generation: int) -> bool:

@@ -70,7 +70,9 @@ class Workbench:
         executor: its workers run `cse_autoloss.worker`.
         store: open for writing.
         clock, status, observer: of the run.
-        deadline: `time.monotonic()` value at which pending jobs are dropped; None for never.
+        deadline: `time.monotonic()` value after which no job is begun, and those that wait are dropped; None for never.
+        patience: seconds after the deadline that jobs under way have to end; then they are dropped too. To drop a job
+            costs its worker, which has to be warmed up anew.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Workbench:
         self.status = status
         self.observer = observer
         self.deadline: float | None = None
+        self.patience = 0.0
         self._waiting: list[tuple[int, int, Job]] = []
         self._count = 0
         self._owners: dict[str, list[Task[Any]]] = {}
@@ -209,7 +212,7 @@ class Workbench:
 
     def _feed(self) -> None:
         # No more than the workers can begin: a job that comes later may have to go first.
-        while self._waiting and self.executor.idle:
+        while self._waiting and self.executor.idle and not self.out_of_time:
             self.executor.submit(heapq.heappop(self._waiting)[2])
 
     def _wait(self, timeout: float) -> bool:
@@ -229,11 +232,26 @@ class Workbench:
             self._feed()
         self.show()
         if self.out_of_time and self._owners:
-            tasks = list({id(task): task for owners in self._owners.values() for task in owners}.values())
-            self.cancel()
-            for task in tasks:
-                self._go_on(task, task._results)
+            self._ring()
         return result is not None
+
+    def _ring(self) -> None:
+        """The deadline has passed: processes go on with the results that they have, and with those still to come."""
+        assert self.deadline is not None
+        under_way = set(self._owners) - {job.key for _, _, job in self._waiting}
+        if time.monotonic() >= self.deadline + self.patience:
+            under_way = set()
+            self.executor.cancel()
+        self._waiting.clear()
+        dropped = set(self._owners) - under_way
+        tasks: dict[int, Task[Any]] = {}
+        for key in dropped:
+            for task in self._owners.pop(key):
+                task._left.discard(key)
+                tasks[id(task)] = task
+        for task in tasks.values():
+            if not task._left:
+                self._go_on(task, task._results)
 
 
 def _once(batch: Batch) -> Process[dict[str, JobResult]]:

@@ -1,5 +1,6 @@
 """Rungs: who goes on, that a pause changes nothing, and that processes share the workers."""
 
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,20 @@ def test_a_deadline_ends_all_processes(bench: Workbench) -> None:
     assert [bench.finish(task) for task in tasks] == [1, 0]
     assert bench.executor.pending == 0
     assert bench.finish(bench.start(steps("c", (1,), log))) == 0
+
+
+def test_jobs_under_way_may_end_after_the_deadline(tmp_path: Path) -> None:
+    work = Work("cse_autoloss.testing:start", "cse_autoloss.testing:act", {})
+    with RunStore.create(tmp_path / "run", {}) as store, make_executor("pool", work, 1) as executor:
+        bench = Workbench(executor, store, Clock(None), RunStatus(), Silent())
+        bench.run([Job("warm", {"do": "echo"})])
+        for patience, done in ((60.0, 1), (0.0, 0)):
+            jobs = [Job(f"{i}", {"do": "sleep", "seconds": 1.0}) for i in range(3)]
+            bench.patience, bench.deadline = patience, time.monotonic() + 0.5
+            assert len(bench.run(jobs)) == done
+            assert executor.pending == 0
+            assert executor.utilisation().restarts == 1 - done
+            bench.deadline = None
 
 
 def test_looking_takes_in_what_is_there(bench: Workbench) -> None:
