@@ -13,7 +13,7 @@ from cse_autoloss.runs.records import Score, job_key
 
 _KEPT = ("seconds_train", "seconds_score", "epochs_trained")
 
-Purpose = Literal["proxy", "rung", "combine", "tune", "audit"]
+Purpose = Literal["proxy", "rung", "combine", "tune", "audit", "filter-audit"]
 
 
 @dataclass(frozen=True)

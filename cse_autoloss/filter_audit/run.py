@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -37,7 +37,7 @@ STAGES = ("verify", "simulate")
 SURVIVORS = 40
 """Survivors that the median is taken of; a search may have stopped some early, and those are trained here."""
 FILE = "filter_audit.json"
-PURPOSE: Final[Any] = "filter-audit"
+PURPOSE: Final = "filter-audit"
 
 
 @dataclass(frozen=True)
