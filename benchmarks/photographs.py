@@ -1,6 +1,6 @@
 """The proxies on photographs, each trained for about the same CPU time: the small ones and those with a pyramid.
 
-    python benchmarks/photographs.py coco:DIR [--seconds 15] [--seeds 2]
+    python benchmarks/photographs.py coco:DIR [--seconds 15] [--seeds 2] [--pixels 192 256]
 
 Epochs are fitted to the time by one epoch of each contestant, measured before. The trainings of a seed follow one
 another, so that a busy machine slows all alike; seconds are the process's own CPU time. AP is on the validation split.
@@ -70,17 +70,22 @@ def _only(split: Split, index: int) -> Split:
     return Split(split.images, split.boxes, labels, split.crowd)
 
 
-CONTESTANTS = [
+SMALL = [
     Contestant("one-stage", 128, 16, 0.15, "bce"),
     Contestant("one-stage", 128, 16, 0.15, "focal"),
-    Contestant("one-stage", 192, 8, 0.1, "bce"),
-    Contestant("one-stage", 192, 8, 0.1, "focal"),
-    Contestant("one-stage-pyramid", 192, 8, 0.1, "bce"),
-    Contestant("one-stage-pyramid", 192, 8, 0.1, "focal"),
     Contestant("two-stage", 128, 16, 0.15, "cross-entropy"),
-    Contestant("two-stage", 192, 8, 0.1, "cross-entropy"),
-    Contestant("two-stage-pyramid", 192, 8, 0.1, "cross-entropy"),
 ]
+"""The small proxies with their default settings."""
+
+
+def contestants(pixels: int) -> list[Contestant]:
+    """Small and large proxies on images of that size, with the settings that suit photographs."""
+    return [
+        Contestant(f"{stages}{kind}", pixels, 8, 0.1, cls)
+        for stages, losses in (("one-stage", ("bce", "focal")), ("two-stage", ("cross-entropy",)))
+        for kind in ("", "-pyramid")
+        for cls in losses
+    ]
 
 
 def main() -> None:
@@ -90,11 +95,17 @@ def main() -> None:
     parser.add_argument("data", help="coco:DIR")
     parser.add_argument("--seconds", type=float, default=15.0, help="CPU time of a training")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--pixels", type=int, nargs="*", default=[192, 256], help="longer side of the images")
+    parser.add_argument(
+        "--no-default", action="store_true", help="without the small proxies at their defaults"
+    )
     arguments = parser.parse_args()
 
+    every = [] if arguments.no_default else SMALL
+    every += [one for pixels in arguments.pixels for one in contestants(pixels)]
     torch.set_num_threads(1)
     tasks: dict[tuple[str, int], DetectionTask] = {}
-    for one in CONTESTANTS:
+    for one in every:
         key = one.detector, one.image_size
         task = tasks[key] = tasks.get(key) or one.task(arguments.data)
         one.train(task, 0, 0.1)  # kernels, data and assignment are made at the first use
@@ -103,7 +114,7 @@ def main() -> None:
         one.scores.clear()
         one.seconds.clear()
     for seed in range(arguments.seeds):
-        for one in CONTESTANTS:
+        for one in every:
             one.train(tasks[one.detector, one.image_size], seed, one.epochs)
 
     names = next(iter(tasks.values())).class_names
@@ -115,7 +126,7 @@ def main() -> None:
         f"| detector | pixels | batch, rate | losses | epochs | CPU s | AP | AP50 | AP75 | {' | '.join(names)} |"
     )
     print("|---" * (9 + len(names)) + "|")
-    for one in CONTESTANTS:
+    for one in every:
         means = [100 * statistics.mean(column) for column in zip(*one.scores, strict=True)]
         first = [100 * row[0] for row in one.scores]
         cells = [
