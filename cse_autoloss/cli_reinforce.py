@@ -14,7 +14,9 @@ from cse_autoloss.errors import ConfigError
 def app_command(
     space: Annotated[str | None, typer.Option(help="am-lfs, search-softmax or random-softmax.")] = None,
     task: Annotated[str | None, typer.Option(help="classification, faces or reid.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, cifar10:DIR, idx:DIR or folder:DIR.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, cifar10:DIR, idx:DIR, folder:DIR, orl or market:DIR.")
+    ] = None,
     label_noise: Annotated[float | None, typer.Option(help="Share of train labels to change.")] = None,
     model: Annotated[str | None, typer.Option(help="mlp, small, face or resnet20.")] = None,
     samples: Annotated[int | None, typer.Option(help="Models trained together, B.")] = None,
@@ -30,7 +32,9 @@ def app_command(
         bool | None, typer.Option(help="--no-copy-best: models go on by themselves.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    config: Annotated[str | None, typer.Option(help="YAML file with settings.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="YAML file, or classification, cifar10, faces or reid.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
     settings: Annotated[

@@ -29,6 +29,7 @@ from cse_autoloss.reinforce.settings import (
     load_reinforce_config,
     parse_reinforce_config,
 )
+from cse_autoloss.runs import RunStore
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
@@ -188,6 +189,22 @@ def test_the_commented_configuration_is_the_default() -> None:
     assert "label_noise: 0.0" in dump_reinforce_config(default)
     with pytest.raises(ConfigError, match="did you mean 'classification'"):
         load_reinforce_config("clasification")
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "model"),
+    [("cifar10", "classification", "resnet20"), ("faces", "faces", "face"), ("reid", "reid", "face")],
+)
+def test_the_packages_configurations(name: str, task: str, model: str) -> None:
+    config = load_reinforce_config(name)
+    assert (config.task, config.training.model) == (task, model)
+    assert config.search.intervals == ReinforceConfig().search.intervals
+
+
+def test_a_run_of_evolve_is_told_from_ours(tmp_path: Path) -> None:
+    RunStore.create(tmp_path, {"task": "detection"}).close()
+    with pytest.raises(RunError, match="a run of `evolve`; go on with it by evolve --resume"):
+        reinforce(resume=tmp_path)
 
 
 def _cosines() -> tuple[Tensor, Tensor]:

@@ -64,10 +64,13 @@ def reinforce(
                 "--resume goes on with a run as it was configured: leave the other options away"
             )
         directory = Path(resume)
-        store = RunStore.open(directory)
-        store.add_event("resumed")
-        with store:
+        with RunStore.open(directory) as store:
+            if store.config.get("task") == "detection":
+                raise RunError(
+                    f"{directory}: a run of `evolve`; go on with it by evolve --resume {directory}"
+                )
             _check_space(store, space)
+            store.add_event("resumed")
             settled = parse_reinforce_config(store.config)
             return directory, _Run(settled, store, observer or Silent(), space).complete()
     settled = load_reinforce_config(config, overrides)
