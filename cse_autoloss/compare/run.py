@@ -155,7 +155,7 @@ def _run(
     try:
         with store:
             kept = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
-            clock = Clock(None, kept["elapsed"], kept["seconds"])
+            clock = Clock(None, kept["elapsed"], kept["seconds"], kept.get("busy"))
             with make_executor(config.executor, work, config.workers) as executor:
                 bench = Workbench(executor, store, clock, RunStatus(), observer)
                 try:
@@ -206,7 +206,7 @@ class _Stages:
             scores = self._train("audit", contestants, self.plan.final(contestants, self.task), limit, cost)
             self.store.status = "finished"
         except KeyboardInterrupt:
-            self.bench.executor.cancel()
+            self.bench.cancel()
             self.store.status = "interrupted"
             finals = self.plan.final(contestants, self.task)
             scores = {t.key: kept for t in finals if (kept := self.store.score(t.key)) is not None}
@@ -261,12 +261,13 @@ class _Stages:
         bench = self.bench
         bench.status.phase = "measure"
         # A worker's first steps are slow: it reads the data and torch prepares its kernels.
-        for epochs in (0.1, 1.0):
-            probes = [
-                Training("tune", first.pair, -1 - i, epochs, "val", None, self.task)
-                for i in range(bench.executor.workers)
-            ]
-            scores = bench.train(probes, limit=600.0)
+        with bench.clock.stage("measure"):
+            for epochs in (0.1, 1.0):
+                probes = [
+                    Training("tune", first.pair, -1 - i, epochs, "val", None, self.task)
+                    for i in range(bench.executor.workers)
+                ]
+                scores = bench.train(probes, limit=600.0)
         failed = [score for score in scores.values() if score.status not in ("ok", "diverged")]
         if failed:
             raise _NothingDone(f"the first training failed: {failed[0].detail}")
@@ -286,6 +287,9 @@ class _Stages:
         workers = self.bench.executor.workers
         each = cost.training(self.plan.epochs)
         seconds = (len(tuning) - done) * cost.training(self.plan.tune_epochs) + (finals - done_finals) * each
+        if done + done_finals == len(tuning) + finals:
+            self.say(f"all {len(tuning) + finals} trainings are done")
+            return
         kept = f", {done + done_finals} of them are done" if done + done_finals else ""
         self.say(
             f"{len(tuning)} trainings to tune {len(contestants)} pairs alike and {finals} to compare them{kept}; "

@@ -53,7 +53,7 @@ def _table(result: Comparison) -> Table:
     for one in result.standings:
         pair = one.contestant.pair
         rate = "" if pair.lr is None else f", lr {pair.lr:.3g}"
-        name = f"{escape(one.contestant.name)}\n[dim]weight {pair.box_weight:.2g}{rate}[/dim]"
+        name = f"{escape(one.contestant.name)}\n[dim]weight {pair.box_weight:.3g}{rate}[/dim]"
         cells = [_cell(result.interval(one, metric), "{:.2f}", "{:.1f}") for metric in METRICS]
         if paired:
             cells.append(_cell(result.difference(one), "{:+.2f}", "{:+.2f}"))
