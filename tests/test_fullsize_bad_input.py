@@ -117,6 +117,31 @@ def test_odd_images(kind: str, shapes: list[tuple[int, int, int]]) -> None:
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
+@pytest.mark.parametrize("kind", ["fasterrcnn", "maskrcnn", "retinanet", "fcos"])
+def test_half_precision_comes_near(kind: str) -> None:
+    model, image = small_head(kind), torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    totals = []
+    for amp in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp):
+            losses = model([image], [boxes_in(3, 64, 64)])
+        totals.append(sum(value.float() for value in losses.values()))
+    totals[1].backward()
+    assert totals[1].item() == pytest.approx(totals[0].item(), rel=0.05)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_boxes_too_small_to_have_an_area_are_left_out(settings: TrainSettings, tmp_path: Path) -> None:
+    from cse_autoloss.fullsize.data import CocoImages
+    from cse_autoloss.fullsize.training import train
+
+    small = [[40.0001, 3.0, 1e-6, 9.0], [30.0, 3.0, 9.0, 1e-9], [2.0, 3.0, 9.0, 9.0]]
+    add_image(tmp_path, "thin", 64, 48, small)
+    files = load_files(settings)
+    assert len(CocoImages(files.train, files.categories, 1)[6, True][1]["boxes"]) == 1
+    assert train(changed(settings, batch=7, max_steps=1), tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", ["retinanet", "fcos"])
 def test_10000_boxes_in_one_image(kind: str) -> None:
     model = small_head(kind)

@@ -23,6 +23,9 @@ from cse_autoloss.tasks.coco import (
     read_coco_file,
 )
 
+LEAST_SIDE = 0.01
+"""Pixels under which a box is not learned from: in float32, and scaled, it could have no area."""
+
 Target = dict[str, Tensor]
 Example = tuple[Tensor, Target]
 
@@ -67,7 +70,7 @@ class CocoImages(Dataset[Example]):
         rows = [
             row
             for row, category in enumerate(own.categories)
-            if category in self._label and not own.crowd[row]
+            if category in self._label and not own.crowd[row] and _least_side(own.boxes[row]) >= LEAST_SIDE
         ]
         target = {
             "boxes": torch.tensor([own.boxes[row] for row in rows], dtype=torch.float32).reshape(-1, 4),
@@ -105,6 +108,10 @@ class CocoImages(Dataset[Example]):
                 f"{self.path}"
             )
         return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def _least_side(box: tuple[float, float, float, float]) -> float:
+    return min(box[2] - box[0], box[3] - box[1])
 
 
 class Files(NamedTuple):

@@ -95,7 +95,10 @@ def _resumed(folder: Path, overrides: dict[str, Any]) -> TrainSettings:
         if name not in NOT_PART_OF_THE_RESULT:
             may = ", ".join(sorted(NOT_PART_OF_THE_RESULT))
             raise ConfigError(f"{name}: a training that goes on keeps it as it was; only {may} may change")
-    return _with_whole_paths(load_train_config(file, overrides)) if overrides else kept
+    if not overrides:
+        return kept
+    settings = load_train_config(file, overrides)
+    return changed(settings, data=f"coco:{settings.root.resolve()}")
 
 
 def _with_whole_paths(settings: TrainSettings) -> TrainSettings:

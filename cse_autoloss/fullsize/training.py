@@ -272,6 +272,13 @@ def _examples(training: _Training) -> Iterator[list[Example]]:
             # A reading process hands its error over with the traceback as text; what it says comes last.
             line = str(error).strip().splitlines()[-1]
             raise DataError(line.partition("DataError: ")[2] or line) from None
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise RunError(
+                f"a reading process ended at step {training.step + 1} ({str(error).splitlines()[0]}); "
+                "the memory may be too small: try fewer --workers"
+            ) from None
 
 
 def _scored(training: _Training, files: Files, watcher: Watcher) -> Tables:

@@ -123,15 +123,20 @@ def watch(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Watc
     else:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[words]}", style="dim"),
+            TextColumn(
+                "{task.fields[words]}",
+                style="dim",
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
         )
-        with Progress(*columns, console=Console(file=stream)) as progress:
+        with Progress(*columns, console=Console(file=stream), expand=True) as progress:
             yield Bar(progress)
 
 
