@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from cse_autoloss.convergence import VerifySettings
 from cse_autoloss.evolution import Evolution, EvolutionState, Member, ranked
 from cse_autoloss.funnel import Entrant, Funnel, GenerationRecord
+from cse_autoloss.generation import Generation, added, without
 from cse_autoloss.halving import Ladder, Outcome, climb
 from cse_autoloss.jobs import LossPair, Training
-from cse_autoloss.runs import Score
 from cse_autoloss.spaces import BRANCHES
-from cse_autoloss.workbench import Task, Workbench
+from cse_autoloss.workbench import Workbench
 
 STATES = "states"
 """Folder in a run's directory where workers keep the states of paused trainings."""
@@ -90,31 +88,6 @@ class SearchPlan:
         return self.ladder(branch).widened(self.offspring)
 
 
-@dataclass
-class _Generation:
-    """A generation on its way.
-
-    Attributes:
-        number: counted from 0.
-        branch: that it works on.
-        chosen: candidates that passed both filters.
-        record: what the filters decided.
-        counts: what its filters added to the status' counts.
-        climbers, others: what it trains: newcomers that climb the ladder, and whatever is trained to the end.
-        climbing, whole: their trainings, once they have been started.
-    """
-
-    number: int
-    branch: str
-    chosen: list[Entrant]
-    record: GenerationRecord
-    counts: dict[str, Any]
-    climbers: list[tuple[Member, Training]] = field(default_factory=list)
-    others: list[tuple[Member, Training]] = field(default_factory=list)
-    climbing: Task[dict[str, Outcome]] | None = None
-    whole: Task[dict[str, Score]] | None = None
-
-
 class SearchLoop:
     """Drives an evolution through the funnel; `run` does it all.
 
@@ -156,7 +129,7 @@ class SearchLoop:
             left = plan.seconds - plan.patience - bench.clock.elapsed
             bench.deadline, bench.patience = time.monotonic() + max(0.0, left), plan.patience
         self._tell_status(state)
-        ahead: _Generation | None = None
+        ahead: Generation | None = None
         try:
             while ahead is not None or self._goes_on(state.generation):
                 now = ahead or self._prepare(state, state.generation)
@@ -180,7 +153,7 @@ class SearchLoop:
 
     # -- a generation, step by step -------------------------------------------------------------------
 
-    def _prepare_next(self, state: EvolutionState) -> _Generation | None:
+    def _prepare_next(self, state: EvolutionState) -> Generation | None:
         """The next generation, filtered and, where it may be, in training, while `state`'s own is trained."""
         number = state.generation + 1
         branch = self._evolution.branch_of(number)
@@ -191,7 +164,7 @@ class SearchLoop:
             self._start(coming, state)
         return coming
 
-    def _prepare(self, state: EvolutionState, number: int) -> _Generation:
+    def _prepare(self, state: EvolutionState, number: int) -> Generation:
         """Find a generation's candidates; `state` need not know the generation before it, of another branch."""
         status = self._bench.status
         branch = self._evolution.branch_of(number)
@@ -199,9 +172,9 @@ class SearchLoop:
         before = status.counts()
         record = GenerationRecord()
         chosen = self._candidates(replace(state, generation=number), branch, record)
-        return _Generation(number, branch, chosen, record, _added(before, status.counts()))
+        return Generation(number, branch, chosen, record, added(before, status.counts()))
 
-    def _start(self, generation: _Generation, state: EvolutionState) -> None:
+    def _start(self, generation: Generation, state: EvolutionState) -> None:
         """Begin to train the newcomers, and the elite with one more seed, unless that was begun before."""
         if generation.climbing is not None:
             return
@@ -234,7 +207,7 @@ class SearchLoop:
         generation.whole = bench.start(whole, "proxy", rank + 1)
 
     def _conclude(
-        self, generation: _Generation, state: EvolutionState, ahead: _Generation | None
+        self, generation: Generation, state: EvolutionState, ahead: Generation | None
     ) -> EvolutionState:
         """Wait for the trainings, tell the search, and write the generation down in one transaction."""
         bench = self._bench
@@ -242,7 +215,7 @@ class SearchLoop:
         after = self._evolution.tell(state, members)
         self._tell_status(after)
         # What the next generation has counted by now is counted again when a resumed run prepares it anew.
-        counts = _without(bench.status.counts(), ahead.counts if ahead else {})
+        counts = without(bench.status.counts(), ahead.counts if ahead else {})
         with bench.store.transaction():
             self._funnel.keep(generation.record, generation.branch, generation.number)
             bench.store.save_state(after.generation, {"state": after.to_json(), "counts": counts})
@@ -250,7 +223,7 @@ class SearchLoop:
             (bench.store.directory / STATES / f"{training.state_name}.pt").unlink(missing_ok=True)
         return after
 
-    def _trained(self, generation: _Generation) -> tuple[Member, ...]:
+    def _trained(self, generation: Generation) -> tuple[Member, ...]:
         """Newcomers with their first score, and the elite with one more; whoever failed or was stopped is missing."""
         bench = self._bench
         assert generation.climbing is not None
@@ -325,25 +298,3 @@ class SearchLoop:
                     if status.baseline is None or top.fitness > status.baseline[1]:
                         status.baseline = (top.name, top.fitness)
         self._bench.show()
-
-
-def _added(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What the filters counted between two looks at the status' counts; trainings may have gone on meanwhile."""
-    stages = ("verify", "simulate")
-    funnel = Counter(after["funnel"])
-    funnel.subtract(before["funnel"])
-    del funnel["trained"]
-    rejected = {stage: Counter(after["rejected"].get(stage, {})) for stage in stages}
-    for stage in stages:
-        rejected[stage].subtract(before["rejected"].get(stage, {}))
-    return {"funnel": dict(funnel), "rejected": {stage: dict(codes) for stage, codes in rejected.items()}}
-
-
-def _without(counts: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    """The counts without what `_added` gave."""
-    funnel = Counter(counts["funnel"])
-    funnel.subtract(added.get("funnel", {}))
-    rejected = {stage: Counter(codes) for stage, codes in counts["rejected"].items()}
-    for stage, codes in added.get("rejected", {}).items():
-        rejected.setdefault(stage, Counter()).subtract(codes)
-    return {"funnel": dict(funnel), "rejected": {stage: dict(+codes) for stage, codes in rejected.items()}}

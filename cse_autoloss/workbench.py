@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -116,9 +117,13 @@ class Workbench:
         return task.value
 
     def look(self) -> None:
-        """Take in the results that are there, and give free workers their next jobs."""
-        while self._owners and self._wait(0.0):
-            pass
+        """Take in the results that are there, and give free workers their next jobs.
+
+        An executor in this process works meanwhile: that is the proxy's time, unless the clock is in another stage.
+        """
+        with nullcontext() if self.clock.current else self.clock.stage("proxy"):
+            while self._owners and self._wait(0.0):
+                pass
 
     def cancel(self) -> None:
         """Drop everything that is under way; what was asked for it gets no more results."""

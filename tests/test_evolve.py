@@ -17,13 +17,15 @@ from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameErr
 from cse_autoloss.progress import RunStatus
 from cse_autoloss.runs import RunStore
 
+# Three generations, so that one of each branch overlaps with the next; rungs for both branches.
 TINY: dict[str, Any] = {
-    "branch": "reg",
-    "generations": 2,
+    "branch": "both",
+    "generations": 3,
+    "proxy__halving_branch": "both",
     "evolution__offspring": 2,
     "evolution__handcrafted_seeds": False,
     "evolution__random_fraction": 0.5,
-    "seed_losses": ["giou", "Neg(Log(Div(I,U)))"],
+    "seed_losses": ["giou", "Neg(Log(Div(I,U)))", "bce"],
     "audit__baselines": 1,
 }
 
@@ -60,6 +62,10 @@ def test_summary_holds_what_is_promised(finished: tuple[cse_autoloss.RunResult, 
     assert best["gain"]["over"] in [b["name"] for b in summary["baselines"]]
     assert summary["verdict"]
     assert watcher.phases == ["measure", "search", "combine", "tune", "audit"]
+    used = summary["utilisation"]
+    assert used["workers"] == 1
+    assert 0 < used["search"]["training"] + used["search"]["simulation"] <= 1
+    assert 0 < used["audit"]["training"] <= 1
 
 
 def test_discovered_loss_runs_without_us(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
@@ -89,7 +95,7 @@ def test_only_the_audit_reads_the_test_split(finished: tuple[cse_autoloss.RunRes
         purpose: {s.split for s in scores if s.purpose == purpose} for purpose in {s.purpose for s in scores}
     }
     assert purposes.pop("audit") == {"test"}
-    assert {"proxy", "combine", "tune"} <= set(purposes)
+    assert {"rung", "proxy", "combine", "tune"} <= set(purposes)
     assert all(splits == {"val"} for splits in purposes.values())
 
 
@@ -98,12 +104,28 @@ def test_a_finished_directory_is_not_overwritten(finished: tuple[cse_autoloss.Ru
         cse_autoloss.evolve(config="smoke", out=finished[0].directory)
 
 
+def test_only_finishers_are_members(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
+    with RunStore.read(finished[0].directory) as store:
+        scores = store.scores()
+        rungs = {s.cls for s in scores if s.purpose == "rung"}
+        finishers = {s.cls for s in scores if s.purpose == "proxy" and s.cls in rungs}
+        state = store.load_state()
+    assert state is not None
+    assert len(finishers) < len(rungs)
+    members = {m["formula"] for m in state[1]["state"]["populations"]["cls-binary"]}
+    assert not members & (rungs - finishers)
+    assert not list((finished[0].directory / "states").glob("*"))
+
+
 def outcome(directory: Path) -> dict[str, Any]:
     """All that may not depend on workers, kills and clocks."""
     summary = json.loads((directory / "summary.json").read_text())
     with RunStore.read(directory) as store:
         scores = sorted((s.purpose, s.cls, s.reg, s.seed, s.ap) for s in store.scores() if s.seed >= 0)
     return {
+        # A training that was done before a kill isn't done again.
+        "funnel": {name: count for name, count in summary["funnel"].items() if name != "trained"},
+        "rejected": summary["rejected"],
         "best": summary["best"],
         "baselines": summary["baselines"],
         "hall": summary["hall_of_fame"],
