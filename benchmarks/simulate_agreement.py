@@ -1,24 +1,26 @@
-"""Does the simulation foretell the proxy? Spearman's ρ between the two, and false rejections against the
-threshold.
+"""Does the simulation foretell the proxy? Spearman's ρ between the two, speed, and what a threshold costs.
 
-    python benchmarks/simulate_agreement.py --proxies proxies.jsonl [--cls 90] [--reg 45] [--epochs 6]
+    python benchmarks/simulate_agreement.py FILE.jsonl ...
 
-Candidates are the catalogue's losses and their descendants by random variation that pass verification. Each
-gets a proxy training (BCE or GIoU in the other branch) and a simulation. Trainings are kept in the JSON-lines
-file as they end (about 6 seconds each on one core), and read from it when the benchmark runs again.
+Each file holds proxy trainings as benchmarks/simulate_calibration.py writes them. For each file and branch the
+candidates are simulated in batches of 64 on one core; the command prints ρ over all and over those that train,
+how well the proxy agrees with itself on a second seed and with shorter trainings, candidates a second, and the
+curve of false rejections against the proxy time that is saved.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from simulate_calibration import LEARNS, Row, read
 
 from cse_autoloss.convergence import SimulateSettings, Simulator, fingerprint, verify
 from cse_autoloss.errors import AutoLossError
@@ -32,20 +34,22 @@ from cse_autoloss.evolution.genome import (
     random_tree,
     seeded,
 )
-from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES
 from cse_autoloss.spaces import BRANCHES, parse
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 from cse_autoloss.tasks.one_of_each import one_of_each
 
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-LEARNS = 0.05
-"""A proxy AP above this counts as having trained at all."""
+SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+GOOD = 0.5
+"""Among the candidates with a proxy AP above this only details are left to tell."""
+
+Floats = NDArray[np.float64]
 
 
 def candidates(branch: str, count: int, seed: int) -> list[str]:
-    """Formulas of the catalogue's losses and of distinct descendants that pass verification."""
+    """Formulas of the catalogue's losses and of distinct verified descendants, which benchmarks/halving.py
+    trains."""
     primitives, limits = PrimitiveSet.of(BRANCHES[branch]), Limits()
     entries = BINARY_ENTRIES if branch == "cls-binary" else BOX_ENTRIES
     graphs = [parse(e.formula, branch) for e in entries if e.formula is not None]
@@ -85,81 +89,84 @@ def candidates(branch: str, count: int, seed: int) -> list[str]:
     return [*formulas[:founders], *rest][:count]
 
 
-def train_proxies(task: DetectionTask, wanted: list[tuple[str, str]], path: Path, epochs: float) -> None:
-    """Train what the file lacks."""
-    done = {(row["b"], row["f"]) for row in read(path)}
-    with path.open("a", encoding="utf-8") as file:
-        for branch, formula in wanted:
-            if (branch, formula) in done:
-                continue
-            cls = load_loss(formula if branch != "reg" else "bce", branch="cls-binary", reduction="sum")
-            reg = load_loss(formula if branch == "reg" else "giou", branch="reg", reduction="sum")
-            score = task.train_and_score(cls, reg, seed=0, epochs=epochs)
-            file.write(json.dumps({"b": branch, "f": formula, "ap": score.ap, "status": score.status}) + "\n")
-            file.flush()
-
-
-def read(path: Path) -> list[dict[str, object]]:
-    """The trainings so far."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def main() -> None:
-    """Train, simulate, compare."""
+    """Simulate and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--proxies", type=Path, required=True)
-    parser.add_argument("--cls", type=int, default=90)
-    parser.add_argument("--reg", type=int, default=45)
+    parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--epochs", type=float, default=6)
-    parser.add_argument("--steps", type=int, default=SimulateSettings().steps)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     task = DetectionTask(DetectionSettings())
-    for branch, count in (("cls-binary", arguments.cls), ("reg", arguments.reg)):
-        known = sum(row["b"] == branch for row in read(arguments.proxies))
-        if known < count:
-            wanted = [(branch, formula) for formula in candidates(branch, count, seed=1)]
-            train_proxies(task, wanted[: count - known], arguments.proxies, arguments.epochs)
-    rows = read(arguments.proxies)
-    simulator = Simulator(
-        SimulateSettings(steps=arguments.steps), one_of_each(task.split("train"), task.num_classes)
-    )
-    for branch in ("cls-binary", "reg"):
-        own = [row for row in rows if row["b"] == branch]
-        started = time.process_time()
-        shares = []
-        for row in own:
-            graph = parse(str(row["f"]), branch)
-            pair = (None, graph) if branch == "reg" else (graph, None)
-            shares.append(simulator.run(*pair).figure or 0.0)
-        seconds = (time.process_time() - started) / len(own)
-        print(table(branch, np.array([row["ap"] for row in own]), np.array(shares), seconds))
+    images = one_of_each(task.split("train"), task.num_classes)
+    simulator = Simulator(SimulateSettings(), images)
+    for path in arguments.files:
+        rows = read(path)
+        for branch in ("cls-binary", "reg"):
+            print(report(path.name, branch, rows, arguments.epochs, simulator))
 
 
-def table(branch: str, ap: np.ndarray, share: np.ndarray, seconds: float) -> str:
-    """ρ and the curve of false rejections."""
-    trains = ap > LEARNS
-    good = ap >= np.median(ap)
+def report(name: str, branch: str, rows: Sequence[Row], epochs: float, simulator: Simulator) -> str:
+    """The figures of one branch in one file."""
+    own = [row for row in rows if row.branch == branch and row.seed == 0 and row.epochs == epochs]
+    graphs = [parse(row.formula, branch) for row in own]
+    simulator.run_batch(graphs[:2])
+    started, cpu = time.perf_counter(), time.process_time()
+    share = np.array([verdict.figure or 0.0 for verdict in simulator.run_batch(graphs)])
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    alone = time.process_time()
+    for graph in graphs[:5]:
+        simulator.run(*((None, graph) if branch == "reg" else (graph, None)))
+    alone = (time.process_time() - alone) / len(graphs[:5])
+    ap = np.array([row.ap for row in own])
+    training = float(np.mean([row.seconds for row in own]))
     lines = [
-        f"### {branch}: {len(ap)} candidates, {1e3 * seconds:.0f} ms of processor time a simulation",
+        f"### {name}, {branch}: {len(ap)} candidates, {(ap > LEARNS).sum()} train, {(ap > GOOD).sum()} train well",
         "",
-        f"Spearman's ρ: {spearmanr(share, ap)[0]:.2f} over all, {spearmanr(share[trains], ap[trains])[0]:.2f} over "
-        f"the {trains.sum()} whose proxy AP is above {LEARNS}. AP from {ap.min():.3f} to {ap.max():.3f}, median "
-        f"{np.median(ap):.3f}.",
+        f"{len(ap) / cpu:.0f} candidates/s of processor time in batches ({len(ap) / wall:.0f}/s on the clock), "
+        f"{1e3 * alone:.0f} ms alone; a proxy training took {training:.1f} s.",
         "",
-        "| threshold | rejected | of them at or above the median AP | lost of the best fifth |",
+        f"| against the {epochs:g}-epoch AP: Spearman's ρ over | all | AP > {LEARNS} | AP > {GOOD} |",
         "|---|---|---|---|",
-    ]  # fmt: skip
-    best = ap >= np.quantile(ap, 0.8)
+        _line("simulation", share, ap),
+    ]
+    first = {row.formula: row.ap for row in own}
+    for kind, test in (
+        ("proxy, another seed", lambda row: row.seed == 1 and row.epochs == epochs),
+        ("proxy of 1 epoch", lambda row: row.seed == 0 and row.epochs == 1),
+        ("proxy of 2 epochs", lambda row: row.seed == 0 and row.epochs == 2),
+    ):
+        other = [row for row in rows if row.branch == branch and row.formula in first and test(row)]
+        if other:
+            place = {row.formula: number for number, row in enumerate(own)}
+            where = [place[row.formula] for row in other]
+            again = np.array([row.ap for row in other])
+            lines.append(_line(f"{kind} ({len(other)} candidates)", again, ap[where]))
+            lines.append(_line("simulation on the same", share[where], ap[where]))
+    return "\n".join([*lines, "", *_curve(share, ap), ""])
+
+
+def _line(name: str, share: Floats, ap: Floats) -> str:
+    cells = []
+    for chosen in (ap >= 0, ap > LEARNS, ap > GOOD):
+        enough = chosen.sum() > 9
+        cells.append(f"{spearmanr(share[chosen], ap[chosen])[0]:.2f}" if enough else "")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _curve(share: Floats, ap: Floats) -> list[str]:
+    """What each threshold saves and loses."""
+    good, best, poor = ap >= np.median(ap), ap >= np.quantile(ap, 0.8), ap <= LEARNS
+    lines = [
+        "| threshold | proxies saved | of those that don't train | lost of the better half | of the best fifth |",
+        "|---|---|---|---|---|",
+    ]
     for threshold in SHARES:
         out = share < threshold
         lines.append(
-            f"| {threshold:.1f} | {out.mean():.0%} | {(out & good).sum() / max(out.sum(), 1):.0%} "
-            f"| {(out & best).sum()} of {best.sum()} |"
+            f"| {threshold:.1f} | {out.mean():.0%} | {(out & poor).sum()} of {poor.sum()} "
+            f"| {(out & good).sum()} of {good.sum()} | {(out & best).sum()} of {best.sum()} |"
         )
-    return "\n".join([*lines, ""])
+    return lines
 
 
 if __name__ == "__main__":

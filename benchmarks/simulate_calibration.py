@@ -1,6 +1,6 @@
 """The losses that the simulation is measured on, and their proxy trainings, kept as JSON lines.
 
-    python benchmarks/simulate_calibration.py FILE.jsonl [--cls 130] [--reg 110] [--epochs 6] [--again 30]
+    python benchmarks/simulate_calibration.py FILE.jsonl [--cls 130] [--reg 110] [--epochs 6] [--again 30] [--seed 1]
 
 A third are random losses that passed verification, the rest the catalogue's and their descendants by random
 variation. Each gets a proxy training of the default task, with BCE or GIoU in the other branch and the
@@ -168,12 +168,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=6)
     parser.add_argument("--again", type=int, default=30, help="losses of a branch that get a second seed")
     parser.add_argument("--short", type=float, nargs="*", default=(1, 2), help="epochs of shorter trainings")
+    parser.add_argument("--seed", type=int, default=1, help="of the choice of losses")
     parser.add_argument("--box-weight", type=float, default=2.0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     calibration = Calibration(arguments.file, arguments.box_weight)
     lists = [
-        [(branch, *pair[::-1]) for pair in candidates(branch, count, seed=1)]
+        [(branch, *pair[::-1]) for pair in candidates(branch, count, arguments.seed)]
         for branch, count in (("cls-binary", arguments.cls), ("reg", arguments.reg))
     ]
     wanted = [

@@ -171,9 +171,10 @@ class Verify(Section):
 class Simulate(Section):
     """The small training that a candidate must pass before a proxy training; see `SimulateSettings`."""
 
-    share: NotNegative = 0.3
+    share: NotNegative = 0.5
     steps: Count = 30
     lr: Positive = 0.04
+    lr_box: Positive = 0.015
     clip: Positive = 10.0
     width: Annotated[Whole, Field(ge=4, multiple_of=4)] = 24
     hidden: Count = 32

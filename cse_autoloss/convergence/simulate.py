@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from cse_autoloss.convergence.simulate_heads import DEFAULTS, StackedHeads
+from cse_autoloss.convergence.simulate_heads import DEFAULTS, Outcome, StackedHeads
 from cse_autoloss.convergence.simulate_settings import SimulateSettings
 from cse_autoloss.convergence.small_model import Cells, SimulationData, choose_cells, make_targets
 from cse_autoloss.convergence.small_trunk import frozen_features
@@ -22,8 +22,14 @@ from cse_autoloss.verdict import Verdict
 
 __all__ = ["DEFAULTS", "SimulateSettings", "Simulator"]
 
-_BACKGROUND = 224
-"""Cells of the background that are looked at: with all of them a training takes twice as long."""
+Scored = Literal["cls", "reg"]
+_Pair = tuple[LossGraph | None, LossGraph | None]
+
+_BACKGROUND = 96
+"""Cells of the background that are looked at: more change nothing but the time."""
+_ENOUGH = 0.5
+"""A classification loss that ranks the cells this well, in shares of the default, ranks well enough: in a
+training of thirty steps more of it is haste."""
 _BLOCK = 64
 """Candidates that are trained side by side; more gain nothing, and their values leave the cache."""
 
@@ -46,7 +52,7 @@ class Simulator:
         if self._targets.positive.numel() == 0:
             raise ConfigError("simulation: no object on its images covers the centre of an 8x8 cell")
         self._cells: Cells | None = None
-        self._default_score: dict[tuple[str, str], float] = {}
+        self._defaults: dict[tuple[str, Scored], tuple[float, float]] = {}
 
     def run(
         self, graph_cls: LossGraph | None, graph_reg: LossGraph | None, *, alpha: float | None = None
@@ -63,9 +69,9 @@ class Simulator:
             rejections: "diverged" (not finite), "does-not-learn" (below the share).
         """
         started = time.perf_counter()
-        branch = _cls_branch(graph_cls, graph_reg)
-        default = self.default_score(branch, scored="reg" if graph_cls is None else "cls")
-        (found,) = self._train(branch, [(graph_cls, graph_reg)], alpha)
+        branch, scored = _kind(graph_cls, graph_reg)
+        default = self.default_score(branch, scored=scored)
+        (found,) = self._scores(branch, scored, [(graph_cls, graph_reg)], alpha)
         return self._verdict(*found, default, time.perf_counter() - started)
 
     def run_batch(self, graphs: Sequence[LossGraph], *, alpha: float | None = None) -> list[Verdict]:
@@ -81,61 +87,83 @@ class Simulator:
         verdicts: dict[int, Verdict] = {}
         for kind in sorted({graph.branch for graph in graphs}):
             members = [number for number, graph in enumerate(graphs) if graph.branch == kind]
+            scored: Scored = "reg" if kind == "reg" else "cls"
             branch = "cls-binary" if kind == "reg" else kind
             for start in range(0, len(members), _BLOCK):
                 started = time.perf_counter()
                 block = members[start : start + _BLOCK]
-                default = self.default_score(branch, scored="reg" if kind == "reg" else "cls")
+                default = self.default_score(branch, scored=scored)
                 pairs = [(None, graphs[n]) if kind == "reg" else (graphs[n], None) for n in block]
-                found = self._train(branch, pairs, alpha)
+                found = self._scores(branch, scored, pairs, alpha)
                 seconds = (time.perf_counter() - started) / len(block)
                 for number, (score, step) in zip(block, found, strict=True):
                     verdicts[number] = self._verdict(score, step, default, seconds)
         return [verdicts[number] for number in range(len(graphs))]
 
-    def default_score(self, branch: str, *, scored: Literal["cls", "reg"] = "cls") -> float:
+    def default_score(self, branch: str, *, scored: Scored = "cls") -> float:
         """What the default losses reach with the heads of that classification branch, in [0, 1].
 
         Args:
             branch: "cls-binary" or "cls-multiclass".
-            scored: the branch whose candidates are compared with it. The default stands in that branch as a
-                candidate does, so that a default loss reaches its own score to the last digit.
+            scored: the branch whose candidates are compared with it.
         """
-        key = branch, scored
-        if key not in self._default_score:
-            name = branch if scored == "cls" else "reg"
-            graph = parse(DEFAULTS[name], name)
-            pair = (graph, None) if scored == "cls" else (None, graph)
-            ((score, _),) = self._train(branch, [pair], None)
-            self._default_score[key] = score or 0.0
-        return self._default_score[key]
+        return self._score(*self._default(branch, scored), branch, scored)
 
     def score(
         self, graph_cls: LossGraph | None, graph_reg: LossGraph | None, *, alpha: float | None = None
     ) -> tuple[float | None, int]:
-        """The score after training, and the steps made; None where something was not finite."""
-        (found,) = self._train(_cls_branch(graph_cls, graph_reg), [(graph_cls, graph_reg)], alpha)
+        """The score after training, and the steps made; None where something was not finite.
+
+        A box loss is scored by average precision over cells, where a right class gains its box's IoU. A
+        classification loss is scored by the average precision of the classes alone, up to half of what the
+        default reaches, times the boxes' mean IoU: how well it ranks, and what it leaves to the other branch.
+        """
+        branch, scored = _kind(graph_cls, graph_reg)
+        (found,) = self._scores(branch, scored, [(graph_cls, graph_reg)], alpha)
         return found
 
-    def _train(
-        self,
-        branch: str,
-        pairs: Sequence[tuple[LossGraph | None, LossGraph | None]],
-        alpha: float | None,
+    def _scores(
+        self, branch: str, scored: Scored, pairs: Sequence[_Pair], alpha: float | None
     ) -> list[tuple[float | None, int]]:
         """As `score`, for pairs that have losses of their own in the same branches."""
+        outcome = self._train(branch, scored, pairs, alpha)
+        rows = zip(
+            outcome.precision.tolist(), outcome.overlap.tolist(), outcome.stopped.tolist(), strict=True
+        )
+        return [
+            (self._score(precision, overlap, branch, scored), self.settings.steps)
+            if step < 0
+            else (None, step)
+            for precision, overlap, step in rows
+        ]
+
+    def _score(self, precision: float, overlap: float, branch: str, scored: Scored) -> float:
+        if scored == "reg":
+            return precision
+        enough, _ = self._default(branch, scored)
+        return min(precision, _ENOUGH * enough) * overlap
+
+    def _default(self, branch: str, scored: Scored) -> tuple[float, float]:
+        """Precision and overlap of the default loss, which stands in its branch as a candidate does, so that it
+        reaches its own score to the last digit."""
+        key = branch, scored
+        if key not in self._defaults:
+            name = branch if scored == "cls" else "reg"
+            graph = parse(DEFAULTS[name], name)
+            pair = (graph, None) if scored == "cls" else (None, graph)
+            outcome = self._train(branch, scored, [pair], None)
+            self._defaults[key] = outcome.precision.item(), outcome.overlap.item()
+        return self._defaults[key]
+
+    def _train(self, branch: str, scored: Scored, pairs: Sequence[_Pair], alpha: float | None) -> Outcome:
         if self._cells is None:
             features = frozen_features(self._targets, self.settings)
             cells = choose_cells(self._targets, features, _BACKGROUND, self.settings.seed)
             self._cells = cells.to(self._device)
         cls = [pair[0] for pair in pairs if pair[0] is not None]
         reg = [pair[1] for pair in pairs if pair[1] is not None]
-        heads = StackedHeads(self._cells, branch, cls or None, reg or None, self.settings, alpha)
-        outcome = heads.train()
-        return [
-            (score, self.settings.steps) if step < 0 else (None, step)
-            for score, step in zip(outcome.score.tolist(), outcome.stopped.tolist(), strict=True)
-        ]
+        heads = StackedHeads(self._cells, branch, cls or None, reg or None, self.settings, scored, alpha)
+        return heads.train()
 
     def _verdict(self, score: float | None, step: int, default: float, seconds: float) -> Verdict:
         if score is None:
@@ -154,8 +182,9 @@ class Simulator:
         return Verdict("simulate", True, f"small model learns: it reaches {against}", share, seconds)
 
 
-def _cls_branch(graph_cls: LossGraph | None, graph_reg: LossGraph | None) -> str:
+def _kind(graph_cls: LossGraph | None, graph_reg: LossGraph | None) -> tuple[str, Scored]:
+    """The classification branch, and which of the two branches is on trial."""
     branch = graph_cls.branch if graph_cls is not None else "cls-binary"
     if branch == "reg" or (graph_reg is not None and graph_reg.branch != "reg"):
         raise FormulaError("Simulator.run(graph_cls, graph_reg): the graphs stand in each other's place")
-    return branch
+    return branch, "reg" if graph_cls is None else "cls"

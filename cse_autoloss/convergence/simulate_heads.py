@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from cse_autoloss.convergence.simulate_losses import LossBatch
 from cse_autoloss.convergence.simulate_settings import SimulateSettings
-from cse_autoloss.convergence.small_model import Cells, box_gain, detection_score, paired_iou
+from cse_autoloss.convergence.small_model import Cells, detection_score, paired_iou
 from cse_autoloss.convergence.small_trunk import PRIOR, boxes_of, one_cycle
 from cse_autoloss.graph import LossGraph, compile_graph
 from cse_autoloss.spaces import box_inputs, parse
@@ -35,11 +36,14 @@ class Outcome:
     """What B models reached.
 
     Attributes:
-        score: (B,) in [0, 1], float64; 0 where training diverged.
+        precision: (B,) average precision over cells in [0, 1], float64; see `detection_score`. A right class
+            gains 1 where classification losses are on trial, its box's IoU where box losses are.
+        overlap: (B,) mean IoU of the positive cells' boxes.
         stopped: (B,) the step, counted from 0, at which something was not finite; -1 where nothing was.
     """
 
-    score: Tensor
+    precision: Tensor
+    overlap: Tensor
     stopped: Tensor
 
 
@@ -93,6 +97,7 @@ class StackedHeads:
         cls: Sequence[LossGraph] | None,
         reg: Sequence[LossGraph] | None,
         settings: SimulateSettings,
+        scored: Literal["cls", "reg"],
         alpha: float | None = None,
     ) -> None:
         """
@@ -102,9 +107,10 @@ class StackedHeads:
             cls: B losses of that branch, or None for its default.
             reg: B box losses, or None for the default.
             settings: of the training.
+            scored: the branch whose losses are on trial.
             alpha: weights a binary classification loss by α·y + (1 − α)(1 − y).
         """
-        self._cells, self._settings, self._branch = cells, settings, branch
+        self._cells, self._settings, self._branch, self._scored = cells, settings, branch, scored
         device = cells.features.device
         self._count = len(cls or reg or (None,))
         classes = cells.num_classes
@@ -180,12 +186,13 @@ class StackedHeads:
     def train(self) -> Outcome:
         """Train all, and score those that lasted."""
         settings, parameters = self._settings, self._parameters
+        peak = settings.lr if self._scored == "cls" else settings.lr_box
         speeds = [torch.zeros_like(p) for p in parameters]
         device = self._cells.features.device
         stopped = torch.full((self._count,), -1, device=device)
         zero = torch.zeros((), device=device)
         for step in range(settings.steps):
-            rate = settings.lr * one_cycle(step / settings.steps)
+            rate = peak * one_cycle(step / settings.steps)
             loss, gradients = self._gradients()
             norm = sum((g.square().sum((1, 2)) for g in gradients), zero).sqrt()
             stopped[(stopped < 0) & ~torch.isfinite(loss + norm)] = step
@@ -209,5 +216,7 @@ class StackedHeads:
         finite = torch.isfinite(ranked).flatten(1).all(1) & torch.isfinite(iou).all(1)
         stopped = torch.where((stopped < 0) & ~finite, self._settings.steps - 1, stopped)
         ranked = (ranked + F.logsigmoid(quality.double())[..., None]).nan_to_num(-torch.inf)
-        score = detection_score(ranked, box_gain(iou), self._cells)
-        return Outcome(torch.where(stopped < 0, score, 0.0), stopped)
+        iou = torch.where((stopped < 0)[:, None], iou, 0.0)
+        gain = torch.ones_like(iou) if self._scored == "cls" else iou
+        share = self._cells.weight[: iou.shape[1]] / max(self._cells.positives, 1)
+        return Outcome(detection_score(ranked, gain, self._cells), (iou * share).sum(1), stopped)

@@ -15,7 +15,8 @@ class SimulateSettings:
         share: a candidate must reach this share of the default losses' score; docs/benchmarks/simulate.md shows
             what each share lets through and what it loses.
         steps: of SGD, each on all cells.
-        lr: peak of the one-cycle schedule.
+        lr: peak of the one-cycle schedule, for classification losses.
+        lr_box: the same for box losses, which are told apart best while the boxes are still on their way.
         clip: largest gradient norm of a step.
         width: channels of the trunk's first convolution; its features have twice as many.
         hidden: channels of the layer between the frozen features and the outputs.
@@ -24,9 +25,10 @@ class SimulateSettings:
         seed: of the weights.
     """
 
-    share: float = 0.3
+    share: float = 0.5
     steps: int = 30
     lr: float = 0.04
+    lr_box: float = 0.015
     clip: float = 10.0
     width: int = 24
     hidden: int = 32
@@ -36,10 +38,16 @@ class SimulateSettings:
 
     def __post_init__(self) -> None:
         """Refuse what can't be trained with, naming the setting."""
-        if self.steps < 1 or self.lr <= 0 or self.clip <= 0 or self.width % 4 or self.width <= 0:
+        if (
+            self.steps < 1
+            or min(self.lr, self.lr_box) <= 0
+            or self.clip <= 0
+            or self.width % 4
+            or self.width <= 0
+        ):
             raise ConfigError(
-                "simulate: expected steps >= 1, lr > 0, clip > 0 and width a multiple of 4, got "
-                f"{self.steps}, {self.lr}, {self.clip} and {self.width}"
+                "simulate: expected steps >= 1, lr and lr_box > 0, clip > 0 and width a multiple of 4, got "
+                f"{self.steps}, {self.lr}, {self.lr_box}, {self.clip} and {self.width}"
             )
         if self.hidden < 1 or self.trunk_steps < 0:
             raise ConfigError(

@@ -16,8 +16,6 @@ STRIDE = 8
 _CENTRE = 1.5
 """A cell is positive within this many strides of a box's centre."""
 _LANES = 32
-_THRESHOLDS = tuple(0.5 + 0.05 * k for k in range(10))
-"""IoU thresholds of COCO's AP."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +155,6 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     shared = overlap.prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
     return shared / (union + 1e-7)
-
-
-def box_gain(iou: Tensor) -> Tensor:
-    """How right a box is, in [0, 1]: the share of COCO's thresholds 0.5, 0.55, … 0.95 that its IoU reaches."""
-    return (iou[..., None] >= iou.new_tensor(_THRESHOLDS)).float().mean(-1)
 
 
 def detection_score(scores: Tensor, gain: Tensor, cells: Cells) -> Tensor:
