@@ -44,11 +44,11 @@ ARMS = {
 FUNNEL: dict[str, dict[str, Any]] = {
     "random": {
         "evolution__random_fraction": 1.0,
-        "evolution__scouts": 100_000,
+        "evolution__scouts": 1_000_000,
         "evolution__attempts": 1,
         "evolution__elite": 0,
     },
-    "full": {"evolution__random_fraction": 0.3, "evolution__scouts": 100_000},
+    "full": {"evolution__random_fraction": 0.3, "evolution__scouts": 1_000_000},
 }
 """How the arms with a funnel differ from the default configuration."""
 
