@@ -258,10 +258,10 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
         trained(reg=lambda pred, target: (pred - target).sum() * math.nan)
 
 
-def test_the_pyramid_cuts_regions_out_of_its_finest_map() -> None:
+def test_the_pyramid_cuts_regions_out_of_a_fine_map() -> None:
     model = TwoStagePyramid(3, CLASSES).eval()
     prediction = model(torch.zeros(1, 3, 64, 96))
-    assert prediction.features.shape[-2:] == (8, 12)
+    assert prediction.features.shape[-2:] == (16, 24)
     assert prediction.dense.boxes.shape == (1, 8 * 12 + 4 * 6 + 2 * 3, 4)
     seen = Recorder()
     targets = model.targets(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64), (256, 256))

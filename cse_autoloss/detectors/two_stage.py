@@ -237,12 +237,14 @@ class TwoStageDetector(nn.Module):
         return self.to_class(hidden), correct(regions, self.to_box(hidden))
 
 
-PYRAMID = TwoStageSettings(trunk=PyramidSettings(), proposal_width=64, learnt=48, hidden=192)
+PYRAMID = TwoStageSettings(
+    trunk=PyramidSettings(fine=True), proposal_width=64, learnt=64, positive_share=0.5, hidden=192
+)
 """Shape of the two-stage proxy for photographs."""
 
 
 class TwoStagePyramid(TwoStageDetector):
-    """The two-stage proxy for photographs: wider, proposals on maps of strides 8, 16 and 32."""
+    """The two-stage proxy for photographs: wider, proposals on maps of strides 8, 16 and 32, regions from 4."""
 
     def __init__(self, channels: int, num_classes: int, settings: TwoStageSettings = PYRAMID) -> None:
         super().__init__(channels, num_classes, settings)
