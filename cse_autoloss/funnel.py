@@ -18,7 +18,7 @@ from cse_autoloss.spaces.random_expressions import Forest, random_forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.workbench import Workbench
 
-KEPT_REJECTIONS = 40
+KEPT_REJECTIONS = 100
 """Of the candidates of one source that verification stops in a generation, a uniform sample of so many is kept, with
 their reasons, and with the number that it stands for. What the simulation stops is kept whole."""
 
