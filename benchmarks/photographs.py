@@ -99,10 +99,13 @@ def main() -> None:
     parser.add_argument(
         "--no-default", action="store_true", help="without the small proxies at their defaults"
     )
+    parser.add_argument("--detectors", nargs="*", help="these alone")
     arguments = parser.parse_args()
 
     every = [] if arguments.no_default else SMALL
     every += [one for pixels in arguments.pixels for one in contestants(pixels)]
+    if arguments.detectors:
+        every = [one for one in every if one.detector in arguments.detectors]
     torch.set_num_threads(1)
     tasks: dict[tuple[str, int], DetectionTask] = {}
     for one in every:
