@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--detectors", nargs="*", help="these alone")
     arguments = parser.parse_args()
 
-    every = [] if arguments.no_default else SMALL
+    every = [] if arguments.no_default else list(SMALL)
     every += [one for pixels in arguments.pixels for one in contestants(pixels)]
     if arguments.detectors:
         every = [one for one in every if one.detector in arguments.detectors]
