@@ -1,18 +1,38 @@
-"""What the workers of finished runs did with their time, and what came of it.
+"""What the workers of a search do with their time.
 
     cse-autoloss evolve --budget 4m --workers 2 --out RUN
-    python benchmarks/utilisation.py RUN [RUN …]
+    python benchmarks/utilisation.py runs RUN [RUN …]
 
 All figures come from the runs' stores: seconds are those that each job took in its worker, against wall time times
 workers. Runs from before the summary told this are read too.
+
+    python benchmarks/utilisation.py asleep --seconds 120 --workers 2
+
+A search whose workers sleep for as long as a job takes on a quiet core, and then make a score up. All else is real:
+breeding, filters, store, loop. So it shows the idleness that is the loop's own fault, also on a machine that is busy.
 """
 
 import argparse
+import tempfile
+import zlib
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from cse_autoloss.progress import SEARCH_STAGES
+from cse_autoloss.config import SearchConfig, load_config
+from cse_autoloss.discovery import _Run, _starters
+from cse_autoloss.evolution import Evolution
+from cse_autoloss.executors import Job, JobResult, Work
+from cse_autoloss.executors.pool import PoolExecutor
+from cse_autoloss.plan import Cost, RunSize
+from cse_autoloss.progress import SEARCH_STAGES, Clock, Silent
 from cse_autoloss.runs import RunStore
+from cse_autoloss.search import SearchLoop
+from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.verdict import Verdict
+from cse_autoloss.workbench import Workbench
 
 COLUMNS = (
     "run", "search, s", "candidates tried", "whole trainings", "training", "simulation", "best val AP cls", "reg",
@@ -55,12 +75,95 @@ def row(directory: Path, workers: int) -> list[str]:
     ]
 
 
+class Asleep:
+    """An executor whose workers sleep; seconds are those of a quiet core (docs/benchmarks/halving.md)."""
+
+    EPOCH, SCENE, SIMULATION = 0.5, 0.00075, 0.009
+
+    def __init__(self, workers: int) -> None:
+        self._pool = PoolExecutor(Work("cse_autoloss.testing:start", "cse_autoloss.testing:act", {}), workers)
+        self._jobs: dict[str, Job] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def submit(self, job: Job) -> None:
+        """Send the worker to sleep."""
+        self._jobs[job.key] = job
+        self._pool.submit(Job(job.key, {"do": "sleep", "seconds": self._seconds(job.payload)}))
+
+    def next_result(self, timeout: float | None = None) -> JobResult | None:
+        """A made-up result: half of the candidates learn, and AP is drawn from the formulas' hash."""
+        result = self._pool.next_result(timeout)
+        if result is None:
+            return None
+        payload = self._jobs.pop(result.key).payload
+        if payload["kind"] == "simulate":
+            told = [
+                Verdict("simulate", zlib.crc32(f.encode()) % 2 == 0, "", 0.5).to_dict()
+                for f in payload["formulas"]
+            ]
+            return replace(result, value={"verdicts": told})
+        ap = zlib.crc32(f"{payload['pair']['cls']} {payload['pair']['reg']}".encode()) / 2**32
+        return replace(result, value={"status": "ok", "ap": ap, "ap50": ap, "ap75": ap})
+
+    def _seconds(self, payload: Mapping[str, Any]) -> float:
+        if payload["kind"] == "simulate":
+            return self.SIMULATION * len(payload["formulas"])
+        until, paused = payload["until"], payload["state"] is not None
+        # What goes on after a pause has a sixth of the schedule behind it.
+        epochs = until if until is not None else payload["epochs"] * (5 / 6 if paused else 1)
+        return self.EPOCH * epochs + self.SCENE * (payload["scenes"] or 400)
+
+
+def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -> str:
+    """Search for so long; what the workers did."""
+    with tempfile.TemporaryDirectory() as folder, RunStore.create(Path(folder) / "run", {}) as store:
+        run = _Run(config, store, Silent(), _starters(config), "cpu")
+        cost = Cost(Asleep.EPOCH, 400 * Asleep.SCENE)
+        audit = run._asked_audit()
+        size = RunSize(seconds, config.proxy.epochs, 1.0, offspring, config.evolution.combine, audit, ())
+        executor: Any = Asleep(workers)
+        try:
+            bench = Workbench(executor, store, run.clock, run.status, Silent())
+            bench.run([Job(f"warm {i}", {"kind": "simulate", "formulas": []}) for i in range(workers)])
+            evolution = Evolution(
+                config.evolution,
+                tuple(BRANCHES[name] for name in run.branches),
+                config.seed,
+                [entrant.proposal.graph for entrant in run.starters],
+            )
+            run.clock = Clock(None)
+            bench.clock = run.clock
+            state = SearchLoop(run._search_plan(size, cost), evolution, run.starters, bench).run()
+        finally:
+            executor.shutdown()
+    used = bench.clock.utilisation(workers)["search"]
+    wall = {stage: round(value, 1) for stage, value in bench.clock.seconds.items()}
+    return (
+        f"{workers} workers asleep for {seconds:g} s, branch {config.branch}: {state.generation} generations, "
+        f"{bench.status.funnel['trained']} whole trainings; {used['training']:.1%} of the workers' time training, "
+        f"{used['simulation']:.1%} simulating. The main process waited or worked, s: {wall}"
+    )
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the table, or search."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--workers", type=int, default=2, help="of runs that do not tell")
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("runs")
+    runs.add_argument("runs", type=Path, nargs="+")
+    runs.add_argument("--workers", type=int, default=2, help="of runs that do not tell")
+    sleep = commands.add_parser("asleep")
+    sleep.add_argument("--seconds", type=float, default=120)
+    sleep.add_argument("--workers", type=int, default=2)
+    sleep.add_argument("--offspring", type=int, default=8)
+    sleep.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
+    if arguments.command == "asleep":
+        config = load_config("detection", dict(pair.split("=", 1) for pair in arguments.set))
+        print(asleep(config, arguments.seconds, arguments.workers, arguments.offspring))
+        return
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for directory in arguments.runs:
         print(f"| {' | '.join(row(directory, arguments.workers))} |")

@@ -335,7 +335,7 @@ class _Run:
             task=self.task,
             verify=VerifySettings(**config.verify.model_dump()),
             # Of a search that hardly has time for a training, no part is kept for its end.
-            patience=min(1.5 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
+            patience=min(1.2 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
             ladders=self.ladders,
         )
 
