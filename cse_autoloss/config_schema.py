@@ -171,7 +171,7 @@ class Verify(Section):
 class Simulate(Section):
     """The small training that a candidate must pass before a proxy training; see `SimulateSettings`."""
 
-    share: NotNegative = 0.5
+    share: NotNegative = 0.4
     steps: Count = 30
     lr: Positive = 0.04
     lr_box: Positive = 0.015

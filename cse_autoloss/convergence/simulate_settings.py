@@ -25,7 +25,7 @@ class SimulateSettings:
         seed: of the weights.
     """
 
-    share: float = 0.5
+    share: float = 0.4
     steps: int = 30
     lr: float = 0.04
     lr_box: float = 0.015
