@@ -229,3 +229,22 @@ def test_more_candidates_than_fit_side_by_side(simulator: Simulator) -> None:
     assert [v.figure for v in verdicts] == [v.figure for v in verdicts[:3]] * 25
     assert verdicts[0].figure == simulator.run(graphs[0], None, alpha=0.25).figure
     assert verdicts[0].figure != simulator.run(graphs[0], None).figure
+
+
+def test_many_cells_make_smaller_blocks_with_the_same_verdicts(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = [parse(f) for f in MIXED]
+    whole = simulator.run_batch(graphs)
+    sizes = []
+    train = Simulator._scores
+
+    def spy(self: Simulator, branch: str, scored: str, pairs: list, alpha: float | None) -> list:
+        sizes.append(len(pairs))
+        return train(self, branch, scored, pairs, alpha)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Simulator, "_scores", spy)
+    monkeypatch.setattr("cse_autoloss.convergence.simulate._BLOCK_NUMBERS", 1000)
+    parts = simulator.run_batch(graphs)
+    assert sizes == [1] * len(graphs)
+    assert [v.figure for v in parts] == [v.figure for v in whole]

@@ -32,6 +32,9 @@ _ENOUGH = 0.5
 training of thirty steps more of it is haste."""
 _BLOCK = 64
 """Candidates that are trained side by side; more gain nothing, and their values leave the cache."""
+_BLOCK_NUMBERS = 500_000
+"""Logits that are held side by side: where there are many images and classes, blocks are smaller, so that a
+block takes 200 MB at most, or what one candidate takes."""
 
 
 class Simulator:
@@ -89,10 +92,11 @@ class Simulator:
             members = [number for number, graph in enumerate(graphs) if graph.branch == kind]
             scored: Scored = "reg" if kind == "reg" else "cls"
             branch = "cls-binary" if kind == "reg" else kind
-            for start in range(0, len(members), _BLOCK):
-                started = time.perf_counter()
-                block = members[start : start + _BLOCK]
+            size = self._block_size()
+            for start in range(0, len(members), size):
                 default = self.default_score(branch, scored=scored)
+                started = time.perf_counter()
+                block = members[start : start + size]
                 pairs = [(None, graphs[n]) if kind == "reg" else (graphs[n], None) for n in block]
                 found = self._scores(branch, scored, pairs, alpha)
                 seconds = (time.perf_counter() - started) / len(block)
@@ -155,14 +159,22 @@ class Simulator:
             self._defaults[key] = outcome.precision.item(), outcome.overlap.item()
         return self._defaults[key]
 
-    def _train(self, branch: str, scored: Scored, pairs: Sequence[_Pair], alpha: float | None) -> Outcome:
+    def _block_size(self) -> int:
+        logits = len(self._frozen().labels) * (self._targets.num_classes + 1)
+        return max(1, min(_BLOCK, _BLOCK_NUMBERS // logits))
+
+    def _frozen(self) -> Cells:
+        """The cells and their features, made at the first use."""
         if self._cells is None:
             features = frozen_features(self._targets, self.settings)
             cells = choose_cells(self._targets, features, _BACKGROUND, self.settings.seed)
             self._cells = cells.to(self._device)
+        return self._cells
+
+    def _train(self, branch: str, scored: Scored, pairs: Sequence[_Pair], alpha: float | None) -> Outcome:
         cls = [pair[0] for pair in pairs if pair[0] is not None]
         reg = [pair[1] for pair in pairs if pair[1] is not None]
-        heads = StackedHeads(self._cells, branch, cls or None, reg or None, self.settings, scored, alpha)
+        heads = StackedHeads(self._frozen(), branch, cls or None, reg or None, self.settings, scored, alpha)
         return heads.train()
 
     def _verdict(self, score: float | None, step: int, default: float, seconds: float) -> Verdict:
