@@ -19,7 +19,7 @@ def print_comparison(result: Comparison, directory: Path, console: Console | Non
     """Print figures, what was tuned, formulas, notes and where the files are."""
     console = console or Console()
     if result.seeds:
-        console.print(_heading(result), style="bold", soft_wrap=True)
+        console.print(Text(_heading(result), style="bold"), soft_wrap=True)
         console.print(_table(result))
         if len(result.standings) > 1:
             _verdicts(result, console)
