@@ -209,6 +209,6 @@ def test_a_training_that_goes_on_keeps_its_settings(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="give --out"):
         launch_training(overrides=options)
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(SystemExit):  # the first process has told it
         launch_training(overrides=options)

@@ -46,12 +46,10 @@ def launch_training(
         AutoLossError: a user's mistake, in one line.
     """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    try:
+    from cse_autoloss.fullsize.processes import first_tells
+
+    with first_tells():
         settings, folder = _settled(config, out, resume, dict(overrides or {}), several)
-    except (ConfigError, RunError):
-        if os.environ.get("RANK", "0") == "0":
-            raise
-        raise SystemExit(2) from None  # the first process tells
     try:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError):  # RuntimeError: its operators do not fit this torch

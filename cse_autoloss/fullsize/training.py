@@ -100,7 +100,7 @@ def train(
     place = my_place(device)
     watcher = watcher if watcher is not None and place.leads else Silent()
     with ExitStack() as stack:
-        with first_tells(place):
+        with first_tells():
             settings = settle(settings)
             check_tensorboard(settings.tensorboard)
             files = load_files(settings, family_of(settings.detector).masks)
