@@ -128,6 +128,7 @@ class Evolution(Section):
     handcrafted_seeds: bool = True
     scouts: Annotated[Whole, Field(ge=0, le=10_000_000)] = 20_000
     random_fraction: Share = 0.15
+    choose_from: Annotated[Number, Field(ge=1.0, le=100.0)] = 2.0
     tournament: Count = 4
     crossover: Share = 0.4
     subtree_mutation: Share = 0.2

@@ -336,6 +336,7 @@ class _Run:
             verify=VerifySettings(**config.verify.model_dump()),
             # Of a search that hardly has time for a training, no part is kept for its end.
             patience=min(1.2 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
+            choose_from=config.evolution.choose_from,
             ladders=self.ladders,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,11 +28,16 @@ SCOUT, RANDOM, BRED, SEED = "scout", "random", "bred", "seed"
 
 @dataclass(frozen=True)
 class Entrant:
-    """A candidate on its way: the proposal, and the catalogue name if it is a handcrafted loss."""
+    """A candidate on its way: the proposal, and the catalogue name if it is a handcrafted loss.
+
+    Attributes:
+        simulated: what the simulation gave it: the share of the default loss's score.
+    """
 
     proposal: Proposal
     name: str = ""
     fingerprint: str = ""
+    simulated: float = 0.0
 
 
 @dataclass
@@ -147,7 +152,7 @@ class Funnel:
                     self._known.add(branch, entrant.fingerprint)
                     if verdict.accepted:
                         bench.status.funnel["simulated"] += 1
-                        accepted.append(entrant)
+                        accepted.append(replace(entrant, simulated=verdict.figure or 0.0))
                     else:
                         bench.status.reject("simulate", verdict.code or verdict.reason)
                 bench.show()

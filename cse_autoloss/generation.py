@@ -41,7 +41,7 @@ class Generation:
 
 def added(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What the filters counted between two looks at the status' counts; trainings may have gone on meanwhile."""
-    stages = ("verify", "simulate")
+    stages = tuple(after["rejected"])
     funnel = Counter(after["funnel"])
     funnel.subtract(before["funnel"])
     del funnel["trained"]

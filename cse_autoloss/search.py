@@ -8,6 +8,7 @@ state, gives the same candidates, and reuses the scores that it has.
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 
 from cse_autoloss.convergence import VerifySettings
 from cse_autoloss.evolution import Evolution, EvolutionState, Member, ranked
-from cse_autoloss.funnel import Entrant, Funnel, GenerationRecord
+from cse_autoloss.funnel import SEED, Entrant, Funnel, GenerationRecord
 from cse_autoloss.generation import Generation, added, without
 from cse_autoloss.halving import Ladder, Outcome, climb
 from cse_autoloss.jobs import LossPair, Training
@@ -52,6 +53,7 @@ class SearchPlan:
         first_seed: training seeds are first_seed, first_seed + 1, …, the same for every candidate.
         task: digest of the data and model settings.
         verify: thresholds of the verification.
+        choose_from: candidates that pass the simulation for each that is trained: the best by its score.
         patience: seconds before the end from which on no training is begun, so that those under way can end.
         ladders: rungs of the newcomers' trainings, by branch; a branch that is not in it has none.
     """
@@ -76,6 +78,7 @@ class SearchPlan:
     first_seed: int
     task: str
     verify: VerifySettings = field(default_factory=VerifySettings)
+    choose_from: float = 1.0
     patience: float = 0.0
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
 
@@ -251,22 +254,31 @@ class SearchLoop:
         """The generation's candidates that passed both filters, in the order in which they were asked for."""
         bench, plan = self._bench, self._plan
         chosen = self._scouted(state, branch, record)
-        wanted = plan.places(branch)
+        wanted, starters = plan.places(branch) - len(chosen), []
+        pool: list[Entrant] = []
         for attempt in range(plan.attempts):
             with bench.clock.stage("generate"):
                 entrants = [Entrant(p) for p in self._evolution.ask(state, attempt, plan.batch)]
             if attempt == 0 and not state.populations[branch]:
                 starters = [e for e in self._starters if e.proposal.graph.branch == branch]
-                wanted += len(starters)
                 entrants = starters + entrants
             bench.look()
             fresh = self._funnel.verify(entrants, branch, record)
             bench.look()
-            chosen += self._funnel.simulate(fresh, branch, wanted - len(chosen), record)
+            enough = len(starters) + math.ceil(plan.choose_from * wanted)
+            pool += self._funnel.simulate(fresh, branch, enough - len(pool), record)
             bench.show()
-            if len(chosen) >= wanted or bench.out_of_time:
+            if len(pool) >= enough or bench.out_of_time:
                 break
-        return chosen
+        seeds = [entrant for entrant in pool if entrant.proposal.origin == SEED]
+        return chosen + seeds + self._best([e for e in pool if e.proposal.origin != SEED], wanted)
+
+    def _best(self, entrants: Sequence[Entrant], count: int) -> list[Entrant]:
+        """The so many that the simulation likes best, in their old order."""
+        best = sorted(range(len(entrants)), key=lambda i: (-entrants[i].simulated, i))[:count]
+        for _ in range(len(entrants) - len(best)):
+            self._bench.status.reject("proxy", "outranked")
+        return [entrants[i] for i in sorted(best)]
 
     def _scouted(self, state: EvolutionState, branch: str, record: GenerationRecord) -> list[Entrant]:
         """Random losses that passed both filters, as many as the generation has places for them."""
@@ -277,7 +289,9 @@ class SearchLoop:
         number = zlib.crc32(f"{plan.first_seed}:{branch}:{state.generation}".encode())
         found = self._funnel.scout(BRANCHES[branch], plan.scouts, np.random.default_rng(number), record)
         self._bench.look()
-        return self._funnel.simulate(found, branch, places, record)
+        return self._best(
+            self._funnel.simulate(found, branch, math.ceil(plan.choose_from * places), record), places
+        )
 
     def _training(self, member: Member, branch: str, partner: str) -> Training:
         plan = self._plan
