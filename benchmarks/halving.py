@@ -38,13 +38,16 @@ RUNGS = (1.0, 2.0, 3.0)
 AFRESH = (1.0, 2.0)
 SCENES = (100, 200, 400)
 FULL = "full"
+SIMULATION = 0.009
+"""Seconds of a simulation (docs/benchmarks/simulate.md)."""
 
 
 @dataclass(frozen=True)
 class Scheme:
     """Rungs in epochs before the full schedule, how they are trained, and the scenes that they are scored on.
 
-    `keep` of the candidates go on from a rung: the best by its score, or with `blind` any, for comparison.
+    `keep` of the candidates go on from a rung: the best by its score, or with `blind` any, for comparison. Before that,
+    those that the simulation likes best may be chosen: the share `shortlist`.
     """
 
     mode: str
@@ -52,14 +55,16 @@ class Scheme:
     keep: float = 1 / 3
     scenes: int = 100
     blind: bool = False
+    shortlist: float = 1.0
 
     @property
     def name(self) -> str:
         rungs = ", ".join(f"{rung:g}/6" for rung in self.rungs)
+        first = "" if self.shortlist == 1 else f"best {self.shortlist:.0%} by simulation, then "
         if not rungs:
-            return "none: all are trained in full"
+            return first + "none: all are trained in full"
         which = "any" if self.blind else "best"
-        return f"{rungs} {self.mode}, {self.scenes} scenes, {which} {self.keep:.0%}"
+        return first + f"{rungs} {self.mode}, {self.scenes} scenes, {which} {self.keep:.0%}"
 
 
 SCHEMES = (
@@ -75,6 +80,10 @@ SCHEMES = (
     Scheme("afresh", (1.0,)),
     Scheme("afresh", (1.0, 2.0)),
     Scheme("continued", (1.0,), blind=True),
+    Scheme("continued", (), shortlist=1 / 2),
+    Scheme("continued", (), shortlist=1 / 3),
+    Scheme("continued", (1.0,), shortlist=1 / 2),
+    Scheme("continued", (1.0,), keep=0.5, shortlist=1 / 2),
 )
 
 
@@ -174,7 +183,16 @@ class Table:
             for mode, epochs in {(r["mode"], r["epochs"]) for r in rows}
             if (own := [r for r in rows if (r["mode"], r["epochs"]) == (mode, epochs) and "ap400" in r])
         }
+        self.simulated: dict[str, np.ndarray] = {}
         self.scoring = {n: np.median([r[f"s{n}"] for r in rows if f"s{n}" in r] or [0.0]) for n in SCENES}
+
+    def simulate(self) -> None:
+        """Let the simulation score all candidates."""
+        task = DetectionTask(DetectionSettings())
+        simulator = Simulator(SimulateSettings(), one_of_each(task.split("train"), task.num_classes))
+        for branch, formulas in self.formulas.items():
+            verdicts = simulator.run_batch([parse(formula, branch) for formula in formulas])
+            self.simulated[branch] = np.array([verdict.figure or 0.0 for verdict in verdicts])
 
     def ap(self, branch: str, seed: int, mode: str, epochs: float, scenes: int = 400) -> np.ndarray:
         """AP of all candidates of a branch; 0 for one that diverged by then."""
@@ -191,6 +209,10 @@ def halve(
 ) -> tuple[np.ndarray, float]:
     """Who of a generation finishes, and the seconds that it took."""
     seconds, before = 0.0, 0.0
+    if scheme.shortlist < 1:
+        seconds = SIMULATION * len(members)
+        liked = np.argsort(-table.simulated[branch][members], kind="stable")
+        members = members[liked[: math.ceil(scheme.shortlist * len(members))]]
     for epochs in scheme.rungs:
         cost = table.cost[scheme.mode, epochs]
         seconds += len(members) * (cost - before + table.scoring[scheme.scenes])
@@ -293,7 +315,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     fill(arguments.trainings, {"cls-binary": arguments.cls, "reg": arguments.reg}, arguments.seeds)
-    print(report(Table(read(arguments.trainings)), arguments.generation, arguments.draws))
+    table = Table(read(arguments.trainings))
+    table.simulate()
+    print(report(table, arguments.generation, arguments.draws))
 
 
 if __name__ == "__main__":
