@@ -117,6 +117,26 @@ def test_only_finishers_are_members(finished: tuple[cse_autoloss.RunResult, Watc
     assert not list((finished[0].directory / "states").glob("*"))
 
 
+def test_the_simulations_favourites_are_trained(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
+    with RunStore.read(finished[0].directory) as store:
+        tried = {text for s in store.scores() if s.purpose in ("rung", "proxy") for text in (s.cls, s.reg)}
+        passed = [
+            (one.branch, one.formula, verdict.figure)
+            for one in store.candidates()
+            if one.origin not in ("seed", "random")
+            and (verdict := store.verdicts(one.id).get("simulate")) is not None
+            and verdict.accepted
+        ]
+    for branch in ("cls-binary", "reg"):
+        figures = {name: [f for b, text, f in passed if b == branch and (text in tried) == trained]
+                   for name, trained in (("trained", True), ("left", False))}  # fmt: skip
+        assert figures["trained"]
+        # One generation a branch: whatever was left was liked less than whatever was trained.
+        assert max(figures["left"], default=0.0) <= min(figures["trained"])
+    outranked = finished[0].summary["rejected"]["proxy"].get("outranked", 0)
+    assert outranked > 0
+
+
 def outcome(directory: Path) -> dict[str, Any]:
     """All that may not depend on workers, kills and clocks."""
     summary = json.loads((directory / "summary.json").read_text())
