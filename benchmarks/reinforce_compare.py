@@ -155,7 +155,8 @@ class Contest:
         space_name, settings, policy, options = SEARCHES[name]
         if space_name == "am-lfs":
             settings = {"intervals": self.config.search.intervals, **settings}
-        policy = {"samples": self.config.search.samples, **policy}
+        chosen = self.config.search
+        policy = {"samples": chosen.samples, "sigma": chosen.sigma, "lr": chosen.lr, **policy}
         search = Reinforce(make_space(space_name, scale=self.scale, **settings), seed=self.seed, **policy)
         with tempfile.TemporaryDirectory() as folder, RunStore.create(Path(folder) / "run", {}) as store:
             tried = []
