@@ -95,13 +95,14 @@ class ProbeGrid:
         """(K, P-1) bool: steps so short that the slopes at their ends must show in the values between them.
 
         On the box branch those while the boxes overlap, on the fine grid; at the first touch and at coincidence
-        losses may have kinks.
+        losses may have kinks. Of logits those where the scale is taken: farther out, S-curves that are rounded to
+        1 make stairs of logarithms, which harm nothing.
         """
         judged = torch.tensor([c.judged for c in self.curves], device=self.step.device)[:, None]
         if self.branch == "reg":
             counts = self.overlap & self.slope_mask
             return judged & (self.step <= 0.05) & counts[:, 1:] & counts[:, :-1]
-        return judged & (self.step <= 0.5)
+        return judged & (self.step <= 0.5) & self.scale_mask[:, 1:] & self.scale_mask[:, :-1]
 
     @cached_property
     def families(self) -> tuple[tuple[int, ...], ...]:
