@@ -25,7 +25,7 @@ from cse_autoloss.halving import Ladder
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import entries, load_loss
 from cse_autoloss.losses.module import GraphLoss
-from cse_autoloss.plan import AuditSize, Cost, RunSize, fit, fit_audit
+from cse_autoloss.plan import TRAIN_IMAGES, AuditSize, Cost, RunSize, fit, fit_audit, train_limit
 from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
@@ -307,6 +307,9 @@ class _Run:
         seconds_score = max(float(s.extra.get("seconds_score", 0.0)) for s in scores.values())
         cost = Cost(seconds_train, seconds_score)
         self.store.set_meta("cost", asdict(cost))
+        counted = [s.extra["train_images"] for s in scores.values() if "train_images" in s.extra]
+        if counted:
+            self.store.set_meta(TRAIN_IMAGES, int(counted[0]))
         return cost
 
     # -- search ---------------------------------------------------------------------------------------
@@ -456,9 +459,9 @@ class _Run:
         return self.config.seed * 10_000 + of
 
     def _train_limit(self, size: RunSize) -> int | None:
-        if size.share >= 1:
-            return None
-        return max(self.config.detection.batch, round(size.share * self.config.detection.scenes.counts[0]))
+        detection = self.config.detection
+        images = self.store.meta(TRAIN_IMAGES, detection.scenes.counts[0])
+        return train_limit(size.share, images, detection.batch)
 
     def _limit(self, cost: Cost, epochs: float) -> float:
         """Wall seconds after which a training is killed; never less than five times what an ordinary one takes."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from cse_autoloss.runs.records import Score, job_key
 
-_KEPT = ("seconds_train", "seconds_score", "epochs_trained")
+_KEPT = ("seconds_train", "seconds_score", "epochs_trained", "train_images")
 
 Purpose = Literal["proxy", "rung", "combine", "tune", "audit", "filter-audit"]
 

@@ -45,6 +45,10 @@ def launch(
     return directory, discover(settled, directory, observer)
 
 
+_OTHERS = {"compare": "cse-autoloss compare", "space": "cse-autoloss reinforce"}
+"""Commands whose runs have a store too, by a key that their configurations alone have."""
+
+
 def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
     from cse_autoloss.runs import RunStore
 
@@ -54,6 +58,9 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
                 f"{name}: a resumed run keeps it as it was; only {', '.join(CHANGEABLE)} may change"
             )
     with RunStore.open(directory) as store:
+        other = next((command for key, command in _OTHERS.items() if key in store.config), None)
+        if other is not None:
+            raise RunError(f"{directory} is a run of {other}: go on with it by {other} --resume {directory}")
         kept = parse_config(store.config)
         values = {**store.config, **overrides}
         if overrides.get("generations") is not None and "budget" not in overrides:

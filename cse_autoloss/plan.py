@@ -16,6 +16,9 @@ MIN_PROXIES = 40
 REPORT_SECONDS = 4.0
 """Set aside for export, drawings and summary."""
 
+TRAIN_IMAGES = "train images"
+"""Under this name a run's store keeps how many there are."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -121,13 +124,18 @@ def fit(
     fitted = max(3, min(offspring, int(proxies / 8)))
     if fitted < offspring:
         notes.append(f"offspring: {fitted} (asked for {offspring})")
-    pairs = max(1, min(combine, int((0.12 * proxies) ** 0.5)))
+    pairs = max(1, min(combine, int(max(0.0, 0.12 * proxies) ** 0.5)))
     pairing = pairs * pairs * cost.training(proxy_epochs, share) / workers
     sized = _fit_audit(audit, cost, share, audit_wall * workers * 0.9, notes)
     used = sized.seconds(cost, share) / workers / 0.9
     # What the audit can not use goes to the search.
     search_end = budget - REPORT_SECONDS - used - pairing
     return RunSize(max(search_end, elapsed), proxy_epochs, share, fitted, pairs, sized, tuple(notes))
+
+
+def train_limit(share: float, images: int, batch: int) -> int | None:
+    """Images to train on: that share of them, a batch at least; None for all."""
+    return None if share >= 1 else max(batch, round(share * images))
 
 
 def fit_audit(size: RunSize, left: float, workers: int, cost: Cost, audit: AuditSize) -> RunSize:

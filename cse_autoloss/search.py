@@ -29,6 +29,10 @@ from cse_autoloss.workbench import Workbench
 STATES = "states"
 """Folder in a run's directory where workers keep the states of paused trainings."""
 
+FIRST_ROUNDS = 50
+"""A branch that starts from nothing is scouted so many times at most: with the default 20,000 a million drafts in all,
+of which some 300 classification losses have the properties."""
+
 
 @dataclass(frozen=True)
 class SearchPlan:
@@ -281,17 +285,26 @@ class SearchLoop:
         return [entrants[i] for i in sorted(best)]
 
     def _scouted(self, state: EvolutionState, branch: str, record: GenerationRecord) -> list[Entrant]:
-        """Random losses that passed both filters, as many as the generation has places for them."""
-        plan = self._plan
-        places = round(plan.random_fraction * plan.places(branch))
+        """Random losses that passed both filters, as many as the generation has places for them.
+
+        Where a branch starts from nothing, all its places are theirs: there is nobody to breed from.
+        """
+        bench, plan = self._bench, self._plan
+        founders = state.populations[branch] or any(e.proposal.graph.branch == branch for e in self._starters)
+        places = plan.places(branch) if not founders else round(plan.random_fraction * plan.places(branch))
         if not places or not plan.scouts:
             return []
         number = zlib.crc32(f"{plan.first_seed}:{branch}:{state.generation}".encode())
-        found = self._funnel.scout(BRANCHES[branch], plan.scouts, np.random.default_rng(number), record)
-        self._bench.look()
-        return self._best(
-            self._funnel.simulate(found, branch, math.ceil(plan.choose_from * places), record), places
-        )
+        rng, enough = np.random.default_rng(number), math.ceil(plan.choose_from * places)
+        pool: list[Entrant] = []
+        for _ in range(1 if founders else FIRST_ROUNDS):
+            found = self._funnel.scout(BRANCHES[branch], plan.scouts, rng, record)
+            bench.look()
+            pool += self._funnel.simulate(found, branch, enough - len(pool), record)
+            bench.show()
+            if len(pool) >= enough or bench.out_of_time:
+                break
+        return self._best(pool, places)
 
     def _training(self, member: Member, branch: str, partner: str) -> Training:
         plan = self._plan

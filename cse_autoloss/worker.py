@@ -44,7 +44,8 @@ class Context:
     @cached_property
     def simulator(self) -> Simulator:
         """The simulation on one training image of each category."""
-        return Simulator(self.simulation, one_of_each(self.task.split("train"), self.task.num_classes))
+        images = one_of_each(self.task.split("train"), self.task.num_classes)
+        return Simulator(self.simulation, images, self.device)
 
 
 def init(config: dict[str, Any]) -> Context:
@@ -99,4 +100,5 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "seconds_train": score.seconds_train,
         "seconds_score": score.seconds_score,
         "epochs_trained": score.epochs_trained,
+        "train_images": len(context.task.split("train").images),
     }

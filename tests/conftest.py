@@ -7,7 +7,8 @@ import torch
 from hypothesis import settings
 
 # The conformance suites' plain asserts should tell as much as those in tests do.
-pytest.register_assert_rewrite("cse_autoloss.testing")
+for suite in ("testing", "testing_detectors", "testing_spaces"):
+    pytest.register_assert_rewrite(f"cse_autoloss.{suite}")
 
 # Tests run side by side, each in its own process: more threads than cores would only fight.
 torch.set_num_threads(1)

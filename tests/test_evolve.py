@@ -15,6 +15,7 @@ import torch
 import cse_autoloss
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.progress import RunStatus
+from cse_autoloss.report.write import provenance, write_best
 from cse_autoloss.runs import RunStore
 
 # Three generations, so that one of each branch overlaps with the next; rungs for both branches.
@@ -226,3 +227,29 @@ def test_two_stage_detector_searches_the_multiclass_branch(tmp_path: Path) -> No
     assert result.summary["baselines"][0]["name"] == "cross-entropy + giou"
     assert result.summary["best"] is None or result.load("cls").branch == "cls-multiclass"
     assert set(result.summary["hall_of_fame"]) == {"cls-multiclass"}
+
+
+def test_figures_without_an_interval_stay_out_of_the_loss_file(
+    finished: tuple[cse_autoloss.RunResult, Watcher], tmp_path: Path
+) -> None:
+    """Where the budget leaves one audit seed whole, there is a figure and no interval."""
+    summary = finished[0].summary
+    single = {"mean": 0.5, "low": None, "high": None}
+    with RunStore.read(finished[0].directory) as store:
+        facts = provenance(store, {**summary, "best": {**summary["best"], "test_ap": single, "gain": single}})
+    assert not {"test_ap", "gain"} & set(facts)
+    branches = ("cls-binary", "reg")
+    write_best(tmp_path / "best", summary["best"], branches, facts)
+    assert (
+        json.loads((tmp_path / "best" / "loss.json").read_text())["provenance"]["val_ap"] == facts["val_ap"]
+    )
+
+
+def test_a_branch_that_starts_from_nothing_is_filled_by_scouts(tmp_path: Path) -> None:
+    result = cse_autoloss.evolve(
+        config="smoke", out=tmp_path / "none", executor="inprocess", generations=1, branch="reg",
+        **{"evolution.handcrafted_seeds": False, "evolution.scouts": 300},
+    )  # fmt: skip
+    assert result.summary["funnel"]["generated"] > 2 * 300
+    with RunStore.read(result.directory) as store:
+        assert [s for s in store.scores("proxy") if s.status == "ok"]

@@ -1,6 +1,6 @@
 import pytest
 
-from cse_autoloss.plan import MIN_PROXIES, AuditSize, Cost, RunSize, fit
+from cse_autoloss.plan import MIN_PROXIES, AuditSize, Cost, RunSize, fit, train_limit
 
 ASKED = AuditSize(
     winners=3,
@@ -60,3 +60,15 @@ def test_a_hopeless_budget_still_gives_a_plan() -> None:
     assert size.offspring >= 3
     assert size.audit.baselines >= 1
     assert any("overrun" in note for note in size.notes)
+
+
+def test_a_search_whose_time_is_over_still_gets_a_plan() -> None:
+    size = fit(100.0, 90.0, 1, COST, 0.5, 6, 16, ASKED)
+    assert size.search_seconds >= 90.0
+    assert size.combine == 1
+
+
+def test_a_share_is_that_of_the_images_there_are() -> None:
+    assert train_limit(1.0, 205, 16) is None
+    assert train_limit(0.5, 205, 16) == 102
+    assert train_limit(0.01, 205, 16) == 16

@@ -19,7 +19,7 @@ from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
-from cse_autoloss.config import SearchConfig, load_config, parse_config
+from cse_autoloss.config import SearchConfig, config_for, load_config, parse_config
 from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.discovery import BASELINES, resolve_device
 from cse_autoloss.errors import ConfigError, RunError
@@ -81,7 +81,8 @@ def compare_losses(
         directory = Path(resume)
         request = _resumed(directory, seeds, overrides or {})
     else:
-        settled = load_config(config, overrides)
+        named = (overrides or {}).get("detection.detector")
+        settled = load_config(config or (config_for(named) if named else None), overrides)
         detector = settled.detection.detector
         branch = detector_builder(detector).branch
         cls, reg = BASELINES[branch][0]

@@ -27,7 +27,7 @@ from cse_autoloss.filter_audit.estimate import Draw, rate
 from cse_autoloss.filter_audit.result import FilterAudit, Hit, Row
 from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors, trained_formula
 from cse_autoloss.jobs import LossPair, Training
-from cse_autoloss.plan import Cost, RunSize
+from cse_autoloss.plan import TRAIN_IMAGES, Cost, RunSize, train_limit
 from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.runs import Candidate, RunStore, Score
 from cse_autoloss.spaces import parse
@@ -162,10 +162,9 @@ class _Audit:
         return [self._training(p.candidate, 1 + i) for p in hits for i in range(self.options.confirm)]
 
     def _train_limit(self) -> int | None:
-        if self.size.share >= 1:
-            return None
-        counts = self.config.detection.scenes.counts
-        return max(self.config.detection.batch, round(self.size.share * counts[0]))
+        detection = self.config.detection
+        images = self.store.meta(TRAIN_IMAGES, detection.scenes.counts[0])
+        return train_limit(self.size.share, images, detection.batch)
 
     def _limit(self) -> float:
         kept = self.store.meta("cost")

@@ -28,6 +28,7 @@ from cse_autoloss.discovery import SEEDS_OF_AUDIT, resolve_device
 from cse_autoloss.errors import RunError, UnknownNameError
 from cse_autoloss.jobs import LossPair
 from cse_autoloss.losses import load_loss
+from cse_autoloss.plan import TRAIN_IMAGES, train_limit
 from cse_autoloss.runs import RunStore
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 
@@ -77,6 +78,7 @@ def read_plan(directory: Path, loss: str | None = None) -> Plan:
         config = parse_config(store.config)
         summary = store.meta("summary")
         size = store.meta("size") or {}
+        images = store.meta(TRAIN_IMAGES, config.detection.scenes.counts[0])
         if summary is None or summary["best"] is None:
             state = "has no result yet" if summary is None else "found no loss"
             raise RunError(f"{directory}: the run {state}; there is nothing to draw with")
@@ -91,8 +93,7 @@ def read_plan(directory: Path, loss: str | None = None) -> Plan:
             if (score.cls, score.reg, score.seed, score.epochs) == (pair.cls, pair.reg, seed, epochs)
             and (score.box_weight, score.lr) == (pair.box_weight, pair.lr)
         ]
-    counts = config.detection.scenes.counts
-    limit = None if share >= 1 else max(config.detection.batch, round(share * counts[0]))
+    limit = train_limit(share, images, config.detection.batch)
     return Plan(name, pair, seed, epochs, limit, scored[0] if scored else None, config)
 
 

@@ -90,7 +90,7 @@ def write_report(
     }
     summary = _finite(summary)
     if best is not None:
-        write_best(store.directory / "best", best, branches, _provenance(store, summary))
+        write_best(store.directory / "best", best, branches, provenance(store, summary))
     _write_atomically(
         store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     )
@@ -171,7 +171,8 @@ def _graph(text: str, branch: str) -> LossGraph | None:
     return loss.graph if isinstance(loss, GraphLoss) else None
 
 
-def _provenance(store: RunStore, summary: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(store: RunStore, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a loss comes from and what it reached, for its file."""
     best = summary["best"]
     facts: dict[str, Any] = {
         "cse_autoloss": __version__,
@@ -183,10 +184,10 @@ def _provenance(store: RunStore, summary: Mapping[str, Any]) -> dict[str, Any]:
         "val_ap": best["val_ap"],
         "verdict": summary["verdict"],
     }
-    if best["test_ap"]:
-        facts["test_ap"] = best["test_ap"]
-    if best["gain"]:
-        facts["gain"] = best["gain"]
+    # One seed gives a figure without an interval: that is for the summary to tell, with its note.
+    facts |= {
+        name: best[name] for name in ("test_ap", "gain") if best[name] and best[name]["low"] is not None
+    }
     return facts
 
 
