@@ -17,7 +17,8 @@ def app_command(
         list[str] | None,
         typer.Argument(
             metavar="LOSS...",
-            help="A catalogue name, a formula, CLS+REG (focal+giou), a run directory or a loss.json; "
+            help="A catalogue name, a formula, CLS+REG (focal+giou), a published pair (cse-autoloss-b), a run "
+            "directory or a loss.json; "
             "NAME=LOSS gives it a name.",
             show_default=False,
         ),

@@ -46,6 +46,16 @@ def test_a_pair_is_named_as_it_is_written() -> None:
     assert one_stage(" focal + giou ").contestants == (one,)
 
 
+def test_a_published_pair_goes_by_its_name() -> None:
+    field = one_stage("cse-autoloss-b", "focal+giou")
+    pair = field.contestants[0].pair
+    assert (field.contestants[0].name, pair.cls, pair.reg) == (
+        "cse-autoloss-b",
+        "cse-autoloss-b-cls",
+        "cse-autoloss-b-reg",
+    )
+
+
 def test_a_loss_alone_is_completed_and_that_is_said() -> None:
     field = one_stage("focal", "iou")
     assert [(c.pair.cls, c.pair.reg) for c in field.contestants] == [("focal", "giou"), ("bce", "iou")]

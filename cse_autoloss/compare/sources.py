@@ -51,7 +51,8 @@ def read_source(text: str, cls_branch: str) -> Source:
     """The losses that a text names.
 
     Args:
-        text: a catalogue name, a formula, the path of a loss.json, or a run directory.
+        text: a catalogue name, a published pair ("cse-autoloss-b"), a formula, the path of a loss.json, or a run
+            directory.
         cls_branch: branch of a formula whose variables do not tell it.
 
     Raises:
@@ -63,6 +64,10 @@ def read_source(text: str, cls_branch: str) -> Source:
     text = text.strip()
     if text in CATALOGUE:
         return _single(_part(text, CATALOGUE[text].branch, text))
+    halves = [f"{text}-cls", f"{text}-reg"]
+    if all(name in CATALOGUE for name in halves):
+        cls, reg = (_part(name, CATALOGUE[name].branch, name) for name in halves)
+        return Source(cls, reg, text)
     path = Path(text)
     if "(" not in text and len(text) < 1000:
         if path.is_dir():
