@@ -271,8 +271,10 @@ def test_provenance_can_not_leave_the_docstring(text: str, tmp_path: Path) -> No
 
 def test_provenance_shows_figures_with_their_interval() -> None:
     provenance = {"run": "runs/7", "seed": 3, "test_ap": {"mean": 0.5123, "low": 0.5, "high": 0.52}}
+    provenance["gain"] = {"mean": 0.01, "low": 0.0, "high": 0.02, "over": "focal + giou"}
     source = torch_source(catalogue_graph("bce"), provenance=provenance)
     assert "    test_ap  0.5123 [0.5000, 0.5200]\n" in source
+    assert "    gain     0.0100 [0.0000, 0.0200] over focal + giou\n" in source
     assert "    seed     3\n" in source
     assert r"L = -(y \cdot \log(\sigma(x))" in source
     assert catalogue_graph("bce").formula in source

@@ -88,7 +88,9 @@ def _shown(key: str, value: object) -> str:
             text = f"{float(value['mean']):.4f} [{float(value['low']):.4f}, {float(value['high']):.4f}]"
         except (TypeError, ValueError):
             raise AutoLossError(f"provenance {key!r}: mean, low and high are numbers") from None
-        return f"{text} {_json(key, rest)}" if rest else text
+        words = [f"{name} {inner}" for name, inner in rest.items() if isinstance(inner, str)]
+        others = {name: inner for name, inner in rest.items() if not isinstance(inner, str)}
+        return " ".join([text, *words, *([_json(key, others)] if others else [])])
     return _json(key, value)
 
 
