@@ -14,6 +14,7 @@ from cse_autoloss.cli_audit import app_command as audit_command
 from cse_autoloss.cli_compare import app_command as compare_command
 from cse_autoloss.cli_predict import app_command as predict_command
 from cse_autoloss.cli_reinforce import app_command
+from cse_autoloss.cli_settings import overrides
 from cse_autoloss.cli_train import app_command as train_command
 from cse_autoloss.errors import AutoLossError, ConfigError
 
@@ -100,12 +101,12 @@ def evolve(
         "workers": workers,
         "device": device,
     }
-    overrides = {key: value for key, value in chosen.items() if value is not None} | _settings(settings or [])
     if detector is not None and config is None and resume is None:
         config = config_for(detector)
+    options = overrides(chosen, settings)
     with watch(quiet=quiet) as observer:
         directory, summary = launch(
-            task, config=config, out=out, resume=resume, overrides=overrides, observer=observer
+            task, config=config, out=out, resume=resume, overrides=options, observer=observer
         )
     if as_json:
         _print_json({"directory": str(directory), **summary})
@@ -263,22 +264,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    """`key=value` pairs; values are read as YAML reads them."""
-    import yaml
-
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not sign or not key:
-            raise ConfigError(f"--set: expected key=value, got {text!r}")
-        try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {key}: {value!r} is not a YAML value") from None
-    return found
 
 
 def _lines(path: Path | None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.cli_settings import overrides
 
 
 def app_command(
@@ -66,12 +66,12 @@ def app_command(
         "workers": workers,
         "device": device,
     }
-    overrides = {key: value for key, value in chosen.items() if value is not None} | _settings(settings or [])
+    options = overrides(chosen, settings)
     with watch(quiet=quiet) as observer:
         directory, result = compare_losses(
             losses or (),
             config=config,
-            overrides=overrides,
+            overrides=options,
             seeds=seeds,
             split=split,
             tune=tune,
@@ -92,16 +92,3 @@ def _line(text: str) -> None:
 
 def _quiet(text: str) -> None:
     """Says nothing."""
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    """`key=value` pairs; values are read as the configuration's YAML is."""
-    from cse_autoloss.plain_yaml import parse_yaml
-
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not sign or not key.strip():
-            raise ConfigError(f"--set: expected key=value, got {text!r}")
-        found[key.strip()] = parse_yaml(f"value: {value}", "--set").get("value")
-    return found

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.cli_settings import overrides
 
 
 def app_command(
@@ -66,26 +66,13 @@ def app_command(
         "reward": reward,
         "device": device,
     }
-    overrides = {key: value for key, value in chosen.items() if value is not None} | _settings(settings or [])
+    options = overrides(chosen, settings)
     with watch(quiet=quiet) as observer:
         directory, summary = reinforce(
-            config=config, out=out, resume=resume, overrides=overrides, observer=observer
+            config=config, out=out, resume=resume, overrides=options, observer=observer
         )
     if as_json:
         print(json.dumps({"directory": str(directory), **summary}, indent=2, ensure_ascii=False))
     else:
         print(table(summary))
         print(f"{directory}: summary.json, best/loss.py, best/model.pt, plots/")
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    """`key=value` pairs; values are read as the configuration's YAML is."""
-    from cse_autoloss.plain_yaml import parse_yaml
-
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not sign or not key.strip():
-            raise ConfigError(f"--set: expected key=value, got {text!r}")
-        found[key.strip()] = parse_yaml(f"value: {value}", "--set").get("value")
-    return found

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.cli_settings import overrides
 
 
 def app_command(
@@ -97,10 +97,10 @@ def app_command(
         "tensorboard": tensorboard,
         "seed": seed,
     }
-    overrides = {key: value for key, value in chosen.items() if value is not None} | _settings(settings or [])
+    options = overrides(chosen, settings)
     with watch(quiet=quiet) as watcher:
         folder, tables = launch_training(
-            config=config, out=out, resume=resume, device=device, overrides=overrides, watcher=watcher
+            config=config, out=out, resume=resume, device=device, overrides=options, watcher=watcher
         )
     if not tables:  # of several processes the first prints
         return
@@ -136,16 +136,3 @@ def _print_tables(folder: Path, tables: dict[str, dict[str, float]]) -> None:
     console.print(
         f"{folder}: checkpoint.pt, train.yaml, scalars.jsonl, table.json", soft_wrap=True, highlight=False
     )
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    """`key=value` pairs; values are read as the configuration's YAML is."""
-    from cse_autoloss.plain_yaml import parse_yaml
-
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not sign or not key.strip():
-            raise ConfigError(f"--set: expected key=value, got {text!r}")
-        found[key.strip()] = parse_yaml(f"value: {value}", "--set").get("value")
-    return found

@@ -13,12 +13,13 @@ from PIL import Image
 from rich.console import Console
 
 from cse_autoloss.cli import main
-from cse_autoloss.compare.live import Lines, line, render
+from cse_autoloss.compare.live import line, place, render
 from cse_autoloss.compare.result import Comparison
 from cse_autoloss.compare.run import compare_losses
 from cse_autoloss.compare.table import print_comparison
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError
 from cse_autoloss.progress import RunStatus
+from cse_autoloss.report.screen import Lines
 from cse_autoloss.runs import RunStore
 
 TINY: dict[str, Any] = {
@@ -261,7 +262,7 @@ def test_the_command_prints_and_exits(
 
 
 def test_lines_are_printed_at_each_phase(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(sys.stdout, every=1000)
+    lines = Lines(sys.stdout, line, place, every=1000)
     lines.update(RunStatus(phase="tune", done=1, total=4))
     lines.update(RunStatus(phase="tune", done=2, total=4))
     lines.update(RunStatus(phase="audit", done=0, total=4, elapsed=60, budget=90))

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from cse_autoloss.reinforce.progress import ReinforceStatus, Reporter
 from cse_autoloss.reinforce.report import table
-from cse_autoloss.report import reinforce_live
-from cse_autoloss.report.reinforce_live import Lines, line, render, spark, watch
+from cse_autoloss.report import screen
+from cse_autoloss.report.reinforce_live import line, place, render, spark, watch
+from cse_autoloss.report.screen import Lines
 from cse_autoloss.spaces.am_lfs import AmLfs
 
 
@@ -71,9 +72,9 @@ def test_blocks_rise_with_the_values() -> None:
 
 def test_lines_come_for_each_contestant_and_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(reinforce_live.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
     out = io.StringIO()
-    lines = Lines(out)
+    lines = Lines(out, line, place)
     for seconds, name in ((0, "softmax"), (3, "softmax"), (4, "cosface"), (13, "cosface"), (14, "cosface")):
         now[0] = seconds
         lines.update(_status(name=name, epoch=seconds))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 from rich.align import Align
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cse_autoloss.progress import Observer, RunStatus, Silent
+from cse_autoloss.progress import Observer, RunStatus
 from cse_autoloss.report.live import clock_face, time_left
+from cse_autoloss.report.screen import watching
 
 _PHASES = {
     "start": "starting",
@@ -24,38 +21,6 @@ _PHASES = {
     "tune": "tuning weight and rate of each alike, on validation",
     "audit": "comparing with paired seeds",
 }
-
-
-class Screen:
-    """Everyone's standing, redrawn in place."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._drawn = float("-inf")
-
-    def update(self, status: RunStatus) -> None:
-        """Redraw, at most four times a second."""
-        now = time.monotonic()
-        if now - self._drawn >= 0.25:
-            self._drawn = now
-            self._live.update(render(status), refresh=True)
-
-
-class Lines:
-    """A line at each change of phase and every so many seconds."""
-
-    def __init__(self, stream: TextIO, every: float = 15.0) -> None:
-        self._stream, self._every = stream, every
-        self._printed = float("-inf")
-        self._phase = ""
-
-    def update(self, status: RunStatus) -> None:
-        """Print when it is time."""
-        now = time.monotonic()
-        if status.phase == self._phase and now - self._printed < self._every:
-            return
-        self._printed, self._phase = now, status.phase
-        print(line(status), file=self._stream, flush=True)
 
 
 def line(status: RunStatus) -> str:
@@ -91,14 +56,11 @@ def render(status: RunStatus) -> RenderableType:
     return Group(*rows)
 
 
-@contextmanager
-def watch(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Observer]:
-    """An observer for the standard error: a screen on a terminal, lines elsewhere, nothing when quiet."""
-    stream = stream or sys.stderr
-    if quiet:
-        yield Silent()
-    elif stream.isatty():
-        with Live(console=Console(file=stream), auto_refresh=False, transient=True) as live:
-            yield Screen(live)
-    else:
-        yield Lines(stream)
+def place(status: RunStatus) -> str:
+    """The phase: at each change of it a line is printed."""
+    return status.phase
+
+
+def watch(*, quiet: bool = False, stream: TextIO | None = None) -> AbstractContextManager[Observer]:
+    """An observer for the standard error: a live screen on a terminal, lines elsewhere, nothing when quiet."""
+    return watching(render, line, place, every=15.0, quiet=quiet, stream=stream)

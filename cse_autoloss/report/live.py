@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 from rich.align import Align
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from cse_autoloss.progress import Observer, RunStatus
+from cse_autoloss.report.screen import watching
 
 _STAGES = (
     ("generated", "generate", "proposed by the search"),
@@ -33,39 +30,6 @@ _PHASES = {
     "audit": "audit on the test split",
     "report": "writing the report",
 }
-
-
-class Screen:
-    """Draws the status as a table that changes in place, a few times a second."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._drawn = 0.0
-
-    def update(self, status: RunStatus) -> None:
-        """Redraw, at most four times a second."""
-        now = time.monotonic()
-        if now - self._drawn >= 0.25:
-            self._drawn = now
-            self._live.update(render(status), refresh=True)
-
-
-class Lines:
-    """Prints a line at each change of phase and every so many seconds."""
-
-    def __init__(self, stream: TextIO, every: float = 10.0) -> None:
-        self._stream = stream
-        self._every = every
-        self._printed = float("-inf")
-        self._phase = ""
-
-    def update(self, status: RunStatus) -> None:
-        """Print when it is time."""
-        now = time.monotonic()
-        if status.phase == self._phase and now - self._printed < self._every:
-            return
-        self._printed, self._phase = now, status.phase
-        print(line(status), file=self._stream, flush=True)
 
 
 def line(status: RunStatus) -> str:
@@ -160,17 +124,11 @@ def render(status: RunStatus) -> RenderableType:
     return Panel(Group(*rows), title="cse-autoloss", border_style="blue", padding=(1, 2))
 
 
-@contextmanager
-def watch(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Observer]:
-    """An observer for the standard error: a live screen on a terminal, lines elsewhere, nothing when quiet."""
-    from cse_autoloss.progress import Silent
+def place(status: RunStatus) -> str:
+    """The phase: at each change of it a line is printed."""
+    return status.phase
 
-    stream = stream or sys.stderr
-    if quiet:
-        yield Silent()
-    elif stream.isatty():
-        console = Console(file=stream)
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            yield Screen(live)
-    else:
-        yield Lines(stream)
+
+def watch(*, quiet: bool = False, stream: TextIO | None = None) -> AbstractContextManager[Observer]:
+    """An observer for the standard error: a live screen on a terminal, lines elsewhere, nothing when quiet."""
+    return watching(render, line, place, quiet=quiet, stream=stream)

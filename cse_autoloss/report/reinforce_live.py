@@ -3,57 +3,24 @@
 from __future__ import annotations
 
 import math
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 from rich.align import Align
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cse_autoloss.reinforce.progress import Observer, ReinforceStatus, Silent
+from cse_autoloss.reinforce.progress import Observer, ReinforceStatus
 from cse_autoloss.report.live import clock_face
+from cse_autoloss.report.screen import watching
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MOST_COLUMNS = 5
 _MOST_NUMBERS = 8
-
-
-class Screen:
-    """Draws the status in place, a few times a second."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._drawn = 0.0
-
-    def update(self, status: ReinforceStatus) -> None:
-        """Redraw, at most four times a second."""
-        now = time.monotonic()
-        if now - self._drawn >= 0.25:
-            self._drawn = now
-            self._live.update(render(status), refresh=True)
-
-
-class Lines:
-    """Prints a line for each contestant and every so many seconds."""
-
-    def __init__(self, stream: TextIO, every: float = 10.0) -> None:
-        self._stream, self._every = stream, every
-        self._printed, self._at = float("-inf"), ("", -1)
-
-    def update(self, status: ReinforceStatus) -> None:
-        """Print when it is time."""
-        now, at = time.monotonic(), (status.name, status.seed)
-        if at == self._at and now - self._printed < self._every:
-            return
-        self._printed, self._at = now, at
-        print(line(status), file=self._stream, flush=True)
 
 
 def line(status: ReinforceStatus) -> str:
@@ -156,15 +123,11 @@ def spark(values: Sequence[float], width: int) -> str:
     return "".join(_BLOCKS[step] for step in steps)
 
 
-@contextmanager
-def watch(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Observer]:
+def place(status: ReinforceStatus) -> tuple[str, int]:
+    """Contestant and seed: at each change a line is printed."""
+    return status.name, status.seed
+
+
+def watch(*, quiet: bool = False, stream: TextIO | None = None) -> AbstractContextManager[Observer]:
     """An observer for the standard error: a live screen on a terminal, lines elsewhere, nothing when quiet."""
-    stream = stream or sys.stderr
-    if quiet:
-        yield Silent()
-    elif stream.isatty():
-        console = Console(file=stream)
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            yield Screen(live)
-    else:
-        yield Lines(stream)
+    return watching(render, line, place, quiet=quiet, stream=stream)
