@@ -139,7 +139,8 @@ class Evolution(Section):
     elite: Annotated[Whole, Field(ge=0)] = 4
     max_seeds: Count = 3
     combine: Count = 3
-    combine_seeds: Count = 1
+    combine_epochs: Positive | None = None
+    combine_seeds: Count = 2
 
     @model_validator(mode="after")
     def _check(self) -> Self:

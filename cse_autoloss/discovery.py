@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +26,7 @@ from cse_autoloss.halving import Ladder
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import entries, load_loss
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.pairing import Pairing, choose
 from cse_autoloss.plan import TRAIN_IMAGES, AuditSize, Cost, RunSize, fit, fit_audit, train_limit
 from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.report.write import write_report
@@ -231,7 +233,16 @@ class _Run:
             return RunSize.from_json(kept), cost
         if config.budget is None:
             epochs, offspring = config.proxy.epochs, config.evolution.offspring
-            size = RunSize(float("inf"), epochs, 1.0, offspring, config.evolution.combine, audit, ())
+            size = RunSize(
+                float("inf"),
+                epochs,
+                1.0,
+                offspring,
+                config.evolution.combine,
+                audit,
+                (),
+                config.evolution.combine_epochs or audit.tune_epochs,
+            )
             self.store.set_meta("size", {**asdict(size), "search_seconds": 1e12})
             return size, cost
         size = fit(
@@ -244,6 +255,8 @@ class _Run:
             config.evolution.offspring,
             audit,
             config.evolution.combine,
+            config.evolution.combine_epochs or audit.tune_epochs,
+            config.evolution.combine_seeds,
         )
         self.store.set_meta("size", asdict(size))
         for note in size.notes:
@@ -378,30 +391,31 @@ class _Run:
             "box_weight": self.config.detection.box_weight,
             "lr": self.config.detection.lr,
         }
+        self.status.phase = "combine"
         if len(self.branches) == 1:
             branch = self.branches[0]
-            found = self._discovered(state, branch)
-            return [(self._pair(state, branch, m), m.fitness) for m in found]
-        self.status.phase = "combine"
-        # The best handcrafted loss of each branch takes part: two discovered ones need not go well together.
-        classes, boxes = (self._parts(state, branch, size.combine) for branch in (self.cls_branch, "reg"))
-        pairs = [
-            LossPair(c.formula, r.formula, **base) for c in classes for r in boxes if not (c.name and r.name)
-        ]
-        seeds = [
-            self._first_seed(SEEDS_OF_SEARCH) + 500 + i for i in range(self.config.evolution.combine_seeds)
-        ]
-        trainings = {
-            pair: [
-                Training("combine", pair, seed, size.epochs, "val", self._train_limit(size), self.task)
-                for seed in seeds
+            found = self._discovered(state, branch)[: size.combine * (size.combine + 2)]
+            pairs = [self._pair(state, branch, member) for member in found]
+        else:
+            # The best handcrafted loss of each branch takes part: two discovered ones need not go well together.
+            classes, boxes = (self._parts(state, branch, size.combine) for branch in (self.cls_branch, "reg"))
+            pairs = [
+                LossPair(c.formula, r.formula, **base)
+                for c in classes
+                for r in boxes
+                if not (c.name and r.name)
             ]
-            for pair in pairs
-        }
+        first = self._first_seed(SEEDS_OF_SEARCH) + 500
+        pairing = Pairing(
+            tuple(pairs),
+            tuple(first + i for i in range(self.config.evolution.combine_seeds)),
+            size.combine_epochs or size.epochs,
+            self._train_limit(size),
+            self.task,
+        )
         with self.clock.stage("combine"):
-            scores = bench.train([t for ts in trainings.values() for t in ts], self._limit(cost, size.epochs))
-        means = [(pair, _mean_ap([scores.get(t.key) for t in ts])) for pair, ts in trainings.items()]
-        return sorted(means, key=lambda item: -item[1])
+            train = partial(bench.training, limit=self._limit(cost, pairing.epochs))
+            return bench.finish(bench.start(choose(pairing, train)))
 
     def _rivals(self, state: EvolutionState) -> list[tuple[str, str]]:
         """The baselines: the plain one, the strongest known, the one that did best in this very search, the others."""
@@ -492,8 +506,3 @@ def _catalogue_graph(name: str) -> LossGraph:
     loss = load_loss(name)
     assert isinstance(loss, GraphLoss)
     return loss.graph
-
-
-def _mean_ap(scores: Sequence[Score | None]) -> float:
-    values = [s.ap if s is not None and s.ap is not None else 0.0 for s in scores]
-    return sum(values) / len(values) if values else 0.0

@@ -83,7 +83,7 @@ def climb(ladder: Ladder, trainings: Sequence[Training], train: Train) -> Proces
 
 
 def _best(trainings: Sequence[Training], scores: Sequence[Score | None], count: int) -> list[Training]:
-    """The best so many in their old order; whoever has no AP is not among them."""
+    """The best so many, best first, so that these are trained if time runs out; whoever has no AP is not among them."""
     ap: Mapping[int, float] = {i: s.ap for i, s in enumerate(scores) if s is not None and s.ap is not None}
     best = sorted(ap, key=lambda i: (-ap[i], i))[:count]
-    return [trainings[i] for i in sorted(best)]
+    return [trainings[i] for i in best]

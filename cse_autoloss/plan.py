@@ -6,18 +6,30 @@ nothing. Costs come from one real training on the machine at hand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 MIN_PROXIES = 40
 """With fewer trainings than this a search is hardly one: the schedule is shortened until so many fit."""
 
+PAIRING_SHARE = 0.2
+"""Of the time that the audit leaves, what the trainings of the best losses' pairs may take."""
+
+FINALISTS = 1 / 3
+"""Share of the pairs that is trained with further seeds."""
+
 REPORT_SECONDS = 4.0
 """Set aside for export, drawings and summary."""
 
 TRAIN_IMAGES = "train images"
 """Under this name a run's store keeps how many there are."""
+
+
+def finalists(count: int) -> int:
+    """How many of `count` pairs are trained with further seeds."""
+    return math.ceil(FINALISTS * count)
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ class RunSize:
         combine: how many of each branch are paired at the end.
         audit: of the audit.
         notes: what was shrunk or grown against the configuration, in words.
+        combine_epochs: schedule of the pairs' trainings; None for that of the search.
     """
 
     search_seconds: float
@@ -73,6 +86,7 @@ class RunSize:
     combine: int
     audit: AuditSize
     notes: tuple[str, ...]
+    combine_epochs: float | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSize:
@@ -94,6 +108,8 @@ def fit(
     offspring: int,
     audit: AuditSize,
     combine: int = 3,
+    combine_epochs: float = 0.0,
+    combine_seeds: int = 1,
 ) -> RunSize:
     """The largest run, up to what the configuration asks for, that ends within the budget.
 
@@ -107,6 +123,8 @@ def fit(
         offspring: candidates trained in a generation, as configured.
         audit: as configured; seeds may also grow, up to twice, where time is left.
         combine: as configured.
+        combine_epochs: schedule of the pairs' trainings, as configured; 0 for that of the search.
+        combine_seeds: seeds of the best pairs' trainings.
     """
     notes: list[str] = []
     audit_wall = budget * audit_share - REPORT_SECONDS / 2
@@ -124,13 +142,26 @@ def fit(
     fitted = max(3, min(offspring, int(proxies / 8)))
     if fitted < offspring:
         notes.append(f"offspring: {fitted} (asked for {offspring})")
-    pairs = max(1, min(combine, int(max(0.0, 0.12 * proxies) ** 0.5)))
-    pairing = pairs * pairs * cost.training(proxy_epochs, share) / workers
+    pairs, paired_epochs, pairing = _fit_pairs(
+        combine,
+        [combine_epochs or proxy_epochs, proxy_epochs],
+        combine_seeds,
+        cost,
+        share,
+        search_wall * workers,
+    )
+    pairing /= workers
+    if (pairs, paired_epochs) != (combine, combine_epochs or proxy_epochs):
+        notes.append(
+            f"pairing: {pairs} of each branch for {paired_epochs:g} epochs "
+            f"(asked for {combine} for {combine_epochs or epochs:g})"
+        )
     sized = _fit_audit(audit, cost, share, audit_wall * workers * 0.9, notes)
     used = sized.seconds(cost, share) / workers / 0.9
     # What the audit can not use goes to the search.
     search_end = budget - REPORT_SECONDS - used - pairing
-    return RunSize(max(search_end, elapsed), proxy_epochs, share, fitted, pairs, sized, tuple(notes))
+    found = max(search_end, elapsed), proxy_epochs, share, fitted, pairs, sized, tuple(notes), paired_epochs
+    return RunSize(*found)
 
 
 def train_limit(share: float, images: int, batch: int) -> int | None:
@@ -157,6 +188,22 @@ def _schedules(epochs: float) -> list[tuple[float, float]]:
     """(share of the scenes, epochs), ever cheaper."""
     full = [(1.0, epochs * part) for part in (1.0, 0.75, 0.5) if epochs * part >= 2]
     return [(1.0, epochs), *full[1:], *((share, min(epochs, 3.0)) for share in (0.75, 0.5, 0.35, 0.25, 0.15))]
+
+
+def _fit_pairs(
+    most: int, schedules: Sequence[float], seeds: int, cost: Cost, share: float, seconds: float
+) -> tuple[int, float, float]:
+    """How many of each branch are paired, for how many epochs, and its worker-seconds: a fifth of the search's or so.
+
+    A schedule that leaves two of each branch is taken before a shorter one that leaves more.
+    """
+    for epochs in schedules:
+        for count in range(most, min(1, most - 1), -1):
+            pairs = count * (count + 2)
+            needed = (pairs + (seeds - 1) * finalists(pairs)) * cost.training(epochs, share)
+            if needed <= PAIRING_SHARE * seconds:
+                return count, epochs, needed
+    return 1, epochs, (3 + (seeds - 1)) * cost.training(epochs, share)
 
 
 def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes: list[str]) -> AuditSize:

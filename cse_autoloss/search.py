@@ -255,7 +255,7 @@ class SearchLoop:
     # -- candidates -----------------------------------------------------------------------------------
 
     def _candidates(self, state: EvolutionState, branch: str, record: GenerationRecord) -> list[Entrant]:
-        """The generation's candidates that passed both filters, in the order in which they were asked for."""
+        """The generation's candidates that passed both filters: scouted ones, handcrafted ones, bred ones."""
         bench, plan = self._bench, self._plan
         chosen = self._scouted(state, branch, record)
         wanted, starters = plan.places(branch) - len(chosen), []
@@ -278,11 +278,11 @@ class SearchLoop:
         return chosen + seeds + self._best([e for e in pool if e.proposal.origin != SEED], wanted)
 
     def _best(self, entrants: Sequence[Entrant], count: int) -> list[Entrant]:
-        """The so many that the simulation likes best, in their old order."""
+        """The so many that the simulation likes best, best first: these are trained if time runs out."""
         best = sorted(range(len(entrants)), key=lambda i: (-entrants[i].simulated, i))[:count]
         for _ in range(len(entrants) - len(best)):
             self._bench.status.reject("proxy", "outranked")
-        return [entrants[i] for i in sorted(best)]
+        return [entrants[i] for i in best]
 
     def _scouted(self, state: EvolutionState, branch: str, record: GenerationRecord) -> list[Entrant]:
         """Random losses that passed both filters, as many as the generation has places for them.

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pytest
 
 from cse_autoloss.plan import MIN_PROXIES, AuditSize, Cost, RunSize, fit, train_limit
@@ -72,3 +74,20 @@ def test_a_share_is_that_of_the_images_there_are() -> None:
     assert train_limit(1.0, 205, 16) is None
     assert train_limit(0.5, 205, 16) == 102
     assert train_limit(0.01, 205, 16) == 16
+
+
+def test_pairs_are_trained_on_the_audits_schedule_where_there_is_time() -> None:
+    def paired(budget: float) -> RunSize:
+        return fit(budget, 5.0, 2, COST, 0.5, 6, 16, ASKED, 3, 15.0, 2)
+
+    hour, minutes = paired(3600), paired(240)
+    assert (hour.combine, hour.combine_epochs) == (3, 15.0)
+    assert minutes.combine_epochs == minutes.epochs
+    assert any("pairing" in note for note in minutes.notes)
+    assert not any("pairing" in note for note in hour.notes)
+
+
+def test_a_plan_of_an_older_run_is_read() -> None:
+    plan = asdict(sized(3600))
+    del plan["combine_epochs"]
+    assert RunSize.from_json(plan).combine_epochs is None

@@ -1,0 +1,56 @@
+"""The pairs of the search's best losses: all once, the best third again."""
+
+from typing import Any
+
+import pytest
+
+from cse_autoloss.jobs import LossPair
+from cse_autoloss.pairing import Pairing, choose
+from cse_autoloss.workbench import Batch
+
+
+def chosen(aps: dict[str, dict[int, float | None]], seeds: tuple[int, ...]) -> tuple[list[Any], list[Any]]:
+    """(name, mean) of what came out, and (name, seed) of what was trained."""
+    pairing = Pairing(tuple(LossPair(name, "giou") for name in aps), seeds, 15.0, None, "task")
+    asked: list[tuple[str, int]] = []
+
+    def train(wanted: Any) -> Any:
+        asked.extend((t.pair.cls, t.seed) for t in wanted)
+        assert {(t.purpose, t.split, t.epochs) for t in wanted} <= {("combine", "val", 15.0)}
+        yield Batch([])
+        scores = {}
+        for t in wanted:
+            ap = aps[t.pair.cls][t.seed]
+            value = {"status": "ok", "ap": ap, "ap50": ap, "ap75": ap}
+            if ap is not None:
+                scores[t.key] = t.score("ok", value, "", 0.0)
+        return scores
+
+    process = choose(pairing, train)
+    try:
+        next(process)
+        while True:
+            process.send({})
+    except StopIteration as stop:
+        return [(pair.cls, ap) for pair, ap in stop.value], asked
+
+
+def test_the_best_third_is_trained_again_and_stands_first() -> None:
+    first = {f"loss {i}": {7: 0.5 + i / 100} for i in range(6)}
+    aps: dict[str, dict[int, float | None]] = {name: {**ap, 8: 0.3} for name, ap in first.items()}
+    aps["loss 4"] = {7: 0.54, 8: 0.60}
+    found, asked = chosen(aps, (7, 8))
+    assert asked == [(f"loss {i}", 7) for i in range(6)] + [("loss 5", 8), ("loss 4", 8)]
+    assert [name for name, _ in found] == ["loss 4", "loss 5", "loss 3", "loss 2", "loss 1", "loss 0"]
+    assert found[0][1] == pytest.approx(0.57)
+
+
+def test_one_seed_is_one_round() -> None:
+    found, asked = chosen({"a": {1: 0.2}, "b": {1: 0.4}}, (1,))
+    assert found == [("b", 0.4), ("a", 0.2)]
+    assert len(asked) == 2
+
+
+def test_what_the_deadline_cut_off_is_left_out_of_the_mean() -> None:
+    found, _ = chosen({"a": {1: 0.5, 2: None}, "b": {1: None, 2: 0.4}}, (1, 2))
+    assert found == [("a", 0.5), ("b", 0.0)]
