@@ -188,7 +188,7 @@ class Simulate(Section):
 class Proxy(Section):
     """The short trainings that score candidates."""
 
-    epochs: Positive = 6
+    epochs: Positive = 10
     limit_factor: Annotated[Number, Field(ge=1.0)] = 5.0
     halving: tuple[Annotated[Number, Field(gt=0.0, lt=1.0)], ...] = (0.1667,)
     halving_branch: Literal["cls", "reg", "both"] = "cls"
