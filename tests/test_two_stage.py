@@ -106,6 +106,25 @@ def test_proposal_loss_by_hand() -> None:
     assert proposal_loss(dense, cells, CLASSES).item() == pytest.approx(objectness + 0.5 + quality, abs=1e-5)
 
 
+def test_proposal_boxes_are_learnt_object_by_object() -> None:
+    # Two cells of one object, predicted right, and one cell of another, off by half: half the loss, not a third.
+    label = torch.tensor([[0, 0, 1]])
+    target = torch.tensor([[[0.0, 0, 4, 4], [0, 0, 4, 4], [8, 8, 10, 12]]])
+    boxes = torch.tensor([[[0.0, 0, 4, 4], [0, 0, 4, 4], [8, 8, 12, 12]]])
+    dense = Prediction(torch.full((1, 3, 1), 50.0), boxes, torch.full((1, 3), 50.0))
+    quality = 50.0 - 0.5 * 50.0
+    cells = Assignment(label, target)
+    found = proposal_loss(dense, cells, CLASSES, by_object=True).item()
+    assert found == pytest.approx((0.5 + quality) / 2, abs=1e-4)
+    assert proposal_loss(dense, cells, CLASSES).item() == pytest.approx((0.5 + quality) / 3, abs=1e-4)
+
+
+def test_proposals_of_images_without_objects_learn_the_background_alone() -> None:
+    dense = Prediction(torch.zeros(2, 3, 1), torch.rand(2, 3, 4).cumsum(2), torch.zeros(2, 3))
+    cells = Assignment(torch.full((2, 3), CLASSES), torch.zeros(2, 3, 4))
+    assert proposal_loss(dense, cells, CLASSES, by_object=True).item() == pytest.approx(6 * math.log(2))
+
+
 # -- what the losses receive ---------------------------------------------------------------------------------
 
 

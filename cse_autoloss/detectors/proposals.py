@@ -45,28 +45,47 @@ class ProposalHead(nn.Module):
         return Prediction(raw[..., :1], boxes, raw[..., 5])
 
 
-def proposal_loss(dense: Prediction, cells: Assignment, num_classes: int) -> Tensor:
-    """(BCE(logit, object or not) + Σ (1 − GIoU) + BCE(quality, IoU)) / P, a scalar.
+def proposal_loss(
+    dense: Prediction, cells: Assignment, num_classes: int, *, by_object: bool = False
+) -> Tensor:
+    """Σ BCE(logit, object or not) / P + Σ w · (1 − GIoU + BCE(quality, IoU)), a scalar.
 
-    The last two are summed over the P positive cells. These losses are fixed: a search tries its candidates
-    on the second stage alone.
+    The second sum is over the P positive cells; their weights w add up to 1. They are all equal, or, by object, those
+    of each object add up to the same: a platelet of two cells among red cells of eight then counts as much as one
+    of these. These losses are fixed: a search tries its candidates on the second stage alone.
 
     Args:
         dense: prediction of one class for B images and L cells.
         cells: what the cells should predict; any label below `num_classes` is an object.
         num_classes: C, the label of the background.
+        by_object: whether objects count alike, whatever number of cells they have. Two of the same box are one.
     """
     positive = cells.label < num_classes
     pred, target = dense.boxes[positive], cells.box[positive]
+    count = max(pred.shape[0], 1)
     intersection, union, enclosing = iou_parts(pred, target)
     giou = 1 - intersection / union + (enclosing - union) / enclosing
     objectness = F.binary_cross_entropy_with_logits(
         dense.logits[..., 0], positive.to(dense.logits), reduction="sum"
     )
     quality = F.binary_cross_entropy_with_logits(
-        dense.quality[positive], paired_iou(pred.detach(), target).nan_to_num(0.0), reduction="sum"
+        dense.quality[positive], paired_iou(pred.detach(), target).nan_to_num(0.0), reduction="none"
     )
-    return (objectness + giou.sum() + quality) / max(pred.shape[0], 1)
+    if not by_object:
+        return (objectness + giou.sum() + quality.sum()) / count
+    return objectness / count + (_object_shares(positive, target) * (giou + quality)).sum()
+
+
+def _object_shares(positive: Tensor, target: Tensor) -> Tensor:
+    """(P,) weights that add up to 1, and to the same for the cells of each object.
+
+    Args:
+        positive: (B, L) bool, P of them true.
+        target: (P, 4) their objects' boxes.
+    """
+    image = positive.nonzero()[:, :1].to(target.dtype)
+    _, owner, cells = torch.cat((image, target), dim=1).unique(dim=0, return_inverse=True, return_counts=True)
+    return 1.0 / (cells[owner] * max(len(cells), 1))
 
 
 class Regions(NamedTuple):

@@ -57,6 +57,8 @@ class TwoStageSettings:
         positive_share: largest part of the regions that hold an object, while there are others to take.
         pool: bins a side that RoIAlign cuts a region into.
         hidden: width of the second stage's hidden layer.
+        by_object: whether the proposals' boxes are learnt object by object, not cell by cell: where few objects are
+            small, cells of large ones would drown theirs, and no small one is ever proposed.
     """
 
     trunk: PlainSettings | PyramidSettings = field(default_factory=PlainSettings)
@@ -69,6 +71,7 @@ class TwoStageSettings:
     positive_share: float = 0.75
     pool: int = 4
     hidden: int = 128
+    by_object: bool = False
 
 
 class TwoStagePrediction(NamedTuple):
@@ -176,7 +179,10 @@ class TwoStageDetector(nn.Module):
         cls_sum = cls_loss(logits.flatten(0, 1)[used], label[used], iou[used])
         reg_sum = reg_loss(pred_boxes, target_boxes)
         second = (cls_sum + box_weight * reg_sum) / max(positive.numel(), 1)
-        return proposal_loss(prediction.dense, on_grid, self.num_classes) + second
+        first = proposal_loss(
+            prediction.dense, on_grid, self.num_classes, by_object=self.settings.by_object
+        )
+        return first + second
 
     @torch.no_grad()
     def decode(
@@ -238,7 +244,12 @@ class TwoStageDetector(nn.Module):
 
 
 PYRAMID = TwoStageSettings(
-    trunk=PyramidSettings(fine=True), proposal_width=64, learnt=64, positive_share=0.5, hidden=192
+    trunk=PyramidSettings(fine=True),
+    proposal_width=64,
+    learnt=64,
+    positive_share=0.5,
+    hidden=192,
+    by_object=True,
 )
 """Shape of the two-stage proxy for photographs."""
 
