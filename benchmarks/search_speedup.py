@@ -7,11 +7,11 @@
     python benchmarks/search_speedup.py table --out speedup.jsonl
 
 All search a classification loss beside GIoU, from random losses, with the population and the rates of the default
-configuration and a proxy of 6 epochs, in one process. Plain evolution trains every distinct candidate: nothing is verified or
-simulated. A target is what a handcrafted loss scores on the validation scenes with the same seed, box weight and
-learning rate; an arm has reached it when a candidate's first training, on the whole schedule, scores as much. Time
-starts when the process does; processor time is that of the process and its children. Every training is a line in
-the file as soon as it ends, so that arms can run one at a time and be cut short.
+configuration and a proxy of 6 epochs, in one process. Plain evolution trains every distinct candidate: nothing is
+verified or simulated. A target is what a handcrafted loss scores on the validation scenes with the same seed, box
+weight and learning rate; an arm has reached it when a candidate's first training, on the whole schedule, scores as
+much. Time starts when the process does; processor time is that of the process and its children. Every training is a
+line in the file as soon as it ends, so that arms can run one at a time and be cut short.
 """
 
 from __future__ import annotations

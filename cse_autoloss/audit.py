@@ -1,16 +1,16 @@
 """The audit: are the discovered losses better than those people use, on data that the search never saw?
 
 Winners and baselines are treated alike: the same small grid of box-loss weight and learning rate is tried for each on
-the validation split, the best setting of each is trained on the full schedule with the same seeds, and only that is
-scored on the test split. The gain is the mean of paired differences, seed by seed, with a bootstrap interval. It is
-taken over the baseline that did best on test, which flatters the baseline, and for the one winner that validation
-chose, which does not flatter the winner.
+the validation split, and weights beyond the grid's ends for whoever is best there; the best setting of each is trained
+on the full schedule with the same seeds, and only that is scored on the test split. The gain is the mean of paired
+differences, seed by seed, with a bootstrap interval. It is taken over the baseline that did best on test, which
+flatters the baseline, and for the one winner that validation chose, which does not flatter the winner.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ class AuditPlan:
         confidence: of the intervals.
         resamples: of the bootstrap.
         split: that the final trainings are scored on.
+        edge_steps: whoever is best at an end of the grid of box weights has twice that weight tried (half of it at the
+            lower end) at its best rate, and so on, so many times at most: no grid suits every loss.
     """
 
     seeds: tuple[int, ...]
@@ -69,24 +71,60 @@ class AuditPlan:
     confidence: float = 0.95
     resamples: int = 10_000
     split: Literal["val", "test"] = "test"
+    edge_steps: int = 0
 
     def tuning(self, contestants: Sequence[Contestant], task: str) -> list[Training]:
         """Trainings that choose each contestant's weight and rate, on validation."""
+        grid = [(weight, lr) for weight in self.box_weights for lr in self.lrs]
+        return [t for one in contestants for setting in grid for t in self._tuning(one, setting, task)]
+
+    def further(
+        self, contestants: Sequence[Contestant], task: str, scores: Mapping[str, Score]
+    ) -> list[Training]:
+        """What is still to be trained beyond the grid's ends, now that `scores` are known by training key."""
         return [
-            Training(
-                "tune",
-                one.pair.tuned(weight * one.unit, lr),
-                seed,
-                self.tune_epochs,
-                "val",
-                self.train_limit,
-                task,
-            )
+            training
             for one in contestants
-            for weight in self.box_weights
-            for lr in self.lrs
+            for setting in self._tried(one, task, scores)
+            for training in self._tuning(one, setting, task)
+            if training.key not in scores
+        ]
+
+    def settled(self, one: Contestant, task: str, scores: Mapping[str, Score]) -> Contestant:
+        """The contestant with the setting that did best on validation."""
+        tried = self._tried(one, task, scores)
+        worth = {setting: self._worth(one, setting, task, scores) for setting in tried}
+        best = max(worth, key=lambda setting: worth[setting])
+        return replace(one, pair=self._tuning(one, best, task)[0].pair, val_ap=worth[best])
+
+    def _tried(self, one: Contestant, task: str, scores: Mapping[str, Score]) -> list[tuple[float, float]]:
+        """(box weight, rate): the grid, and what lies beyond its ends as far as `scores` lead there."""
+        tried = [(weight, lr) for weight in self.box_weights for lr in self.lrs]
+        for _ in range(self.edge_steps if len(set(self.box_weights)) > 1 else 0):
+            if any(t.key not in scores for setting in tried for t in self._tuning(one, setting, task)):
+                break
+            weight, lr = max(tried, key=lambda setting: self._worth(one, setting, task, scores))
+            weights = [weight for weight, _ in tried]
+            if weight == max(weights):
+                tried.append((2 * weight, lr))
+            elif weight == min(weights):
+                tried.append((weight / 2, lr))
+            else:
+                break
+        return tried
+
+    def _tuning(self, one: Contestant, setting: tuple[float, float], task: str) -> list[Training]:
+        weight, lr = setting
+        pair = one.pair.tuned(weight * one.unit, lr)
+        return [
+            Training("tune", pair, seed, self.tune_epochs, "val", self.train_limit, task)
             for seed in self.tune_seeds
         ]
+
+    def _worth(
+        self, one: Contestant, setting: tuple[float, float], task: str, scores: Mapping[str, Score]
+    ) -> float:
+        return _mean([_figure(scores.get(t.key)) for t in self._tuning(one, setting, task)])
 
     def finished(
         self, contestants: Sequence[Contestant], task: str, scores: Mapping[str, Score]
@@ -113,18 +151,21 @@ class AuditPlan:
         ]
 
 
-def choose_settings(
-    contestants: Sequence[Contestant], plan: AuditPlan, task: str, scores: Mapping[str, Score]
-) -> list[Contestant]:
-    """Each contestant with the setting that did best on validation; `scores` is by training key."""
-    chosen = []
-    for one in contestants:
-        tried: dict[LossPair, list[float]] = {}
-        for training in plan.tuning([one], task):
-            tried.setdefault(training.pair, []).append(_figure(scores.get(training.key)))
-        best = max(tried, key=lambda pair: _mean(tried[pair]))
-        chosen.append(replace(one, pair=best, val_ap=_mean(tried[best])))
-    return chosen
+Train = Callable[[list[Training]], Mapping[str, Score]]
+"""Trains, and gives the scores by key; those that the deadline cut off are missing."""
+
+
+def tune(contestants: Sequence[Contestant], plan: AuditPlan, task: str, train: Train) -> list[Contestant]:
+    """Each contestant with the setting that did best on validation: over the grid, and beyond its ends."""
+    scores: dict[str, Score] = {}
+    wanted = plan.tuning(contestants, task)
+    while wanted:
+        found = train(wanted)
+        scores.update(found)
+        if len(found) < len({training.key for training in wanted}):
+            break
+        wanted = plan.further(contestants, task, scores)
+    return [plan.settled(one, task, scores) for one in contestants]
 
 
 @dataclass(frozen=True)

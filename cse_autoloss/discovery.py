@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cse_autoloss.audit import AuditPlan, AuditResult, Contestant, choose_settings, conclude
+from cse_autoloss.audit import AuditPlan, AuditResult, Contestant, conclude, tune
 from cse_autoloss.config import SearchConfig, dump_config
 from cse_autoloss.convergence import VerifySettings
 from cse_autoloss.detectors.registry import detector_builder
@@ -447,14 +447,15 @@ class _Run:
             train_limit=self._train_limit(size),
             confidence=self.config.audit.confidence,
             resamples=self.config.audit.resamples,
+            edge_steps=self.config.audit.edge_steps,
         )
         contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)] + [
             Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in self._rivals(state)[: audit.baselines]
         ]
         self.status.phase = "tune"
         with self.clock.stage("tune"):
-            tuned = bench.train(plan.tuning(contestants, self.task), self._limit(cost, audit.tune_epochs))
-        contestants = choose_settings(contestants, plan, self.task, tuned)
+            train = partial(bench.train, limit=self._limit(cost, audit.tune_epochs))
+            contestants = tune(contestants, plan, self.task, train)
         bench.keep_clock()
         self.status.phase = "audit"
         if self.config.budget is not None:

@@ -1,11 +1,13 @@
 """The audit's arithmetic, on scores made up by the test: who is tuned, who is chosen, what is claimed."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from cse_autoloss.audit import AuditPlan, Contestant, choose_settings, conclude
+from cse_autoloss.audit import AuditPlan, Contestant, conclude, tune
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.runs import Score
 
@@ -31,7 +33,7 @@ def scores(trainings: Sequence[Training], ap: Callable[[Training], float | None]
 
 
 def settled(ap: Callable[[Training], float | None]) -> list[Contestant]:
-    return choose_settings(CONTESTANTS, PLAN, "t", scores(PLAN.tuning(CONTESTANTS, "t"), ap))
+    return tune(CONTESTANTS, PLAN, "t", partial(scores, ap=ap))
 
 
 def test_everyone_gets_the_same_tuning_on_validation() -> None:
@@ -63,6 +65,44 @@ def test_the_best_setting_of_each_is_taken() -> None:
     settings = {one.name: (one.pair.box_weight, one.pair.lr) for one in chosen}
     assert settings["bce + giou"] == (2.0, 0.02)
     assert settings["discovered 1"][0] == 2.0
+
+
+def test_whoever_is_best_at_an_end_is_tried_beyond_it() -> None:
+    plan = replace(PLAN, edge_steps=2)
+    best = {"f1": 16.0, "f2": 4.0, "bce": 0.1, "focal": 1.5}
+    asked: list[list[tuple[str, float, float | None]]] = []
+
+    def train(trainings: list[Training]) -> dict[str, Score]:
+        asked.append([(t.pair.cls, t.pair.box_weight, t.pair.lr) for t in trainings])
+        return scores(
+            trainings,
+            lambda t: 0.5 - abs(math.log(t.pair.box_weight / best[t.pair.cls])) / 10 - (t.pair.lr or 0),
+        )
+
+    chosen = tune(CONTESTANTS, plan, "t", train)
+    assert [one.pair.box_weight for one in chosen] == [8.0, 4.0, 0.25, 2.0]
+    assert asked[1] == [("f1", 4.0, 0.02), ("f2", 4.0, 0.02), ("bce", 0.5, 0.02), ("focal", 4.0, 0.02)]
+    assert asked[2] == [("f1", 8.0, 0.02), ("f2", 8.0, 0.02), ("bce", 0.25, 0.02)]
+    assert len(asked) == 3
+
+
+def test_a_grid_of_one_weight_has_no_ends() -> None:
+    plan = replace(PLAN, box_weights=(2.0,), edge_steps=2)
+    asked = []
+    tune(
+        CONTESTANTS,
+        plan,
+        "t",
+        lambda trainings: asked.append(len(trainings)) or scores(trainings, lambda t: 0.5),
+    )
+    assert asked == [8]
+
+
+def test_a_tuning_that_time_cut_short_still_chooses() -> None:
+    plan = replace(PLAN, edge_steps=2)
+    chosen = tune(CONTESTANTS, plan, "t", lambda trainings: scores(trainings[:1], lambda t: 0.5))
+    assert chosen[0].pair.box_weight == 1.0
+    assert chosen[0].val_ap == 0.5
 
 
 def test_validation_chooses_the_winner_and_test_chooses_the_rival() -> None:

@@ -73,5 +73,6 @@ class Request:
             epochs=audit.epochs,
             confidence=audit.confidence,
             resamples=audit.resamples,
+            edge_steps=audit.edge_steps,
             split=self.split,
         )

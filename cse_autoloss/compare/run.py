@@ -8,12 +8,13 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from cse_autoloss.audit import Contestant, choose_settings
+from cse_autoloss.audit import Contestant, tune
 from cse_autoloss.compare.contestants import enlist
 from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
@@ -201,9 +202,9 @@ class _Stages:
         self.store.status = "running"
         try:
             if self.request.tune:
-                trainings = self.plan.tuning(contestants, self.task)
-                scores = self._train("tune", contestants, trainings, limit, cost)
-                contestants = choose_settings(contestants, self.plan, self.task, scores)
+                field = contestants
+                train = partial(self._train, "tune", field, limit=limit, cost=cost)
+                contestants = tune(field, self.plan, self.task, train)
             scores = self._train("audit", contestants, self.plan.final(contestants, self.task), limit, cost)
             self.store.status = "finished"
         except KeyboardInterrupt:
