@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from descendants import descendants, founders
 from scipy.stats import spearmanr
-from simulate_agreement import candidates
 
 from cse_autoloss.convergence import SimulateSettings, Simulator
 from cse_autoloss.detectors.training import Diverged
@@ -112,6 +112,13 @@ class Scorer:
         return scores
 
 
+def candidates(branch: str, count: int) -> list[str]:
+    """Formulas of the catalogue's losses, then of verified descendants of them."""
+    known = list(founders(branch).values())
+    grown = descendants(branch, 4 * count - len(known), seed=2, random_share=0.35, mutated=0.4, shuffled=True)
+    return [*known, *grown.values()][:count]
+
+
 def train(task: DetectionTask, scorer: Scorer, branch: str, formula: str, seed: int) -> list[dict[str, Any]]:
     """Rows of one candidate: at each rung on the way to the full schedule, and of the short schedules."""
     cls = load_loss(formula if branch != "reg" else "bce", branch="cls-binary", reduction="sum")
@@ -152,7 +159,7 @@ def fill(path: Path, wanted: dict[str, int], seeds: Sequence[int]) -> None:
     train(task, scorer, "reg", "giou", 0)  # the first training of a process is slow
     for branch, count in wanted.items():
         formulas: list[str] = []
-        for formula in candidates(branch, 3 * count, seed=2):
+        for formula in candidates(branch, 3 * count):
             graph = parse(formula, branch)
             if simulator.run(*((None, graph) if branch == "reg" else (graph, None))).accepted:
                 formulas.append(formula)

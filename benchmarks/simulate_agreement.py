@@ -11,7 +11,6 @@ curve of false rejections against the proxy time that is saved.
 from __future__ import annotations
 
 import argparse
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,21 +21,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from simulate_calibration import LEARNS, Row, read
 
-from cse_autoloss.convergence import SimulateSettings, Simulator, fingerprint, verify
-from cse_autoloss.errors import AutoLossError
-from cse_autoloss.evolution.genome import (
-    Limits,
-    PrimitiveSet,
-    crossover,
-    mutate_constant,
-    mutate_point,
-    mutate_subtree,
-    random_tree,
-    seeded,
-)
-from cse_autoloss.losses.box_entries import BOX_ENTRIES
-from cse_autoloss.losses.cls_entries import BINARY_ENTRIES
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.convergence import SimulateSettings, Simulator
+from cse_autoloss.spaces import parse
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 from cse_autoloss.tasks.one_of_each import one_of_each
 
@@ -45,48 +31,6 @@ GOOD = 0.5
 """Among the candidates with a proxy AP above this only details are left to tell."""
 
 Floats = NDArray[np.float64]
-
-
-def candidates(branch: str, count: int, seed: int) -> list[str]:
-    """Formulas of the catalogue's losses and of distinct verified descendants, which benchmarks/halving.py
-    trains."""
-    primitives, limits = PrimitiveSet.of(BRANCHES[branch]), Limits()
-    entries = BINARY_ENTRIES if branch == "cls-binary" else BOX_ENTRIES
-    graphs = [parse(e.formula, branch) for e in entries if e.formula is not None]
-    trees = [primitives.to_tree(graph) for graph in graphs]
-    founders = len(trees)
-    found = {fingerprint(graph): graph.formula for graph in graphs}
-    with seeded(seed):
-        while len(found) < 4 * count:
-            draw = random.random()
-            try:
-                if draw < 0.35:
-                    tree = random_tree(primitives)
-                elif draw < 0.75:
-                    tree = random.choice(trees)
-                    for _ in range(random.choice((1, 1, 2, 3))):
-                        tree = random.choice((mutate_subtree, mutate_point, mutate_constant))(
-                            tree, primitives
-                        )
-                else:
-                    tree, _ = crossover(random.choice(trees), random.choice(trees))
-                if not limits.holds(tree):
-                    continue
-                graph = primitives.to_graph(tree)
-            except (AutoLossError, IndexError):
-                continue
-            if not verify(graph):
-                continue
-            mark = fingerprint(graph)
-            if mark not in found:
-                found[mark] = graph.formula
-                trees.append(tree)
-                if len(trees) > 60:
-                    trees.pop(random.randrange(founders, len(trees)))
-        formulas = list(found.values())
-        rest = formulas[founders:]
-        random.shuffle(rest)
-    return [*formulas[:founders], *rest][:count]
 
 
 def main() -> None:

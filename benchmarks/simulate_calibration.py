@@ -20,22 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from descendants import descendants, founders
 
-from cse_autoloss.convergence import fingerprint, verify, verify_forest
-from cse_autoloss.errors import AutoLossError
-from cse_autoloss.evolution.genome import (
-    Limits,
-    PrimitiveSet,
-    crossover,
-    mutate_constant,
-    mutate_point,
-    mutate_subtree,
-    seeded,
-)
+from cse_autoloss.convergence import verify_forest
 from cse_autoloss.losses import load_loss
-from cse_autoloss.losses.box_entries import BOX_ENTRIES
-from cse_autoloss.losses.cls_entries import BINARY_ENTRIES
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 
@@ -73,51 +62,16 @@ def random_losses(branch: str, seed: int) -> dict[str, str]:
     return {mark: forest.graph(row).formula for row, mark in sorted(marks.items(), reverse=True)}
 
 
-def descendants(branch: str, count: int, seed: int) -> tuple[dict[str, str], dict[str, str]]:
-    """The catalogue's losses and distinct descendants that pass verification, formula by fingerprint."""
-    primitives, limits = PrimitiveSet.of(BRANCHES[branch]), Limits()
-    entries = BINARY_ENTRIES if branch == "cls-binary" else BOX_ENTRIES
-    graphs = [parse(e.formula, branch) for e in entries if e.formula is not None]
-    trees = [primitives.to_tree(graph) for graph in graphs]
-    founders = {fingerprint(graph): graph.formula for graph in graphs}
-    fixed = len(trees)
-    found: dict[str, str] = {}
-    with seeded(seed):
-        while len(found) < count:
-            try:
-                if random.random() < 0.6:
-                    tree = random.choice(trees)
-                    for _ in range(random.choice((1, 1, 2, 3))):
-                        vary = random.choice((mutate_subtree, mutate_point, mutate_constant))
-                        tree = vary(tree, primitives)
-                else:
-                    tree, _ = crossover(random.choice(trees), random.choice(trees))
-                if not limits.holds(tree):
-                    continue
-                graph = primitives.to_graph(tree)
-            except (AutoLossError, IndexError):
-                continue
-            if not verify(graph):
-                continue
-            mark = fingerprint(graph)
-            if mark not in found and mark not in founders:
-                found[mark] = graph.formula
-                trees.append(tree)
-                if len(trees) > 60:
-                    trees.pop(random.randrange(fixed, len(trees)))
-    return founders, found
-
-
 def candidates(branch: str, count: int, seed: int) -> list[tuple[str, str]]:
     """(origin, formula) of distinct verified losses, in random order: a third of them random."""
     drawn = random_losses(branch, seed)
-    founders, found = descendants(branch, 2 * count, seed)
+    known, found = founders(branch), descendants(branch, 2 * count, seed)
     generator = random.Random(seed)
-    loose = [("random", formula) for mark, formula in drawn.items() if mark not in founders | found]
+    loose = [("random", formula) for mark, formula in drawn.items() if mark not in known | found]
     grown = [("descendant", formula) for formula in found.values()]
     generator.shuffle(loose)
     generator.shuffle(grown)
-    chosen = [("catalogue", formula) for formula in founders.values()]
+    chosen = [("catalogue", formula) for formula in known.values()]
     chosen += loose[: count // 3]
     chosen += grown[: count - len(chosen)]
     generator.shuffle(chosen)
