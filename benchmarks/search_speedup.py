@@ -23,7 +23,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +61,21 @@ FUNNEL: dict[str, dict[str, Any]] = {
 class Log:
     """Lines of one arm's run, with wall and processor seconds since the process began."""
 
-    def __init__(self, path: Path, arm: str, seed: int) -> None:
+    def __init__(self, path: Path, arm: str, seed: int, before: Mapping[str, float] | None = None) -> None:
+        """`before`: wall and processor seconds that an earlier process of the same run took."""
         self._path = path
         self._facts = {"arm": arm, "seed": seed}
-        self._born = time.time() - time.process_time()
+        self._before = before or {"wall": 0.0, "cpu": 0.0}
+        self._born = time.time() - time.process_time() - self._before["wall"]
 
     @property
     def wall(self) -> float:
         return time.time() - self._born
 
-    @staticmethod
-    def cpu() -> float:
+    def cpu(self) -> float:
         times = os.times()
-        return times.user + times.system + times.children_user + times.children_system
+        own = times.user + times.system + times.children_user + times.children_system
+        return own + self._before["cpu"]
 
     def write(self, kind: str, **values: Any) -> None:
         line = {
@@ -154,12 +156,17 @@ def known_targets(path: Path, seed: int) -> dict[str, float]:
 
 
 def run_plain(seed: int, cap: float, path: Path) -> None:
-    """Evolution that trains every candidate that it has not trained before."""
+    """Evolution that trains every candidate that it has not trained before.
+
+    A run that is in the file is gone on with: what it trained is not trained again, and its clocks run on.
+    """
     from cse_autoloss.evolution import Evolution, Member
     from cse_autoloss.spaces import BRANCHES
 
     goal = max(known_targets(path, seed).values())
-    log, config = Log(path, "plain", seed), settings(seed)
+    own = [line for line in lines(path) if (line["arm"], line["seed"]) == ("plain", seed)]
+    past = {line["formula"]: (line["status"], line["ap"]) for line in own if line["kind"] == "training"}
+    log, config = Log(path, "plain", seed, own[-1] if own else None), settings(seed)
     train = trainer(config, seed)
     evolution = Evolution(config.evolution, (BRANCHES[BRANCH],), seed)
     state, known = evolution.init(), set[str]()
@@ -172,8 +179,13 @@ def run_plain(seed: int, cap: float, path: Path) -> None:
                 if graph.digest in known or len(members) >= config.evolution.offspring:
                     continue
                 known.add(graph.digest)
-                status, ap = train(graph.formula)
-                log.write("training", formula=graph.formula, status=status, ap=ap, epochs=config.proxy.epochs)
+                if graph.formula in past:
+                    status, ap = past[graph.formula]
+                else:
+                    status, ap = train(graph.formula)
+                    log.write(
+                        "training", formula=graph.formula, status=status, ap=ap, epochs=config.proxy.epochs
+                    )
                 # One that failed takes its place in the generation, but never becomes a parent.
                 scores = (ap,) if status == "ok" else ()
                 members.append(Member(graph.formula, graph.digest, proposal.origin, state.generation, scores))
