@@ -12,7 +12,9 @@ from cse_autoloss._version import __version__
 
 if TYPE_CHECKING:
     from cse_autoloss.api import RunResult, evolve, load_loss, parse, verify
+    from cse_autoloss.compare.run import compare_losses
     from cse_autoloss.errors import AutoLossError
+    from cse_autoloss.filter_audit import audit_filters
     from cse_autoloss.graph import LossGraph
     from cse_autoloss.verdict import Verdict
 
@@ -22,6 +24,8 @@ __all__ = [
     "RunResult",
     "Verdict",
     "__version__",
+    "audit_filters",
+    "compare_losses",
     "evolve",
     "load_loss",
     "parse",
@@ -33,6 +37,8 @@ _HOME = {
     "LossGraph": "cse_autoloss.graph",
     "RunResult": "cse_autoloss.api",
     "Verdict": "cse_autoloss.verdict",
+    "audit_filters": "cse_autoloss.filter_audit",
+    "compare_losses": "cse_autoloss.compare.run",
     "evolve": "cse_autoloss.api",
     "load_loss": "cse_autoloss.api",
     "parse": "cse_autoloss.api",
