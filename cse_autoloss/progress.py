@@ -111,6 +111,7 @@ class Clock:
         self.seconds: dict[str, float] = dict(seconds or {})
         self.busy: dict[str, float] = dict(busy or {})
         self.current = ""
+        self._within = 0.0
 
     @property
     def elapsed(self) -> float:
@@ -119,13 +120,16 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Book the time inside to a stage."""
+        """Book the time inside to a stage; that of a stage within another counts for the inner one alone."""
         start, self.current, outer = time.monotonic(), name, self.current
+        within, self._within = self._within, 0.0
         try:
             yield
         finally:
             self.current = outer
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+            took = time.monotonic() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + took - self._within
+            self._within = within + took
 
     def work(self, stage: str, seconds: float) -> None:
         """Book a worker's time to a stage."""
