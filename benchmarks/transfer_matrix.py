@@ -1,6 +1,7 @@
 """Do losses that were found on small scenes hold elsewhere? Each kind of data is a column, each pair of losses a row.
 
     python benchmarks/transfer_matrix.py DIR [--columns plain cluttered two-stage bccd] [--bccd FOLDER] [--workers N]
+        [--found CLS+REG] [--rivals NAME ...]
 
 Each column is a comparison of its own in DIR (as `cse-autoloss compare` makes them), tuned alike on validation and
 scored on test with paired seeds; a killed one is gone on with by the same command. Prints a table in Markdown for
@@ -28,7 +29,6 @@ FOUND_BOX = "Sub(1,Mul(Div(I,U),Div(I,U)))"
 """Discovered pair 3 of the one-hour search in docs/benchmarks.md, which validation chose. Its box loss is 1 − IoU²."""
 
 ONE_STAGE = (
-    f"found={FOUND_CLS}+{FOUND_BOX}",
     "cse-autoloss-b=cse-autoloss-b-cls+cse-autoloss-b-reg",
     "quality-focal+square-iou",
     "quality-focal+giou",
@@ -37,13 +37,12 @@ ONE_STAGE = (
     "bce+l1",
 )
 TWO_STAGE = (
-    f"cross-entropy + found box=cross-entropy+{FOUND_BOX}",
     "cse-autoloss-a=cse-autoloss-a-cls+cse-autoloss-a-reg",
     "cross-entropy+giou",
     "softmax-focal+giou",
     "cross-entropy+l1",
 )
-"""Only the box loss carries over to a softmax head; its classification loss is of the binary branch."""
+"""Of the pair found the box loss alone carries over to a softmax head; the classification loss is of the other branch."""
 
 
 ONE_RATE = {"audit.lr_factors": [1.0]}
@@ -55,13 +54,13 @@ class Column:
     """A kind of data and detector.
 
     Attributes:
-        losses: as `cse-autoloss compare` takes them; the first is the one whose gains are told.
+        rivals: of what was found, as `cse-autoloss compare` takes them.
         config: name of the configuration.
         overrides: of its settings.
     """
 
     title: str
-    losses: tuple[str, ...]
+    rivals: tuple[str, ...]
     config: str = "detection"
     overrides: dict[str, Any] = field(default_factory=dict)
 
@@ -94,6 +93,8 @@ def main() -> None:
     parser.add_argument("--bccd-epochs", type=float, default=20.0)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--found", default=f"{FOUND_CLS}+{FOUND_BOX}", help="the pair whose gains are told")
+    parser.add_argument("--rivals", nargs="*", help="of those, these alone")
     parser.add_argument("--print", action="store_true", help="train nothing")
     options = parser.parse_args()
     for name in options.columns:
@@ -125,8 +126,14 @@ def _train(name: str, options: argparse.Namespace) -> None:
             )
         else:
             overrides = {**column.overrides, **(bccd if name == "bccd" else {}), **workers}
+            rivals = [
+                one for one in column.rivals if one.split("=")[0] in (options.rivals or [one.split("=")[0]])
+            ]
+            found = f"found={options.found}"
+            if column.config != "detection":
+                found = f"cross-entropy + found box=cross-entropy+{options.found.rpartition('+')[2]}"
             compare_losses(
-                column.losses,
+                [found, *rivals],
                 config=column.config,
                 overrides=overrides,
                 seeds=options.seeds,
