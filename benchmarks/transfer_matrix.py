@@ -42,7 +42,7 @@ TWO_STAGE = (
     "softmax-focal+giou",
     "cross-entropy+l1",
 )
-"""Of the pair found the box loss alone carries over to a softmax head; the classification loss is of the other branch."""
+"""Of the pair found the box loss alone carries over to a softmax head; the classification loss is of another branch."""
 
 
 ONE_RATE = {"audit.lr_factors": [1.0]}
