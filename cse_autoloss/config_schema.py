@@ -99,11 +99,20 @@ class Scenes(Section):
         return self
 
 
+class Faults(Section):
+    """Faults made in the annotations to train on; see `tasks.faults.AnnotationFaults`."""
+
+    unlabelled: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    mislabelled: Share = 0.0
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
+
+
 class Detection(Section):
     """Data, model and optimiser of a training; see `tasks.detection.DetectionSettings`."""
 
     data: Annotated[str, _like(r"digits|coco:.+", "'digits' or 'coco:DIR'")] = "digits"
     scenes: Scenes = Scenes()
+    faults: Faults = Faults()
     image_size: Annotated[Whole, Field(ge=32, le=4096)] = 128
     train_file: Text = "train.json"
     val_file: Text = "val.json"

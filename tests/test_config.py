@@ -20,7 +20,7 @@ from cse_autoloss.config import (
     parse_config,
     parse_duration,
 )
-from cse_autoloss.config_schema import Detection, Scenes, Simulate, Verify
+from cse_autoloss.config_schema import Detection, Faults, Scenes, Simulate, Verify
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, read_yaml
 
@@ -53,19 +53,21 @@ class TestShippedFiles:
     def test_sections_mirror_the_settings_they_fill(self) -> None:
         from cse_autoloss.convergence import SimulateSettings, VerifySettings
         from cse_autoloss.tasks.detection import DetectionSettings
+        from cse_autoloss.tasks.faults import AnnotationFaults
         from cse_autoloss.tasks.scenes import SceneSettings
 
         # The schedules are the search's and the audit's: `proxy.epochs` and `audit.epochs`.
         elsewhere = {"epochs_short", "epochs_full"}
         for section, settings, left_out in (
             (Scenes(), SceneSettings(), set()),
+            (Faults(), AnnotationFaults(), set()),
             (Detection(), DetectionSettings(), elsewhere),
             (Verify(), VerifySettings(), set()),
             (Simulate(), SimulateSettings(), set()),
         ):
             names = {field.name for field in dataclasses.fields(settings)}
             assert set(type(section).model_fields) == names - left_out
-            for name in names - left_out - {"scenes"}:
+            for name in names - left_out - {"scenes", "faults"}:
                 assert getattr(section, name) == getattr(settings, name), name
 
     def test_importing_it_imports_nothing_heavy(self) -> None:

@@ -20,6 +20,7 @@ from cse_autoloss.detectors.training import Diverged, Schedule, TrainingRun, Tra
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.coco import CocoFolder, load_coco
+from cse_autoloss.tasks.faults import AnnotationFaults, with_faults
 from cse_autoloss.tasks.scenes import CLASS_NAMES, SceneSettings, load_scenes
 from cse_autoloss.tasks.splits import Split
 
@@ -33,6 +34,7 @@ class DetectionSettings:
     Attributes:
         data: "digits" for the embedded scenes, "coco:DIR" for a folder in COCO's format.
         scenes: what the embedded scenes look like.
+        faults: made on purpose in the annotations to train on, of whatever data.
         image_size: longer side that images of a COCO folder are brought to, pixels.
         train_file, val_file, test_file: JSON files of a COCO folder; without a test.json, val is split in
             two.
@@ -49,6 +51,7 @@ class DetectionSettings:
 
     data: str = "digits"
     scenes: SceneSettings = field(default_factory=SceneSettings)
+    faults: AnnotationFaults = field(default_factory=AnnotationFaults)
     image_size: int = 128
     train_file: str = "train.json"
     val_file: str = "val.json"
@@ -101,6 +104,7 @@ class DetectionTask:
         self.device = torch.device(device)
         self._splits, self.class_names, self.notes = self._load()
         self.num_classes = len(self.class_names)
+        self._splits["train"] = with_faults(self._splits["train"], settings.faults, self.num_classes)
         train_images = torch.from_numpy(self._splits["train"].images)
         sample = train_images[:1000].float() / 255
         self._mean = sample.mean(dim=(0, 2, 3), keepdim=True)

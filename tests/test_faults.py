@@ -1,0 +1,92 @@
+"""Faults made in the annotations to train on: how many, which, and what they leave alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cse_autoloss.config import load_config
+from cse_autoloss.errors import ConfigError
+from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.tasks.faults import AnnotationFaults, with_faults
+from cse_autoloss.tasks.scenes import SceneSettings, make_scenes
+from cse_autoloss.tasks.splits import Split
+
+CLASSES = 10
+
+
+@pytest.fixture(scope="module")
+def whole() -> Split:
+    return make_scenes(SceneSettings(counts=(300, 1, 1)))["train"]
+
+
+def test_none_is_the_very_same_split(whole: Split) -> None:
+    assert with_faults(whole, AnnotationFaults(), CLASSES) is whole
+
+
+def test_the_asked_part_is_unlabelled_and_the_rest_is_as_it_was(whole: Split) -> None:
+    sparse = with_faults(whole, AnnotationFaults(unlabelled=0.5), CLASSES)
+    objects, left = (whole.labels >= 0).sum(), (sparse.labels >= 0).sum()
+    assert left / objects == pytest.approx(0.5, abs=0.06)
+    assert np.array_equal(sparse.images, whole.images)
+    for row in range(len(whole)):
+        before = {(*box, label) for box, label in zip(whole.boxes[row].tolist(), whole.labels[row])}
+        after = [(box, label) for box, label in zip(sparse.boxes[row].tolist(), sparse.labels[row])]
+        kept = [(*box, label) for box, label in after if label >= 0]
+        assert set(kept) <= before
+        # rows past the last object are empty, as everywhere
+        assert all(label == -1 and not any(box) for box, label in after[len(kept) :])
+
+
+def test_wrong_classes_are_other_classes_and_boxes_stay(whole: Split) -> None:
+    faulty = with_faults(whole, AnnotationFaults(mislabelled=0.3), CLASSES)
+    objects = whole.labels >= 0
+    changed = faulty.labels != whole.labels
+    assert not changed[~objects].any()
+    assert changed.sum() / objects.sum() == pytest.approx(0.3, abs=0.06)
+    assert np.array_equal(faulty.boxes, whole.boxes)
+    assert faulty.labels[objects].min() >= 0 and faulty.labels.max() < CLASSES
+    everything = with_faults(whole, AnnotationFaults(mislabelled=1.0), CLASSES)
+    assert (everything.labels != whole.labels)[objects].all()
+
+
+def test_a_single_class_can_not_be_wrong(whole: Split) -> None:
+    one = Split(whole.images, whole.boxes, np.minimum(whole.labels, 0), whole.crowd)
+    assert np.array_equal(with_faults(one, AnnotationFaults(mislabelled=1.0), 1).labels, one.labels)
+
+
+def test_crowd_regions_stay(whole: Split) -> None:
+    crowd = whole.labels == 3
+    marked = Split(whole.images, whole.boxes, whole.labels, crowd)
+    faulty = with_faults(marked, AnnotationFaults(unlabelled=0.9, mislabelled=1.0), CLASSES)
+    assert faulty.crowd.sum() == crowd.sum()
+    assert (faulty.labels[faulty.crowd] == 3).all()
+
+
+def test_the_same_seed_makes_the_same_faults(whole: Split) -> None:
+    one, again, other = (
+        with_faults(whole, AnnotationFaults(unlabelled=0.5, seed=seed), CLASSES).labels for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_the_task_has_them_in_training_alone(tmp_path: Path) -> None:
+    scenes = SceneSettings(counts=(40, 40, 40))
+    faults = AnnotationFaults(unlabelled=0.5)
+    task = DetectionTask(DetectionSettings(scenes=scenes, faults=faults, cache=tmp_path))
+    whole = make_scenes(scenes)
+    for name in ("val", "test"):
+        assert np.array_equal(task.split(name).labels, whole[name].labels)
+    assert (task.split("train").labels >= 0).sum() < (whole["train"].labels >= 0).sum()
+
+
+@pytest.mark.parametrize("key", ["unlabelled", "mislabelled"])
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_parts_that_are_none_are_refused(key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"faults\.{key}: expected a part in \[0, 1"):
+        AnnotationFaults(**{key: value})
+    with pytest.raises(ConfigError, match=rf"detection\.faults\.{key}: "):
+        load_config(None, {f"detection.faults.{key}": value})
