@@ -201,7 +201,8 @@ class Proxy(Section):
     limit_factor: Annotated[Number, Field(ge=1.0)] = 5.0
     halving: tuple[Annotated[Number, Field(gt=0.0, lt=1.0)], ...] = (0.1667,)
     halving_branch: Literal["cls", "reg", "both"] = "cls"
-    keep: Annotated[Number, Field(gt=0.0, le=1.0)] = 0.3333
+    keep: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
+    floor: Share = 0.1
     rung_scenes: Count = 100
 
     @model_validator(mode="after")

@@ -169,9 +169,10 @@ class _Run:
         # What stands in the other branch while one is searched: the strongest plain baseline.
         self.partner = {self.cls_branch: plain_reg, "reg": plain_cls}
         self.starters = starters
-        ladder = Ladder(config.proxy.halving, config.proxy.keep, config.proxy.rung_scenes)
+        proxy = config.proxy
+        ladder = Ladder(proxy.halving, proxy.keep, proxy.floor, proxy.rung_scenes)
         halved = {"cls": (self.cls_branch,), "reg": ("reg",), "both": (self.cls_branch, "reg")}
-        self.ladders = dict.fromkeys(halved[config.proxy.halving_branch], ladder)
+        self.ladders = dict.fromkeys(halved[proxy.halving_branch], ladder)
 
     def complete(self) -> dict[str, Any]:
         work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", self.work)

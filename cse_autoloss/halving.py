@@ -1,4 +1,4 @@
-"""Successive halving: train all for a part of the schedule, the best of them further, and few to the end.
+"""Successive halving: train all for a part of the schedule, and only the promising ones further.
 
 Source: K. Jamieson, A. Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016.
 A training that goes on does so on the same one-cycle schedule from the state that its last rung left, so that a
@@ -24,20 +24,22 @@ class Ladder:
 
     Attributes:
         rungs: shares of the schedule after which candidates are scored and the worse ones stopped; rising, below 1.
-        keep: share of the candidates that goes on from a rung, rounded up.
+        keep: share of the candidates that goes on from a rung at most, rounded up.
+        floor: part of the best candidate's AP at a rung that one must have there to go on: it tells those that learn.
         scenes: validation scenes that a rung is scored on; None for all.
     """
 
     rungs: tuple[float, ...] = ()
-    keep: float = 1 / 3
+    keep: float = 1.0
+    floor: float = 0.0
     scenes: int | None = None
 
     def going_on(self, count: int) -> int:
-        """How many of `count` candidates go on from a rung."""
+        """How many of `count` candidates go on from a rung at most."""
         return min(count, max(1, math.ceil(self.keep * count - 1e-9)))
 
     def widened(self, count: int) -> int:
-        """How many candidates the ladder trains in the time that `count` whole trainings take."""
+        """How many candidates the ladder trains in the time that `count` whole trainings take, if all of them learn."""
         share, alive, before = 0.0, 1.0, 0.0
         for rung in self.rungs:
             share += alive * (rung - before)
@@ -74,7 +76,7 @@ def climb(ladder: Ladder, trainings: Sequence[Training], train: Train) -> Proces
         found = [scores.get(training.key) for training in rungs]
         for training, score in zip(alive, found, strict=True):
             outcomes[training.key] = Outcome(score, False)
-        alive = _best(alive, found, ladder.going_on(len(alive)))
+        alive = _best(alive, found, ladder.going_on(len(alive)), ladder.floor)
     scores = yield from train(alive)
     for training in alive:
         score = scores.get(training.key)
@@ -82,8 +84,14 @@ def climb(ladder: Ladder, trainings: Sequence[Training], train: Train) -> Proces
     return outcomes
 
 
-def _best(trainings: Sequence[Training], scores: Sequence[Score | None], count: int) -> list[Training]:
-    """The best so many, best first, so that these are trained if time runs out; whoever has no AP is not among them."""
+def _best(
+    trainings: Sequence[Training], scores: Sequence[Score | None], count: int, floor: float
+) -> list[Training]:
+    """The best so many, best first, so that these are trained if time runs out.
+
+    Whoever has no AP, or less than `floor` of the best, is not among them.
+    """
     ap: Mapping[int, float] = {i: s.ap for i, s in enumerate(scores) if s is not None and s.ap is not None}
-    best = sorted(ap, key=lambda i: (-ap[i], i))[:count]
+    least = floor * max(ap.values(), default=0.0)
+    best = sorted((i for i in ap if ap[i] >= least), key=lambda i: (-ap[i], i))[:count]
     return [trainings[i] for i in best]

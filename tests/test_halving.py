@@ -71,6 +71,16 @@ def test_ties_go_to_the_first_and_without_rungs_all_finish() -> None:
     assert all(o.finished for o in outcomes)
 
 
+def test_those_that_do_not_learn_are_stopped_and_all_others_go_on() -> None:
+    early = [0.08, 0.0079, 0.0081, None, 0.03]
+    outcomes, asked = climbed(Ladder((1 / 6,), floor=0.1), [{1.0: ap, None: 0.5} for ap in early])
+    assert asked == [[1.0] * 5, [6.0] * 3]
+    assert [o.finished for o in outcomes] == [True, False, True, False, True]
+    # where nobody has begun to learn, nobody can be told from the others
+    outcomes, _ = climbed(Ladder((1 / 6,), floor=0.1), [{1.0: 0.0, None: 0.5}] * 3)
+    assert all(o.finished for o in outcomes)
+
+
 def test_as_many_candidates_as_take_the_same_time() -> None:
     assert Ladder().widened(16) == 16
     ladder = Ladder((0.25,), 0.5)
