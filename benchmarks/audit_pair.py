@@ -15,7 +15,7 @@ import torch
 from pydantic import TypeAdapter
 
 from cse_autoloss.config import parse_config
-from cse_autoloss.discovery import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
+from cse_autoloss.frame import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
 from cse_autoloss.losses import load_loss
 from cse_autoloss.plan import RunSize
 from cse_autoloss.runs import RunStore

@@ -101,15 +101,15 @@ def settings(seed: int) -> Any:
 
 def first_seed(seed: int) -> int:
     """The seed of every candidate's first training."""
-    from cse_autoloss.discovery import SEEDS_OF_SEARCH
+    from cse_autoloss.frame import SEEDS_OF_SEARCH
 
     return seed * 10_000 + SEEDS_OF_SEARCH
 
 
 def trainer(config: Any, seed: int) -> Callable[[str], tuple[str, float]]:
     """A function from a formula or name to status and AP of its training; it ends those that take too long."""
-    from cse_autoloss.discovery import resolve_device
     from cse_autoloss.executors import Job, Work, make_executor
+    from cse_autoloss.frame import resolve_device
     from cse_autoloss.jobs import LossPair, Training
 
     work = {

@@ -26,6 +26,7 @@ from cse_autoloss.discovery import _Run, _starters
 from cse_autoloss.evolution import Evolution
 from cse_autoloss.executors import Job, JobResult, Work
 from cse_autoloss.executors.pool import PoolExecutor
+from cse_autoloss.frame import RunFrame
 from cse_autoloss.plan import Cost, RunSize
 from cse_autoloss.progress import SEARCH_STAGES, Clock, Silent
 from cse_autoloss.runs import RunStore
@@ -119,9 +120,9 @@ class Asleep:
 def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -> str:
     """Search for so long; what the workers did."""
     with tempfile.TemporaryDirectory() as folder, RunStore.create(Path(folder) / "run", {}) as store:
-        run = _Run(config, store, Silent(), _starters(config), "cpu")
+        run = _Run(RunFrame(config, store, "cpu"), Silent(), _starters(config))
         cost = Cost(Asleep.EPOCH, 400 * Asleep.SCENE)
-        audit = run._asked_audit()
+        audit = run.frame.asked_audit()
         size = RunSize(seconds, config.proxy.epochs, 1.0, offspring, config.evolution.combine, audit, ())
         executor: Any = Asleep(workers)
         try:
@@ -129,7 +130,7 @@ def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -
             bench.run([Job(f"warm {i}", {"kind": "simulate", "formulas": []}) for i in range(workers)])
             evolution = Evolution(
                 config.evolution,
-                tuple(BRANCHES[name] for name in run.branches),
+                tuple(BRANCHES[name] for name in run.frame.branches),
                 config.seed,
                 [entrant.proposal.graph for entrant in run.starters],
             )

@@ -47,7 +47,8 @@ def test_wrong_classes_are_other_classes_and_boxes_stay(whole: Split) -> None:
     assert not changed[~objects].any()
     assert changed.sum() / objects.sum() == pytest.approx(0.3, abs=0.06)
     assert np.array_equal(faulty.boxes, whole.boxes)
-    assert faulty.labels[objects].min() >= 0 and faulty.labels.max() < CLASSES
+    assert faulty.labels[objects].min() >= 0
+    assert faulty.labels.max() < CLASSES
     everything = with_faults(whole, AnnotationFaults(mislabelled=1.0), CLASSES)
     assert (everything.labels != whole.labels)[objects].all()
 

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 
 from cse_autoloss.config import load_config
 from cse_autoloss.detectors.selection import Detections
-from cse_autoloss.discovery import SEEDS_OF_AUDIT
 from cse_autoloss.errors import AutoLossError, RunError, UnknownNameError
+from cse_autoloss.frame import SEEDS_OF_AUDIT
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import load_loss
 from cse_autoloss.predict import predict

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cse_autoloss.audit import AuditPlan, Contestant
 from cse_autoloss.compare.contestants import Field
 from cse_autoloss.config import SearchConfig, parse_config
-from cse_autoloss.discovery import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
+from cse_autoloss.frame import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
 from cse_autoloss.jobs import LossPair
 
 

@@ -22,9 +22,9 @@ from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
 from cse_autoloss.config import SearchConfig, config_for, load_config, parse_config
 from cse_autoloss.detectors.registry import detector_builder
-from cse_autoloss.discovery import BASELINES, resolve_device
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.executors import Work, make_executor
+from cse_autoloss.frame import BASELINES, resolve_device
 from cse_autoloss.jobs import Training
 from cse_autoloss.plan import Cost
 from cse_autoloss.progress import Clock, Observer, RunStatus, Silent

@@ -19,13 +19,13 @@ import numpy as np
 from cse_autoloss.config import SearchConfig, parse_config
 from cse_autoloss.convergence import fingerprint
 from cse_autoloss.detectors.registry import detector_builder
-from cse_autoloss.discovery import BASELINES, SEEDS_OF_SEARCH, resolve_device
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.evolution import EvolutionState
 from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.filter_audit.estimate import Draw, rate
 from cse_autoloss.filter_audit.result import FilterAudit, Hit, Row
 from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors, trained_formula
+from cse_autoloss.frame import BASELINES, SEEDS_OF_SEARCH, resolve_device
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.plan import TRAIN_IMAGES, Cost, RunSize, train_limit
 from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
