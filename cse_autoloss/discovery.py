@@ -157,7 +157,7 @@ class _Run:
                 state,
                 pairs,
                 audit,
-                size.notes,
+                (*self.frame.notes, *size.notes),
                 self.frame.branches,
                 executor.workers,
             )

@@ -13,6 +13,7 @@ from cse_autoloss.plan import TRAIN_IMAGES, AuditSize, Cost, RunSize, train_limi
 from cse_autoloss.progress import Clock, RunStatus
 from cse_autoloss.runs import RunStore
 from cse_autoloss.search import STATES
+from cse_autoloss.tasks.faults import AnnotationFaults
 
 BASELINES = {
     "cls-binary": (
@@ -77,6 +78,11 @@ class RunFrame:
         self.baselines = BASELINES[self.cls_branch]
         plain_cls, plain_reg = self.baselines[0]
         self.partner = {self.cls_branch: plain_reg, "reg": plain_cls}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of the run's results should know of its data, in words."""
+        return AnnotationFaults(**self.config.detection.faults.model_dump()).notes
 
     def pair(self, cls: str, reg: str) -> LossPair:
         """A candidate pair as the search trains it, before any tuning."""

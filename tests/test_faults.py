@@ -84,6 +84,14 @@ def test_the_task_has_them_in_training_alone(tmp_path: Path) -> None:
     assert (task.split("train").labels >= 0).sum() < (whole["train"].labels >= 0).sum()
 
 
+def test_they_are_told_in_words() -> None:
+    assert AnnotationFaults().notes == ()
+    (both,) = AnnotationFaults(unlabelled=0.5, mislabelled=0.1).notes
+    assert "50% of the objects have no box and 10% of the others have a wrong class" in both
+    (wrong,) = AnnotationFaults(mislabelled=0.25).notes
+    assert wrong == "in the annotations to train on, 25% of the objects have a wrong class, on purpose"
+
+
 @pytest.mark.parametrize("key", ["unlabelled", "mislabelled"])
 @pytest.mark.parametrize("value", [-0.1, 1.1])
 def test_parts_that_are_none_are_refused(key: str, value: float) -> None:

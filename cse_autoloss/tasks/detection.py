@@ -105,6 +105,7 @@ class DetectionTask:
         self._splits, self.class_names, self.notes = self._load()
         self.num_classes = len(self.class_names)
         self._splits["train"] = with_faults(self._splits["train"], settings.faults, self.num_classes)
+        self.notes += settings.faults.notes
         train_images = torch.from_numpy(self._splits["train"].images)
         sample = train_images[:1000].float() / 255
         self._mean = sample.mean(dim=(0, 2, 3), keepdim=True)

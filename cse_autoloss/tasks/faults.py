@@ -35,6 +35,16 @@ class AnnotationFaults:
         if not 0 <= self.mislabelled <= 1:
             raise ConfigError(f"faults.mislabelled: expected a part in [0, 1], got {self.mislabelled}")
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of a result should know of them, in words; none where there are no faults."""
+        told = []
+        if self.unlabelled:
+            told.append(f"{self.unlabelled:.0%} of the objects have no box")
+        if self.mislabelled:
+            told.append(f"{self.mislabelled:.0%} of the {'others' if told else 'objects'} have a wrong class")
+        return (f"in the annotations to train on, {' and '.join(told)}, on purpose",) if told else ()
+
 
 def with_faults(split: Split, faults: AnnotationFaults, num_classes: int) -> Split:
     """The split with such faults; the same seed gives the same ones, and crowd regions stay as they are.
