@@ -20,6 +20,11 @@ from cse_autoloss.runs import RunStore, Score
 
 T = TypeVar("T")
 
+_FINDINGS = ("ok", "diverged")
+"""What a training's status says of its losses; any other may be the machine's doing."""
+_SEARCH = ("rung", "proxy")
+"""Purposes of the search's trainings."""
+
 
 def _ignore(result: JobResult) -> None:
     pass
@@ -145,7 +150,9 @@ class Workbench:
     ) -> Process[dict[str, Score]]:
         """Scores by key, each kept as soon as it is known.
 
-        A score that the store has already is reused; trainings that the deadline cut off are missing.
+        A score that the store has already is reused; trainings that the deadline cut off are missing. Those of the
+        search may be failures: it has candidates enough. After the search each training decides a comparison, and one
+        that crashed or ran out of time, which may be the machine's fault, is tried again when a run is gone on with.
 
         Args:
             trainings: any number, some of which may be the same.
@@ -156,7 +163,7 @@ class Workbench:
         waiting: dict[str, Training] = {}
         for training in trainings:
             kept = self.store.score(training.key)
-            if kept is not None:
+            if kept is not None and (kept.status in _FINDINGS or kept.purpose in _SEARCH):
                 scores[training.key] = kept
             else:
                 waiting[training.key] = training

@@ -231,3 +231,26 @@ def test_looking_takes_in_what_is_there(bench: Workbench) -> None:
     assert task.done
     bench.look()
     assert log == ["a00", "a10"]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "status", "again"),
+    [
+        ("audit", "crashed", True),
+        ("tune", "timeout", True),
+        ("combine", "error", True),
+        ("audit", "diverged", False),
+        ("proxy", "crashed", False),
+        ("rung", "timeout", False),
+    ],
+)
+def test_after_the_search_a_failure_that_may_be_the_machines_is_tried_again(
+    bench: Workbench, purpose: str, status: str, again: bool
+) -> None:
+    one = Training(purpose, LossPair("focal", "giou"), 0, 6.0)
+    bench.store.add_score(one.score(status, {"status": status}, "as it was", 1.0))
+    score = bench.train([one], limit=10.0)[one.key]
+    assert (score.detail != "as it was") == again
+    kept = bench.store.score(one.key)
+    assert kept is not None
+    assert kept.detail == score.detail

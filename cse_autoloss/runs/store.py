@@ -336,7 +336,7 @@ class RunStore:
         )
 
     def score(self, key: str) -> Score | None:
-        """The result kept under the key, failed ones included: a failure isn't tried again on resume."""
+        """The result kept under the key, failed ones included."""
         rows = self._rows(f"SELECT {_SCORE} FROM scores WHERE key = ?", key)
         return _score(rows[0]) if rows else None
 
