@@ -212,6 +212,15 @@ class Proxy(Section):
         return self
 
 
+class Refine(Section):
+    """The tuning of the best pair's weights; see `refining.Refining`."""
+
+    generations: Annotated[Whole, Field(ge=0, le=1000)] = 10
+    offspring: Annotated[Whole, Field(ge=4, le=1000)] = 10
+    step: Annotated[Number, Field(gt=0.0, le=2.0)] = 0.4
+    seeds: Count = 5
+
+
 class Audit(Section):
     """The comparison of winners and baselines on data that the search never saw; see `audit.AuditPlan`."""
 
@@ -249,6 +258,7 @@ class SearchConfig(Section):
     verify: Verify = Verify()
     simulate: Simulate = Simulate()
     proxy: Proxy = Proxy()
+    refine: Refine = Refine()
     audit: Audit = Audit()
 
     @model_validator(mode="after")

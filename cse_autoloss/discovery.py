@@ -22,7 +22,7 @@ from cse_autoloss.halving import Ladder
 from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import entries, load_loss
 from cse_autoloss.losses.module import GraphLoss
-from cse_autoloss.plan import TRAIN_IMAGES, Cost, RunSize, fit, fit_audit
+from cse_autoloss.plan import TRAIN_IMAGES, Cost, RefineSize, RunSize, fit, fit_audit
 from cse_autoloss.progress import Observer, Silent
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
@@ -157,7 +157,7 @@ class _Run:
                 state,
                 pairs,
                 audit,
-                (*self.frame.notes, *size.notes),
+                (*self.frame.notes, *finals.notes, *size.notes),
                 self.frame.branches,
                 executor.workers,
             )
@@ -183,6 +183,7 @@ class _Run:
                 audit,
                 (),
                 config.evolution.combine_epochs or audit.tune_epochs,
+                config.refine.generations,
             )
             self.store.set_meta("size", {**asdict(size), "search_seconds": 1e12})
             return size, cost
@@ -198,6 +199,7 @@ class _Run:
             config.evolution.combine,
             config.evolution.combine_epochs or audit.tune_epochs,
             config.evolution.combine_seeds,
+            RefineSize(config.refine.generations, config.refine.offspring, config.refine.seeds),
         )
         self.store.set_meta("size", asdict(size))
         for note in size.notes:

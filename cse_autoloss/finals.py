@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from cse_autoloss.audit import AuditPlan, AuditResult, Contestant, conclude, tune
+from cse_autoloss.convergence import VerifySettings
 from cse_autoloss.evolution import EvolutionState, Member, ranked
 from cse_autoloss.frame import SEEDS_OF_AUDIT, SEEDS_OF_SEARCH, SEEDS_OF_TUNING, RunFrame
 from cse_autoloss.jobs import LossPair
@@ -14,6 +15,7 @@ from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.pairing import Pairing, choose
 from cse_autoloss.plan import Cost, RunSize
+from cse_autoloss.refining import Refining, refine
 from cse_autoloss.workbench import Workbench
 
 RankedPairs = list[tuple[LossPair, float]]
@@ -21,15 +23,20 @@ RankedPairs = list[tuple[LossPair, float]]
 
 
 class Finals:
-    """Pairing and audit of one run."""
+    """Pairing, tuning of weights and audit of one run.
+
+    Attributes:
+        notes: what the reader of the results should know, in words.
+    """
 
     def __init__(self, frame: RunFrame, state: EvolutionState) -> None:
         """`state`: where the search ended."""
         self._frame = frame
         self._state = state
+        self.notes: tuple[str, ...] = ()
 
     def combine(self, bench: Workbench, size: RunSize, cost: Cost) -> RankedPairs:
-        """Train pairs of the best losses; those to be audited come first."""
+        """Train pairs of the best losses, and tune the best one's weights; those to be audited come first."""
         frame = self._frame
         frame.status.phase = "combine"
         first = frame.first_seed(SEEDS_OF_SEARCH) + 500
@@ -42,7 +49,41 @@ class Finals:
         )
         with frame.clock.stage("combine"):
             train = partial(bench.training, limit=frame.limit(cost, pairing.epochs))
-            return bench.finish(bench.start(choose(pairing, train)))
+            pairs = bench.finish(bench.start(choose(pairing, train)))
+            if not (size.refine and pairs):
+                return pairs
+            refined = self._refined(bench, pairs[0][0], pairing, size, cost)
+        return pairs if refined is None else [refined, *pairs]
+
+    def _refined(
+        self, bench: Workbench, pair: LossPair, pairing: Pairing, size: RunSize, cost: Cost
+    ) -> tuple[LossPair, float] | None:
+        """The pair with weights and its validation AP; None where it is better without."""
+        frame, asked = self._frame, self._frame.config.refine
+        frame.status.phase = "refine"
+        first = frame.first_seed(SEEDS_OF_SEARCH) + 700
+        refining = Refining(
+            pair,
+            frame.cls_branch,
+            size.refine,
+            asked.offspring,
+            asked.step,
+            tuple(first + i for i in range(size.refine + asked.seeds)),
+            pairing.epochs,
+            pairing.train_limit,
+            frame.task,
+            VerifySettings(**frame.config.verify.model_dump()),
+        )
+        train = partial(bench.training, limit=frame.limit(cost, pairing.epochs))
+        found = bench.finish(bench.start(refine(refining, train)))
+        if found is None:
+            return None
+        better = found.pair != pair
+        self.notes = (
+            f"weights of the best pair: tuned for {found.generations} generations, {100 * found.before:.2f} "
+            f"{f'-> {100 * found.ap:.2f}' if better else 'stays'} AP on validation ({asked.seeds} further seeds)",
+        )
+        return (found.pair, found.ap) if better else None
 
     def best_so_far(self) -> RankedPairs:
         """The best pair without any further training: each branch's best beside its partner."""

@@ -17,6 +17,12 @@ MIN_PROXIES = 40
 PAIRING_SHARE = 0.2
 """Of the time that the audit leaves, what the trainings of the best losses' pairs may take."""
 
+REFINING_SHARE = 0.25
+"""Of the same time, what tuning the best pair's weights may take."""
+
+MIN_REFINING = 5
+"""With fewer generations than this the strategy has hardly moved: the weights are left as they are."""
+
 FINALISTS = 1 / 3
 """Share of the pairs that is trained with further seeds."""
 
@@ -65,6 +71,20 @@ class AuditSize:
 
 
 @dataclass(frozen=True)
+class RefineSize:
+    """How large the tuning of the best pair's weights is: see `refining.Refining`."""
+
+    generations: int = 0
+    offspring: int = 10
+    seeds: int = 5
+
+    def seconds(self, cost: Cost, epochs: float, share: float) -> float:
+        """Worker-seconds; the last comparison is of two pairs."""
+        trainings = self.generations * self.offspring + 2 * self.seeds if self.generations else 0
+        return trainings * cost.training(epochs, share)
+
+
+@dataclass(frozen=True)
 class RunSize:
     """What fits.
 
@@ -77,6 +97,7 @@ class RunSize:
         audit: of the audit.
         notes: what was shrunk or grown against the configuration, in words.
         combine_epochs: schedule of the pairs' trainings; None for that of the search.
+        refine: generations of the tuning of the best pair's weights.
     """
 
     search_seconds: float
@@ -87,6 +108,7 @@ class RunSize:
     audit: AuditSize
     notes: tuple[str, ...]
     combine_epochs: float | None = None
+    refine: int = 0
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSize:
@@ -110,6 +132,7 @@ def fit(
     combine: int = 3,
     combine_epochs: float = 0.0,
     combine_seeds: int = 1,
+    refine: RefineSize = RefineSize(),
 ) -> RunSize:
     """The largest run, up to what the configuration asks for, that ends within the budget.
 
@@ -125,6 +148,7 @@ def fit(
         combine: as configured.
         combine_epochs: schedule of the pairs' trainings, as configured; 0 for that of the search.
         combine_seeds: seeds of the best pairs' trainings.
+        refine: as configured.
     """
     notes: list[str] = []
     audit_wall = budget * audit_share - REPORT_SECONDS / 2
@@ -156,12 +180,21 @@ def fit(
             f"pairing: {pairs} of each branch for {paired_epochs:g} epochs "
             f"(asked for {combine} for {combine_epochs or epochs:g})"
         )
+    refined = _fit_refining(refine, cost, paired_epochs, share, search_wall * workers)
+    if refined != refine:
+        asked = f"asked for {refine.generations} generations"
+        notes.append(
+            f"weights of the best pair: tuned for {refined.generations} generations ({asked})"
+            if refined.generations
+            else f"weights of the best pair: not tuned, for lack of time ({asked})"
+        )
+    refining = refined.seconds(cost, paired_epochs, share) / workers
     sized = _fit_audit(audit, cost, share, audit_wall * workers * 0.9, notes)
     used = sized.seconds(cost, share) / workers / 0.9
     # What the audit can not use goes to the search.
-    search_end = budget - REPORT_SECONDS - used - pairing
+    search_end = budget - REPORT_SECONDS - used - pairing - refining
     found = max(search_end, elapsed), proxy_epochs, share, fitted, pairs, sized, tuple(notes), paired_epochs
-    return RunSize(*found)
+    return RunSize(*found, refine=refined.generations)
 
 
 def train_limit(share: float, images: int, batch: int) -> int | None:
@@ -204,6 +237,15 @@ def _fit_pairs(
             if needed <= PAIRING_SHARE * seconds:
                 return count, epochs, needed
     return 1, epochs, (3 + (seeds - 1)) * cost.training(epochs, share)
+
+
+def _fit_refining(asked: RefineSize, cost: Cost, epochs: float, share: float, seconds: float) -> RefineSize:
+    """As many generations as a quarter of the search's worker-seconds holds; none where these are too few."""
+    for generations in range(asked.generations, MIN_REFINING - 1, -1):
+        size = replace(asked, generations=generations)
+        if size.seconds(cost, epochs, share) <= REFINING_SHARE * seconds:
+            return size
+    return replace(asked, generations=0)
 
 
 def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes: list[str]) -> AuditSize:

@@ -2,7 +2,16 @@ from dataclasses import asdict
 
 import pytest
 
-from cse_autoloss.plan import MIN_PROXIES, AuditSize, Cost, RunSize, fit, train_limit
+from cse_autoloss.plan import (
+    MIN_PROXIES,
+    MIN_REFINING,
+    AuditSize,
+    Cost,
+    RefineSize,
+    RunSize,
+    fit,
+    train_limit,
+)
 
 ASKED = AuditSize(
     winners=3,
@@ -91,3 +100,20 @@ def test_a_plan_of_an_older_run_is_read() -> None:
     plan = asdict(sized(3600))
     del plan["combine_epochs"]
     assert RunSize.from_json(plan).combine_epochs is None
+
+
+def test_weights_are_tuned_where_there_is_time_and_else_it_is_said() -> None:
+    asked = RefineSize(10, 10, 5)
+
+    def refined(budget: float) -> RunSize:
+        return fit(budget, 5.0, 2, COST, 0.5, 6, 16, ASKED, 3, 15.0, 2, asked)
+
+    long, middle, short = refined(36000), refined(3000), refined(300)
+    assert long.refine == 10
+    assert not any("weights" in note for note in long.notes)
+    assert MIN_REFINING <= middle.refine < 10
+    assert any(f"tuned for {middle.refine} generations" in note for note in middle.notes)
+    assert short.refine == 0
+    assert any("not tuned, for lack of time" in note for note in short.notes)
+    without = fit(36000, 5.0, 2, COST, 0.5, 6, 16, ASKED, 3, 15.0, 2)
+    assert without.search_seconds - long.search_seconds == pytest.approx(110 * COST.training(15.0) / 2)

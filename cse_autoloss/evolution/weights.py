@@ -1,0 +1,163 @@
+"""Weights on the edges of an expression, tuned by CMA-ES: evolution finds a loss's shape, this its proportions.
+
+A weight is a quotient of products of the constants 1, 2 and 3, so a weighted loss is an expression of the same space:
+it is verified, printed, exported and bred from like any other.
+
+Sources: N. Hansen, A. Ostermeier: Completely Derandomized Self-Adaptation in Evolution Strategies, Evolutionary
+Computation 2001 (DEAP's implementation). Weights on the edges of a found loss are EvoMAL's (Raymond et al., Learning
+Symbolic Model-Agnostic Loss Functions via Meta-Learning, 2022), which tunes them by gradient; a detector's AP has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from deap import base, cma
+
+from cse_autoloss.graph import GraphBuilder, LossGraph
+
+_WHOLE = (1, 2, 3, 4, 6, 8, 9)
+RATIOS = tuple(sorted({a / b for a in _WHOLE for b in _WHOLE if math.gcd(a, b) == 1}))
+"""The weights that there are, 1/9 to 9: neighbours differ by a third or less between 1/4 and 4."""
+
+_TERMS = {
+    (a / b): (a, b) for a in _WHOLE for b in _WHOLE if math.gcd(a, b) == 1
+}  # numerator and denominator of each ratio
+
+
+class Edges:
+    """Where an expression can bear weights.
+
+    These are the operands of its sums and differences, unless one is a constant: beside it a weight would break
+    patterns such as 1 − σ(x), which have stable forms; and the expression as a whole. A weight inside a product says
+    the same as one outside.
+
+    Attributes:
+        graph: the expression.
+        places: (index of the user, position of the operand); (size of the graph, 0) is the whole.
+    """
+
+    def __init__(self, graph: LossGraph, *, whole: bool = True) -> None:
+        """`whole`: also the expression as a whole."""
+        self.graph = graph
+        moves: list[bool] = []
+        for node in graph.nodes:
+            moves.append(node.symbol in graph.signature.variables or any(moves[a] for a in node.args))
+        self.places = tuple(
+            (index, position)
+            for index, node in enumerate(graph.nodes)
+            if node.symbol in ("Add", "Sub") and all(moves[a] for a in node.args)
+            for position in range(2)
+        ) + (((len(graph.nodes), 0),) if whole else ())
+
+    def weighted(self, weights: Sequence[float]) -> LossGraph:
+        """The expression with a factor on each place: the nearest of `RATIOS` to each weight, which are above 0.
+
+        Raises:
+            FormulaError: it is too deep or too long then.
+        """
+        factors = dict(zip(self.places, (nearest_ratio(weight) for weight in weights), strict=True))
+        builder = GraphBuilder(self.graph.signature)
+        made: list[int] = []
+        for index, node in enumerate(self.graph.nodes):
+            args = [
+                _scaled(builder, made[arg], factors.get((index, position), 1.0))
+                for position, arg in enumerate(node.args)
+            ]
+            made.append(builder.add(node.symbol, *args))
+        return builder.finish(_scaled(builder, made[-1], factors.get((len(made), 0), 1.0)))
+
+
+def nearest_ratio(weight: float) -> float:
+    """The nearest of `RATIOS` by the quotient."""
+    return min(RATIOS, key=lambda ratio: abs(math.log(ratio / weight)))
+
+
+def _scaled(builder: GraphBuilder, node: int, ratio: float) -> int:
+    above, below = _TERMS[ratio]
+    if above != 1:
+        node = builder.add("Mul", _number(builder, above), node)
+    return node if below == 1 else builder.add("Div", node, _number(builder, below))
+
+
+def _number(builder: GraphBuilder, whole: int) -> int:
+    if whole <= 3:
+        return builder.add(str(whole))
+    if whole == 8:
+        return builder.add("Mul", builder.add("2"), _number(builder, 4))
+    first, second = {4: ("2", "2"), 6: ("2", "3"), 9: ("3", "3")}[whole]
+    return builder.add("Mul", builder.add(first), builder.add(second))
+
+
+Weights = tuple[float, ...]
+
+
+class WeightSearch:
+    """CMA-ES over the logarithms of so many weights: `ask`, score what it gave, `tell`, and so on.
+
+    Attributes:
+        mean: the weights that it holds best so far; all 1 at first.
+    """
+
+    def __init__(self, size: int, offspring: int, step: float, seed: int) -> None:
+        """
+        Args:
+            size: number of weights.
+            offspring: candidates asked for at a time.
+            step: first standard deviation of a weight's natural logarithm.
+            seed: same seed, same scores, same questions.
+        """
+        self._strategy = _Strategy(centroid=[0.0] * size, sigma=step, lambda_=offspring)
+        self._strategy.rng = np.random.default_rng(seed)
+        self._asked: list[Any] = []
+
+    @property
+    def mean(self) -> Weights:
+        return _weights(self._strategy.centroid)
+
+    def ask(self, admits: Callable[[Weights], bool], rounds: int = 10) -> list[Weights]:
+        """Candidates that `admits` lets pass; fewer than the offspring where too few do in so many rounds."""
+        self._asked = []
+        for _ in range(rounds):
+            drawn = self._strategy.generate(_Candidate)
+            self._asked += [one for one in drawn if admits(_weights(one))]
+            if len(self._asked) >= self._strategy.lambda_:
+                break
+        self._asked = self._asked[: self._strategy.lambda_]
+        return [_weights(one) for one in self._asked]
+
+    def tell(self, scores: Sequence[float]) -> None:
+        """Scores of what was asked, in its order; higher is better. With fewer than the parents nothing is learnt."""
+        for one, score in zip(self._asked, scores, strict=True):
+            one.fitness.values = (score,)
+        if len(self._asked) >= self._strategy.mu:
+            self._strategy.update(list(self._asked))
+
+
+class _Strategy(cma.Strategy):
+    """DEAP's, with a random generator of its own in place of numpy's global one."""
+
+    rng: np.random.Generator
+
+    def generate(self, ind_init: Callable[[Any], Any]) -> list[Any]:
+        steps = self.rng.standard_normal((self.lambda_, self.dim)) @ self.BD.T
+        return [ind_init(self.centroid + self.sigma * step) for step in steps]
+
+
+class _Candidate(list[float]):
+    """What DEAP's strategy draws and sorts."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        super().__init__(float(value) for value in values)
+        self.fitness = _Fitness()
+
+
+class _Fitness(base.Fitness):
+    weights = (1.0,)
+
+
+def _weights(logarithms: Sequence[float]) -> Weights:
+    return tuple(math.exp(float(value)) for value in logarithms)

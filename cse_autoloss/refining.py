@@ -1,0 +1,148 @@
+"""Tune the proportions of the best pair: weights on the edges of its two losses, by CMA-ES on validation.
+
+Evolution scores a candidate by one training or a few, and tells shapes apart by that; what a half or a third more of a
+term is worth is less than a seed's luck. Here every generation of weighted pairs is trained with one seed, the same for
+all, so that luck drops out of their ranks, and the strategy's mean averages over all of them. At the end that mean is
+held against the pair as it was, with seeds that no generation has used, and stays only where it is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cse_autoloss.convergence import VerifySettings, verify
+from cse_autoloss.errors import FormulaError
+from cse_autoloss.evolution.weights import Edges, Weights, WeightSearch
+from cse_autoloss.halving import Train
+from cse_autoloss.jobs import LossPair, Training
+from cse_autoloss.losses import load_loss
+from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.runs import Score
+from cse_autoloss.workbench import Process
+
+
+@dataclass(frozen=True)
+class Refining:
+    """What is tuned, and how.
+
+    Attributes:
+        pair: the losses.
+        cls_branch: of its classification loss.
+        generations, offspring: of the strategy.
+        step: first standard deviation of a weight's logarithm.
+        seeds: of the trainings: one a generation, and those of the last comparison.
+        epochs: schedule.
+        train_limit: number of training scenes, None for all.
+        task: digest of the data and model settings.
+        verify: thresholds that a weighted loss has to pass too.
+    """
+
+    pair: LossPair
+    cls_branch: str
+    generations: int
+    offspring: int
+    step: float
+    seeds: tuple[int, ...]
+    epochs: float
+    train_limit: int | None
+    task: str
+    verify: VerifySettings
+
+    def training(self, pair: LossPair, seed: int) -> Training:
+        """One pair with one seed."""
+        return Training("combine", pair, seed, self.epochs, "val", self.train_limit, self.task)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What came of it.
+
+    Attributes:
+        pair: with weights, or as it was.
+        ap, before: mean validation AP of that and of the pair as it was, over the last comparison's seeds.
+        generations: that were trained.
+    """
+
+    pair: LossPair
+    ap: float
+    before: float
+    generations: int
+
+
+def refine(refining: Refining, train: Train) -> Process[Refined | None]:
+    """Tune the pair's weights; None where it has no edges to bear any, or nothing could be compared in time."""
+    weighing = _Weighing(refining)
+    if not weighing.size:
+        return None
+    search = WeightSearch(weighing.size, refining.offspring, refining.step, seed=refining.seeds[0])
+    seeds, last = refining.seeds[: refining.generations], refining.seeds[refining.generations :]
+    done = 0
+    for seed in seeds:
+        pairs = [weighing.pair(weights) for weights in search.ask(weighing.admits)]
+        scores = yield from train([refining.training(pair, seed) for pair in pairs])
+        aps = [_ap(scores.get(refining.training(pair, seed).key)) for pair in pairs]
+        if not pairs or None in aps:  # the deadline
+            break
+        search.tell([ap or 0.0 for ap in aps])
+        done += 1
+    mean = weighing.pair(search.mean) if weighing.admits(search.mean) else refining.pair
+    rivals = list(dict.fromkeys([refining.pair, mean]))
+    scores = yield from train([refining.training(pair, seed) for seed in last for pair in rivals])
+    means = [_mean(refining, pair, last, scores) for pair in rivals]
+    if None in means:
+        return None
+    worth = {pair: ap for pair, ap in zip(rivals, means, strict=True) if ap is not None}
+    best = max(worth, key=lambda pair: worth[pair])
+    return Refined(best, worth[best], worth[refining.pair], done)
+
+
+class _Weighing:
+    """The pair's edges, one row of weights for both losses."""
+
+    def __init__(self, refining: Refining) -> None:
+        self._refining = refining
+        self._verdicts: dict[str, bool] = {}
+        pair = refining.pair
+        # The weight of the box loss as a whole is the tuning's to find, and one scale for all the learning rate's.
+        self._edges = [
+            Edges(loss.graph, whole=branch != "reg")
+            for text, branch in ((pair.cls, refining.cls_branch), (pair.reg, "reg"))
+            if isinstance(loss := load_loss(text, branch=branch), GraphLoss)
+        ]
+        self.size = sum(len(edges.places) for edges in self._edges) if len(self._edges) == 2 else 0
+
+    def pair(self, weights: Weights) -> LossPair:
+        """The pair with such weights."""
+        texts = []
+        for edges in self._edges:
+            own, weights = weights[: len(edges.places)], weights[len(edges.places) :]
+            texts.append(edges.weighted(own).formula)
+        cls, reg = texts
+        return replace(self._refining.pair, cls=cls, reg=reg)
+
+    def admits(self, weights: Weights) -> bool:
+        """Whether both losses keep the properties of a loss."""
+        try:
+            pair = self.pair(weights)
+        except FormulaError:
+            return False
+        return self._holds(pair.cls, self._refining.cls_branch) and self._holds(pair.reg, "reg")
+
+    def _holds(self, formula: str, branch: str) -> bool:
+        if formula not in self._verdicts:
+            loss = load_loss(formula, branch=branch)
+            assert isinstance(loss, GraphLoss)
+            self._verdicts[formula] = verify(loss.graph, self._refining.verify).accepted
+        return self._verdicts[formula]
+
+
+def _ap(score: Score | None) -> float | None:
+    """AP of a training; 0 of one that failed, None of one that the deadline cut off."""
+    return None if score is None else score.ap or 0.0
+
+
+def _mean(refining: Refining, pair: LossPair, seeds: Sequence[int], scores: dict[str, Score]) -> float | None:
+    aps = [_ap(scores.get(refining.training(pair, seed).key)) for seed in seeds]
+    known = [ap for ap in aps if ap is not None]
+    return sum(known) / len(known) if known and len(known) == len(aps) else None
