@@ -2,7 +2,7 @@
 
     python benchmarks/transfer_matrix.py DIR [--columns plain cluttered sparse two-stage bccd sparse-bccd]
         [--bccd FOLDER] [--workers N] [--seeds N]
-        [--found CLS+REG] [--rivals NAME ...]
+        [--found CLS+REG] [--also NAME=CLS+REG ...] [--rivals NAME ...]
 
 Each column is a comparison of its own in DIR (as `cse-autoloss compare` makes them), tuned alike on validation and
 scored on test with paired seeds; a killed one is gone on with by the same command. Prints a table in Markdown for
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--found", default=f"{FOUND_CLS}+{FOUND_BOX}", help="the pair whose gains are told")
+    parser.add_argument("--also", nargs="*", default=[], help="further contestants, NAME=CLS+REG")
     parser.add_argument("--rivals", nargs="*", help="of those, these alone")
     parser.add_argument("--print", action="store_true", help="train nothing")
     options = parser.parse_args()
@@ -175,7 +176,7 @@ def _train(name: str, options: argparse.Namespace) -> None:
             if column.config != "detection":
                 found = f"cross-entropy + found box=cross-entropy+{options.found.rpartition('+')[2]}"
             compare_losses(
-                [found, *rivals],
+                [found, *options.also, *rivals],
                 config=column.config,
                 overrides=overrides,
                 seeds=options.seeds,
