@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from cse_autoloss.audit import AuditPlan, AuditResult, Contestant, conclude, tune
-from cse_autoloss.convergence import VerifySettings
+from cse_autoloss.convergence import VerifySettings, shortened
 from cse_autoloss.evolution import EvolutionState, Member, ranked
 from cse_autoloss.frame import SEEDS_OF_AUDIT, SEEDS_OF_SEARCH, SEEDS_OF_TUNING, RunFrame
 from cse_autoloss.jobs import LossPair
-from cse_autoloss.losses import load_loss
+from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.pairing import Pairing, choose
 from cse_autoloss.plan import Cost, RunSize
@@ -49,11 +50,28 @@ class Finals:
         )
         with frame.clock.stage("combine"):
             train = partial(bench.training, limit=frame.limit(cost, pairing.epochs))
-            pairs = bench.finish(bench.start(choose(pairing, train)))
+            pairs = self._shortened(bench.finish(bench.start(choose(pairing, train))))
             if not (size.refine and pairs):
                 return pairs
             refined = self._refined(bench, pairs[0][0], pairing, size, cost)
         return pairs if refined is None else [refined, *pairs]
+
+    def _shortened(self, pairs: RankedPairs) -> RankedPairs:
+        """The pairs, those that may be audited without the parts that do nothing; of equal ones the best."""
+        best: dict[LossPair, float] = {}
+        for number, (pair, ap) in enumerate(pairs):
+            if number < 2 * self._frame.config.audit.finalists:
+                pair = replace(
+                    pair, cls=self._short(pair.cls, self._frame.cls_branch), reg=self._short(pair.reg, "reg")
+                )
+            best.setdefault(pair, ap)
+        return list(best.items())
+
+    def _short(self, text: str, branch: str) -> str:
+        loss = load_loss(text, branch=branch)
+        if not isinstance(loss, GraphLoss) or text in CATALOGUE:
+            return text
+        return shortened(loss.graph, VerifySettings(**self._frame.config.verify.model_dump())).formula
 
     def _refined(
         self, bench: Workbench, pair: LossPair, pairing: Pairing, size: RunSize, cost: Cost

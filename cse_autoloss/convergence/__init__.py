@@ -11,6 +11,7 @@ from cse_autoloss.convergence.population import (
     verify_population,
 )
 from cse_autoloss.convergence.settings import VerifySettings
+from cse_autoloss.convergence.shorten import shortened
 from cse_autoloss.convergence.simulate import SimulateSettings, Simulator
 from cse_autoloss.convergence.small_model import SimulationData
 
@@ -21,6 +22,7 @@ __all__ = [
     "Simulator",
     "VerifySettings",
     "fingerprint",
+    "shortened",
     "verify",
     "verify_forest",
     "verify_population",
