@@ -59,7 +59,7 @@ def main() -> None:
         first = frame.first_seed(700)
         refining = Refining(
             pair,
-            frame.cls_branch,
+            frame.branches,
             options.generations,
             options.offspring,
             options.step,

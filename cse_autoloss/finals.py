@@ -82,7 +82,7 @@ class Finals:
         first = frame.first_seed(SEEDS_OF_SEARCH) + 700
         refining = Refining(
             pair,
-            frame.cls_branch,
+            frame.branches,
             size.refine,
             asked.offspring,
             asked.step,

@@ -28,7 +28,7 @@ class Refining:
 
     Attributes:
         pair: the losses.
-        cls_branch: of its classification loss.
+        branches: that were searched; the other loss of the pair stays as it is.
         generations, offspring: of the strategy.
         step: first standard deviation of a weight's logarithm.
         seeds: of the trainings: one a generation, and those of the last comparison.
@@ -39,7 +39,7 @@ class Refining:
     """
 
     pair: LossPair
-    cls_branch: str
+    branches: tuple[str, ...]
     generations: int
     offspring: int
     step: float
@@ -103,23 +103,22 @@ class _Weighing:
     def __init__(self, refining: Refining) -> None:
         self._refining = refining
         self._verdicts: dict[str, bool] = {}
-        pair = refining.pair
-        # The weight of the box loss as a whole is the tuning's to find, and one scale for all the learning rate's.
-        self._edges = [
-            Edges(loss.graph, whole=branch != "reg")
-            for text, branch in ((pair.cls, refining.cls_branch), (pair.reg, "reg"))
-            if isinstance(loss := load_loss(text, branch=branch), GraphLoss)
-        ]
-        self.size = sum(len(edges.places) for edges in self._edges) if len(self._edges) == 2 else 0
+        self._edges: dict[str, Edges] = {}
+        for branch in refining.branches:
+            loss = load_loss(_loss(refining.pair, branch), branch=branch)
+            if isinstance(loss, GraphLoss):
+                # The weight of the box loss as a whole is the tuning's to find, and one scale for all the rate's.
+                self._edges[branch] = Edges(loss.graph, whole=branch != "reg")
+        self.size = sum(len(edges.places) for edges in self._edges.values())
 
     def pair(self, weights: Weights) -> LossPair:
         """The pair with such weights."""
-        texts = []
-        for edges in self._edges:
+        pair = self._refining.pair
+        for branch, edges in self._edges.items():
             own, weights = weights[: len(edges.places)], weights[len(edges.places) :]
-            texts.append(edges.weighted(own).formula)
-        cls, reg = texts
-        return replace(self._refining.pair, cls=cls, reg=reg)
+            formula = edges.weighted(own).formula
+            pair = replace(pair, reg=formula) if branch == "reg" else replace(pair, cls=formula)
+        return pair
 
     def admits(self, weights: Weights) -> bool:
         """Whether both losses keep the properties of a loss."""
@@ -127,7 +126,7 @@ class _Weighing:
             pair = self.pair(weights)
         except FormulaError:
             return False
-        return self._holds(pair.cls, self._refining.cls_branch) and self._holds(pair.reg, "reg")
+        return all(self._holds(_loss(pair, branch), branch) for branch in self._edges)
 
     def _holds(self, formula: str, branch: str) -> bool:
         if formula not in self._verdicts:
@@ -135,6 +134,11 @@ class _Weighing:
             assert isinstance(loss, GraphLoss)
             self._verdicts[formula] = verify(loss.graph, self._refining.verify).accepted
         return self._verdicts[formula]
+
+
+def _loss(pair: LossPair, branch: str) -> str:
+    """The pair's loss of a branch."""
+    return pair.reg if branch == "reg" else pair.cls
 
 
 def _ap(score: Score | None) -> float | None:

@@ -14,9 +14,11 @@ from cse_autoloss.spaces import parse
 from cse_autoloss.workbench import Batch
 
 
-def refining(pair: LossPair, generations: int = 8, finals: int = 2) -> Refining:
+def refining(
+    pair: LossPair, generations: int = 8, finals: int = 2, branches: tuple[str, ...] = ("cls-binary", "reg")
+) -> Refining:
     seeds = tuple(range(generations + finals))
-    return Refining(pair, "cls-binary", generations, 8, 0.5, seeds, 15.0, None, "task", VerifySettings())
+    return Refining(pair, branches, generations, 8, 0.5, seeds, 15.0, None, "task", VerifySettings())
 
 
 def refined(
@@ -91,5 +93,10 @@ def test_a_deadline_ends_it() -> None:
     assert len(asked) == 4  # two generations, one that was cut off, and the comparison that was too
 
 
-def test_a_pair_that_is_no_expression_has_no_edges() -> None:
-    assert refined(refining(LossPair("bce", "l1")), lambda one: 0.5) == (None, [])
+def test_what_is_no_expression_or_was_not_searched_bears_no_weights() -> None:
+    _, asked = refined(refining(LossPair("bce", "l1"), 2), lambda one: 0.5)
+    assert {t.pair.reg for t in asked[0]} == {"l1"}
+    assert len({t.pair.cls for t in asked[0]}) > 1
+    _, asked = refined(refining(LossPair("bce", "giou"), 2, branches=("reg",)), lambda one: 0.5)
+    assert {t.pair.cls for t in asked[0]} == {"bce"}
+    assert refined(refining(LossPair("bce", "l1"), branches=("reg",)), lambda one: 0.5) == (None, [])
