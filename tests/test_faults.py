@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from cse_autoloss.config import load_config
 from cse_autoloss.errors import ConfigError
+from cse_autoloss.report.write import provenance
+from cse_autoloss.runs import RunStore
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 from cse_autoloss.tasks.faults import AnnotationFaults, with_faults
 from cse_autoloss.tasks.scenes import SceneSettings, make_scenes
@@ -99,3 +103,18 @@ def test_parts_that_are_none_are_refused(key: str, value: float) -> None:
         AnnotationFaults(**{key: value})
     with pytest.raises(ConfigError, match=rf"detection\.faults\.{key}: "):
         load_config(None, {f"detection.faults.{key}": value})
+
+
+def test_a_discovered_file_says_what_annotations_it_comes_from() -> None:
+    best = dict.fromkeys(("box_weight", "lr", "val_ap", "test_ap", "gain"))
+    summary = {"best": best, "seed": 0, "verdict": ""}
+
+    def facts(faults: dict[str, float]) -> dict[str, object]:
+        store = SimpleNamespace(config={"detection": {"faults": faults}}, directory=Path("run"))
+        return provenance(cast(RunStore, store), summary)
+
+    whole = {"unlabelled": 0.0, "mislabelled": 0.0, "seed": 0}
+    assert "faults" not in facts(whole)
+    assert (
+        facts({**whole, "unlabelled": 0.5})["faults"] == "made in the annotations to train on: unlabelled 0.5"
+    )

@@ -184,6 +184,10 @@ def provenance(store: RunStore, summary: Mapping[str, Any]) -> dict[str, Any]:
         "val_ap": best["val_ap"],
         "verdict": summary["verdict"],
     }
+    faults = store.config.get("detection", {}).get("faults", {})
+    told = [f"{name} {faults[name]:g}" for name in ("unlabelled", "mislabelled") if faults.get(name)]
+    if told:
+        facts["faults"] = f"made in the annotations to train on: {', '.join(told)}"
     # One seed gives a figure without an interval: that is for the summary to tell, with its note.
     facts |= {
         name: best[name] for name in ("test_ap", "gain") if best[name] and best[name]["low"] is not None
