@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -241,7 +242,7 @@ def _found_in(run: Path) -> tuple[LossFile, ...]:
 
 
 def _is_run(source: object) -> bool:
-    return isinstance(source, (str, Path)) and (Path(source) / "run.sqlite").exists()
+    return isinstance(source, (str, Path)) and os.path.exists(Path(source, "run.sqlite"))
 
 
 def _any_graph(source: str | Path | LossGraph, branch: str | None) -> LossGraph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +41,7 @@ def app_command(
     """Draw what the detector of a run finds on photographs; it is trained once, and its weights are kept."""
     from cse_autoloss.predict import predict
 
-    folders = [text for text in data or [] if ":" in text and not Path(text).exists()]
+    folders = [text for text in data or [] if ":" in text and not os.path.exists(text)]
     photographs = [*(images or []), *(Path(text) for text in data or [] if text not in folders)]
     if len(folders) > 1:
         raise ConfigError(f"--data: expected one data set, got {' and '.join(folders)}")

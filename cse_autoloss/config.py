@@ -9,6 +9,7 @@ nearest valid name, several mistakes on a line each::
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -113,9 +114,9 @@ def config_for(detector: str) -> str | None:
 def _find(source: str | Path | None) -> Path:
     name = DEFAULT if source is None else str(source)
     path = Path(name)
-    if name in config_names() and not path.is_file():
+    if name in config_names() and not os.path.isfile(name):
         return _FOLDER / f"{name}.yaml"
-    if path.suffix or path.exists() or len(path.parts) != 1:
+    if path.suffix or os.path.exists(name) or len(path.parts) != 1:
         return path
     close = nearest(name, config_names())
     hint = f"did you mean {close!r}?" if close else f"expected a file or one of: {', '.join(config_names())}"

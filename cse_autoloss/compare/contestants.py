@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cse_autoloss.audit import Contestant
 from cse_autoloss.compare.sources import Part, Source, read_source
@@ -78,7 +78,7 @@ def enlist(
 def _name_of(text: str) -> tuple[str, str]:
     """NAME and what follows it, for NAME=LOSS; formulas have no equals sign, but a path may."""
     name, sign, body = text.partition("=")
-    if not sign or Path(text).exists():
+    if not sign or os.path.exists(text):
         return "", text
     if not name.strip() or not body.strip():
         raise ConfigError(f"{shorten(text)!r}: expected NAME=LOSS")
@@ -86,7 +86,7 @@ def _name_of(text: str) -> tuple[str, str]:
 
 
 def _pair_of(text: str, cls_branch: str) -> Source:
-    if "+" not in text or Path(text.strip()).exists():
+    if "+" not in text or os.path.exists(text.strip()):
         return read_source(text, cls_branch)
     first, _, second = text.partition("+")
     if not first.strip() or not second.strip() or "+" in second:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +71,9 @@ def read_source(text: str, cls_branch: str) -> Source:
         return Source(cls, reg, text)
     path = Path(text)
     if "(" not in text and len(text) < 1000:
-        if path.is_dir():
+        if os.path.isdir(path):
             return _from_run(path, cls_branch)
-        if path.suffix == ".json" or path.is_file():
+        if path.suffix == ".json" or os.path.isfile(path):
             return _from_file(path)
         if "/" in text or "\\" in text:
             raise DataError(f"{shorten(text)}: no such run directory or loss.json")

@@ -7,6 +7,7 @@ A mistake is told with file, key, what was expected and the nearest valid name, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -90,9 +91,9 @@ def dump_train_config(settings: TrainSettings) -> str:
 
 def _find(source: str | Path) -> Path:
     name = str(source)
-    if name in train_config_names() and not Path(name).is_file():
+    if name in train_config_names() and not os.path.isfile(name):
         return _FOLDER / f"{name}.yaml"
-    if Path(name).suffix or Path(name).exists() or len(Path(name).parts) != 1:
+    if Path(name).suffix or os.path.exists(name) or len(Path(name).parts) != 1:
         return Path(name)
     close = nearest(name, train_config_names())
     known = ", ".join(train_config_names())
