@@ -16,7 +16,7 @@ from cse_autoloss.cli_predict import app_command as predict_command
 from cse_autoloss.cli_reinforce import app_command
 from cse_autoloss.cli_settings import overrides
 from cse_autoloss.cli_train import app_command as train_command
-from cse_autoloss.errors import AutoLossError, ConfigError
+from cse_autoloss.errors import AutoLossError, ConfigError, shorten
 
 app = typer.Typer(
     name="cse-autoloss",
@@ -260,6 +260,12 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # A file that can't be opened or made: no rights, no space, a name that is too long.
+        if "--debug" in sys.argv or error.filename is None:
+            raise
+        print(f"error: {shorten(str(error.filename))}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

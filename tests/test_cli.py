@@ -161,3 +161,25 @@ def test_simulate() -> None:
     answer = run("simulate", "Neg(Log(Sig(X)))", "--json")
     assert answer.returncode == 1
     assert json.loads(answer.stdout)["code"] == "does-not-learn"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict",), ("audit",), ("evolve", "--resume"), ("evolve", "--config", "smoke", "--out"),
+        ("compare", "--resume"), ("reinforce", "--resume"), ("train", "--resume"), ("compare",),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_too_long_for_a_file_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    answer = run(*arguments, "c" * 300, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_formula_may_be_longer_than_a_file_name() -> None:
+    long = "Add(Sub(1,Div(I,U))," * 20 + "U" + ")" * 20
+    assert run("losses", "--like", long, "--branch", "reg").returncode == 0
+    answer = run("compare", f"mine=bce+{long}", "--detector", "two-stage")
+    assert answer.returncode == 2
+    assert "cls-binary" in answer.stderr
