@@ -1,7 +1,7 @@
 """What is it worth to tune the weights on a pair's edges? One pair, refined as a run does it after its search.
 
     python benchmarks/refine.py DIR --pair quality-focal+square-iou [--set detection.faults.unlabelled=0.5 ...]
-        [--generations 10] [--offspring 10] [--workers 2]
+        [--generations 8] [--offspring 10] [--workers 2]
 
 Prints each generation's validation AP, then the pair as it was and as it came out, each with the same further seeds.
 DIR keeps every training: a killed run goes on by the same command.
@@ -38,10 +38,10 @@ def main() -> None:
     parser.add_argument("--box-weight", type=float)
     parser.add_argument("--lr", type=float)
     parser.add_argument("--epochs", type=float, default=15.0)
-    parser.add_argument("--generations", type=int, default=10)
+    parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--offspring", type=int, default=10)
-    parser.add_argument("--step", type=float, default=0.4)
-    parser.add_argument("--seeds", type=int, default=8, help="of the last comparison")
+    parser.add_argument("--step", type=float, default=0.3)
+    parser.add_argument("--seeds", type=int, default=6, help="of the last comparison")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()

@@ -215,9 +215,9 @@ class Proxy(Section):
 class Refine(Section):
     """The tuning of the best pair's weights; see `refining.Refining`."""
 
-    generations: Annotated[Whole, Field(ge=0, le=1000)] = 10
+    generations: Annotated[Whole, Field(ge=0, le=1000)] = 8
     offspring: Annotated[Whole, Field(ge=4, le=1000)] = 10
-    step: Annotated[Number, Field(gt=0.0, le=2.0)] = 0.4
+    step: Annotated[Number, Field(gt=0.0, le=2.0)] = 0.3
     seeds: Count = 5
 
 

@@ -76,12 +76,18 @@ class Finals:
     def _refined(
         self, bench: Workbench, pair: LossPair, pairing: Pairing, size: RunSize, cost: Cost
     ) -> tuple[LossPair, float] | None:
-        """The pair with weights and its validation AP; None where it is better without."""
+        """The pair with weights and its validation AP; None where it is better without.
+
+        Weights are tuned at the box weight and rate that the audit's tuning would choose for the pair: else they would
+        make up for these. The audit has the same trainings, and finds them done.
+        """
         frame, asked = self._frame, self._frame.config.refine
         frame.status.phase = "refine"
+        train = partial(bench.train, limit=frame.limit(cost, pairing.epochs))
+        (tuned,) = tune([Contestant("", pair, True)], self._plan(size), frame.task, train)
         first = frame.first_seed(SEEDS_OF_SEARCH) + 700
         refining = Refining(
-            pair,
+            tuned.pair,
             frame.branches,
             size.refine,
             asked.offspring,
@@ -92,11 +98,11 @@ class Finals:
             frame.task,
             VerifySettings(**frame.config.verify.model_dump()),
         )
-        train = partial(bench.training, limit=frame.limit(cost, pairing.epochs))
-        found = bench.finish(bench.start(refine(refining, train)))
+        start = partial(bench.training, limit=frame.limit(cost, pairing.epochs))
+        found = bench.finish(bench.start(refine(refining, start)))
         if found is None:
             return None
-        better = found.pair != pair
+        better = found.pair != tuned.pair
         self.notes = (
             f"weights of the best pair: tuned for {found.generations} generations, {100 * found.before:.2f} "
             f"{f'-> {100 * found.ap:.2f}' if better else 'stays'} AP on validation ({asked.seeds} further seeds)",
@@ -113,19 +119,7 @@ class Finals:
         self, bench: Workbench, pairs: Sequence[tuple[LossPair, float]], size: RunSize, cost: Cost
     ) -> AuditResult:
         """Tune the pairs and their rivals alike, train all with the same seeds, and compare them on test."""
-        frame, audit = self._frame, size.audit
-        plan = AuditPlan(
-            seeds=tuple(frame.first_seed(SEEDS_OF_AUDIT) + i for i in range(audit.seeds)),
-            box_weights=audit.box_weights,
-            lrs=audit.lrs,
-            tune_epochs=audit.tune_epochs,
-            tune_seeds=tuple(frame.first_seed(SEEDS_OF_TUNING) + i for i in range(audit.tune_seeds)),
-            epochs=audit.epochs,
-            train_limit=frame.train_limit(size),
-            confidence=frame.config.audit.confidence,
-            resamples=frame.config.audit.resamples,
-            edge_steps=frame.config.audit.edge_steps,
-        )
+        frame, audit, plan = self._frame, size.audit, self._plan(size)
         contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)] + [
             Contestant(f"{c} + {r}", LossPair(c, r), False) for c, r in self._rivals()[: audit.baselines]
         ]
@@ -144,6 +138,21 @@ class Finals:
         finally:
             bench.deadline = None
         return conclude(contestants, plan, frame.task, final)
+
+    def _plan(self, size: RunSize) -> AuditPlan:
+        frame, audit = self._frame, size.audit
+        return AuditPlan(
+            seeds=tuple(frame.first_seed(SEEDS_OF_AUDIT) + i for i in range(audit.seeds)),
+            box_weights=audit.box_weights,
+            lrs=audit.lrs,
+            tune_epochs=audit.tune_epochs,
+            tune_seeds=tuple(frame.first_seed(SEEDS_OF_TUNING) + i for i in range(audit.tune_seeds)),
+            epochs=audit.epochs,
+            train_limit=frame.train_limit(size),
+            confidence=frame.config.audit.confidence,
+            resamples=frame.config.audit.resamples,
+            edge_steps=frame.config.audit.edge_steps,
+        )
 
     def _pairs(self, count: int) -> list[LossPair]:
         """Pairs of `count` discovered losses a branch; of one branch alone, as many beside their partner."""
