@@ -9,29 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cse_autoloss.convergence.population import fingerprint, verify
+from cse_autoloss.convergence.population import verify_forest
 from cse_autoloss.convergence.settings import DEFAULT, VerifySettings
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import GraphBuilder, LossGraph
+from cse_autoloss.spaces.random_expressions import Forest
 
 
 def shortened(graph: LossGraph, settings: VerifySettings = DEFAULT) -> LossGraph:
     """The graph with ever smaller parts in the place of larger ones, as long as the gradients stay what they are.
 
     A loss's value may change by a constant, its gradients by no more than a fingerprint's rounding (1e-4 of
-    themselves). What is accepted by verification stays accepted.
+    themselves). What comes out is accepted by verification; a loss that is not is left as it is.
     """
-    same = fingerprint(graph)
     while True:
-        smaller = {one.digest: one for one in _variants(graph) if one.tree_size < graph.tree_size}
-        for one in sorted(smaller.values(), key=lambda one: (one.tree_size, one.digest)):
-            if fingerprint(one) == same and (
-                verify(one, settings).accepted or not verify(graph, settings).accepted
-            ):
-                graph = one
-                break
-        else:
+        unique = {one.digest: one for one in _variants(graph) if one.tree_size < graph.tree_size}
+        smaller = sorted(unique.values(), key=lambda one: (one.tree_size, one.digest))
+        marks = verify_forest(Forest.of([graph, *smaller]), settings, marks=True).marks
+        same = (one for place, one in enumerate(smaller, 1) if 0 in marks and marks.get(place) == marks[0])
+        shorter = next(same, None)
+        if shorter is None:
             return graph
+        graph = shorter
 
 
 def _variants(graph: LossGraph) -> Iterator[LossGraph]:
