@@ -107,8 +107,8 @@ class _Weighing:
         for branch in refining.branches:
             loss = load_loss(_loss(refining.pair, branch), branch=branch)
             if isinstance(loss, GraphLoss):
-                # The weight of the box loss as a whole is the tuning's to find, and one scale for all the rate's.
-                self._edges[branch] = Edges(loss.graph, whole=branch != "reg")
+                # The scale of the box loss is the box weight's to tell, which is tuned before.
+                self._edges[branch] = Edges(loss.graph, scale=branch != "reg")
         self.size = sum(len(edges.places) for edges in self._edges.values())
 
     def pair(self, weights: Weights) -> LossPair:

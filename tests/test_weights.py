@@ -27,17 +27,22 @@ def value(graph: LossGraph) -> torch.Tensor:
 
 def test_sums_of_what_varies_bear_weights_and_so_does_the_whole() -> None:
     edges = Edges(GIOU)
-    symbols = [GIOU.nodes[index].symbol if index < len(GIOU) else "whole" for index, _ in edges.places]
-    # the slack E − U and the two terms, but not 1 − I/U
-    assert symbols == ["Sub", "Sub", "Add", "Add", "whole"]
-    assert len(Edges(GIOU, whole=False).places) == 4
+    symbols = [GIOU.nodes[index].symbol for index, _ in edges.places]
+    # the slack E − U and the two terms, but not 1 − I/U; the terms' weights tell the scale too
+    assert symbols == ["Sub", "Sub", "Add", "Add"]
+    assert len(Edges(GIOU, scale=False).places) == 3
+    focal = parse("Neg(Mul(Sub(1,Sig(X)),Mul(PY,Log(Sig(X)))))")
+    assert Edges(focal).places == ((len(focal), 0),)
+    assert Edges(focal, scale=False).places == ()
 
 
 def test_weights_do_what_they_say() -> None:
     iou, slack = INPUTS["I"] / INPUTS["U"], (2 * INPUTS["E"] - INPUTS["U"] / 3) / INPUTS["E"]
-    weighted = Edges(GIOU).weighted([2.0, 1 / 3, 0.5, 8.0, 4.0])
-    torch.testing.assert_close(value(weighted), 4 * (0.5 * (1 - iou) + 8 * slack))
-    assert Edges(GIOU).weighted([1.0] * 5) == GIOU
+    weighted = Edges(GIOU).weighted([2.0, 1 / 3, 0.5, 8.0])
+    torch.testing.assert_close(value(weighted), 0.5 * (1 - iou) + 8 * slack)
+    assert Edges(GIOU).weighted([1.0] * 4) == GIOU
+    iou_loss = parse("Mul(1,Sub(1,Div(I,U)))", "reg")
+    torch.testing.assert_close(value(Edges(iou_loss).weighted([2 / 3])), 2 / 3 * (1 - iou))
 
 
 @pytest.mark.parametrize("branch", ["cls-binary", "cls-multiclass", "reg"])

@@ -32,26 +32,35 @@ class Edges:
     """Where an expression can bear weights.
 
     These are the operands of its sums and differences, unless one is a constant: beside it a weight would break
-    patterns such as 1 − σ(x), which have stable forms; and the expression as a whole. A weight inside a product says
-    the same as one outside.
+    patterns such as 1 − σ(x), which have stable forms. A weight inside a product says the same as one outside. Where
+    the whole is no such sum, it bears a weight too.
 
     Attributes:
         graph: the expression.
         places: (index of the user, position of the operand); (size of the graph, 0) is the whole.
     """
 
-    def __init__(self, graph: LossGraph, *, whole: bool = True) -> None:
-        """`whole`: also the expression as a whole."""
+    def __init__(self, graph: LossGraph, *, scale: bool = True) -> None:
+        """`scale`: also the scale of the whole; without it the proportions inside alone."""
         self.graph = graph
         moves: list[bool] = []
         for node in graph.nodes:
             moves.append(node.symbol in graph.signature.variables or any(moves[a] for a in node.args))
-        self.places = tuple(
+        places = [
             (index, position)
             for index, node in enumerate(graph.nodes)
             if node.symbol in ("Add", "Sub") and all(moves[a] for a in node.args)
             for position in range(2)
-        ) + (((len(graph.nodes), 0),) if whole else ())
+        ]
+        top = graph.root
+        while graph.nodes[top].symbol == "Neg":
+            (top,) = graph.nodes[top].args
+        # Two weights on the outermost sum say what its scale is.
+        if scale and (top, 0) not in places:
+            places.append((len(graph.nodes), 0))
+        elif not scale and (top, 0) in places:
+            places.remove((top, 0))
+        self.places = tuple(places)
 
     def weighted(self, weights: Sequence[float]) -> LossGraph:
         """The expression with a factor on each place: the nearest of `RATIOS` to each weight, which are above 0.
