@@ -3,6 +3,7 @@
     python benchmarks/transfer_matrix.py DIR [--columns plain cluttered sparse two-stage bccd sparse-bccd]
         [--bccd FOLDER] [--workers N] [--seeds N]
         [--found CLS+REG] [--also NAME=CLS+REG ...] [--rivals NAME ...]
+        [--of NAME]
 
 Each column is a comparison of its own in DIR (as `cse-autoloss compare` makes them), tuned alike on validation and
 scored on test with paired seeds; a killed one is gone on with by the same command. Prints a table in Markdown for
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--found", default=f"{FOUND_CLS}+{FOUND_BOX}", help="the pair whose gains are told")
     parser.add_argument("--also", nargs="*", default=[], help="further contestants, NAME=CLS+REG")
     parser.add_argument("--rivals", nargs="*", help="of those, these alone")
+    parser.add_argument("--of", help="whose gains are told; by default those of the pair found")
     parser.add_argument("--print", action="store_true", help="train nothing")
     options = parser.parse_args()
     for name in options.columns:
@@ -145,7 +147,7 @@ def main() -> None:
             _train(name, options)
         file = options.directory / name / "comparison.json"
         if file.exists():
-            _print(COLUMNS[name], json.loads(file.read_text(encoding="utf-8")))
+            _print(COLUMNS[name], json.loads(file.read_text(encoding="utf-8")), options.of)
 
 
 def _train(name: str, options: argparse.Namespace) -> None:
@@ -186,8 +188,8 @@ def _train(name: str, options: argparse.Namespace) -> None:
             )
 
 
-def _print(column: Column, result: dict[str, Any]) -> None:
-    first = result["losses"][0]
+def _print(column: Column, result: dict[str, Any], name: str | None) -> None:
+    first = next((one for one in result["losses"] if one["name"] == name), result["losses"][0])
     print(f"\n**{column.title}**: {result['epochs']:g} epochs, {len(result['seeds'])} paired seeds, test\n")
     print(f"| loss | AP | AP50 | AP75 | weight | lr | AP of {first['name']} less it |")
     print("|---|---:|---:|---:|---:|---:|---|")

@@ -215,7 +215,7 @@ class Proxy(Section):
 class Refine(Section):
     """The tuning of the best pair's weights; see `refining.Refining`."""
 
-    generations: Annotated[Whole, Field(ge=0, le=100)] = 8
+    generations: Annotated[Whole, Field(ge=0, le=100)] = 0
     offspring: Annotated[Whole, Field(ge=4, le=1000)] = 10
     step: Annotated[Number, Field(gt=0.0, le=2.0)] = 0.3
     seeds: Count = 5
