@@ -21,7 +21,7 @@ REFINING_SHARE = 0.25
 """Of the same time, what tuning the best pair's weights may take."""
 
 MIN_REFINING = 5
-"""With fewer generations than this the strategy has hardly moved: the weights are left as they are."""
+"""With fewer generations than this the strategy has hardly moved: it is not cut to fewer, but left out."""
 
 FINALISTS = 1 / 3
 """Share of the pairs that is trained with further seeds."""
@@ -241,7 +241,7 @@ def _fit_pairs(
 
 def _fit_refining(asked: RefineSize, cost: Cost, epochs: float, share: float, seconds: float) -> RefineSize:
     """As many generations as a quarter of the search's worker-seconds holds; none where these are too few."""
-    for generations in range(asked.generations, MIN_REFINING - 1, -1):
+    for generations in range(asked.generations, min(MIN_REFINING, asked.generations) - 1, -1):
         size = replace(asked, generations=generations)
         if size.seconds(cost, epochs, share) <= REFINING_SHARE * seconds:
             return size

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from cse_autoloss.convergence import VerifySettings, verify
 from cse_autoloss.errors import FormulaError
@@ -79,20 +80,19 @@ def refine(refining: Refining, train: Train) -> Process[Refined | None]:
     seeds, last = refining.seeds[: refining.generations], refining.seeds[refining.generations :]
     done = 0
     for seed in seeds:
-        pairs = [weighing.pair(weights) for weights in search.ask(weighing.admits)]
-        scores = yield from train([refining.training(pair, seed) for pair in pairs])
-        aps = [_ap(scores.get(refining.training(pair, seed).key)) for pair in pairs]
-        if not pairs or None in aps:  # the deadline
+        wanted = [refining.training(weighing.pair(weights), seed) for weights in search.ask(weighing.admits)]
+        scores = yield from train(wanted)
+        if not wanted or not _all_there(wanted, scores):
             break
-        search.tell([ap or 0.0 for ap in aps])
+        search.tell([scores[one.key].ap or 0.0 for one in wanted])
         done += 1
     mean = weighing.pair(search.mean) if weighing.admits(search.mean) else refining.pair
     rivals = list(dict.fromkeys([refining.pair, mean]))
-    scores = yield from train([refining.training(pair, seed) for seed in last for pair in rivals])
-    means = [_mean(refining, pair, last, scores) for pair in rivals]
-    if None in means:
+    wanted = [refining.training(pair, seed) for seed in last for pair in rivals]
+    scores = yield from train(wanted)
+    if not _all_there(wanted, scores):
         return None
-    worth = {pair: ap for pair, ap in zip(rivals, means, strict=True) if ap is not None}
+    worth = {pair: fmean(scores[one.key].ap or 0.0 for one in wanted if one.pair == pair) for pair in rivals}
     best = max(worth, key=lambda pair: worth[pair])
     return Refined(best, worth[best], worth[refining.pair], done)
 
@@ -141,12 +141,6 @@ def _loss(pair: LossPair, branch: str) -> str:
     return pair.reg if branch == "reg" else pair.cls
 
 
-def _ap(score: Score | None) -> float | None:
-    """AP of a training; 0 of one that failed, None of one that the deadline cut off."""
-    return None if score is None else score.ap or 0.0
-
-
-def _mean(refining: Refining, pair: LossPair, seeds: Sequence[int], scores: dict[str, Score]) -> float | None:
-    aps = [_ap(scores.get(refining.training(pair, seed).key)) for seed in seeds]
-    known = [ap for ap in aps if ap is not None]
-    return sum(known) / len(known) if known and len(known) == len(aps) else None
+def _all_there(wanted: Sequence[Training], scores: dict[str, Score]) -> bool:
+    """Whether the deadline cut none of them off."""
+    return all(one.key in scores for one in wanted)

@@ -115,6 +115,5 @@ def test_a_discovered_file_says_what_annotations_it_comes_from() -> None:
 
     whole = {"unlabelled": 0.0, "mislabelled": 0.0, "seed": 0}
     assert "faults" not in facts(whole)
-    assert (
-        facts({**whole, "unlabelled": 0.5})["faults"] == "made in the annotations to train on: unlabelled 0.5"
-    )
+    told = facts({**whole, "unlabelled": 0.5})["faults"]
+    assert told == "in the annotations to train on, 50% of the objects have no box, on purpose"

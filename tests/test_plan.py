@@ -115,5 +115,7 @@ def test_weights_are_tuned_where_there_is_time_and_else_it_is_said() -> None:
     assert any(f"tuned for {middle.refine} generations" in note for note in middle.notes)
     assert short.refine == 0
     assert any("not tuned, for lack of time" in note for note in short.notes)
+    few = fit(36000, 5.0, 2, COST, 0.5, 6, 16, ASKED, 3, 15.0, 2, RefineSize(2, 10, 5))
+    assert few.refine == 2
     without = fit(36000, 5.0, 2, COST, 0.5, 6, 16, ASKED, 3, 15.0, 2)
     assert without.search_seconds - long.search_seconds == pytest.approx(110 * COST.training(15.0) / 2)

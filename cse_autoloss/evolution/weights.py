@@ -20,12 +20,11 @@ from deap import base, cma
 from cse_autoloss.graph import GraphBuilder, LossGraph
 
 _WHOLE = (1, 2, 3, 4, 6, 8, 9)
-RATIOS = tuple(sorted({a / b for a in _WHOLE for b in _WHOLE if math.gcd(a, b) == 1}))
-"""The weights that there are, 1/9 to 9: neighbours differ by a third or less between 1/4 and 4."""
+_TERMS = {a / b: (a, b) for a in _WHOLE for b in _WHOLE if math.gcd(a, b) == 1}
+"""Numerator and denominator of each ratio."""
 
-_TERMS = {
-    (a / b): (a, b) for a in _WHOLE for b in _WHOLE if math.gcd(a, b) == 1
-}  # numerator and denominator of each ratio
+RATIOS = tuple(sorted(_TERMS))
+"""The weights that there are, 1/9 to 9: neighbours differ by a third or less between 1/4 and 4."""
 
 
 class Edges:
@@ -125,6 +124,7 @@ class WeightSearch:
 
     @property
     def mean(self) -> Weights:
+        """The strategy's centre."""
         return _weights(self._strategy.centroid)
 
     def ask(self, admits: Callable[[Weights], bool], rounds: int = 10) -> list[Weights]:

@@ -21,6 +21,7 @@ from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.progress import Clock, RunStatus
 from cse_autoloss.runs.store import RunStore
+from cse_autoloss.tasks.faults import AnnotationFaults
 
 HALL_OF_FAME = 20
 """Members of each population that the summary lists."""
@@ -184,10 +185,9 @@ def provenance(store: RunStore, summary: Mapping[str, Any]) -> dict[str, Any]:
         "val_ap": best["val_ap"],
         "verdict": summary["verdict"],
     }
-    faults = store.config.get("detection", {}).get("faults", {})
-    told = [f"{name} {faults[name]:g}" for name in ("unlabelled", "mislabelled") if faults.get(name)]
-    if told:
-        facts["faults"] = f"made in the annotations to train on: {', '.join(told)}"
+    faults = AnnotationFaults(**store.config.get("detection", {}).get("faults", {}))
+    if faults.notes:
+        facts["faults"] = "; ".join(faults.notes)
     # One seed gives a figure without an interval: that is for the summary to tell, with its note.
     facts |= {
         name: best[name] for name in ("test_ap", "gain") if best[name] and best[name]["low"] is not None
