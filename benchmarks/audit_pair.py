@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter
 
-from cse_autoloss.config import parse_config
-from cse_autoloss.frame import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
+from cse_autoloss.bench.budget import RunSize
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
+from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.losses import load_loss
-from cse_autoloss.plan import RunSize
 from cse_autoloss.runs import RunStore
-from cse_autoloss.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.settings.load import parse_config
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
-from cse_autoloss.convergence import fingerprint, verify
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.evolution.genome import (
+from cse_autoloss.losses.box_entries import BOX_ENTRIES
+from cse_autoloss.losses.cls_entries import BINARY_ENTRIES
+from cse_autoloss.searches.evolution.genome import (
     Limits,
     PrimitiveSet,
     crossover,
@@ -16,9 +17,8 @@ from cse_autoloss.evolution.genome import (
     random_tree,
     seeded,
 )
-from cse_autoloss.losses.box_entries import BOX_ENTRIES
-from cse_autoloss.losses.cls_entries import BINARY_ENTRIES
 from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.verification import fingerprint, verify
 
 PARENTS = 60
 """So many trees are bred from: the catalogue's and the latest descendants, of which a random one leaves."""

@@ -24,9 +24,9 @@ import torch
 from descendants import descendants, founders
 from scipy.stats import spearmanr
 
-from cse_autoloss.convergence import SimulateSettings, Simulator
 from cse_autoloss.detectors.training import Diverged
 from cse_autoloss.losses import load_loss
+from cse_autoloss.simulation import SimulateSettings, Simulator
 from cse_autoloss.spaces import parse
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask

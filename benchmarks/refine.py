@@ -14,16 +14,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cse_autoloss.cli_settings import overrides
-from cse_autoloss.config import load_config
-from cse_autoloss.convergence import VerifySettings
+from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.progress import Silent
+from cse_autoloss.bench.schedule import Process, Workbench
+from cse_autoloss.bench.session import RunFrame
+from cse_autoloss.cli.options import overrides
+from cse_autoloss.discovery.refining import Refining, refine
 from cse_autoloss.executors import Work, make_executor
-from cse_autoloss.frame import RunFrame
-from cse_autoloss.jobs import LossPair, Training
-from cse_autoloss.progress import Silent
-from cse_autoloss.refining import Refining, refine
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.workbench import Process, Workbench
+from cse_autoloss.settings.load import load_config
+from cse_autoloss.verification import VerifySettings
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def main() -> None:
             frame.task,
             VerifySettings(**config.verify.model_dump()),
         )
-        work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", frame.work)
+        work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", frame.work)
         with make_executor("pool", work, options.workers) as executor:
             bench = Workbench(executor, store, frame.clock, frame.status, Silent())
             started = time.monotonic()

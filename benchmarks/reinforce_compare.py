@@ -29,16 +29,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.reinforce.baselines import BASELINES
 from cse_autoloss.reinforce.loss import make_space
-from cse_autoloss.reinforce.policy import DivergedError
-from cse_autoloss.reinforce.search import Reinforce
 from cse_autoloss.reinforce.settings import ReinforceConfig, load_reinforce_config
 from cse_autoloss.reinforce.tasks import make_task
 from cse_autoloss.reinforce.trainings import best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore
-from cse_autoloss.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.searches.reinforce.policy import DivergedError
+from cse_autoloss.searches.reinforce.search import Reinforce
 from cse_autoloss.tasks.stacked import StackedTask
 
 TASKS: dict[str, dict[str, Any]] = {

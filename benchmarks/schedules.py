@@ -43,9 +43,9 @@ def chosen(run: Path) -> list[str]:
 
 def train(losses: list[str], seeds: list[int], schedules: list[float], path: Path) -> None:
     """Do every training that the file lacks."""
-    from cse_autoloss.config import load_config
+    from cse_autoloss.bench.jobs import LossPair, Training
     from cse_autoloss.executors import Job, Work, make_executor
-    from cse_autoloss.jobs import LossPair, Training
+    from cse_autoloss.settings.load import load_config
 
     config = load_config("detection", {})
     work = {
@@ -53,7 +53,9 @@ def train(losses: list[str], seeds: list[int], schedules: list[float], path: Pat
         "simulate": config.simulate.model_dump(mode="json"),
         "device": "cpu",
     }
-    executor = make_executor("inprocess", Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", work))
+    executor = make_executor(
+        "inprocess", Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", work)
+    )
     done = {(line["cls"], line["epochs"], line["until"], line["seed"]) for line in lines(path)}
     wanted: list[tuple[float, float | None, int | None, int]] = [
         (epochs, None, None, seed) for seed in seeds for epochs in schedules

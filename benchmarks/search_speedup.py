@@ -91,7 +91,7 @@ class Log:
 
 def settings(seed: int) -> Any:
     """The configuration that all arms share."""
-    from cse_autoloss.config import load_config
+    from cse_autoloss.settings.load import load_config
 
     options = {"branch": "cls", "seed": seed, "generations": 100_000, "proxy.epochs": EPOCHS}
     # The rung that the tables were measured with: the best third goes on.
@@ -101,23 +101,25 @@ def settings(seed: int) -> Any:
 
 def first_seed(seed: int) -> int:
     """The seed of every candidate's first training."""
-    from cse_autoloss.frame import SEEDS_OF_SEARCH
+    from cse_autoloss.bench.session import SEEDS_OF_SEARCH
 
     return seed * 10_000 + SEEDS_OF_SEARCH
 
 
 def trainer(config: Any, seed: int) -> Callable[[str], tuple[str, float]]:
     """A function from a formula or name to status and AP of its training; it ends those that take too long."""
+    from cse_autoloss.bench.jobs import LossPair, Training
+    from cse_autoloss.bench.session import resolve_device
     from cse_autoloss.executors import Job, Work, make_executor
-    from cse_autoloss.frame import resolve_device
-    from cse_autoloss.jobs import LossPair, Training
 
     work = {
         "detection": config.detection.model_dump(mode="json"),
         "simulate": config.simulate.model_dump(mode="json"),
         "device": resolve_device("cpu"),
     }
-    executor = make_executor("inprocess", Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", work))
+    executor = make_executor(
+        "inprocess", Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", work)
+    )
 
     def train(cls: str) -> tuple[str, float]:
         pair = LossPair(cls, PARTNER, None, config.detection.box_weight, config.detection.lr)
@@ -162,7 +164,7 @@ def run_plain(seed: int, cap: float, path: Path) -> None:
 
     A run that is in the file is gone on with: what it trained is not trained again, and its clocks run on.
     """
-    from cse_autoloss.evolution import Evolution, Member
+    from cse_autoloss.searches.evolution import Evolution, Member
     from cse_autoloss.spaces import BRANCHES
 
     goal = max(known_targets(path, seed).values())
@@ -340,8 +342,8 @@ def _ratio(plain: dict[int, Any], own: dict[int, Any], what: str) -> str:
 
 def _best(found: list[dict[str, Any]], seeds: list[int]) -> list[str]:
     """What each run trained; `verified`: of these, how many have the convergence properties."""
-    from cse_autoloss.convergence import verify_population
     from cse_autoloss.spaces import parse
+    from cse_autoloss.verification import verify_population
 
     text = ["| arm | seed | trained | verified | failed | above 10 AP | best AP | best formula |"]
     text += ["|---|---:|---:|---:|---:|---:|---:|---|"]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from simulate_calibration import LEARNS, Row, read
 
-from cse_autoloss.convergence import SimulateSettings, Simulator
+from cse_autoloss.simulation import SimulateSettings, Simulator
 from cse_autoloss.spaces import parse
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 from cse_autoloss.tasks.one_of_each import one_of_each

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from descendants import descendants, founders
 
-from cse_autoloss.convergence import verify_forest
 from cse_autoloss.losses import load_loss
 from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.verification import verify_forest
 
 LEARNS = 0.05
 """A proxy AP above this counts as having trained at all."""

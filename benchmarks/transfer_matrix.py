@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cse_autoloss.bench.statistics import Interval, bootstrap_interval, paired_difference
 from cse_autoloss.compare.live import watch
 from cse_autoloss.compare.run import compare_losses
-from cse_autoloss.statistics import Interval, bootstrap_interval, paired_difference
 
 FOUND_CLS = (
     "Neg(Add(Mul(Q,Add(Mul(Q,Log(Sig(X))),Mul(Sub(1,Q),Log(Sub(2,Sig(X)))))),Mul(Mul(Sub(2,Div(Q,Q)),"

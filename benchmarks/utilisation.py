@@ -21,19 +21,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cse_autoloss.config import SearchConfig, load_config
-from cse_autoloss.discovery import _Run, _starters
-from cse_autoloss.evolution import Evolution
+from cse_autoloss.bench.budget import Cost, RunSize
+from cse_autoloss.bench.progress import SEARCH_STAGES, Clock, Silent
+from cse_autoloss.bench.schedule import Workbench
+from cse_autoloss.bench.session import RunFrame
+from cse_autoloss.discovery.loop import SearchLoop
+from cse_autoloss.discovery.run import _Run, _starters
 from cse_autoloss.executors import Job, JobResult, Work
 from cse_autoloss.executors.pool import PoolExecutor
-from cse_autoloss.frame import RunFrame
-from cse_autoloss.plan import Cost, RunSize
-from cse_autoloss.progress import SEARCH_STAGES, Clock, Silent
 from cse_autoloss.runs import RunStore
-from cse_autoloss.search import SearchLoop
+from cse_autoloss.searches.evolution import Evolution
+from cse_autoloss.settings.load import SearchConfig, load_config
 from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.verdict import Verdict
-from cse_autoloss.workbench import Workbench
 
 COLUMNS = (
     "run", "search, s", "candidates tried", "whole trainings", "training", "simulation", "best val AP cls", "reg",
@@ -82,7 +82,9 @@ class Asleep:
     EPOCH, SCENE, SIMULATION = 0.5, 0.00075, 0.009
 
     def __init__(self, workers: int) -> None:
-        self._pool = PoolExecutor(Work("cse_autoloss.testing:start", "cse_autoloss.testing:act", {}), workers)
+        self._pool = PoolExecutor(
+            Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act", {}), workers
+        )
         self._jobs: dict[str, Job] = {}
 
     def __getattr__(self, name: str) -> Any:

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from deap import gp
 
-from cse_autoloss.convergence import node_table, population
-from cse_autoloss.convergence.grids import probe_grid
-from cse_autoloss.convergence.table_evaluate import TableEvaluator
-from cse_autoloss.evolution.genome import _TYPE, PrimitiveSet
 from cse_autoloss.operators import OPERATORS
+from cse_autoloss.searches.evolution.genome import _TYPE, PrimitiveSet
 from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.spaces.random_expressions import SYMBOLS, Forest, RandomShape, random_forest
+from cse_autoloss.verification import node_table, population
+from cse_autoloss.verification.grids import probe_grid
+from cse_autoloss.verification.table_evaluate import TableEvaluator
 
 SHAPE = RandomShape()
 KIND = {"cls-binary": "binary", "cls-multiclass": "multiclass", "reg": "reg"}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 from cse_autoloss.verdict import Verdict
 
 if TYPE_CHECKING:
+    from cse_autoloss.bench.progress import Observer
     from cse_autoloss.graph import LossGraph
     from cse_autoloss.losses import GraphLoss, LossFile, ReducedLoss
-    from cse_autoloss.progress import Observer
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def evolve(
     Raises:
         AutoLossError: a user's mistake, in one line.
     """
-    from cse_autoloss.launch import launch
+    from cse_autoloss.discovery.launch import launch
 
     settings = {name.replace("__", "."): value for name, value in overrides.items()}
     directory, summary = launch(
@@ -113,7 +113,7 @@ def verify(
     Raises:
         FormulaError: a formula does not parse.
     """
-    from cse_autoloss.convergence import verify_population
+    from cse_autoloss.verification import verify_population
 
     if isinstance(formula, (list, tuple)):
         return verify_population([_graph(one, branch) for one in formula])
@@ -153,9 +153,9 @@ def simulate(formula: str | LossGraph, branch: str = "cls-binary") -> Verdict:
     """
     import torch
 
-    from cse_autoloss.convergence import SimulateSettings
+    from cse_autoloss.bench.worker import Context
+    from cse_autoloss.simulation import SimulateSettings
     from cse_autoloss.tasks.detection import DetectionSettings
-    from cse_autoloss.worker import Context
 
     graph = _graph(formula, branch)
     torch.set_num_threads(1)

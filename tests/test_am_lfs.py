@@ -16,7 +16,7 @@ from cse_autoloss.losses.margin import ArcFace, CosFace, LSoftmax, MarginSoftmax
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.target_logit import log_softmax_of_target, target_logits
-from cse_autoloss.testing_spaces import SpaceConformance
+from cse_autoloss.testing.spaces import SpaceConformance
 
 
 class TestBounded(SpaceConformance):

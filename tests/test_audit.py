@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from cse_autoloss.audit import AuditPlan, Contestant, conclude, tune
-from cse_autoloss.jobs import LossPair, Training
+from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, tune
+from cse_autoloss.bench.jobs import LossPair, Training
 from cse_autoloss.runs import Score
 
 PLAN = AuditPlan(

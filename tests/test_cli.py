@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cse_autoloss.cli import main
+from cse_autoloss.cli.app import main
 from cse_autoloss.errors import FormulaError
 
 CLS = "Neg(Log(Sig(Mul(Sub(PY,NY),X))))"
@@ -44,7 +44,7 @@ def run(*arguments: str, cwd: Path | None = None) -> Answer:
 def test_version_and_help_import_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['cse-autoloss', '--help']\n"
-        "from cse_autoloss.cli import main\n"
+        "from cse_autoloss.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'sympy', 'numpy', 'matplotlib', 'pydantic', 'deap') if m in sys.modules])"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cse_autoloss.cli import main
-from cse_autoloss.config import SearchConfig, config_for, config_names, load_config
+from cse_autoloss.cli.app import main
 from cse_autoloss.detectors.registry import BUILT_IN, detector_builder
+from cse_autoloss.settings.load import SearchConfig, config_for, config_names, load_config
 
 GUIDE = Path(__file__).parents[1] / "docs" / "detectors.md"
 
@@ -24,7 +24,7 @@ def settled(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> SearchConfig:
         seen["config"] = load_config(config or task, overrides)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cse_autoloss.launch.launch", stop)
+    monkeypatch.setattr("cse_autoloss.discovery.launch.launch", stop)
     monkeypatch.setattr(sys, "argv", ["cse-autoloss", "evolve", "--quiet", *arguments])
     with pytest.raises(SystemExit):
         main()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fullsize_samples import needs_torchvision, tiny_faster_rcnn, torchvision_fits, write_data
 
-from cse_autoloss.cli import main
+from cse_autoloss.cli.app import main
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -39,7 +39,7 @@ FCOS = ("--detector", "torchvision:fcos_resnet50_fpn", "--data", "coco:nowhere")
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['cse-autoloss', 'train', '--help']\n"
-        "from cse_autoloss.cli import main\n"
+        "from cse_autoloss.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'torchvision', 'numpy', 'sympy') if m in sys.modules])"

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from cse_autoloss.cli import main
+from cse_autoloss.bench.progress import RunStatus
+from cse_autoloss.cli.app import main
 from cse_autoloss.compare.live import line, place, render
 from cse_autoloss.compare.result import Comparison
 from cse_autoloss.compare.run import compare_losses
 from cse_autoloss.compare.table import print_comparison
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError
-from cse_autoloss.progress import RunStatus
 from cse_autoloss.report.screen import Lines
 from cse_autoloss.runs import RunStore
 

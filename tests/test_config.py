@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cse_autoloss.config import (
+from cse_autoloss.errors import ConfigError
+from cse_autoloss.settings.load import (
     SearchConfig,
     config_names,
     dump_config,
@@ -20,9 +21,8 @@ from cse_autoloss.config import (
     parse_config,
     parse_duration,
 )
-from cse_autoloss.config_schema import Detection, Faults, Scenes, Simulate, Verify
-from cse_autoloss.errors import ConfigError
-from cse_autoloss.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, read_yaml
+from cse_autoloss.settings.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, read_yaml
+from cse_autoloss.settings.schema import Detection, Faults, Scenes, Simulate, Verify
 
 _KEYS = st.sampled_from([*SearchConfig.model_fields, *Detection.model_fields]) | st.text(max_size=8)
 
@@ -38,7 +38,7 @@ class TestShippedFiles:
         assert load_config() == SearchConfig()
 
     def test_the_default_file_has_every_key_and_explains(self) -> None:
-        path = Path(load_config.__code__.co_filename).parent / "search_configs" / "detection.yaml"
+        path = Path(load_config.__code__.co_filename).parents[1] / "search_configs" / "detection.yaml"
         assert _keys(read_yaml(path)) == _keys(SearchConfig().model_dump())
         assert path.read_text().count("#") > 40
 
@@ -51,10 +51,11 @@ class TestShippedFiles:
         assert parse_config(config.model_dump(mode="json")) == config
 
     def test_sections_mirror_the_settings_they_fill(self) -> None:
-        from cse_autoloss.convergence import SimulateSettings, VerifySettings
+        from cse_autoloss.simulation import SimulateSettings
         from cse_autoloss.tasks.detection import DetectionSettings
         from cse_autoloss.tasks.faults import AnnotationFaults
         from cse_autoloss.tasks.scenes import SceneSettings
+        from cse_autoloss.verification import VerifySettings
 
         # The schedules are the search's and the audit's: `proxy.epochs` and `audit.epochs`.
         elsewhere = {"epochs_short", "epochs_full"}
@@ -72,7 +73,7 @@ class TestShippedFiles:
 
     def test_importing_it_imports_nothing_heavy(self) -> None:
         heavy = "print([m for m in ('torch', 'numpy', 'deap') if m in sys.modules])"
-        code = f"import cse_autoloss.config, cse_autoloss.runs, cse_autoloss.executors, sys; {heavy}"
+        code = f"import cse_autoloss.settings.load, cse_autoloss.runs, cse_autoloss.executors, sys; {heavy}"
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert found.stdout.strip() == "[]"
 

@@ -20,7 +20,7 @@ from cse_autoloss.detectors.registry import detector_builder, detector_names
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.detectors.two_stage import TwoStageDetector, TwoStagePyramid
 from cse_autoloss.errors import AutoLossError, ConfigError, UnknownNameError
-from cse_autoloss.testing_detectors import DetectorConformance, make_rectangles
+from cse_autoloss.testing.detectors import DetectorConformance, make_rectangles
 
 OWN = ("one-stage", "two-stage", "one-stage-pyramid", "two-stage-pyramid")
 GUIDE = Path(__file__).parents[1] / "docs" / "detectors.md"

@@ -2,7 +2,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from cse_autoloss.evolution import Evolution, EvolutionState, Member, ranked
+from cse_autoloss.searches.evolution import Evolution, EvolutionState, Member, ranked
 from cse_autoloss.spaces import BRANCHES, parse
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import cse_autoloss
+from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
-from cse_autoloss.progress import RunStatus
 from cse_autoloss.report.write import provenance, write_best
 from cse_autoloss.runs import RunStore
 

@@ -16,9 +16,9 @@ from cse_autoloss.errors import RunError, UnknownNameError
 from cse_autoloss.executors import Executor, Job, JobResult, Work, make_executor
 from cse_autoloss.executors.inprocess import InProcessExecutor
 from cse_autoloss.executors.pool import PoolExecutor
-from cse_autoloss.testing import ExecutorConformance, one, one_of
+from cse_autoloss.testing.executors import ExecutorConformance, one, one_of
 
-WORK = Work("cse_autoloss.testing:start", "cse_autoloss.testing:act")
+WORK = Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act")
 
 
 class TestInProcess(ExecutorConformance):
@@ -40,7 +40,8 @@ class TestInProcess(ExecutorConformance):
         torch.set_num_threads(2)
         try:
             with self.make(
-                Work("cse_autoloss.testing:start", "cse_autoloss.testing:count_threads"), 1
+                Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:count_threads"),
+                1,
             ) as executor:
                 assert one(executor, Job("a", {})).value == {"threads": 1}
             assert torch.get_num_threads() == 2

@@ -8,10 +8,10 @@ import pytest
 
 from cse_autoloss.errors import MissingExtraError
 from cse_autoloss.executors import Executor, Work, make_executor
-from cse_autoloss.testing import ExecutorConformance
+from cse_autoloss.testing.executors import ExecutorConformance
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
-WORK = Work("cse_autoloss.testing:start", "cse_autoloss.testing:act")
+WORK = Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act")
 
 
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")

@@ -153,8 +153,8 @@ def test_property_by_property(code: str, outcomes: list[str]) -> None:
 
 
 def test_every_code_of_the_verifier_has_its_property() -> None:
-    from cse_autoloss.convergence import verify
     from cse_autoloss.spaces import parse
+    from cse_autoloss.verification import verify
 
     bad = {
         "cls-binary": [

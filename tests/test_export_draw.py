@@ -9,10 +9,10 @@ import pytest
 from export_samples import NAMES, catalogue_graph
 
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.evolution.genome import random_graph
 from cse_autoloss.export import draw, draw_pair, export_loss
 from cse_autoloss.export.layout import Box, Edge, layered
 from cse_autoloss.export.picture import picture
+from cse_autoloss.searches.evolution.genome import random_graph
 from cse_autoloss.spaces import BRANCHES, parse
 
 

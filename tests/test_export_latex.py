@@ -6,8 +6,8 @@ import pytest
 from export_samples import NAMES, catalogue_graph
 from matplotlib.mathtext import MathTextParser
 
-from cse_autoloss.evolution.genome import random_graph
 from cse_autoloss.export import to_latex
+from cse_autoloss.searches.evolution.genome import random_graph
 from cse_autoloss.spaces import BRANCHES, parse
 
 

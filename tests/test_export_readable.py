@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cse_autoloss.evolution.genome import random_graph
 from cse_autoloss.export.domain import sample_domain
 from cse_autoloss.export.readable import least_value, readable
 from cse_autoloss.graph import compile_graph
+from cse_autoloss.searches.evolution.genome import random_graph
 from cse_autoloss.spaces import BRANCHES, parse
 
 

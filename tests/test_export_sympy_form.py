@@ -11,13 +11,13 @@ import sympy
 from export_samples import ENTRIES, catalogue_graph
 
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.evolution.genome import random_graph
 from cse_autoloss.export import simplify_worker as worker
 from cse_autoloss.export import sympy_form
 from cse_autoloss.export.domain import sample_domain
 from cse_autoloss.export.exact_value import as_vectors, difference, expression_value, graph_value
 from cse_autoloss.export.sympy_form import expression_latex, simplify, to_sympy
 from cse_autoloss.graph import compile_graph
+from cse_autoloss.searches.evolution.genome import random_graph
 from cse_autoloss.spaces import BRANCHES, parse
 
 

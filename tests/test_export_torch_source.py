@@ -14,9 +14,9 @@ import torch
 from export_samples import ENTRIES, NAMES, PlainLoss, batch, catalogue_graph, imported, value_and_gradient
 
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.evolution.genome import random_graph
 from cse_autoloss.export import torch_source, torch_source_pair
 from cse_autoloss.losses import CATALOGUE, GraphLoss, load_loss
+from cse_autoloss.searches.evolution.genome import random_graph
 from cse_autoloss.spaces import BRANCHES, parse
 
 RUNNER = """

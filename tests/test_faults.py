@@ -9,10 +9,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from cse_autoloss.config import load_config
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.report.write import provenance
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import load_config
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 from cse_autoloss.tasks.faults import AnnotationFaults, with_faults
 from cse_autoloss.tasks.scenes import SceneSettings, make_scenes

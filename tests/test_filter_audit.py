@@ -15,12 +15,12 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 import cse_autoloss
-from cse_autoloss.cli import app
+from cse_autoloss.bench.progress import RunStatus
+from cse_autoloss.cli.app import app
 from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
 from cse_autoloss.filter_audit import Draw, FilterAuditOptions, audit_filters, rate
 from cse_autoloss.filter_audit.result import render
 from cse_autoloss.filter_audit.sample import STILL, draw_groups, survivors, systematic, trained_formula
-from cse_autoloss.progress import RunStatus
 from cse_autoloss.runs import RunStore
 from cse_autoloss.verdict import Verdict
 

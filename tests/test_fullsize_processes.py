@@ -66,7 +66,7 @@ def keep_the_second(path, state):
         shutil.copy(path, {kept!r})
 
 training.checkpoint.save_checkpoint = keep_the_second
-from cse_autoloss.cli import main
+from cse_autoloss.cli.app import main
 main()
 """
 

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cse_autoloss.convergence import VerifySettings, fingerprint, verify
-from cse_autoloss.duplicates import KnownLosses
-from cse_autoloss.evolution import Proposal
+from cse_autoloss.bench.progress import Clock, RunStatus, Silent
+from cse_autoloss.bench.schedule import Workbench
+from cse_autoloss.discovery.duplicates import KnownLosses
+from cse_autoloss.discovery.funnel import KEPT_REJECTIONS, Entrant, Funnel, GenerationRecord
 from cse_autoloss.executors import Work, make_executor
-from cse_autoloss.funnel import KEPT_REJECTIONS, Entrant, Funnel, GenerationRecord
-from cse_autoloss.progress import Clock, RunStatus, Silent
 from cse_autoloss.runs import RunStore
+from cse_autoloss.searches.evolution import Proposal
 from cse_autoloss.spaces import BRANCHES, parse
 from cse_autoloss.spaces.random_expressions import random_forest
-from cse_autoloss.workbench import Workbench
+from cse_autoloss.verification import VerifySettings, fingerprint, verify
 
 
 @pytest.fixture
@@ -27,7 +27,9 @@ def store(tmp_path: Path) -> Any:
 
 
 def _funnel(store: RunStore, generation: int = 0) -> Funnel:
-    executor = make_executor("inprocess", Work("cse_autoloss.worker:init", "cse_autoloss.worker:run"))
+    executor = make_executor(
+        "inprocess", Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run")
+    )
     status = RunStatus(generation=generation, branch="reg")
     bench = Workbench(executor, store, Clock(None), status, Silent())
     return Funnel(bench, VerifySettings(), 20.0, None)

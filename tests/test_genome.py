@@ -7,7 +7,9 @@ import sys
 import pytest
 import torch
 
-from cse_autoloss.evolution.genome import (
+from cse_autoloss.graph import Kind, compile_graph
+from cse_autoloss.losses import GraphLoss, entries
+from cse_autoloss.searches.evolution.genome import (
     Limits,
     PrimitiveSet,
     crossover,
@@ -17,8 +19,6 @@ from cse_autoloss.evolution.genome import (
     random_tree,
     seeded,
 )
-from cse_autoloss.graph import Kind, compile_graph
-from cse_autoloss.losses import GraphLoss, entries
 from cse_autoloss.spaces import BRANCHES
 from tests.test_graph import inputs_for
 
@@ -93,7 +93,7 @@ def test_limits() -> None:
 def test_same_children_in_every_process() -> None:
     """DEAP's own typed crossover picks a type from a set, whose order depends on addresses."""
     code = (
-        "from cse_autoloss.evolution.genome import *; from cse_autoloss.spaces import BRANCHES\n"
+        "from cse_autoloss.searches.evolution.genome import *; from cse_autoloss.spaces import BRANCHES\n"
         "p = PrimitiveSet.of(BRANCHES['cls-multiclass'])\n"
         "with seeded(9):\n"
         "    t = [random_tree(p, 3, 5) for _ in range(20)]\n"

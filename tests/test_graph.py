@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cse_autoloss.errors import AutoLossError, FormulaError, UnknownNameError
-from cse_autoloss.evolution.genome import random_graph
 from cse_autoloss.graph import Kind, LossGraph, compile_graph, evaluate_with_derivative, stabilize
+from cse_autoloss.searches.evolution.genome import random_graph
 from cse_autoloss.spaces import BRANCHES, binary_inputs, box_inputs, multiclass_inputs, parse
 
 A_CLS = "Neg(Dot(Mul(Y,Add(1,Sin(Z))),Log(Softmax(X))))"

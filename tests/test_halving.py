@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
+from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.progress import Clock, RunStatus, Silent
+from cse_autoloss.bench.schedule import Batch, Process, Workbench
 from cse_autoloss.detectors.one_stage import OneStageDetector
 from cse_autoloss.detectors.pauses import keep, resume
 from cse_autoloss.detectors.training import Diverged, Schedule, TrainingRun, TrainingSet
+from cse_autoloss.discovery.halving import Ladder, climb
 from cse_autoloss.executors import Job, JobResult, Work, make_executor
-from cse_autoloss.halving import Ladder, climb
-from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import load_loss
-from cse_autoloss.progress import Clock, RunStatus, Silent
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.workbench import Batch, Process, Workbench
 
 
 def training(number: int, epochs: float = 6.0) -> Training:
@@ -175,7 +175,7 @@ def test_a_network_that_runs_away_is_no_error_of_the_loss(data: TrainingSet) -> 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Any:
-    work = Work("cse_autoloss.testing:start", "cse_autoloss.testing:act", {})
+    work = Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act", {})
     with RunStore.create(tmp_path / "run", {}) as store, make_executor("inprocess", work) as executor:
         yield Workbench(executor, store, Clock(None), RunStatus(), Silent())
 
@@ -211,7 +211,7 @@ def test_a_deadline_ends_all_processes(bench: Workbench) -> None:
 
 
 def test_jobs_under_way_may_end_after_the_deadline(tmp_path: Path) -> None:
-    work = Work("cse_autoloss.testing:start", "cse_autoloss.testing:act", {})
+    work = Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act", {})
     with RunStore.create(tmp_path / "run", {}) as store, make_executor("pool", work, 1) as executor:
         bench = Workbench(executor, store, Clock(None), RunStatus(), Silent())
         bench.run([Job("warm", {"do": "echo"})])

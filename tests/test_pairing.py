@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cse_autoloss.jobs import LossPair
-from cse_autoloss.pairing import Pairing, choose
-from cse_autoloss.workbench import Batch
+from cse_autoloss.bench.jobs import LossPair
+from cse_autoloss.bench.schedule import Batch
+from cse_autoloss.discovery.pairing import Pairing, choose
 
 
 def chosen(aps: dict[str, dict[int, float | None]], seeds: tuple[int, ...]) -> tuple[list[Any], list[Any]]:

@@ -2,7 +2,7 @@ from dataclasses import asdict
 
 import pytest
 
-from cse_autoloss.plan import (
+from cse_autoloss.bench.budget import (
     MIN_PROXIES,
     MIN_REFINING,
     AuditSize,

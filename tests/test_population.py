@@ -9,17 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from cse_autoloss.convergence import fingerprint, population, verify, verify_forest, verify_population
-from cse_autoloss.convergence.grids import probe_grid
-from cse_autoloss.convergence.node_table import (
-    NodeTable,
-    StableForest,
-    heights,
-    make_table,
-    stable_forest,
-    table_of_graph,
-)
-from cse_autoloss.convergence.table_evaluate import TableEvaluator, keep
 from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, evaluate_with_derivative, stabilize
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
@@ -27,6 +16,17 @@ from cse_autoloss.operators import OPERATORS, STABLE_OPERATORS
 from cse_autoloss.spaces import BRANCHES, parse
 from cse_autoloss.spaces.random_expressions import SYMBOLS, Forest, RandomShape, random_forest
 from cse_autoloss.verdict import Verdict
+from cse_autoloss.verification import fingerprint, population, verify, verify_forest, verify_population
+from cse_autoloss.verification.grids import probe_grid
+from cse_autoloss.verification.node_table import (
+    NodeTable,
+    StableForest,
+    heights,
+    make_table,
+    stable_forest,
+    table_of_graph,
+)
+from cse_autoloss.verification.table_evaluate import TableEvaluator, keep
 
 _ENTRIES = (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES)
 CATALOGUE = {

@@ -14,17 +14,17 @@ import torch
 from PIL import Image
 from pydantic import TypeAdapter
 
-from cse_autoloss.config import load_config
+from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.errors import AutoLossError, RunError, UnknownNameError
-from cse_autoloss.frame import SEEDS_OF_AUDIT
-from cse_autoloss.jobs import LossPair, Training
 from cse_autoloss.losses import load_loss
 from cse_autoloss.predict import predict
 from cse_autoloss.predict.draw import draw, grid
 from cse_autoloss.predict.match import Found, Objects, best_threshold, match
 from cse_autoloss.predict.photographs import Picture
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import load_config
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 from cse_autoloss.tasks.splits import Split
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cse_autoloss import progress
-from cse_autoloss.progress import Clock
+from cse_autoloss.bench import progress
+from cse_autoloss.bench.progress import Clock
 
 
 def test_a_stage_within_another_counts_for_the_inner_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from cse_autoloss.convergence import VerifySettings, verify
-from cse_autoloss.jobs import LossPair, Training
+from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.schedule import Batch
+from cse_autoloss.discovery.refining import Refined, Refining, refine
 from cse_autoloss.losses import load_loss
-from cse_autoloss.refining import Refined, Refining, refine
 from cse_autoloss.spaces import parse
-from cse_autoloss.workbench import Batch
+from cse_autoloss.verification import VerifySettings, verify
 
 
 def refining(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, RunError
-from cse_autoloss.reinforce import (
+from cse_autoloss.searches.reinforce import (
     Reinforce,
     ReinforceState,
     best_of,

@@ -15,7 +15,7 @@ from cse_autoloss.reinforce.loss import ParametricLoss
 from cse_autoloss.reinforce.progress import ReinforceStatus
 from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
-from cse_autoloss.testing_spaces import SpaceConformance
+from cse_autoloss.testing.spaces import SpaceConformance
 
 GUIDE = Path(__file__).parents[1] / "docs" / "reinforce.md"
 TINY: dict[str, Any] = {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from cse_autoloss.cli import main
+from cse_autoloss.cli.app import main
 from cse_autoloss.reinforce.run import reinforce
 
 OPTIONS: dict[str, Any] = {
@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {
 
 def _killed(arguments: list[str], folder: Path, pattern: str) -> None:
     """Start the command, and kill it as soon as a checkpoint that fits is there."""
-    code = "from cse_autoloss.cli import main; main()"
+    code = "from cse_autoloss.cli.app import main; main()"
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     with subprocess.Popen(
         [sys.executable, "-c", code, "reinforce", *arguments], env=environment, stderr=subprocess.PIPE

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cse_autoloss.cli import main
+from cse_autoloss.cli.app import main
 from cse_autoloss.reinforce.run import reinforce
-from cse_autoloss.reinforce.search import Reinforce
 from cse_autoloss.reinforce.trainings import search_epochs
 from cse_autoloss.runs import RunStore
+from cse_autoloss.searches.reinforce.search import Reinforce
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.image_splits import load_splits

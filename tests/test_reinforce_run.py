@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typer.testing import CliRunner
 
-from cse_autoloss.cli_reinforce import app_command
+from cse_autoloss.cli.reinforce import app_command
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
 from cse_autoloss.reinforce.baselines import BASELINES

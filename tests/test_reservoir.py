@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cse_autoloss.reservoir import Reservoir
+from cse_autoloss.discovery.reservoir import Reservoir
 
 
 def _sample(size: int, seed: int, batches: list[int]) -> list[int]:

@@ -12,7 +12,7 @@ from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses.margin import CosFace
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
-from cse_autoloss.testing_spaces import SpaceConformance
+from cse_autoloss.testing.spaces import SpaceConformance
 
 
 class TestSearchSoftmax(SpaceConformance):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cse_autoloss.convergence import fingerprint, verify
-from cse_autoloss.convergence.shorten import shortened
-from cse_autoloss.evolution import random_graph
 from cse_autoloss.graph import compile_graph
 from cse_autoloss.losses import entries
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.searches.evolution import random_graph
 from cse_autoloss.spaces import BRANCHES, binary_inputs, parse
+from cse_autoloss.verification import fingerprint, verify
+from cse_autoloss.verification.shorten import shortened
 
 
 @pytest.mark.parametrize(

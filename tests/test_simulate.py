@@ -9,15 +9,15 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from cse_autoloss.convergence import SimulateSettings, SimulationData, Simulator
-from cse_autoloss.convergence.small_model import (
+from cse_autoloss.errors import AutoLossError
+from cse_autoloss.simulation import SimulateSettings, SimulationData, Simulator
+from cse_autoloss.simulation.small_model import (
     Cells,
     choose_cells,
     detection_score,
     make_targets,
     paired_iou,
 )
-from cse_autoloss.errors import AutoLossError
 from cse_autoloss.spaces import parse
 
 CLASSES = 5
@@ -244,7 +244,7 @@ def test_many_cells_make_smaller_blocks_with_the_same_verdicts(
         return train(self, branch, scored, pairs, alpha)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Simulator, "_scores", spy)
-    monkeypatch.setattr("cse_autoloss.convergence.simulate._BLOCK_NUMBERS", 1000)
+    monkeypatch.setattr("cse_autoloss.simulation.simulator._BLOCK_NUMBERS", 1000)
     parts = simulator.run_batch(graphs)
     assert sizes == [1] * len(graphs)
     assert [v.figure for v in parts] == [v.figure for v in whole]

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cse_autoloss.convergence.simulate_losses import LossBatch
 from cse_autoloss.graph import LossGraph, compile_graph
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES
 from cse_autoloss.operators import OPERATORS
+from cse_autoloss.simulation.losses import LossBatch
 from cse_autoloss.spaces import BRANCHES, parse
 
 CPU = torch.device("cpu")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from cse_autoloss.discovery.simulating import CHUNK, simulating
 from cse_autoloss.executors import Job, JobResult
 from cse_autoloss.graph import LossGraph
-from cse_autoloss.simulating import CHUNK, simulating
 from cse_autoloss.spaces import parse
 from cse_autoloss.verdict import Verdict
 

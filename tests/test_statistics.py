@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from cse_autoloss.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])

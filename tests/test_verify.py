@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cse_autoloss.convergence import VerifySettings, fingerprint, verify
-from cse_autoloss.convergence.grids import probe_grid
-from cse_autoloss.convergence.judge import judge
 from cse_autoloss.graph import evaluate_with_derivative
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.spaces import box_inputs, parse
+from cse_autoloss.verification import VerifySettings, fingerprint, verify
+from cse_autoloss.verification.grids import probe_grid
+from cse_autoloss.verification.judge import judge
 
 _FORMULAS = [e for e in (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES) if e.formula is not None]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from cse_autoloss.evolution.weights import RATIOS, Edges, WeightSearch, nearest_ratio
 from cse_autoloss.graph import LossGraph, compile_graph
 from cse_autoloss.losses import entries
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.searches.evolution.weights import RATIOS, Edges, WeightSearch, nearest_ratio
 from cse_autoloss.spaces import parse
 
 GIOU = parse("Add(Sub(1,Div(I,U)),Div(Sub(E,U),E))", "reg")

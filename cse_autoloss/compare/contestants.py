@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cse_autoloss.audit import Contestant
+from cse_autoloss.bench.audit import Contestant
+from cse_autoloss.bench.jobs import LossPair
 from cse_autoloss.compare.sources import Part, Source, read_source
 from cse_autoloss.compare.units import weight_unit
 from cse_autoloss.detectors.registry import BUILT_IN
 from cse_autoloss.errors import ConfigError, shorten
-from cse_autoloss.jobs import LossPair
 
 
 @dataclass(frozen=True)

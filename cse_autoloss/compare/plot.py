@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.result import METRICS, Comparison
-from cse_autoloss.statistics import Interval
 
 _TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
 _COLOUR, _FIRST, _AHEAD, _BEHIND = "#1f4e79", "#7f7f7f", "#2e7d32", "#b23b3b"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cse_autoloss.audit import AuditPlan, Contestant
+from cse_autoloss.bench.audit import AuditPlan, Contestant
+from cse_autoloss.bench.jobs import LossPair
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
 from cse_autoloss.compare.contestants import Field
-from cse_autoloss.config import SearchConfig, parse_config
-from cse_autoloss.frame import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
-from cse_autoloss.jobs import LossPair
+from cse_autoloss.settings.load import SearchConfig, parse_config
 
 
 @dataclass(frozen=True)

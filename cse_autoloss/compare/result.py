@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from cse_autoloss.audit import AuditPlan, Contestant, Metric
+from cse_autoloss.bench.audit import AuditPlan, Contestant, Metric
+from cse_autoloss.bench.statistics import Interval, bootstrap_interval, paired_difference
 from cse_autoloss.runs import Score
-from cse_autoloss.statistics import Interval, bootstrap_interval, paired_difference
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 

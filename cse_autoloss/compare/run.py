@@ -14,22 +14,22 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from cse_autoloss.audit import Contestant, tune
+from cse_autoloss.bench.audit import Contestant, tune
+from cse_autoloss.bench.budget import Cost
+from cse_autoloss.bench.jobs import Training
+from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
+from cse_autoloss.bench.schedule import Workbench
+from cse_autoloss.bench.session import BASELINES, resolve_device
 from cse_autoloss.compare.contestants import enlist
 from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
-from cse_autoloss.config import SearchConfig, config_for, load_config, parse_config
 from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.executors import Work, make_executor
-from cse_autoloss.frame import BASELINES, resolve_device
-from cse_autoloss.jobs import Training
-from cse_autoloss.plan import Cost
-from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.workbench import Workbench
+from cse_autoloss.settings.load import SearchConfig, config_for, load_config, parse_config
 
 SHORTEST_LIMIT = 300.0
 """Seconds that any training may take before it is ended as hanging: a busy machine must not look like a bad loss."""
@@ -55,7 +55,7 @@ def compare_losses(
     Args:
         losses: names, formulas, `CLS+REG`, run directories or loss.json files; see docs/compare.md.
         config: YAML file, or the name of one that comes with the package; by default "detection".
-        overrides: dotted key -> value, as of `cse_autoloss.config.load_config`.
+        overrides: dotted key -> value, as of `cse_autoloss.settings.load.load_config`.
         seeds: final trainings of each; by default the configuration's `audit.seeds`.
         split: "test" or "val", that the final trainings are scored on.
         tune: tune box weight and learning rate of each on validation first.
@@ -153,7 +153,7 @@ def _run(
     task = hashlib.sha256(identity.encode()).hexdigest()[:16]
     new = not (directory / "run.sqlite").exists()
     store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
-    work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", setting)
+    work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", setting)
     try:
         with store:
             kept = store.meta("clock", {"elapsed": 0.0, "seconds": {}})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cse_autoloss.audit import Contestant
-from cse_autoloss.jobs import Training
-from cse_autoloss.progress import Observer, RunStatus
+from cse_autoloss.bench.audit import Contestant
+from cse_autoloss.bench.jobs import Training
+from cse_autoloss.bench.progress import Observer, RunStatus
 from cse_autoloss.runs import RunStore
 
 

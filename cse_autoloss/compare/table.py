@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.result import METRICS, Comparison, Standing
 from cse_autoloss.losses import CATALOGUE
-from cse_autoloss.statistics import Interval
 
 
 def print_comparison(result: Comparison, directory: Path, console: Console | None = None) -> None:

@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.plot import plot_comparison
 from cse_autoloss.compare.result import METRICS, Comparison
-from cse_autoloss.statistics import Interval
 
 COLUMNS = (
     "loss", "cls", "reg", "alpha", "box_weight", "lr", "val_ap", "seeds", "failed",

@@ -1,4 +1,4 @@
-"""What a detector is to the rest of the package; `cse_autoloss.testing_detectors` tests whether one keeps to
+"""What a detector is to the rest of the package; `cse_autoloss.testing.detectors` tests whether one keeps to
 it."""
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Utilisation:
 
 
 class Executor(Protocol):
-    """Runs jobs; use it in one thread, with ``with``. `cse_autoloss.testing.ExecutorConformance` tests it."""
+    """Runs jobs; use it in one thread, with ``with``. `cse_autoloss.testing.executors.ExecutorConformance` tests it."""
 
     @property
     def workers(self) -> int:

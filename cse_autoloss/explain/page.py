@@ -8,7 +8,6 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cse_autoloss.convergence import verify
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.explain.curves import SCALES, SIDE, panels, scale_dependence, scale_lines
 from cse_autoloss.explain.pictures import curve_figure, formula_figure, scale_figure, to_bytes
@@ -17,6 +16,7 @@ from cse_autoloss.explain.template import PAGE
 from cse_autoloss.export import draw, to_latex
 from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, ReducedLoss, like, load_loss, nearest
 from cse_autoloss.verdict import Verdict
+from cse_autoloss.verification import verify
 
 SCALE_DEPENDENT = 1e-3
 """A box loss that differs between scales by this share of its range depends on the scale."""

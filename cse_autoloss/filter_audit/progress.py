@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from cse_autoloss.progress import Observer, RunStatus, Silent
+from cse_autoloss.bench.progress import Observer, RunStatus, Silent
 
 
 class Progress:

@@ -16,22 +16,22 @@ from typing import Final
 
 import numpy as np
 
-from cse_autoloss.config import SearchConfig, parse_config
-from cse_autoloss.convergence import fingerprint
+from cse_autoloss.bench.budget import TRAIN_IMAGES, Cost, RunSize, train_limit
+from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
+from cse_autoloss.bench.schedule import Workbench
+from cse_autoloss.bench.session import BASELINES, SEEDS_OF_SEARCH, resolve_device
 from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import ConfigError, RunError
-from cse_autoloss.evolution import EvolutionState
 from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.filter_audit.estimate import Draw, rate
 from cse_autoloss.filter_audit.result import FilterAudit, Hit, Row
 from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors, trained_formula
-from cse_autoloss.frame import BASELINES, SEEDS_OF_SEARCH, resolve_device
-from cse_autoloss.jobs import LossPair, Training
-from cse_autoloss.plan import TRAIN_IMAGES, Cost, RunSize, train_limit
-from cse_autoloss.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.runs import Candidate, RunStore, Score
+from cse_autoloss.searches.evolution import EvolutionState
+from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.spaces import parse
-from cse_autoloss.workbench import Workbench
+from cse_autoloss.verification import fingerprint
 
 STAGES = ("verify", "simulate")
 SURVIVORS = 40
@@ -126,7 +126,7 @@ class _Audit:
         # In random order, so that an interruption leaves a random sample too.
         order = np.random.default_rng([self.options.seed, len(picks)]).permutation(len(picks))
         first += [self._training(picks[place].candidate) for place in order]
-        work = Work("cse_autoloss.worker:init", "cse_autoloss.worker:run", self.work)
+        work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", self.work)
         workers = self.options.workers or self.config.workers
         complete, again = True, dict[str, Score]()
         with make_executor(self.config.executor, work, workers) as executor:

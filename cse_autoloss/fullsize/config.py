@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from cse_autoloss.errors import ConfigError, nearest, shorten
 from cse_autoloss.fullsize.settings import TrainSettings
-from cse_autoloss.plain_yaml import dump_yaml, read_yaml
+from cse_autoloss.settings.plain_yaml import dump_yaml, read_yaml
 
 _FOLDER: Final = Path(__file__).parents[1] / "search_configs"
 _OPTIONS: Final = "options"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cse_autoloss.config_schema import Count, NotNegative, Number, Positive, Section, Share, Text, Whole
+from cse_autoloss.settings.schema import Count, NotNegative, Number, Positive, Section, Share, Text, Whole
 
 NOT_PART_OF_THE_RESULT = frozenset(
     {

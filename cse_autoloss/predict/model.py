@@ -20,16 +20,16 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from cse_autoloss.config import SearchConfig, parse_config
+from cse_autoloss.bench.budget import TRAIN_IMAGES, train_limit
+from cse_autoloss.bench.jobs import LossPair
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT, resolve_device
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.detectors.training import Diverged
 from cse_autoloss.errors import RunError, UnknownNameError
-from cse_autoloss.frame import SEEDS_OF_AUDIT, resolve_device
-from cse_autoloss.jobs import LossPair
 from cse_autoloss.losses import load_loss
-from cse_autoloss.plan import TRAIN_IMAGES, train_limit
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
 
 FORMAT = 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cse_autoloss._version import __version__
+from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.reinforce.export import torch_source
 from cse_autoloss.reinforce.loss import SPACE_TYPES, ParametricLoss
 from cse_autoloss.reinforce.plots import plot_gradient, plot_mu
@@ -18,7 +19,6 @@ from cse_autoloss.reinforce.settings import ReinforceConfig
 from cse_autoloss.reinforce.trainings import checkpoint_name
 from cse_autoloss.runs import RunStore
 from cse_autoloss.spaces.parametric import ParametricSpace
-from cse_autoloss.statistics import bootstrap_interval, paired_difference
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 

@@ -13,10 +13,8 @@ from typing import Any
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.reinforce.baselines import BASELINES
 from cse_autoloss.reinforce.loss import make_space
-from cse_autoloss.reinforce.policy import DivergedError
 from cse_autoloss.reinforce.progress import Observer, ReinforceStatus, Reporter, Silent
 from cse_autoloss.reinforce.report import write_report
-from cse_autoloss.reinforce.search import Reinforce
 from cse_autoloss.reinforce.settings import (
     ReinforceConfig,
     dump_reinforce_config,
@@ -26,6 +24,8 @@ from cse_autoloss.reinforce.settings import (
 from cse_autoloss.reinforce.tasks import make_task
 from cse_autoloss.reinforce.trainings import EpochDone, best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore
+from cse_autoloss.searches.reinforce.policy import DivergedError
+from cse_autoloss.searches.reinforce.search import Reinforce
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.stacked import StackedTask
 

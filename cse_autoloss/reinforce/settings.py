@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from cse_autoloss.config_schema import Count, NotNegative, Number, Positive, Section, Share, Text, Whole
 from cse_autoloss.errors import ConfigError, nearest, shorten
-from cse_autoloss.plain_yaml import dump_yaml, read_yaml
+from cse_autoloss.settings.plain_yaml import dump_yaml, read_yaml
+from cse_autoloss.settings.schema import Count, NotNegative, Number, Positive, Section, Share, Text, Whole
 
 _FOLDER: Final = Path(__file__).parents[1] / "search_configs" / "reinforce"
 

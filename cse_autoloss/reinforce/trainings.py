@@ -12,8 +12,8 @@ import torch
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.errors import RunError
 from cse_autoloss.reinforce.baselines import Baseline
-from cse_autoloss.reinforce.search import Reinforce, ReinforceState, best_of
 from cse_autoloss.runs import RunStore
+from cse_autoloss.searches.reinforce.search import Reinforce, ReinforceState, best_of
 from cse_autoloss.tasks.stacked import StackedTask
 
 EpochDone = Callable[[int, Sequence[float], Sequence[float]], None]

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cse_autoloss.progress import Observer, RunStatus
+from cse_autoloss.bench.progress import Observer, RunStatus
 from cse_autoloss.report.screen import watching
 
 _STAGES = (

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from cse_autoloss._version import __version__
-from cse_autoloss.audit import AuditResult
-from cse_autoloss.evolution import EvolutionState, ranked
+from cse_autoloss.bench.audit import AuditResult
+from cse_autoloss.bench.jobs import LossPair
+from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.export import draw, draw_pair, to_json, to_json_pair, torch_source, torch_source_pair
 from cse_autoloss.graph import LossGraph
-from cse_autoloss.jobs import LossPair
 from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
-from cse_autoloss.progress import Clock, RunStatus
 from cse_autoloss.runs.store import RunStore
+from cse_autoloss.searches.evolution import EvolutionState, ranked
 from cse_autoloss.tasks.faults import AnnotationFaults
 
 HALL_OF_FAME = 20

@@ -12,7 +12,7 @@ class ParametricSpace(Protocol):
     """A family of classification losses with K real parameters θ.
 
     A space of your own is one class with these members; subclass
-    `cse_autoloss.testing_spaces.SpaceConformance` to test it.
+    `cse_autoloss.testing.spaces.SpaceConformance` to test it.
     """
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cse_autoloss.convergence import SimulationData
+from cse_autoloss.simulation import SimulationData
 from cse_autoloss.tasks.splits import Split
 
 

@@ -1,0 +1,1 @@
+"""Where trainings are done: session, schedule of jobs, budget, progress, statistics, audit."""

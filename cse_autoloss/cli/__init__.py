@@ -1,0 +1,1 @@
+"""The command line: `app` holds the program, every other module one command."""

@@ -1,0 +1,1 @@
+"""Searches behind `init / ask / tell`, one folder each."""

@@ -1,0 +1,1 @@
+"""Settings: one schema, one loader, one wording of what is wrong with them."""
