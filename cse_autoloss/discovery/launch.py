@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cse_autoloss.bench.progress import Observer
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
+from cse_autoloss.bench.session import fresh, new_directory
+from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.settings.load import SearchConfig, load_config, parse_config
 
-TASKS = ("detection",)
 CHANGEABLE = ("budget", "generations", "workers")
 """What a resumed run may be given anew: these do not change what a training's score is."""
 
@@ -26,8 +25,6 @@ def launch(
     observer: Observer | None,
 ) -> tuple[Path, dict[str, Any]]:
     """Run to the end; arguments as of `cse_autoloss.evolve`. Directory and summary."""
-    if task not in TASKS:
-        raise UnknownNameError.of("task", task, TASKS)
     if resume is not None:
         if config is not None or out is not None:
             raise ConfigError(
@@ -36,10 +33,8 @@ def launch(
         directory = Path(resume)
         settled = _resumed(directory, overrides)
     else:
-        settled = load_config(config or task, overrides)
-        directory = Path(out) if out is not None else settled.out or _new_directory()
-        if (directory / "run.sqlite").exists():
-            raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
+        settled = load_config(config, overrides, task=task)
+        directory = fresh(Path(out) if out is not None else settled.out or new_directory())
     from cse_autoloss.discovery.run import discover
 
     return directory, discover(settled, directory, observer)
@@ -72,12 +67,3 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
                 store.set_meta("size", None)
                 store.set_meta("fitted_again", None)
     return changed
-
-
-def _new_directory() -> Path:
-    """`runs/2026-01-31-174500`, with a number behind it where that is taken."""
-    base = Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
-    directory, number = base, 2
-    while directory.exists():
-        directory, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return directory

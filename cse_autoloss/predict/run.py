@@ -16,7 +16,8 @@ from cse_autoloss.predict.match import best_threshold, found_on
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
 from cse_autoloss.predict.photographs import of_files, of_split
 from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric
-from cse_autoloss.tasks.detection import DetectionTask, SplitName
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import SplitName
 
 GRID = 6
 """Pictures in the grid."""
@@ -152,7 +153,7 @@ def _draw_files(task: DetectionTask, model: Detector, paths: list[Path], thresho
 
 
 def _title(plan: Plan, ap: AveragePrecision | None, split: str | None) -> str:
-    detector = shorten(plan.config.detection.detector)
+    detector = shorten(plan.config.own.detector)
     if ap is None:
         return f"{plan.name}, {detector}"
     figures = f"AP {100 * ap.ap:.1f}, AP50 {100 * ap.ap50:.1f}, AP75 {100 * ap.ap75:.1f}"

@@ -200,10 +200,10 @@ class Proxy(Section):
     epochs: Positive = 10
     limit_factor: Annotated[Number, Field(ge=1.0)] = 5.0
     halving: tuple[Annotated[Number, Field(gt=0.0, lt=1.0)], ...] = (0.1667,)
-    halving_branch: Literal["cls", "reg", "both"] = "cls"
+    whole_slots: tuple[Text, ...] = ("reg",)
     keep: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
     floor: Share = 0.1
-    rung_scenes: Count = 100
+    rung_samples: Count = 100
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -227,8 +227,7 @@ class Audit(Section):
     share: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.5
     finalists: Count = 3
     baselines: Count = 7
-    box_weights: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2.0, 4.0, 1.0)
-    lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.5)
+    grid: dict[Text, Annotated[tuple[Positive, ...], Field(min_length=1)]] = {}
     tune_epochs: Positive = 15
     tune_seeds: Count = 1
     edge_steps: Annotated[Whole, Field(ge=0, le=10)] = 2
@@ -241,8 +240,10 @@ class Audit(Section):
 class SearchConfig(Section):
     """Everything that a search can be told; made by `cse_autoloss.settings.load.load_config`."""
 
-    task: Literal["detection"] = "detection"
-    branch: Literal["cls", "reg", "both"] = "both"
+    task: Text = "detection"
+    search: Text = "evolution"
+    slot: Text | None = None
+    metric: Text | None = None
     seed: Annotated[Whole, Field(ge=0, lt=100_000)] = 0
     budget: Seconds | None = 1200.0
     generations: Count | None = None
@@ -268,3 +269,12 @@ class SearchConfig(Section):
                 "expected a budget or a number of generations: with neither, a search never ends"
             )
         return self
+
+    @property
+    def own(self) -> Any:
+        """The task's section. (Until the one schema lands.)"""
+        from pydantic import TypeAdapter
+
+        from cse_autoloss.tasks.detection import DetectionSettings
+
+        return TypeAdapter(DetectionSettings).validate_python(self.detection.model_dump(mode="json"))

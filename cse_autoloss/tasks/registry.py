@@ -1,0 +1,29 @@
+"""Tasks by name: see `cse_autoloss.plugins` for where they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cse_autoloss.plugins import Registry
+from cse_autoloss.tasks.protocol import Task
+
+_NEEDED = ("name", "Settings", "train", "check", "simulation")
+
+
+def _fault(found: Any) -> str | None:
+    missing = [name for name in _NEEDED if not hasattr(found, name)]
+    if isinstance(found, type) and not missing:
+        return None
+    lacking = f" without {', '.join(missing)}" if missing else ""
+    return f"expected a class with {', '.join(_NEEDED)}, got {type(found).__name__}{lacking}"
+
+
+TASKS: Registry[type[Task]] = Registry(
+    "task",
+    "cse_autoloss.tasks",
+    {
+        "detection": "cse_autoloss.tasks.detection:DetectionTask",
+    },
+    _fault,
+)
+"""Classes, made with settings of their own and a device."""
