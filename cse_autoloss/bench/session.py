@@ -12,7 +12,7 @@ from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig
-from cse_autoloss.tasks.faults import AnnotationFaults
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 
 BASELINES = {
     "cls-binary": (
@@ -47,7 +47,7 @@ class RunFrame:
     """What the stages of a run share.
 
     Attributes:
-        config, store, clock, status: of the run.
+        config, store, clock, status: of the run; `detection` is what the configuration says of its task.
         work: what its workers are told at their start.
         task: digest of the data, model and device settings; a score holds for one task.
         cls_branch: the classification branch of the detector.
@@ -59,12 +59,13 @@ class RunFrame:
 
     def __init__(self, config: SearchConfig, store: RunStore, device: str) -> None:
         self.config = config
+        self.detection = config.own_as(DetectionSettings)
         self.store = store
         before = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
         self.clock = Clock(config.budget, before["elapsed"], before["seconds"], before.get("busy"))
         self.status = RunStatus(budget=config.budget)
         self.work = {
-            "detection": config.detection.model_dump(mode="json"),
+            "detection": self.detection.model_dump(mode="json"),
             "simulate": config.simulate.model_dump(mode="json"),
             "device": device,
             "states": str(store.directory.resolve() / STATES),
@@ -72,7 +73,7 @@ class RunFrame:
         identity = json.dumps([self.work["detection"], self.work["device"]], sort_keys=True)
         self.task = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.branches = searched_branches(config)
-        self.cls_branch = detector_builder(config.detection.detector).branch
+        self.cls_branch = detector_builder(self.detection.detector).branch
         self.alpha = config.alpha if self.cls_branch == "cls-binary" else None
         self.baselines = BASELINES[self.cls_branch]
         plain_cls, plain_reg = self.baselines[0]
@@ -81,12 +82,11 @@ class RunFrame:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the reader of the run's results should know of its data, in words."""
-        return AnnotationFaults(**self.config.detection.faults.model_dump()).notes
+        return self.detection.faults.notes
 
     def pair(self, cls: str, reg: str) -> LossPair:
         """A candidate pair as the search trains it, before any tuning."""
-        detection = self.config.detection
-        return LossPair(cls, reg, self.alpha, detection.box_weight, detection.lr)
+        return LossPair(cls, reg, self.alpha, self.detection.box_weight, self.detection.lr)
 
     def first_seed(self, of: int) -> int:
         """First training seed of a stage; `of` is one of the SEEDS_OF_... above."""
@@ -94,9 +94,8 @@ class RunFrame:
 
     def train_limit(self, size: RunSize) -> int | None:
         """Number of training images that a run of this size uses; None for all."""
-        detection = self.config.detection
-        images = self.store.meta(TRAIN_IMAGES, detection.scenes.counts[0])
-        return train_limit(size.share, images, detection.batch)
+        images = self.store.meta(TRAIN_IMAGES, self.detection.scenes.counts[0])
+        return train_limit(size.share, images, self.detection.batch)
 
     def limit(self, cost: Cost, epochs: float) -> float:
         """Wall seconds after which a training is killed; never less than five times what an ordinary one takes."""
@@ -109,7 +108,7 @@ class RunFrame:
             winners=audit.finalists,
             baselines=min(audit.baselines, len(self.baselines)),
             box_weights=audit.box_weights,
-            lrs=tuple(self.config.detection.lr * factor for factor in audit.lr_factors),
+            lrs=tuple(self.detection.lr * factor for factor in audit.lr_factors),
             tune_epochs=audit.tune_epochs,
             tune_seeds=audit.tune_seeds,
             seeds=audit.seeds,
@@ -119,7 +118,7 @@ class RunFrame:
 
 def searched_branches(config: SearchConfig) -> tuple[str, ...]:
     """The branches that a configuration searches."""
-    cls = detector_builder(config.detection.detector).branch
+    cls = detector_builder(config.own_as(DetectionSettings).detector).branch
     return {"cls": (cls,), "reg": ("reg",), "both": (cls, "reg")}[config.branch]
 
 

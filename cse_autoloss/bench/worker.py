@@ -11,12 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from cse_autoloss.losses import load_loss
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import SimulateSettings, Simulator
 from cse_autoloss.spaces import parse
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.one_of_each import one_of_each
 
 
@@ -51,8 +50,8 @@ class Context:
 def init(config: dict[str, Any]) -> Context:
     """Called once in a worker: `detection` and `simulate` settings, the device and the folder of `states`."""
     return Context(
-        TypeAdapter(DetectionSettings).validate_python(config["detection"]),
-        TypeAdapter(SimulateSettings).validate_python(config["simulate"]),
+        DetectionSettings.model_validate(config["detection"]),
+        SimulateSettings.model_validate(config["simulate"]),
         config["device"],
         Path(config["states"]) if config.get("states") else None,
     )

@@ -11,6 +11,7 @@ from cse_autoloss.bench.jobs import LossPair
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
 from cse_autoloss.compare.contestants import Field
 from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Request:
 
     Attributes:
         field: the contestants.
-        config: sections `detection` and `audit` say what a training is and how it is tuned.
+        config: its task's section and `audit` say what a training is and how it is tuned.
         seeds: final trainings of each contestant.
         split: that they are scored on.
         tune: whether box weight and learning rate are tuned first; else all have the configuration's.
@@ -65,7 +66,9 @@ class Request:
         return AuditPlan(
             seeds=tuple(first + SEEDS_OF_AUDIT + i for i in range(self.seeds)),
             box_weights=audit.box_weights if self.tune else (),
-            lrs=tuple(config.detection.lr * factor for factor in audit.lr_factors) if self.tune else (),
+            lrs=tuple(config.own_as(DetectionSettings).lr * factor for factor in audit.lr_factors)
+            if self.tune
+            else (),
             tune_epochs=audit.tune_epochs,
             tune_seeds=tuple(first + SEEDS_OF_TUNING + i for i in range(audit.tune_seeds))
             if self.tune

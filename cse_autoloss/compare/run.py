@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from cse_autoloss.bench.audit import Contestant, tune
 from cse_autoloss.bench.budget import Cost
 from cse_autoloss.bench.jobs import Training
@@ -29,7 +27,8 @@ from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.settings.load import SearchConfig, config_for, load_config, parse_config
+from cse_autoloss.settings.load import SearchConfig, changed, config_for, load_config
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 
 SHORTEST_LIMIT = 300.0
 """Seconds that any training may take before it is ended as hanging: a busy machine must not look like a bad loss."""
@@ -84,7 +83,7 @@ def compare_losses(
     else:
         named = (overrides or {}).get("detection.detector")
         settled = load_config(config or (config_for(named) if named else None), overrides)
-        detector = settled.detection.detector
+        detector = settled.own_as(DetectionSettings).detector
         branch = detector_builder(detector).branch
         cls, reg = BASELINES[branch][0]
         field = enlist(losses, detector=detector, cls_branch=branch, default_cls=cls, default_reg=reg)
@@ -122,8 +121,7 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
             )
         request = Request.from_json(store.config)
         if overrides:
-            merged = {**request.config.model_dump(mode="json"), **overrides}
-            request = replace(request, config=parse_config(merged, options=dict(overrides)))
+            request = replace(request, config=changed(request.config, overrides))
         if seeds is not None:
             request = replace(request, seeds=seeds)
         store.set_meta("config", request.to_json())
@@ -133,10 +131,9 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
 
 def _check_data(config: SearchConfig) -> tuple[str, ...]:
     """Read the data once, so that what is wrong with them is said before anything is begun; their notes."""
-    from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+    from cse_autoloss.tasks.detection import DetectionTask
 
-    settings = TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
-    return DetectionTask(settings, "cpu").notes
+    return DetectionTask(config.own_as(DetectionSettings), "cpu").notes
 
 
 def _run(
@@ -144,7 +141,7 @@ def _run(
 ) -> Comparison:
     config = request.config
     setting = {
-        "detection": config.detection.model_dump(mode="json"),
+        "detection": config.own.model_dump(mode="json"),
         "simulate": config.simulate.model_dump(mode="json"),
         "device": resolve_device(config.device),
     }
@@ -213,13 +210,13 @@ class _Stages:
             finals = self.plan.final(contestants, self.task)
             scores = {t.key: kept for t in finals if (kept := self.store.score(t.key)) is not None}
             notes.append(f"interrupted; go on with: cse-autoloss compare --resume {self.store.directory}")
-        detection = self.request.config.detection
+        detection = self.request.config.own_as(DetectionSettings)
         about = {"detector": detection.detector, "data": detection.data}
         return compare_scores(contestants, self.plan, self.task, scores, about=about, notes=notes)
 
     def _untuned(self) -> list[Contestant]:
         """Everyone with the configuration's weight, in the unit of its box loss, and rate."""
-        own = self.request.config.detection
+        own = self.request.config.own_as(DetectionSettings)
         return [
             replace(one, pair=one.pair.tuned(own.box_weight * one.unit, own.lr))
             for one in self.request.field.contestants

@@ -17,7 +17,7 @@ from cse_autoloss.discovery.refining import Refining, refine
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.searches.evolution import EvolutionState, Member, ranked
-from cse_autoloss.verification import VerifySettings, shortened
+from cse_autoloss.verification import shortened
 
 RankedPairs = list[tuple[LossPair, float]]
 """Pairs with their validation AP, best first."""
@@ -71,7 +71,7 @@ class Finals:
         loss = load_loss(text, branch=branch)
         if not isinstance(loss, GraphLoss) or text in CATALOGUE:
             return text
-        return shortened(loss.graph, VerifySettings(**self._frame.config.verify.model_dump())).formula
+        return shortened(loss.graph, self._frame.config.verify).formula
 
     def _refined(
         self, bench: Workbench, pair: LossPair, pairing: Pairing, size: RunSize, cost: Cost
@@ -96,7 +96,7 @@ class Finals:
             pairing.epochs,
             pairing.train_limit,
             frame.task,
-            VerifySettings(**frame.config.verify.model_dump()),
+            frame.config.verify,
         )
         start = partial(bench.training, limit=frame.limit(cost, pairing.epochs))
         found = bench.finish(bench.start(refine(refining, start)))
@@ -183,7 +183,7 @@ class Finals:
         partner = self._state.partners.get(branch, frame.partner[branch])
         if branch != "reg":
             return frame.pair(member.formula, partner)
-        detection = frame.config.detection
+        detection = frame.detection
         return LossPair(partner, member.formula, None, detection.box_weight, detection.lr)
 
     def _rivals(self) -> list[tuple[str, str]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cse_autoloss.bench.progress import Observer
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
-from cse_autoloss.settings.load import SearchConfig, load_config, parse_config
+from cse_autoloss.errors import ConfigError, RunError, UnknownNameError, shorten
+from cse_autoloss.settings.load import SearchConfig, changed, load_config, parse_config
 
 TASKS = ("detection",)
 CHANGEABLE = ("budget", "generations", "workers")
@@ -37,16 +37,17 @@ def launch(
         settled = _resumed(directory, overrides)
     else:
         settled = load_config(config or task, overrides)
+        if settled.task not in TASKS or settled.search != "evolution" or settled.metric is not None:
+            raise ConfigError(
+                "evolve: expected task detection, search evolution and no metric, got "
+                f"{shorten(settled.task)}, {settled.search} and {settled.metric}"
+            )
         directory = Path(out) if out is not None else settled.out or _new_directory()
         if (directory / "run.sqlite").exists():
             raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
     from cse_autoloss.discovery.run import discover
 
     return directory, discover(settled, directory, observer)
-
-
-_OTHERS = {"compare": "cse-autoloss compare", "space": "cse-autoloss reinforce"}
-"""Commands whose runs have a store too, by a key that their configurations alone have."""
 
 
 def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
@@ -58,20 +59,20 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
                 f"{name}: a resumed run keeps it as it was; only {', '.join(CHANGEABLE)} may change"
             )
     with RunStore.open(directory) as store:
-        other = next((command for key, command in _OTHERS.items() if key in store.config), None)
-        if other is not None:
+        other = "compare" if "compare" in store.config else store.config.get("search")
+        if other in ("compare", "reinforce"):
+            other = f"cse-autoloss {other}"
             raise RunError(f"{directory} is a run of {other}: go on with it by {other} --resume {directory}")
         kept = parse_config(store.config)
-        values = {**store.config, **overrides}
-        if overrides.get("generations") is not None and "budget" not in overrides:
-            values["budget"] = None
-        changed = parse_config(values)
-        if changed != kept:
-            store.set_meta("config", changed.model_dump(mode="json"))
-            if (changed.budget, changed.generations) != (kept.budget, kept.generations):
+        if overrides.get("generations") is not None:
+            overrides = {"budget": None, **overrides}
+        settled = changed(kept, overrides)
+        if settled != kept:
+            store.set_meta("config", settled.model_dump(mode="json"))
+            if (settled.budget, settled.generations) != (kept.budget, kept.generations):
                 store.set_meta("size", None)
                 store.set_meta("fitted_again", None)
-    return changed
+    return settled
 
 
 def _new_directory() -> Path:

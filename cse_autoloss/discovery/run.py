@@ -26,9 +26,8 @@ from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.searches.evolution import Evolution, Proposal
-from cse_autoloss.settings.load import SearchConfig, dump_config
+from cse_autoloss.settings.load import SearchConfig, dump
 from cse_autoloss.spaces import BRANCHES
-from cse_autoloss.verification import VerifySettings
 
 
 def discover(config: SearchConfig, directory: Path, observer: Observer | None = None) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def discover(config: SearchConfig, directory: Path, observer: Observer | None = 
     new = not (directory / "run.sqlite").exists()
     if new:
         store = RunStore.create(directory, config.model_dump(mode="json"))
-        (directory / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        (directory / "config.yaml").write_text(dump(config), encoding="utf-8")
     else:
         store = RunStore.open(directory)
         store.add_event("resumed")
@@ -235,7 +234,7 @@ class _Run:
             return Cost(**kept)
         self.status.phase = "measure"
         pair = LossPair(
-            *self.frame.baselines[0], None, self.config.detection.box_weight, self.config.detection.lr
+            *self.frame.baselines[0], None, self.frame.detection.box_weight, self.frame.detection.lr
         )
         with self.clock.stage("measure"):
             # A worker's first steps are slow: it reads the data and torch prepares its kernels.
@@ -282,13 +281,13 @@ class _Run:
             train_limit=self.frame.train_limit(size),
             elite=config.evolution.elite,
             max_seeds=config.evolution.max_seeds,
-            box_weight=config.detection.box_weight,
-            lr=config.detection.lr,
+            box_weight=self.frame.detection.box_weight,
+            lr=self.frame.detection.lr,
             partner=self.frame.partner,
             alpha=self.frame.alpha,
             first_seed=self.frame.first_seed(SEEDS_OF_SEARCH),
             task=self.frame.task,
-            verify=VerifySettings(**config.verify.model_dump()),
+            verify=config.verify,
             # Of a search that hardly has time for a training, no part is kept for its end.
             patience=min(1.2 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
             choose_from=config.evolution.choose_from,

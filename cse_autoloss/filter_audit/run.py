@@ -30,6 +30,7 @@ from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors
 from cse_autoloss.runs import Candidate, RunStore, Score
 from cse_autoloss.searches.evolution import EvolutionState
 from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.spaces import parse
 from cse_autoloss.verification import fingerprint
 
@@ -103,8 +104,9 @@ class _Audit:
     def __init__(self, store: RunStore, options: FilterAuditOptions, observer: Observer) -> None:
         self.store, self.options, self.observer = store, options, observer
         self.config: SearchConfig = parse_config(store.config)
+        self.detection = self.config.own_as(DetectionSettings)
         self.work = {
-            "detection": self.config.detection.model_dump(mode="json"),
+            "detection": self.detection.model_dump(mode="json"),
             "simulate": self.config.simulate.model_dump(mode="json"),
             "device": resolve_device(self.config.device),
         }
@@ -114,7 +116,7 @@ class _Audit:
         kept = store.load_state()
         assert kept is not None
         self.state = EvolutionState.from_json(kept[1]["state"])
-        self.cls_branch = detector_builder(self.config.detection.detector).branch
+        self.cls_branch = detector_builder(self.detection.detector).branch
         self.groups = draw_groups(store, options.stages, options.count, options.seed)
         self.branches = tuple(self.state.populations)
         self.survivors = {b: survivors(store, b, SURVIVORS, options.seed) for b in self.branches}
@@ -152,7 +154,7 @@ class _Audit:
         partner = self.state.partners.get(candidate.branch, usual)
         formula = trained_formula(candidate.formula, candidate.branch)
         cls, reg = (partner, formula) if candidate.branch == "reg" else (formula, partner)
-        detection = self.config.detection
+        detection = self.detection
         alpha = self.config.alpha if candidate.branch == "cls-binary" else None
         pair = LossPair(cls, reg, alpha, detection.box_weight, detection.lr)
         seed = self.config.seed * 10_000 + SEEDS_OF_SEARCH + further
@@ -162,9 +164,8 @@ class _Audit:
         return [self._training(p.candidate, 1 + i) for p in hits for i in range(self.options.confirm)]
 
     def _train_limit(self) -> int | None:
-        detection = self.config.detection
-        images = self.store.meta(TRAIN_IMAGES, detection.scenes.counts[0])
-        return train_limit(self.size.share, images, detection.batch)
+        images = self.store.meta(TRAIN_IMAGES, self.detection.scenes.counts[0])
+        return train_limit(self.size.share, images, self.detection.batch)
 
     def _limit(self) -> float:
         kept = self.store.meta("cost")
@@ -260,7 +261,7 @@ class _Audit:
         return "" if owner in (None, candidate.id) else self.store.candidate(owner).formula
 
     def _schedule(self) -> str:
-        detection, share = self.config.detection, self.size.share
+        detection, share = self.detection, self.size.share
         part = "" if share >= 1 else f" on {share:.0%} of the scenes"
         return (
             f"Trained as in the search: {self.size.epochs:g} epochs{part}, box weight {detection.box_weight:g}, "

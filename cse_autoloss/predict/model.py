@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
 from cse_autoloss.bench.budget import TRAIN_IMAGES, train_limit
@@ -30,7 +29,8 @@ from cse_autoloss.errors import RunError, UnknownNameError
 from cse_autoloss.losses import load_loss
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig, parse_config
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.tasks.detection import DetectionTask
 
 FORMAT = 1
 """The version of the weights' file."""
@@ -57,9 +57,14 @@ class Plan:
     config: SearchConfig
 
     @property
+    def detection(self) -> DetectionSettings:
+        """What the run trains."""
+        return self.config.own_as(DetectionSettings)
+
+    @property
     def key(self) -> str:
         """Tells apart the weights of different trainings of one run."""
-        parts = [asdict(self.pair), self.seed, self.epochs, self.train_limit, self.config.detection.detector]
+        parts = [asdict(self.pair), self.seed, self.epochs, self.train_limit, self.detection.detector]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
@@ -76,9 +81,10 @@ def read_plan(directory: Path, loss: str | None = None) -> Plan:
     """
     with RunStore.read(directory) as store:
         config = parse_config(store.config)
+        detection = config.own_as(DetectionSettings)
         summary = store.meta("summary")
         size = store.meta("size") or {}
-        images = store.meta(TRAIN_IMAGES, config.detection.scenes.counts[0])
+        images = store.meta(TRAIN_IMAGES, detection.scenes.counts[0])
         if summary is None or summary["best"] is None:
             state = "has no result yet" if summary is None else "found no loss"
             raise RunError(f"{directory}: the run {state}; there is nothing to draw with")
@@ -93,7 +99,7 @@ def read_plan(directory: Path, loss: str | None = None) -> Plan:
             if (score.cls, score.reg, score.seed, score.epochs) == (pair.cls, pair.reg, seed, epochs)
             and (score.box_weight, score.lr) == (pair.box_weight, pair.lr)
         ]
-    limit = train_limit(share, images, config.detection.batch)
+    limit = train_limit(share, images, detection.batch)
     return Plan(name, pair, seed, epochs, limit, scored[0] if scored else None, config)
 
 
@@ -120,8 +126,7 @@ def _chosen(summary: dict[str, Any], loss: str | None) -> tuple[str, LossPair]:
 
 def make_task(config: SearchConfig) -> DetectionTask:
     """The run's data and detector."""
-    settings = TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
-    return DetectionTask(settings, resolve_device(config.device))
+    return DetectionTask(config.own_as(DetectionSettings), resolve_device(config.device))
 
 
 def load_or_train(
@@ -173,7 +178,7 @@ def write_weights(path: Path, model: Detector, plan: Plan, task: DetectionTask) 
     torch.save(
         {
             "format": FORMAT,
-            "detector": plan.config.detection.detector,
+            "detector": plan.detection.detector,
             "classes": list(task.class_names),
             "channels": int(task.split("train").images.shape[1]),
             "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.pair)},
@@ -193,7 +198,7 @@ def read_weights(path: Path, plan: Plan, task: DetectionTask) -> Detector:
         state = kept["state"]
     except Exception as error:  # torch raises many kinds for a damaged file
         raise RunError(f"{path}: the weights can not be read ({type(error).__name__}); {mend}") from None
-    wanted = plan.config.detection.detector
+    wanted = plan.detection.detector
     own_channels = task.split("train").images.shape[1]
     for what, has, expected in (
         ("format", form, FORMAT),

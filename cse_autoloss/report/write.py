@@ -21,7 +21,7 @@ from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.runs.store import RunStore
 from cse_autoloss.searches.evolution import EvolutionState, ranked
-from cse_autoloss.tasks.faults import AnnotationFaults
+from cse_autoloss.settings.tasks.detection import AnnotationFaults
 
 HALL_OF_FAME = 20
 """Members of each population that the summary lists."""
