@@ -154,8 +154,8 @@ def simulate(formula: str | LossGraph, branch: str = "cls-binary") -> Verdict:
     import torch
 
     from cse_autoloss.bench.worker import Context
+    from cse_autoloss.settings.tasks.detection import DetectionSettings
     from cse_autoloss.simulation import SimulateSettings
-    from cse_autoloss.tasks.detection import DetectionSettings
 
     graph = _graph(formula, branch)
     torch.set_num_threads(1)

@@ -24,38 +24,39 @@ Json = dict[str, Any]
 def evolved(directory: Path) -> Json:
     """What a run of `evolve` found."""
     summary = _summary(directory)
+    slots = summary["slots"]
     with RunStore.read(directory) as store:
         candidates = [(one, _by_stage(store.verdicts(one.id))) for one in store.candidates()]
         return {
             "candidates": [
-                _candidate(one) | {"verdicts": [_verdict(verdict) for verdict in verdicts]}
+                _candidate(one, slots) | {"verdicts": [_verdict(verdict) for verdict in verdicts]}
                 for one, verdicts in candidates
                 if verdicts[0].accepted
             ],
             # Most of them: a row each.
             "rejected": [
-                [*_candidate(one).values(), *_verdict(verdicts[0]).values()]
+                [*_candidate(one, slots).values(), *_verdict(verdicts[0]).values()]
                 for one, verdicts in candidates
                 if not verdicts[0].accepted
             ],
             "populations": [
-                [one.branch, one.generation, one.stage, one.source, one.population]
+                [slots[one.slot], one.generation, one.stage, one.source, one.population]
                 for one in store.rejected()
             ],
             "scores": [_score(one) for one in store.scores()],
             "counts": {"passed": summary["funnel"], "stopped": summary["rejected"]},
             "hall_of_fame": {
-                branch: [
+                slots[slot]: [
                     {
                         "formula": one["formula"],
                         "name": one["name"],
                         "origin": one["origin"],
-                        "val": one["val_ap"],
+                        "val": one["val"],
                         "seeds": one["seeds"],
                     }
                     for one in members
                 ]
-                for branch, members in summary["hall_of_fame"].items()
+                for slot, members in summary["hall_of_fame"].items()
             },
             "audit": {
                 "verdict": summary["verdict"],
@@ -118,9 +119,9 @@ def _summary(directory: Path) -> Json:
     return summary
 
 
-def _candidate(one: Candidate) -> Json:
+def _candidate(one: Candidate, slots: Mapping[str, str]) -> Json:
     return {
-        "branch": one.branch,
+        "branch": slots[one.slot],
         "generation": one.generation,
         "origin": one.origin,
         "formula": one.formula,
@@ -144,22 +145,22 @@ def _verdict(one: Verdict) -> Json:
 def _score(one: Score) -> Json:
     return {
         "purpose": one.purpose,
-        "losses": {"cls": one.cls, "reg": one.reg},
-        "settings": _floats({"box_weight": one.box_weight, "lr": one.lr}),
+        "losses": dict(one.losses),
+        "settings": _floats(one.settings),
         "split": one.split,
         "seed": one.seed,
         "epochs": float(one.epochs),
         "status": one.status,
-        "metrics": _floats({"ap": one.ap, "ap50": one.ap50, "ap75": one.ap75}),
+        "metrics": _floats(one.metrics),
     }
 
 
 def _contestant(one: Mapping[str, Any]) -> Json:
     return {
-        "losses": {"cls": one["cls"], "reg": one["reg"]},
-        "settings": _floats({"box_weight": one["box_weight"], "lr": one["lr"]}),
-        "val": one["val_ap"],
-        "test": one["test_ap"],
+        "losses": one["losses"],
+        "settings": _floats(one["settings"]),
+        "val": one["val"],
+        "test": one["test"],
     }
 
 

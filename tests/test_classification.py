@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.image_files import LabelledImages, read_cifar10, read_folder, read_idx, read_image
 from cse_autoloss.tasks.image_splits import hold_out, load_splits, with_label_noise
-from cse_autoloss.tasks.stacked import TrainingSettings, augment
+from cse_autoloss.tasks.stacked import augment
 
 
 def test_digits_are_split_by_the_seed_and_disjoint() -> None:
@@ -184,7 +185,7 @@ def test_impossible_settings() -> None:
         UnknownNameError, match="unknown reward of classification 'acuracy'; did you mean 'accuracy'"
     ):
         ClassificationTask(load_splits("digits"), TrainingSettings(), reward="acuracy")
-    with pytest.raises(ConfigError, match="epochs >= 1"):
+    with pytest.raises(ConfigError, match="epochs: expected a number of at least 1, got 0"):
         ClassificationTask(load_splits("digits"), TrainingSettings(epochs=0))
 
 

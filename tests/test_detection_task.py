@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from torch.nn import functional as F
 
 from cse_autoloss.detectors.boxes import iou_parts
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
-from cse_autoloss.tasks.scenes import SceneSettings
+from cse_autoloss.settings.load import changed
+from cse_autoloss.settings.tasks.detection import DetectionSettings, SceneSettings
+from cse_autoloss.tasks.detection import DetectionTask
 
 
 def bce_sum(logits: Tensor, target: Tensor, iou: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def test_test_scenes_are_touched_on_demand_only(
 )
 def test_impossible_settings_are_refused(settings: DetectionSettings, change: dict, expected: str) -> None:
     with pytest.raises(AutoLossError, match=expected):
-        DetectionTask(replace(settings, **change))
+        DetectionTask(changed(settings, change))
 
 
 @pytest.mark.parametrize("detector", ["two-stage", "FILE"])
@@ -141,7 +141,7 @@ def test_other_detectors_train_and_score(detector: str, settings: DetectionSetti
         path = tmp_path / "mine.py"
         path.write_text("from cse_autoloss.detectors.two_stage import TwoStageDetector", encoding="utf-8")
         detector = f"{path}:TwoStageDetector"
-    task = DetectionTask(replace(settings, detector=detector))
+    task = DetectionTask(changed(settings, {"detector": detector}))
     assert task.branch == "cls-multiclass"
 
     def cross_entropy(logits: Tensor, target: Tensor, iou: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cse_autoloss.errors import DataError, MissingExtraError, UnknownNameError
 from cse_autoloss.reinforce.run import reinforce
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.faces import FacesTask, load_faces
 from cse_autoloss.tasks.identities import (
@@ -21,7 +22,6 @@ from cse_autoloss.tasks.identities import (
     read_pairs,
     split_identities,
 )
-from cse_autoloss.tasks.stacked import TrainingSettings
 from cse_autoloss.tasks.verification import (
     equal_error_rate,
     rank1_with_distractors,
@@ -197,7 +197,7 @@ def test_orl_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_faces_are_learnt_and_diverged_models_have_no_score(people: Path) -> None:
     parts, _ = load_faces(f"folder:{people}", (16, 16), seed=1)
-    task = FacesTask(parts, TrainingSettings("mlp", epochs=6, batch=10, lr=0.05), seed=1, pair_count=40)
+    task = FacesTask(parts, TrainingSettings(epochs=6, batch=10, lr=0.05), seed=1, pair_count=40)
     space = AmLfs(scale=10.0)
     theta = torch.tensor(space.start).repeat(2, 1)
     stack = task.stack(2, 10.0)
@@ -216,19 +216,19 @@ def test_faces_are_learnt_and_diverged_models_have_no_score(people: Path) -> Non
 def test_a_whole_run_on_faces(people: Path, tmp_path: Path) -> None:
     overrides = {
         "task": "faces",
-        "reward": "tpr_at_far",
-        "data.source": f"folder:{people}",
-        "data.image_size": 16,
-        "data.grey": True,
-        "data.pair_count": 40,
-        "seeds": 1,
-        "training.head": "cosine",
-        "training.epochs": 2,
-        "training.batch": 10,
-        "search.samples": 2,
-        "search.intervals": 2,
-        "comparison.baselines": ["arcface"],
-        "comparison.lr_factors": [1.0],
+        "metric": "tpr_at_far",
+        "own.data": f"folder:{people}",
+        "own.image_size": 16,
+        "own.grey": True,
+        "own.pair_count": 40,
+        "reinforce.seeds": 1,
+        "own.head": "cosine",
+        "own.epochs": 2,
+        "own.batch": 10,
+        "reinforce.samples": 2,
+        "reinforce.intervals": 2,
+        "reinforce.baselines": ["arcface"],
+        "reinforce.lr_factors": [1.0],
     }
     _, summary = reinforce(out=tmp_path / "run", overrides=overrides)
     assert summary["metric"] == "tpr_at_far"

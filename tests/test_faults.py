@@ -13,9 +13,10 @@ from cse_autoloss.errors import ConfigError
 from cse_autoloss.report.write import provenance
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
-from cse_autoloss.tasks.faults import AnnotationFaults, with_faults
-from cse_autoloss.tasks.scenes import SceneSettings, make_scenes
+from cse_autoloss.settings.tasks.detection import AnnotationFaults, DetectionSettings, SceneSettings
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.faults import with_faults
+from cse_autoloss.tasks.scenes import make_scenes
 from cse_autoloss.tasks.splits import Split
 
 CLASSES = 10
@@ -99,7 +100,10 @@ def test_they_are_told_in_words() -> None:
 @pytest.mark.parametrize("key", ["unlabelled", "mislabelled"])
 @pytest.mark.parametrize("value", [-0.1, 1.1])
 def test_parts_that_are_none_are_refused(key: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=rf"faults\.{key}: expected a part in \[0, 1"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^AnnotationFaults: {key}: expected a number (of at least 0|below 1|of at most 1), got",
+    ):
         AnnotationFaults(**{key: value})
     with pytest.raises(ConfigError, match=rf"detection\.faults\.{key}: "):
         load_config(None, {f"detection.faults.{key}": value})

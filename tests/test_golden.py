@@ -47,9 +47,9 @@ SECOND: dict[str, Any] = {
     "evolution__batch": 20,
     "evolution__scouts": 200,
     "evolution__random_fraction": 0.3,
-    "proxy__halving_branch": "both",
+    "proxy__whole_slots": [],
     "audit__baselines": 1,
-    "audit__box_weights": [1.0, 2.0],
+    "audit__grid": {"box_weight": [0.5, 1.0], "lr": [1.0]},
     "audit__edge_steps": 1,
 }
 STARTERS = {

@@ -16,7 +16,8 @@ from cse_autoloss.detectors.assign import assign, grid_of
 from cse_autoloss.detectors.registry import BUILT_IN
 from cse_autoloss.errors import DataError
 from cse_autoloss.losses import load_loss
-from cse_autoloss.tasks.detection import DetectionScore, DetectionSettings, DetectionTask
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.tasks.detection import DetectionScore, DetectionTask
 
 Boxes = list[tuple[int, tuple[float, float, float, float]]]
 """Category id and [x, y, width, height] of the objects of an image."""

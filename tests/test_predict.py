@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydantic import TypeAdapter
 
 from cse_autoloss.bench.jobs import LossPair, Training
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT
@@ -25,7 +24,8 @@ from cse_autoloss.predict.match import Found, Objects, best_threshold, match
 from cse_autoloss.predict.photographs import Picture
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.splits import Split
 
 # -- matching ------------------------------------------------------------------------------------------------
@@ -155,9 +155,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     config = load_config(None, {**DETECTION, "detection.data": f"coco:{data}", "budget": "1m"})
     winner = LossPair("Neg(Mul(Add(Q,NY),Log(Sig(Mul(X,Sub(PY,NY))))))", "iou", 0.25, 4.0, 0.1)
     plain = LossPair("bce", "giou", None, 2.0, 0.15)
-    task = DetectionTask(
-        TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
-    )
+    task = DetectionTask(config.own_as(DetectionSettings))
     seed = SEEDS_OF_AUDIT
     scored = task.train_and_score(
         load_loss(winner.cls, "cls-binary", "sum", alpha=0.25),

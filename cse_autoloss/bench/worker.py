@@ -15,7 +15,7 @@ from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import load_loss
 from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, Simulation, Task
-from cse_autoloss.tasks.registry import TASKS
+from cse_autoloss.tasks.registry import TASKS, section_of
 
 
 @dataclass
@@ -46,7 +46,9 @@ class Context:
 def init(work: dict[str, Any]) -> Context:
     """Called once in a worker: the run's `config`, the `device` and the folder of `states`."""
     states = work.get("states")
-    return Context(parse_config(work["config"]), work["device"], Path(states) if states else None)
+    return Context(
+        parse_config(work["config"], section=section_of), work["device"], Path(states) if states else None
+    )
 
 
 def run(context: Context, payload: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def app_command(
     out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting, as search.lr=0.1.")
+        list[str] | None, typer.Option("--set", help="Any setting, as reinforce.lr=0.1.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -49,21 +49,21 @@ def app_command(
     from cse_autoloss.report.reinforce_live import watch
 
     chosen: dict[str, Any] = {
-        "space": space,
+        "reinforce.space": space,
         "task": task,
-        "data.source": data,
-        "data.label_noise": label_noise,
-        "training.model": model,
-        "training.epochs": epochs,
-        "search.samples": samples,
-        "search.intervals": intervals,
-        "search.sigma": sigma,
-        "search.lr": lr,
-        "search.update": update,
-        "search.copy_best": copy_best,
-        "seeds": seeds,
+        "own.data": data,
+        "own.label_noise": label_noise,
+        "own.model": model,
+        "own.epochs": epochs,
+        "reinforce.samples": samples,
+        "reinforce.intervals": intervals,
+        "reinforce.sigma": sigma,
+        "reinforce.lr": lr,
+        "reinforce.update": update,
+        "reinforce.copy_best": copy_best,
+        "reinforce.seeds": seeds,
         "seed": seed,
-        "reward": reward,
+        "metric": reward,
         "device": device,
     }
     options = overrides(chosen, settings)

@@ -11,6 +11,7 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING, Session
 from cse_autoloss.compare.contestants import Field
 from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.tasks.registry import section_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,13 @@ class Request:
             for c in kept["contestants"]
         )
         field = Field(contestants, tuple(kept["notes"]))
-        return cls(field, parse_config(kept["search"]), kept["seeds"], kept["split"], kept["tune"])
+        return cls(
+            field,
+            parse_config(kept["search"], section=section_of),
+            kept["seeds"],
+            kept["split"],
+            kept["tune"],
+        )
 
     def plan(self, session: Session) -> AuditPlan:
         """Trainings; without tuning its grid is empty."""

@@ -22,7 +22,8 @@ from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.settings.load import config_for, load_config, parse_config
+from cse_autoloss.settings.load import changed, config_for, load_config
+from cse_autoloss.tasks.registry import section_of
 
 SHORTEST_LIMIT = 300.0
 """Seconds that any training may take before it is ended as hanging: a busy machine must not look like a bad loss."""
@@ -77,7 +78,7 @@ def compare_losses(
         session = Session(request.config)
     else:
         named = (overrides or {}).get("detection.detector")
-        settled = load_config(config or (config_for(named) if named else None), overrides)
+        settled = load_config(config or (config_for(named) if named else None), overrides, section_of)
         session = Session(settled)
         field = enlist(losses, session.task)
         request = Request(
@@ -103,8 +104,7 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
             )
         request = Request.from_json(store.config)
         if overrides:
-            merged = {**request.config.model_dump(mode="json"), **overrides}
-            request = replace(request, config=parse_config(merged, options=dict(overrides)))
+            request = replace(request, config=changed(request.config, overrides))
         if seeds is not None:
             request = replace(request, seeds=seeds)
         store.set_meta("config", request.to_json())

@@ -24,7 +24,7 @@ from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.searches.registry import make_search
-from cse_autoloss.settings.load import SearchConfig, dump_config
+from cse_autoloss.settings.load import SearchConfig, dump
 
 Starters = dict[str, list[Entrant]]
 """Slot -> losses that open its population."""
@@ -50,7 +50,7 @@ def discover(config: SearchConfig, directory: Path, observer: Observer | None = 
     new = not (directory / "run.sqlite").exists()
     if new:
         store = RunStore.create(directory, config.model_dump(mode="json"))
-        (directory / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        (directory / "config.yaml").write_text(dump(config), encoding="utf-8")
     else:
         store = RunStore.open(directory)
         store.add_event("resumed")

@@ -28,6 +28,7 @@ from cse_autoloss.graph import parse_formula
 from cse_autoloss.runs import Candidate, RunStore, Score
 from cse_autoloss.searches.protocol import SearchState
 from cse_autoloss.settings.load import parse_config
+from cse_autoloss.tasks.registry import section_of
 from cse_autoloss.verification import fingerprint
 
 STAGES = ("verify", "simulate")
@@ -99,7 +100,7 @@ class _Audit:
 
     def __init__(self, store: RunStore, options: FilterAuditOptions, observer: Observer) -> None:
         self.store, self.options, self.observer = store, options, observer
-        self.session = Session(parse_config(store.config))
+        self.session = Session(parse_config(store.config, section=section_of))
         self.slots = self.session.task.slots
         self.size = RunSize.from_json(store.meta("size"))
         kept = store.load_state()

@@ -30,6 +30,7 @@ from cse_autoloss.errors import RunError, UnknownNameError
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.registry import section_of
 
 FORMAT = 1
 """The version of the weights' file."""
@@ -74,7 +75,7 @@ def read_plan(directory: Path, loss: str | None = None) -> Plan:
         UnknownNameError: no such name; the nearest is offered.
     """
     with RunStore.read(directory) as store:
-        config = parse_config(store.config)
+        config = parse_config(store.config, section=section_of)
         if config.task != DetectionTask.name:
             raise RunError(f"{directory}: a run of {config.task}; pictures are drawn of detections alone")
         summary = store.meta("summary")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from cse_autoloss.predict.draw import Drawn, draw, grid
 from cse_autoloss.predict.match import best_threshold, found_on
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
 from cse_autoloss.predict.photographs import of_files, of_split
+from cse_autoloss.settings.load import changed
 from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.protocol import SplitName
@@ -121,7 +122,7 @@ def predict(
 
 
 def _other_data(task: DetectionTask, data: str) -> DetectionTask:
-    other = DetectionTask(replace(task.settings, data=data), str(task.device))
+    other = DetectionTask(changed(task.settings, {"data": data}), str(task.device))
     if other.class_names != task.class_names:
         raise DataError(
             f"{data}: {len(other.class_names)} classes ({shorten(', '.join(other.class_names))}), but the detector "

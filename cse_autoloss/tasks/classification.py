@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.image_splits import ImageSplits
-from cse_autoloss.tasks.stacked import SplitName, StackedTask, TrainingSettings
+from cse_autoloss.tasks.stacked import SplitName, StackedTask
 
 
 class ClassificationTask(StackedTask):

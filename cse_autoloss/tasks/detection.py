@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -22,57 +21,17 @@ from cse_autoloss.detectors.training import Diverged, TrainingRun, TrainingSet
 from cse_autoloss.detectors.training import Schedule as OneCycle
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.graph import Signature
-from cse_autoloss.simulation import SimulateSettings, Simulator
+from cse_autoloss.settings.filters import SimulateSettings
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.simulation import Simulator
 from cse_autoloss.spaces import BRANCHES, REG
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.coco import CocoFolder, load_coco
-from cse_autoloss.tasks.faults import AnnotationFaults, with_faults
+from cse_autoloss.tasks.faults import with_faults
 from cse_autoloss.tasks.one_of_each import one_of_each
 from cse_autoloss.tasks.protocol import LossFunction, Metric, Schedule, SplitName, TaskScore, Tunable
-from cse_autoloss.tasks.scenes import CLASS_NAMES, SceneSettings, load_scenes
+from cse_autoloss.tasks.scenes import CLASS_NAMES, load_scenes
 from cse_autoloss.tasks.splits import Split
-
-
-@dataclass(frozen=True)
-class DetectionSettings:
-    """Everything that decides what a proxy training is, but the losses.
-
-    Attributes:
-        data: "digits" for the embedded scenes, "coco:DIR" for a folder in COCO's format.
-        scenes: what the embedded scenes look like.
-        faults: made on purpose in the annotations to train on, of whatever data.
-        image_size: longer side that images of a COCO folder are brought to, pixels.
-        train_file, val_file, test_file: JSON files of a COCO folder; without a test.json, val is split in
-            two.
-        image_folder: folder, inside a COCO folder, that its images' names start from.
-        skip_bad: leave out items of a COCO folder that are wrong, and count them, in place of an error.
-        cache: folder for made scenes; None is the user's cache folder.
-        detector: the proxy, a name that `detectors.registry.detector_builder` takes: "one-stage", "two-stage",
-            that of an installed entry point, or "my_file.py:Build".
-        batch, lr, weight_decay: of the optimiser.
-        epochs_short: of a proxy training in the search.
-        epochs_full: of a training in the audit.
-        box_weight: of the box loss, relative to the classification loss.
-    """
-
-    data: str = "digits"
-    scenes: SceneSettings = field(default_factory=SceneSettings)
-    faults: AnnotationFaults = field(default_factory=AnnotationFaults)
-    image_size: int = 128
-    train_file: str = "train.json"
-    val_file: str = "val.json"
-    test_file: str = "test.json"
-    image_folder: str = "."
-    skip_bad: bool = False
-    cache: Path | None = None
-    detector: str = "one-stage"
-    batch: int = 16
-    lr: float = 0.15
-    weight_decay: float = 1e-2
-    epochs_short: float = 6
-    epochs_full: float = 15
-    box_weight: float = 2.0
-
 
 BASELINES = {
     "cls-binary": (

@@ -10,6 +10,7 @@ import numpy as np
 
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.errors import DataError
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.tasks.identities import (
     Identities,
     Pairs,
@@ -19,7 +20,7 @@ from cse_autoloss.tasks.identities import (
     read_pairs,
     split_identities,
 )
-from cse_autoloss.tasks.stacked import SplitName, StackedTask, TrainingSettings
+from cse_autoloss.tasks.stacked import SplitName, StackedTask
 from cse_autoloss.tasks.verification import (
     equal_error_rate,
     rank1_with_distractors,

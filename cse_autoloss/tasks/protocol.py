@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 from cse_autoloss.graph import LossGraph, Signature
-from cse_autoloss.settings.schema import Section
+from cse_autoloss.settings.fields import Section
 from cse_autoloss.verdict import Verdict
 
 SplitName = Literal["val", "test"]

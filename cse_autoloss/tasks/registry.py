@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cse_autoloss.plugins import Registry
+from cse_autoloss.settings.fields import Section
 from cse_autoloss.tasks.protocol import Task
 
 _NEEDED = ("name", "Settings", "train", "check", "simulation")
@@ -27,3 +28,8 @@ TASKS: Registry[type[Task]] = Registry(
     _fault,
 )
 """Classes, made with settings of their own and a device."""
+
+
+def section_of(task: str) -> type[Section]:
+    """The model of a task's section, for `settings.load.load_config`, wherever the task comes from."""
+    return TASKS.get(task).Settings

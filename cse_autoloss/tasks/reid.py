@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import DataError
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.tasks.identities import read_identities, split_identities
 from cse_autoloss.tasks.image_files import LabelledImages, image_paths, read_image
 from cse_autoloss.tasks.ranking import JUNK, rank_gallery, re_rank
-from cse_autoloss.tasks.stacked import SplitName, StackedTask, TrainingSettings
+from cse_autoloss.tasks.stacked import SplitName, StackedTask
 
 _NAME = re.compile(r"(-1|\d+)_c(\d+)")
 

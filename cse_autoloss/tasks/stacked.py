@@ -4,7 +4,6 @@ metric."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,33 +14,12 @@ from torch.nn.functional import normalize, pad
 
 from cse_autoloss.classifiers import ModelStack, Sgd, make_classifier
 from cse_autoloss.classifiers.seeds import derived_seed, generator
-from cse_autoloss.errors import ConfigError, UnknownNameError
+from cse_autoloss.errors import UnknownNameError
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.image_files import LabelledImages
 
 SplitName = Literal["val", "test"]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How the models are trained.
-
-    Attributes:
-        model: one of `classifiers.MODELS`.
-        epochs: of a whole training; the learning rate falls over them as half a cosine.
-        batch: images of a step; the last, incomplete batch of an epoch is left out.
-        lr: at the start.
-        momentum, weight_decay: of `Sgd`.
-        augment: random crops after padding by an eighth, and mirror images.
-    """
-
-    model: str = "mlp"
-    epochs: int = 40
-    batch: int = 50
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    augment: bool = False
 
 
 class StackedTask:
@@ -69,10 +47,6 @@ class StackedTask:
     ) -> None:
         if reward is not None and reward not in self.metrics:
             raise UnknownNameError.of(f"reward of {self.name}", reward, self.metrics)
-        if settings.epochs < 1 or settings.batch < 2:
-            raise ConfigError(
-                f"expected epochs >= 1 and batch >= 2, got {settings.epochs} and {settings.batch}"
-            )
         self.settings, self.seed, self.device, self.classes = settings, seed, device, classes
         self.metric = reward or self.metrics[0]
         self._pixels = torch.from_numpy(train.pixels.copy()).to(device)

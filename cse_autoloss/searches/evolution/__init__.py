@@ -1,11 +1,10 @@
 """Evolution of loss expressions: DEAP's trees behind `init / ask / tell`."""
 
-from cse_autoloss.searches.evolution.evolution import Evolution, EvolutionRates, make_evolution
+from cse_autoloss.searches.evolution.evolution import Evolution, make_evolution
 from cse_autoloss.searches.evolution.genome import Limits, PrimitiveSet, random_graph, seeded
 
 __all__ = [
     "Evolution",
-    "EvolutionRates",
     "Limits",
     "PrimitiveSet",
     "make_evolution",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
@@ -24,30 +23,7 @@ from cse_autoloss.searches.evolution.genome import (
     seeded,
 )
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
-from cse_autoloss.settings.load import SearchConfig
-
-
-class EvolutionRates(Protocol):
-    """The settings that an evolution reads; the `evolution` section of a search's configuration has them."""
-
-    @property
-    def population(self) -> int: ...
-    @property
-    def tournament(self) -> int: ...
-    @property
-    def crossover(self) -> float: ...
-    @property
-    def subtree_mutation(self) -> float: ...
-    @property
-    def point_mutation(self) -> float: ...
-    @property
-    def random_fraction(self) -> float: ...
-    @property
-    def max_depth(self) -> int: ...
-    @property
-    def max_nodes(self) -> int: ...
-    @property
-    def init_depth(self) -> tuple[int, int]: ...
+from cse_autoloss.settings.schema import EvolutionSettings, SearchConfig
 
 
 class Evolution:
@@ -57,7 +33,7 @@ class Evolution:
 
     def __init__(
         self,
-        rates: EvolutionRates,
+        rates: EvolutionSettings,
         slots: Mapping[str, Signature],
         seed: int,
         starters: Mapping[str, Sequence[LossGraph]] | None = None,
