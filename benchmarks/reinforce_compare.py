@@ -31,8 +31,8 @@ from torch import Tensor
 
 from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.loss import make_space
 from cse_autoloss.reinforce.tasks import make_task
 from cse_autoloss.reinforce.trainings import best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import RunError
-from cse_autoloss.reinforce.loss import ParametricLoss
+from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.reinforce.progress import ReinforceStatus
 from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.spaces.search_softmax import SearchSoftmax

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from cse_autoloss.cli.reinforce import app_command
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
+from cse_autoloss.export.parametric_source import torch_source
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
+from cse_autoloss.losses.parametric import ParametricLoss, make_space
 from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.export import torch_source
-from cse_autoloss.reinforce.loss import ParametricLoss, make_space
 from cse_autoloss.reinforce.progress import ReinforceStatus
 from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.runs import RunStore

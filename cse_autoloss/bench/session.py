@@ -11,7 +11,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -38,6 +37,7 @@ class Session:
         device: "cpu" or "cuda".
         task: in this process: its slots, metrics, tunables and baselines; its data are read at their first use.
         metric: that is climbed.
+        slots: that are searched: all, the one that the configuration names, or those that the search is for.
         digest: of the task's settings and the device; a score holds for one digest.
     """
 
@@ -46,12 +46,11 @@ class Session:
         self.device = resolve_device(config.device)
         self.task: Task = TASKS.get(config.task)(config.own, self.device)
         self.metric = chosen_metric(self.task, config.metric)
+        self.slots = self._searched()
         identity = json.dumps([config.task, config.own.model_dump(mode="json"), self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
 
-    @cached_property
-    def slots(self) -> tuple[str, ...]:
-        """The slots that are searched: all, or the one that the configuration names."""
+    def _searched(self) -> tuple[str, ...]:
         wanted, known = self.config.slot, tuple(self.task.slots)
         if wanted is None:
             return known

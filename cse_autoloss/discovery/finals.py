@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
 
@@ -18,7 +18,7 @@ from cse_autoloss.discovery.refining import Refining, refine
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.runs import RunStore
-from cse_autoloss.searches.protocol import Member, SearchState, ranked
+from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked
 from cse_autoloss.verification import shortened
 
 Ranking = list[tuple[LossSet, float]]
@@ -33,9 +33,16 @@ class Finals:
     """
 
     def __init__(
-        self, session: Session, store: RunStore, clock: Clock, status: RunStatus, state: SearchState
+        self,
+        session: Session,
+        store: RunStore,
+        clock: Clock,
+        status: RunStatus,
+        state: SearchState,
+        guesses: Mapping[str, Proposal],
     ) -> None:
-        """`state`: where the search ended."""
+        """`state`: where the search ended; `guesses`: what it would bet on, by slot."""
+        self._guesses = guesses
         self._session, self._store, self._clock, self._status = session, store, clock, status
         self._state = state
         self.notes: tuple[str, ...] = ()
@@ -185,8 +192,12 @@ class Finals:
         ]
 
     def _discovered(self, slot: str) -> list[Member]:
-        """Members that are no handcrafted seed, best first; those with more seeds are the surer ones."""
-        return [m for m in ranked(self._state.populations.get(slot, ())) if not m.name]
+        """Members that are no handcrafted seed, best first; those with more seeds are the surer ones.
+
+        What the search would bet on goes before them, though it was not trained.
+        """
+        bets = [Member(g.formula, g.digest, g.origin, 0, ()) for s, g in self._guesses.items() if s == slot]
+        return bets + [m for m in ranked(self._state.populations.get(slot, ())) if not m.name]
 
     def _parts(self, slot: str, count: int) -> list[Member]:
         """The best discovered losses of a slot and its best handcrafted one."""

@@ -169,7 +169,8 @@ class SearchLoop:
             for e in generation.chosen
         ]
         rates = self._rates
-        elite = [m for m in ranked(state.populations[slot])[: rates.elite] if len(m.scores) < rates.max_seeds]
+        best = ranked(state.populations[slot])[: rates.elite] if self._search.expressions else ()
+        elite = [m for m in best if len(m.scores) < rates.max_seeds]
         # Losses that people know are trained to the end: they are parents and rivals whatever the rungs would say.
         known = [m for m in newcomers if m.name]
         climbers = [m for m in newcomers if not m.name]
@@ -228,21 +229,23 @@ class SearchLoop:
         """The generation's candidates that passed both filters: scouted ones, handcrafted ones, bred ones."""
         bench, plan = self._bench, self._plan
         chosen = self._scouted(state, slot, record)
-        wanted, starters = plan.places(slot) - len(chosen), []
+        search, starters = self._search, list[Entrant]()
+        places = search.samples or plan.places(slot)
+        wanted, asked = places - len(chosen), search.samples or self._rates.batch
         pool: list[Entrant] = []
         for attempt in range(self._rates.attempts):
             with bench.clock.stage("generate"):
-                entrants = [Entrant(p) for p in self._search.ask(state, attempt, self._rates.batch)]
-            if attempt == 0 and not state.populations[slot]:
+                entrants = [Entrant(p) for p in search.ask(state, attempt, asked)]
+            if attempt == 0 and search.expressions and not state.populations[slot]:
                 starters = list(self._starters.get(slot, ()))
                 entrants = starters + entrants
             bench.look()
             fresh = self._funnel.verify(entrants, slot, record)
             bench.look()
-            enough = len(starters) + math.ceil(self._rates.choose_from * wanted)
+            enough = len(starters) + math.ceil((1.0 if search.samples else self._rates.choose_from) * wanted)
             pool += self._funnel.simulate(fresh, slot, enough - len(pool), record)
             bench.show()
-            if len(pool) >= enough or bench.out_of_time:
+            if len(pool) >= enough or not entrants or bench.out_of_time:
                 break
         seeds = [entrant for entrant in pool if entrant.proposal.origin == SEED]
         return chosen + seeds + self._best([e for e in pool if e.proposal.origin != SEED], wanted)

@@ -116,10 +116,11 @@ class _Run:
                 for slot, entrants in self.starters.items()
             },
         )
+        session.slots = tuple(search.slots)
         loop = SearchLoop(session, self._search_plan(size, cost), search, self.starters, bench)
         state = loop.run()
         bench.keep_clock()
-        finals = Finals(session, self.store, self.clock, self.status, state)
+        finals = Finals(session, self.store, self.clock, self.status, state, search.guess(state))
         pairs: Ranking = []
         audit: AuditResult | None = None
         interrupted = loop.stopped_by == "user"

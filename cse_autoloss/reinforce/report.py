@@ -12,8 +12,8 @@ from typing import Any
 
 from cse_autoloss._version import __version__
 from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
-from cse_autoloss.reinforce.export import torch_source
-from cse_autoloss.reinforce.loss import SPACE_TYPES, ParametricLoss
+from cse_autoloss.export.parametric_source import torch_source
+from cse_autoloss.losses.parametric import SPACE_TYPES, ParametricLoss
 from cse_autoloss.reinforce.plots import plot_gradient, plot_mu
 from cse_autoloss.reinforce.trainings import checkpoint_name
 from cse_autoloss.runs import RunStore

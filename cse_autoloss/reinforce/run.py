@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.loss import make_space
 from cse_autoloss.reinforce.progress import Observer, ReinforceStatus, Reporter, Silent
 from cse_autoloss.reinforce.report import write_report
 from cse_autoloss.reinforce.tasks import make_task

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cse_autoloss.bench.progress import Observer, RunStatus
+from cse_autoloss.losses.parametric import title_of
 from cse_autoloss.report.screen import watching
 
 _STAGES = (
@@ -104,7 +105,7 @@ def render(status: RunStatus) -> RenderableType:
             Text.assemble(
                 (f"best {slot:<11}", "green"),
                 f" {_figure(status, value)}  ",
-                (formula, "bold"),
+                (title_of(formula), "bold"),
                 no_wrap=True,
                 overflow="ellipsis",
             )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def print_summary(summary: Mapping[str, Any], directory: Path, console: Console | None = None) -> None:
     """Print what a run found: formulas, the audit's table, the verdict in words, where the files are."""
     console = console or Console(soft_wrap=False)
+    from cse_autoloss.losses.parametric import title_of
+
     best, metric = summary["best"], summary["metric"]
     title, factor = metric["title"], metric["factor"]
     if best is not None:
@@ -25,7 +27,7 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         console.print(Text("Discovered", style="bold"))
         width = max(map(len, best["losses"]))
         for slot, formula in best["losses"].items():
-            console.print(Text(f"  {slot:<{width}}  {formula}"), soft_wrap=True)
+            console.print(Text(f"  {slot:<{width}}  {title_of(formula)}"), soft_wrap=True)
     contestants = [(True, one) for one in summary["winners"]] + [(False, one) for one in summary["baselines"]]
     scored = [(found, one) for found, one in contestants if one["test"]["mean"] is not None]
     if scored:

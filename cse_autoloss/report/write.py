@@ -17,9 +17,11 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.session import Session
 from cse_autoloss.export import draw, draw_pair, to_json, to_json_pair, torch_source, torch_source_pair
+from cse_autoloss.export.parametric_source import torch_source as parametric_source
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.runs.store import RunStore
 from cse_autoloss.searches.protocol import SearchState, ranked
 from cse_autoloss.tasks.protocol import Metric
@@ -120,6 +122,14 @@ def write_best(
     Where a slot alone was searched, the other losses are a catalogue's, and nobody asks for their graphs.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    for slot in session.slots:
+        if is_parametric(best["losses"][slot]):
+            loss = ParametricLoss.from_text(best["losses"][slot])
+            document = {**loss.to_dict(), "provenance": dict(provenance)}
+            _write_forms(
+                directory, "", parametric_source(loss.space, loss.theta.tolist(), provenance), document
+            )
+            return
     graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
     known = {slot: graph for slot, graph in graphs.items() if graph is not None}
     if tuple(known) == PAIR:

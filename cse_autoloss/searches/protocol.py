@@ -130,9 +130,11 @@ class Search(Protocol):
         slots: the slots that it searches, in turn: slot -> signature.
         expressions: whether it proposes expressions, so that random drafts and handcrafted losses may stand among its
             candidates.
+        samples: candidates of a generation, where the search decides that; None for as many as the run has room for.
     """
 
     expressions: bool
+    samples: int | None
 
     @property
     def slots(self) -> Mapping[str, Signature]: ...
@@ -153,6 +155,10 @@ class Search(Protocol):
 
     def tell(self, state: SearchState, trained: Sequence[Member]) -> SearchState:
         """The state after a generation; a candidate that failed is not among `trained`."""
+        ...
+
+    def guess(self, state: SearchState) -> Mapping[str, Proposal]:
+        """Candidates that were not trained and that the search would bet on, by slot: the centre of a distribution."""
         ...
 
 

@@ -15,6 +15,7 @@ class RandomSearch:
     """Expressions of the depths that evolution starts with; the best stay, as its rivals and for the audit."""
 
     expressions = True
+    samples = None
 
     def __init__(self, config: SearchConfig, slots: Mapping[str, Signature], starters: Any = None) -> None:
         self.slots = dict(slots)
@@ -36,3 +37,7 @@ class RandomSearch:
     def tell(self, state: SearchState, trained: Sequence[Member]) -> SearchState:
         """The best stay."""
         return state.survived(slot_of(self.slots, state.generation), trained, self._rates.population)
+
+    def guess(self, state: SearchState) -> dict[str, Proposal]:
+        """None: what it holds best was trained."""
+        return {}

@@ -28,6 +28,8 @@ SEARCHES: Registry[SearchBuilder] = Registry(
     {
         "evolution": "cse_autoloss.searches.evolution:make_evolution",
         "random": "cse_autoloss.searches.random:RandomSearch",
+        "reinforce": "cse_autoloss.searches.reinforce.candidates:ReinforceSearch",
+        "cma": "cse_autoloss.searches.cma:CmaSearch",
     },
     _fault,
 )

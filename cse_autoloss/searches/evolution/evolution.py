@@ -30,6 +30,7 @@ class Evolution:
     """Tournament selection, typed crossover and mutations, random immigrants, survival of the best."""
 
     expressions = True
+    samples = None
 
     def __init__(
         self,
@@ -80,6 +81,10 @@ class Evolution:
     def tell(self, state: SearchState, trained: Sequence[Member]) -> SearchState:
         """The state after a generation: members and newcomers compete, the best `population` stay."""
         return state.survived(slot_of(self.slots, state.generation), trained, self._rates.population)
+
+    def guess(self, state: SearchState) -> dict[str, Proposal]:
+        """None: what it holds best was trained."""
+        return {}
 
     def _breed(
         self, primitives: PrimitiveSet, members: tuple[Member, ...], trees: list[Tree]
