@@ -160,7 +160,7 @@ class SearchConfig(Section):
     """Key of the task's own section."""
 
     task: Text = "detection"
-    search: Literal["evolution", "reinforce"] = "evolution"
+    search: Text = "evolution"
     metric: Text | None = None
     branch: Literal["cls", "reg", "both"] = "both"
     seed: Annotated[Whole, Field(ge=0, lt=100_000)] = 0
