@@ -73,7 +73,10 @@ def test_the_1x_schedule() -> None:
         ({"lr": True}, "settings: lr: expected a number, got true"),
         ({"seed": 1.5}, "settings: seed: expected a whole number, got 1.5"),
         ({"data": "DIR"}, "settings: data: expected coco:DIR, a folder in COCO's format, got 'DIR'"),
-        ({"centerness": "IoU"}, "settings: centerness: expected 'centerness' or 'iou', got 'IoU'"),
+        (
+            {"centerness": "IoU"},
+            "settings: centerness: expected 'centerness' or 'iou', got 'IoU'; did you mean 'iou'?",
+        ),
         ({"alpha": 2}, "settings: alpha: expected a number from 0 to 1, 'default' or null, got 2"),
         ({"milestones": 8}, "settings: milestones: expected a list, got 8"),
         ({"amp": "maybe"}, "settings: amp: expected true or false, got 'maybe'"),
