@@ -21,7 +21,7 @@ from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
 from cse_autoloss.errors import ConfigError, DataError, RunError
 from cse_autoloss.executors import Executor, Work, make_executor
-from cse_autoloss.losses import entries, load_loss
+from cse_autoloss.losses import list_losses, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
@@ -85,7 +85,7 @@ def _starters(config: SearchConfig) -> list[Entrant]:
     branches = searched_branches(config)
     starters = []
     for branch in branches:
-        for entry in entries(branch) if config.evolution.handcrafted_seeds else ():
+        for entry in list_losses(branch) if config.evolution.handcrafted_seeds else ():
             loss = entry.make()
             if isinstance(loss, GraphLoss):
                 starters.append(Entrant(Proposal(loss.graph, "seed"), entry.name))

@@ -15,7 +15,7 @@ from cse_autoloss.explain.properties import Finding, findings
 from cse_autoloss.explain.template import PAGE
 from cse_autoloss.export import draw, to_latex
 from cse_autoloss.export.latex import can_be_typeset
-from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, ReducedLoss, like, load_loss, nearest
+from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, ReducedLoss, find_alike, load_loss, nearest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import verify
 
@@ -207,7 +207,7 @@ def explain(source: str | Path, branch: str | None = None) -> Explanation:
 def _alias(loss: ReducedLoss, entry: Entry | None) -> str:
     if not isinstance(loss, GraphLoss) or entry is not None:
         return ""
-    matches = like(loss.formula, loss.branch)
+    matches = find_alike(loss.formula, loss.branch)
     if matches:
         return "; ".join(str(match).removeprefix("this is ") for match in matches)
     close = nearest(loss.formula, loss.branch)
