@@ -136,11 +136,11 @@ def trainer(config: Any, seed: int) -> Callable[[str], tuple[str, float]]:
 
 def targets(seeds: list[int], path: Path) -> None:
     """Train the catalogue's losses, which set the marks."""
-    from cse_autoloss.losses import entries
+    from cse_autoloss.losses import list_losses
 
     for seed in seeds:
         train = trainer(settings(seed), seed)
-        for entry in entries(BRANCH):
+        for entry in list_losses(BRANCH):
             log = Log(path, "target", seed)
             status, ap = train(entry.name)
             log.write("target", formula=entry.name, status=status, ap=ap)

@@ -9,7 +9,7 @@ from cse_autoloss.compare.contestants import Field, enlist
 from cse_autoloss.compare.units import weight_unit
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.export import to_json_pair
-from cse_autoloss.losses import entries
+from cse_autoloss.losses import list_losses
 from cse_autoloss.runs import RunStore
 from cse_autoloss.spaces import parse
 
@@ -148,7 +148,7 @@ def test_a_run_of_the_other_branch_names_the_detector_that_takes_it(run: Path) -
 
 
 def test_losses_on_coordinates_have_a_unit_of_their_own() -> None:
-    units = {entry.name: weight_unit(entry.name) for entry in entries("reg")}
+    units = {entry.name: weight_unit(entry.name) for entry in list_losses("reg")}
     assert units["l1"] == units["smooth-l1"] == 1 / 32
     assert {units[name] for name in units if "l1" not in name} == {1.0}
     assert weight_unit("Mul(3,Mul(3,Sub(3,Mul(3,Div(I,U)))))") == 1 / 32

@@ -11,7 +11,7 @@ import torch
 
 from cse_autoloss.errors import AutoLossError, ConfigError, RunError
 from cse_autoloss.fullsize.families import family_of
-from cse_autoloss.fullsize.launch import launch_training
+from cse_autoloss.fullsize.launch import train_detector
 from cse_autoloss.fullsize.losses import loss_modules, settle
 from cse_autoloss.fullsize.settings import TrainSettings
 from cse_autoloss.losses import CATALOGUE
@@ -190,22 +190,22 @@ def test_a_settled_loss_has_the_values_of_what_was_named() -> None:
 
 def test_a_training_that_goes_on_keeps_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match=r"no training of `cse-autoloss train` \(train\.yaml is missing\)"):
-        launch_training(resume=tmp_path)
+        train_detector(resume=tmp_path)
     (tmp_path / "train.yaml").write_text(dump(settings()), encoding="utf-8")
     with pytest.raises(
         ConfigError, match=r"lr: a training that goes on keeps it as it was; only .*workers may change"
     ):
-        launch_training(resume=tmp_path, overrides={"lr": 1.0})
+        train_detector(resume=tmp_path, overrides={"lr": 1.0})
     with pytest.raises(ConfigError, match="leave --config and --out away"):
-        launch_training(resume=tmp_path, out="elsewhere")
+        train_detector(resume=tmp_path, out="elsewhere")
     options = {"detector": "torchvision:fcos_resnet50_fpn", "data": "coco:x"}
     with pytest.raises(RunError, match=f"holds a training already; go on with it by --resume {tmp_path}"):
-        launch_training(out=tmp_path, overrides=options)
+        train_detector(out=tmp_path, overrides=options)
     with pytest.raises(RunError, match=r"weights: no\.pth: no such file; expected none, backbone or a file"):
-        launch_training(overrides={**options, "weights": "no.pth"})
+        train_detector(overrides={**options, "weights": "no.pth"})
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="give --out"):
-        launch_training(overrides=options)
+        train_detector(overrides=options)
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(SystemExit):  # the first process has told it
-        launch_training(overrides=options)
+        train_detector(overrides=options)

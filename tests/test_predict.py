@@ -18,7 +18,7 @@ from cse_autoloss.bench.session import SEEDS_OF_AUDIT
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.errors import AutoLossError, RunError, UnknownNameError
 from cse_autoloss.losses import load_loss
-from cse_autoloss.predict import predict
+from cse_autoloss.predict import predict_images
 from cse_autoloss.predict.draw import draw, grid
 from cse_autoloss.predict.match import Found, Objects, best_threshold, match
 from cse_autoloss.predict.photographs import Picture
@@ -183,7 +183,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_it_draws_what_the_audit_scored_and_keeps_the_weights(run: Run) -> None:
     notes: list[str] = []
-    first = predict(run.directory, note=notes.append)
+    first = predict_images(run.directory, note=notes.append)
     assert first.name == run.winner
     assert len(notes) == 1
     assert "training" in notes[0]
@@ -195,7 +195,7 @@ def test_it_draws_what_the_audit_scored_and_keeps_the_weights(run: Run) -> None:
         assert opened.width == 640
     assert len(list((run.directory / "weights").glob("*.pt"))) == 1
 
-    again = predict(run.directory, note=notes.append, count=2)
+    again = predict_images(run.directory, note=notes.append, count=2)
     assert len(notes) == 1, "the kept weights were read"
     assert again.ap == first.ap
     assert len(again.files) == 3
@@ -203,20 +203,20 @@ def test_it_draws_what_the_audit_scored_and_keeps_the_weights(run: Run) -> None:
 
 
 def test_other_losses_splits_scores_and_folders(run: Run, tmp_path: Path) -> None:
-    plain = predict(run.directory, loss="bce + giou", split="val", score=0.9, out=tmp_path)
+    plain = predict_images(run.directory, loss="bce + giou", split="val", score=0.9, out=tmp_path)
     assert (plain.name, plain.split, plain.score, plain.chosen) == ("bce + giou", "val", 0.9, False)
     assert plain.test_ap is None
     assert all(path.parent == tmp_path for path in plain.files)
     assert (
-        predict(run.directory, score=0.0, out=tmp_path).wrong
-        > predict(run.directory, score=1.0, out=tmp_path).wrong
+        predict_images(run.directory, score=0.0, out=tmp_path).wrong
+        > predict_images(run.directory, score=1.0, out=tmp_path).wrong
     )
 
 
 def test_single_photographs_of_any_size(run: Run, tmp_path: Path) -> None:
     for name, size in (("wide.png", (300, 20)), ("tall.jpg", (31, 97)), ("pixel.png", (1, 1))):
         Image.new("RGB", size, (128, 128, 128)).save(tmp_path / name)
-    result = predict(
+    result = predict_images(
         run.directory, [tmp_path / n for n in ("wide.png", "tall.jpg", "pixel.png")], out=tmp_path / "out"
     )
     assert result.ap is None
@@ -227,10 +227,10 @@ def test_single_photographs_of_any_size(run: Run, tmp_path: Path) -> None:
 
 def test_another_folder_with_the_same_classes(run: Run, tmp_path: Path) -> None:
     same = photographs(tmp_path / "same")
-    assert predict(run.directory, data=f"coco:{same}", out=tmp_path / "out").test_ap is None
+    assert predict_images(run.directory, data=f"coco:{same}", out=tmp_path / "out").test_ap is None
     one = photographs(tmp_path / "one", ("light",))
     with pytest.raises(AutoLossError, match="1 classes"):
-        predict(run.directory, data=f"coco:{one}")
+        predict_images(run.directory, data=f"coco:{one}")
 
 
 @pytest.mark.parametrize(
@@ -246,25 +246,25 @@ def test_another_folder_with_the_same_classes(run: Run, tmp_path: Path) -> None:
 )
 def test_mistakes(run: Run, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(AutoLossError, match=re.escape(message)) as error:
-        predict(run.directory, **arguments)
+        predict_images(run.directory, **arguments)
     assert "\n" not in str(error.value)
 
 
 def test_no_run_and_a_run_without_a_result(tmp_path: Path) -> None:
     with pytest.raises(RunError):
-        predict(tmp_path / "nothing")
+        predict_images(tmp_path / "nothing")
     with RunStore.create(tmp_path / "young", load_config(None).model_dump(mode="json")) as store:
         with pytest.raises(RunError, match="has no result yet"):
-            predict(tmp_path / "young")
+            predict_images(tmp_path / "young")
         store.set_meta("summary", {"best": None})
     with pytest.raises(RunError, match="found no loss"):
-        predict(tmp_path / "young")
+        predict_images(tmp_path / "young")
 
 
 def test_a_file_that_is_no_image(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(AutoLossError, match=r"text\.png: is no image that can be read"):
-        predict(run.directory, [tmp_path / "text.png"], out=tmp_path)
+        predict_images(run.directory, [tmp_path / "text.png"], out=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_file_that_is_no_image(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_weights_that_do_not_fit(run: Run, change: str, message: str, tmp_path: Path) -> None:
-    predict(run.directory, out=tmp_path)
+    predict_images(run.directory, out=tmp_path)
     path = next(p for p in (run.directory / "weights").glob("*.pt") if "bce" not in p.name)
     kept = path.read_bytes()
     content = torch.load(path, weights_only=True)
@@ -292,7 +292,7 @@ def test_weights_that_do_not_fit(run: Run, change: str, message: str, tmp_path: 
         torch.save({**content, change: bad[change]}, path)
     try:
         with pytest.raises(RunError, match=message) as error:
-            predict(run.directory, out=tmp_path)
+            predict_images(run.directory, out=tmp_path)
         assert "delete the file to train anew" in str(error.value)
     finally:
         path.write_bytes(kept)
@@ -300,4 +300,4 @@ def test_weights_that_do_not_fit(run: Run, change: str, message: str, tmp_path: 
 
 def test_an_unknown_name_is_told(run: Run) -> None:
     with pytest.raises(UnknownNameError):
-        predict(run.directory, loss="nothing at all")
+        predict_images(run.directory, loss="nothing at all")

@@ -17,7 +17,7 @@ CHANGEABLE = ("budget", "generations", "workers")
 
 
 def launch(
-    task: str,
+    task: str | None,
     *,
     config: str | Path | None,
     out: str | Path | None,

@@ -18,7 +18,7 @@ from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
 from cse_autoloss.errors import ConfigError
-from cse_autoloss.losses import entries, load_loss
+from cse_autoloss.losses import list_losses, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore
@@ -68,7 +68,7 @@ def _starters(session: Session) -> Starters:
     config = session.config
     starters: Starters = {slot: [] for slot in session.slots}
     for slot in session.slots:
-        for entry in entries(session.task.slots[slot].name) if config.evolution.handcrafted_seeds else ():
+        for entry in list_losses(session.task.slots[slot].name) if config.evolution.handcrafted_seeds else ():
             loss = entry.make()
             if isinstance(loss, GraphLoss):
                 starters[slot].append(Entrant(Proposal.of(loss.graph, "seed"), entry.name))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONFIG = "train.yaml"
 
 
-def launch_training(
+def train_detector(
     *,
     config: str | Path | None = None,
     out: str | Path | None = None,

@@ -1,10 +1,11 @@
-"""`predict`: from a run to pictures of what its detector finds."""
+"""`predict_images`: from a run to pictures of what its detector finds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,8 +52,22 @@ class PredictResult:
     wrong: int
     missed: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {
+            "loss": self.name,
+            "score": self.score,
+            "split": self.split,
+            "ap": self.ap._asdict() if self.ap else None,
+            "audit_ap": self.test_ap,
+            "right": self.right,
+            "wrong": self.wrong,
+            "missed": self.missed,
+            "files": [str(path) for path in self.files],
+        }
 
-def predict(
+
+def predict_images(
     run: str | Path,
     images: Sequence[str | Path] = (),
     *,
