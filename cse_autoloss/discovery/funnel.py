@@ -14,7 +14,7 @@ from cse_autoloss.discovery.reservoir import Reservoir
 from cse_autoloss.discovery.simulating import CHUNK, simulating
 from cse_autoloss.graph import Signature
 from cse_autoloss.searches.evolution import Proposal
-from cse_autoloss.spaces.random_expressions import Forest, random_forest
+from cse_autoloss.spaces.random_expressions import Forest, RandomShape, random_forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import VerifySettings, verify_forest
 
@@ -68,7 +68,12 @@ class Funnel:
         self._known = KnownLosses(bench.store)
 
     def scout(
-        self, signature: Signature, count: int, rng: np.random.Generator, record: GenerationRecord
+        self,
+        signature: Signature,
+        count: int,
+        rng: np.random.Generator,
+        record: GenerationRecord,
+        operators: Sequence[str] | None = None,
     ) -> list[Entrant]:
         """Draw random losses, a great many at a time, and keep those that have the properties and are new.
 
@@ -76,7 +81,7 @@ class Funnel:
         """
         status, branch = self._bench.status, signature.name
         with self._bench.clock.stage("verify"):
-            forest = random_forest(signature, count, rng)
+            forest = random_forest(signature, count, rng, RandomShape(operators=operators))
             self._bench.look()
             report = verify_forest(forest, self._settings, marks=True)
             status.funnel["generated"] += count

@@ -57,6 +57,7 @@ class SearchPlan:
         choose_from: candidates that pass the simulation for each that is trained: the best by its score.
         patience: seconds before the end from which on no training is begun, so that those under way can end.
         ladders: rungs of the newcomers' trainings, by branch; a branch that is not in it has none.
+        operators: what scouts are drawn from, None for the paper's.
     """
 
     generations: int | None
@@ -82,6 +83,7 @@ class SearchPlan:
     choose_from: float = 1.0
     patience: float = 0.0
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
+    operators: Sequence[str] | None = None
 
     def ladder(self, branch: str) -> Ladder:
         """Rungs of a branch's newcomers."""
@@ -295,7 +297,7 @@ class SearchLoop:
         rng, enough = np.random.default_rng(number), math.ceil(plan.choose_from * places)
         pool: list[Entrant] = []
         for _ in range(1 if founders else FIRST_ROUNDS):
-            found = self._funnel.scout(BRANCHES[branch], plan.scouts, rng, record)
+            found = self._funnel.scout(BRANCHES[branch], plan.scouts, rng, record, plan.operators)
             bench.look()
             pool += self._funnel.simulate(found, branch, enough - len(pool), record)
             bench.show()

@@ -28,6 +28,7 @@ from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.searches.evolution import Evolution, Proposal
 from cse_autoloss.settings.load import SearchConfig, dump_config
 from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.spaces.random_expressions import searched_operators
 from cse_autoloss.verification import VerifySettings
 
 
@@ -85,6 +86,7 @@ def _starters(config: SearchConfig) -> list[Entrant]:
     branches = searched_branches(config)
     starters = []
     for branch in branches:
+        searched_operators(BRANCHES[branch], config.evolution.operators)  # raises where none can be written
         for entry in entries(branch) if config.evolution.handcrafted_seeds else ():
             loss = entry.make()
             if isinstance(loss, GraphLoss):
@@ -293,6 +295,7 @@ class _Run:
             patience=min(1.2 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
             choose_from=config.evolution.choose_from,
             ladders=self._ladders(),
+            operators=config.evolution.operators,
         )
 
 

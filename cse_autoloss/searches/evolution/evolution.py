@@ -48,6 +48,8 @@ class EvolutionRates(Protocol):
     def max_nodes(self) -> int: ...
     @property
     def init_depth(self) -> tuple[int, int]: ...
+    @property
+    def operators(self) -> Sequence[str] | None: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class Evolution:
     ) -> None:
         """
         Args:
-            rates: sizes and probabilities; what crossover, subtree and point mutation leave is constant mutation.
+            rates: sizes and probabilities, and the operators that new parts are made of (None: the paper's); what
+                crossover, subtree and point mutation leave is constant mutation.
             signatures: the branches to search, in turn.
             seed: of the run.
             starters: losses that candidates are bred from as long as a branch has no population.
@@ -85,7 +88,7 @@ class Evolution:
         self._rates = rates
         self._seed = seed
         self._limits = Limits(rates.max_depth, rates.max_nodes)
-        self._primitives = {signature.name: PrimitiveSet.of(signature) for signature in signatures}
+        self._primitives = {signature.name: PrimitiveSet.of(signature, rates.operators) for signature in signatures}
         self._starters = tuple(starters)
 
     @property
