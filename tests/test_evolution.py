@@ -17,6 +17,7 @@ class Rates:
     max_depth: int = 8
     max_nodes: int = 30
     init_depth: tuple[int, int] = (2, 4)
+    operators: tuple[str, ...] | None = None
 
 
 BOTH = (BRANCHES["cls-binary"], BRANCHES["reg"])

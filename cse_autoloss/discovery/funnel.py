@@ -14,7 +14,7 @@ from cse_autoloss.discovery.reservoir import Reservoir
 from cse_autoloss.discovery.simulating import CHUNK, simulating
 from cse_autoloss.graph import Signature
 from cse_autoloss.searches.protocol import Proposal
-from cse_autoloss.spaces.random_expressions import Forest, random_forest
+from cse_autoloss.spaces.random_expressions import Forest, RandomShape, random_forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import VerifySettings, verify_forest
 
@@ -58,6 +58,7 @@ class Funnel:
         settings: VerifySettings,
         simulate_limit: float | None,
         alpha: float | None,
+        operators: Sequence[str] | None = None,
     ) -> None:
         """
         Args:
@@ -67,12 +68,14 @@ class Funnel:
             simulate_limit: wall seconds after which a simulation is killed and the candidate rejected; None where the
                 task has no simulation.
             alpha: α weighting of candidates of binary classification.
+            operators: what scouts are drawn from, None for the paper's.
         """
         self._bench = bench
         self._slots = slots
         self._settings = settings
         self._limit = simulate_limit
         self._alpha = alpha
+        self._operators = operators
         self._known = KnownLosses(bench.store)
 
     def scout(
@@ -84,7 +87,7 @@ class Funnel:
         """
         status, signature = self._bench.status, self._slots[slot]
         with self._bench.clock.stage("verify"):
-            forest = random_forest(signature, count, rng)
+            forest = random_forest(signature, count, rng, RandomShape(operators=self._operators))
             self._bench.look()
             report = verify_forest(forest, self._settings, marks=True)
             status.funnel["generated"] += count

@@ -98,7 +98,9 @@ class SearchLoop:
         self._starters = starters
         self._bench = bench
         limit = session.config.simulate_limit if plan.simulates else None
-        self._funnel = Funnel(bench, search.slots, session.config.verify, limit, session.alpha)
+        self._funnel = Funnel(
+            bench, search.slots, session.config.verify, limit, session.alpha, self._rates.operators
+        )
         self.stopped_by = "plan"
 
     def run(self) -> SearchState:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph.signature import Kind, Signature
-from cse_autoloss.operators import OPERATORS, STABLE_OPERATORS, Operator
+from cse_autoloss.operators import ALL_OPERATORS, Operator
 
 MAX_DEPTH = 100
 """Deepest nesting of operators that is taken; published losses have a depth of at most 10."""
@@ -27,7 +27,13 @@ class Node(NamedTuple):
 
 def operator_of(symbol: str) -> Operator | None:
     """The operator of that name, a primitive or a stable form; None for a variable or constant."""
-    return OPERATORS.get(symbol) or STABLE_OPERATORS.get(symbol)
+    return ALL_OPERATORS.get(symbol)
+
+
+def kind_of(operator: Operator, args: Sequence[Kind]) -> Kind | None:
+    """Kind of the operator's value on arguments of those kinds; None where it takes none such."""
+    per_class = operator.per_class([kind is Kind.PER_CLASS for kind in args])
+    return None if per_class is None else Kind.PER_CLASS if per_class else Kind.PER_SAMPLE
 
 
 class LossGraph:
@@ -140,7 +146,7 @@ class GraphBuilder:
 
     def __init__(self, signature: Signature, *, stable: bool = False) -> None:
         """`stable` also admits the fused forms, which no formula may name."""
-        self._signature = signature
+        self.signature = signature
         self._stable = stable
         self._nodes: list[Node] = []
         self._kinds: list[Kind] = []
@@ -164,7 +170,7 @@ class GraphBuilder:
 
     def finish(self, root: int) -> LossGraph:
         """The graph below `root`, without the nodes that it does not use."""
-        signature = self._signature
+        signature = self.signature
         if self._kinds[root] is Kind.PER_CLASS and signature.result is Kind.PER_SAMPLE:
             raise FormulaError(
                 f"the loss has one value for each class, but {signature.name} wants one for each sample; "
@@ -187,20 +193,15 @@ class GraphBuilder:
         return graph
 
     def _kind(self, node: Node) -> Kind:
-        signature = self._signature
-        if node.symbol in signature.operators:
-            operator = OPERATORS[node.symbol]
-        elif self._stable and node.symbol in STABLE_OPERATORS:
-            operator = STABLE_OPERATORS[node.symbol]
-        elif node.symbol in signature.terminals and not node.args:
+        signature = self.signature
+        if node.symbol in signature.terminals and not node.args:
             return signature.kind_of(node.symbol)
-        else:
+        operator = operator_of(node.symbol)
+        if operator is None or not (node.symbol in signature.operators or (self._stable and operator.stable)):
             raise FormulaError(f"{node.symbol!r} is no operator, variable or constant of {signature.name}")
         if len(node.args) != operator.arity:
             raise FormulaError(f"{operator.name} takes {operator.arity} argument(s), got {len(node.args)}")
-        per_class = any(self._kinds[a] is Kind.PER_CLASS for a in node.args)
-        if operator.shape != "elementwise" and not per_class:
+        kind = kind_of(operator, tuple(self._kinds[a] for a in node.args))
+        if kind is None:
             raise FormulaError(f"{operator.name} works over the classes, but its argument is per sample")
-        if operator.shape == "dot" or not per_class:
-            return Kind.PER_SAMPLE
-        return Kind.PER_CLASS
+        return kind

@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.graph import LossGraph, Node, stabilize
-from cse_autoloss.losses.program import Program, Tape, Value
+from cse_autoloss.losses.program import Program, Tape
+from cse_autoloss.operators import ALL_OPERATORS, ShapeRule
+from cse_autoloss.operators.operator import Value
 
 BLOCK = 1 << 17
 """Numbers in a block: a handful of float32 tensors of it stay in the second-level and shared caches."""
@@ -140,12 +142,16 @@ Kernel = BinaryKernel | MulticlassKernel
 def kernel_of(graph: LossGraph, alpha: float | None) -> Kernel | None:
     """The fused form of a loss, or None for an expression or branch that has none."""
     nodes = stabilize(graph).nodes
-    symbols = {node.symbol for node in nodes}
-    if graph.branch == "cls-binary" and not symbols & {"Softmax", "LogSoftmax"}:
+    if graph.branch == "cls-binary" and all(_shape(node) == "elementwise" for node in nodes):
         return BinaryKernel(nodes, alpha)
     if graph.branch == "cls-multiclass" and _picks_its_own(nodes, graph):
         return MulticlassKernel(nodes)
     return None
+
+
+def _shape(node: Node) -> ShapeRule:
+    """How the node treats the class axis."""
+    return ALL_OPERATORS[node.symbol].shape if node.args else "elementwise"
 
 
 def _picks_its_own(nodes: tuple[Node, ...], graph: LossGraph) -> bool:
@@ -166,6 +172,8 @@ def _picks_its_own(nodes: tuple[Node, ...], graph: LossGraph) -> bool:
                 return False
             marked.append(False)
             crossed.append(False)
+        elif _shape(node) != "elementwise":
+            return False
         else:
             by_class = node.symbol in variables and node.symbol != "Z"
             crossed.append(by_class or any(crossed[a] for a in node.args))

@@ -55,6 +55,7 @@ class EvolutionSettings(Section):
     max_depth: Annotated[Whole, Field(ge=2, le=60)] = 10
     max_nodes: Annotated[Whole, Field(ge=3, le=500)] = 48
     init_depth: tuple[Count, Count] = (2, 5)
+    operators: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     elite: Annotated[Whole, Field(ge=0)] = 4
     max_seeds: Count = 3
     combine: Count = 3

@@ -41,7 +41,8 @@ class Evolution:
     ) -> None:
         """
         Args:
-            rates: sizes and probabilities; what crossover, subtree and point mutation leave is constant mutation.
+            rates: sizes and probabilities, and the operators that new parts are made of (None: the paper's); what
+                crossover, subtree and point mutation leave is constant mutation.
             slots: to search, in turn.
             seed: of the run.
             starters: losses that candidates of a slot are bred from as long as it has no population.
@@ -50,7 +51,9 @@ class Evolution:
         self._seed = seed
         self._limits = Limits(rates.max_depth, rates.max_nodes)
         self.slots = dict(slots)
-        self._primitives = {slot: PrimitiveSet.of(signature) for slot, signature in slots.items()}
+        self._primitives = {
+            slot: PrimitiveSet.of(signature, rates.operators) for slot, signature in slots.items()
+        }
         self._starters = dict(starters or {})
 
     def init(self) -> SearchState:
