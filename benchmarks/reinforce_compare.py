@@ -33,13 +33,14 @@ from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.tasks import make_task
+from cse_autoloss.reinforce.tasks import make_task, reward_of
 from cse_autoloss.reinforce.trainings import best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce
 from cse_autoloss.settings.load import SearchConfig, load_config
 from cse_autoloss.settings.stacked import TrainingSettings
+from cse_autoloss.tasks.protocol import Metric
 from cse_autoloss.tasks.stacked import StackedTask
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -106,6 +107,11 @@ class Contest:
             self._task = make_task(self.config, self.seed, "cuda" if torch.cuda.is_available() else "cpu")
         return self._task
 
+    @property
+    def metric(self) -> Metric:
+        """That is climbed."""
+        return reward_of(self.task, self.config.metric)
+
     def run(self, name: str, tuned: dict[str, Any] | None, test: bool) -> dict[str, Any]:
         """A contestant's result.
 
@@ -130,6 +136,7 @@ class Contest:
         return tuned_baseline(
             baseline,
             self.task,
+            metric=self.metric,
             scale=self.scale,
             head=self.scale if baseline.cosine else self.head,
             lr_factors=factors,
@@ -154,7 +161,14 @@ class Contest:
                     key = f"{factor:g}"
                     tried.append(
                         search_epochs(
-                            search, self.task, store, key, scale=self.head, lr_factor=factor, **options
+                            search,
+                            self.task,
+                            store,
+                            key,
+                            metric=self.metric,
+                            scale=self.head,
+                            lr_factor=factor,
+                            **options,
                         )
                     )
                 except DivergedError:

@@ -82,15 +82,15 @@ def reinforced(directory: Path) -> Json:
         searches = ["searched"]
         if "softmax, best of B" in (one["name"] for one in summary["baselines"]):
             searches.append("control")
-        seeds = range(config["seed"], config["seed"] + config["seeds"])
-        factors = config["comparison"]["lr_factors"]
+        search = config["reinforce"]
+        seeds = range(config["seed"], config["seed"] + search["seeds"])
         return {
             "baselines": {
                 name: [store.meta(f"result:{name}:{seed}") for seed in seeds]
-                for name in config["comparison"]["baselines"]
+                for name in search["baselines"]
             },
             "searches": {
-                name: [_search(store, f"{name}:{seed}:{factor:g}") for seed in seeds for factor in factors]
+                name: [_search(store, f"{name}:{seed}:{factor:g}") for seed in seeds for factor in search["lr_factors"]]
                 for name in searches
             },
             "contestants": [
@@ -166,7 +166,7 @@ def _contestant(one: Mapping[str, Any]) -> Json:
 
 def _search(store: RunStore, key: str) -> Json:
     result = store.meta(f"result:{key}")
-    epochs = range(store.config["training"]["epochs"])
+    epochs = range(store.config["classification"]["epochs"])
     return {
         "lr_factor": result["lr_factor"],
         "val": result["val"],

@@ -58,13 +58,13 @@ STARTERS = {
 }
 REINFORCE: dict[str, Any] = {
     "device": "cpu",
-    "seeds": 2,
-    "data.train_limit": 200,
-    "training.epochs": 3,
-    "search.samples": 3,
-    "search.intervals": 3,
-    "comparison.baselines": ["softmax", "cosface"],
-    "comparison.lr_factors": [2.0],
+    "reinforce.seeds": 2,
+    "own.train_limit": 200,
+    "own.epochs": 3,
+    "reinforce.samples": 3,
+    "reinforce.intervals": 3,
+    "reinforce.baselines": ["softmax", "cosface"],
+    "reinforce.lr_factors": [2.0],
 }
 
 
@@ -86,7 +86,7 @@ def _evolve(directory: Path, detector: str, **settings: Any) -> Json:
 def _reinforce(directory: Path, space: str) -> Json:
     """A search of a parametric space, and what it found."""
     run = directory / "run"
-    reinforce(out=run, overrides={**REINFORCE, "space": space})
+    reinforce(out=run, overrides={**REINFORCE, "reinforce.space": space})
     return reinforced(run)
 
 

@@ -12,12 +12,13 @@ from cse_autoloss.bench.jobs import LossPair, Training
 from cse_autoloss.bench.progress import Clock, RunStatus, Silent
 from cse_autoloss.bench.schedule import Batch, Process, Workbench
 from cse_autoloss.detectors.one_stage import OneStageDetector
-from cse_autoloss.detectors.pauses import keep, resume
-from cse_autoloss.detectors.training import Diverged, Schedule, TrainingRun, TrainingSet
+from cse_autoloss.detectors.training import TrainingSet, detector_run
 from cse_autoloss.discovery.halving import Ladder, climb
 from cse_autoloss.executors import Job, JobResult, Work, make_executor
 from cse_autoloss.losses import load_loss
 from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.training.loop import Diverged, Schedule, TrainingRun
+from cse_autoloss.training.pauses import keep, resume
 
 
 def training(number: int, epochs: float = 6.0) -> Training:
@@ -109,7 +110,7 @@ def run(data: TrainingSet, box_loss: Any = "giou", lr: float = 0.1) -> TrainingR
     torch.manual_seed(1)
     reg = load_loss(box_loss, reduction="sum") if isinstance(box_loss, str) else box_loss
     schedule = Schedule(epochs=4, batch=7, lr=lr)
-    return TrainingRun(OneStageDetector(1, 3), data, load_loss("bce", reduction="sum"), reg, schedule, seed=5)
+    return detector_run(OneStageDetector(1, 3), data, load_loss("bce", reduction="sum"), reg, schedule, seed=5)
 
 
 def weights(one: TrainingRun) -> torch.Tensor:

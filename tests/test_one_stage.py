@@ -23,7 +23,8 @@ from cse_autoloss.detectors.one_stage import (
 )
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import BUILT_IN
-from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, total_steps, train
+from cse_autoloss.detectors.training import TrainingSet, train
+from cse_autoloss.training.loop import Diverged, Schedule, total_steps
 
 CLASSES = 3
 

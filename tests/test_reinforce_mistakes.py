@@ -23,10 +23,9 @@ from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.reinforce.trainings import search_epochs
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.search import Reinforce
-from cse_autoloss.settings.stacked import TrainingSettings
+from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 from cse_autoloss.tasks.classification import ClassificationTask
-from cse_autoloss.tasks.image_splits import load_splits
 
 
 def _cifar(folder: Path, label: int = 3, cut: int = 0) -> str:
@@ -255,8 +254,7 @@ class _Brittle(SearchSoftmax):
 
 
 def test_a_diverged_model_is_last_and_is_never_copied(tmp_path: Path) -> None:
-    settings = TrainingSettings(epochs=4, lr=0.2)
-    task = ClassificationTask(load_splits("digits", train_limit=200), settings)
+    task = ClassificationTask(ClassificationSettings(epochs=4, lr=0.2, train_limit=200))
     search = Reinforce(_Brittle(10.0), samples=8, seed=3)
     seen: list[Any] = []
     with RunStore.create(tmp_path, {}) as store:
@@ -265,6 +263,7 @@ def test_a_diverged_model_is_last_and_is_never_copied(tmp_path: Path) -> None:
             task,
             store,
             "brittle",
+            metric=task.metrics[0],
             scale=None,
             lr_factor=1.0,
             copy_best=True,

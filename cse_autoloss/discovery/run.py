@@ -218,6 +218,8 @@ class _Run:
     # -- search ---------------------------------------------------------------------------------------
 
     def _ladders(self) -> dict[str, Ladder]:
+        if not self.session.task.pauses:
+            return {}
         proxy = self.config.proxy
         ladder = Ladder(proxy.halving, proxy.keep, proxy.floor, proxy.rung_samples)
         unpaused = proxy.whole_slots
@@ -231,6 +233,7 @@ class _Run:
             proxy_limit=self.session.limit(cost, size.epochs),
             epochs=size.epochs,
             train_limit=self.session.train_limit(size, self.store),
+            simulates=self.session.task.simulates,
             # Of a search that hardly has time for a training, no part is kept for its end.
             patience=min(1.2 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
             ladders=self._ladders(),

@@ -25,12 +25,12 @@ from cse_autoloss.bench.session import SEEDS_OF_AUDIT, resolve_device
 from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import detector_builder
-from cse_autoloss.detectors.training import Diverged
 from cse_autoloss.errors import RunError, UnknownNameError
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.registry import section_of
+from cse_autoloss.training.loop import Diverged
 
 FORMAT = 1
 """The version of the weights' file."""
@@ -157,8 +157,9 @@ def load_or_train(
         raise RunError(f"{directory}: the training of {plan.name} diverged: {diverged}") from None
     finally:
         torch.set_num_threads(threads)
-    write_weights(path, run.model, plan, task)
-    return run.model
+    model = cast(Detector, run.model)
+    write_weights(path, model, plan, task)
+    return model
 
 
 def write_weights(path: Path, model: Detector, plan: Plan, task: DetectionTask) -> None:

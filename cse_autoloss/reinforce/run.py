@@ -15,7 +15,7 @@ from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.reinforce.baselines import BASELINES
 from cse_autoloss.reinforce.progress import Observer, ReinforceStatus, Reporter, Silent
 from cse_autoloss.reinforce.report import write_report
-from cse_autoloss.reinforce.tasks import make_task
+from cse_autoloss.reinforce.tasks import make_task, reward_of
 from cse_autoloss.reinforce.trainings import EpochDone, best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.policy import DivergedError
@@ -87,6 +87,7 @@ def reinforce(
         raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
     # Before there is a directory: what is wrong with the data should not leave half a run behind.
     task = make_task(settled, settled.seed, _device(settled.device))
+    reward_of(task, settled.metric)
     with RunStore.create(directory, settled.model_dump(mode="json")) as store:
         (directory / "config.yaml").write_text(dump(settled), encoding="utf-8")
         if space is not None:
@@ -132,7 +133,7 @@ class _Run:
                     task, self.first = self.first, None
                     if task is None:
                         task = make_task(self.config, seed, self.device)
-                    self.reporter.status.metric = task.metric
+                    self.reporter.status.metric = reward_of(task, self.config.metric).name
                 return task
 
             self._seed(seed, lazy, results)
@@ -181,7 +182,13 @@ class _Run:
             self.reporter.begin(name, epochs)
             head = self.scale if baseline.cosine else self.head
             return tuned_baseline(
-                baseline, task(), scale=self.scale, head=head, lr_factors=factors, told=told
+                baseline,
+                one := task(),
+                metric=reward_of(one, self.config.metric),
+                scale=self.scale,
+                head=head,
+                lr_factors=factors,
+                told=told,
             )
 
         result = self._once(key, "baselines", models * epochs, work)
@@ -223,9 +230,10 @@ class _Run:
                 try:
                     return search_epochs(
                         policy,
-                        task(),
+                        one := task(),
                         self.store,
                         key,
+                        metric=reward_of(one, self.config.metric),
                         scale=self.head,
                         lr_factor=factor,
                         copy_best=copy_best,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import NotNegative, Number, Positive, Section, Whole
+from cse_autoloss.settings.fields import NotNegative, Number, Positive, Section, Seed, Whole
 
 Model = Literal["mlp", "small", "face", "resnet20"]
 Head = Literal["plain", "cosine"]
@@ -22,10 +22,11 @@ class TrainingSettings(Section):
         model: one of `classifiers.MODELS`.
         head: plain logits, or cosine: normalised features and weights, so that logits are scale·cos θ.
         scale: s; with plain logits the unit of the losses' transforms.
-        epochs: of a whole training; the learning rate falls over them as half a cosine.
+        epochs: of a whole training side by side; the learning rate falls over them as half a cosine.
         batch: images of a step; the last, incomplete batch of an epoch is left out.
         lr: at the start.
         momentum, weight_decay: of `Sgd`.
+        seed: of splits, subsets and wrong labels. A search of a parametric space takes one more with each of its runs.
         augment: random crops after padding by an eighth, and mirror images.
     """
 
@@ -38,6 +39,7 @@ class TrainingSettings(Section):
     momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
     weight_decay: NotNegative = 5e-4
     augment: bool = False
+    seed: Seed = 0
 
     @property
     def cosine_scale(self) -> float | None:

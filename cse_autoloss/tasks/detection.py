@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -14,11 +13,9 @@ from torch import Tensor
 
 from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.one_stage import Detections
-from cse_autoloss.detectors.pauses import keep, resume
 from cse_autoloss.detectors.protocol import Detector, DetectorBuilder
 from cse_autoloss.detectors.registry import detector_builder
-from cse_autoloss.detectors.training import Diverged, TrainingRun, TrainingSet
-from cse_autoloss.detectors.training import Schedule as OneCycle
+from cse_autoloss.detectors.training import TrainingSet, detector_run
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.graph import Signature
 from cse_autoloss.settings.filters import SimulateSettings
@@ -29,9 +26,12 @@ from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.coco import CocoFolder, load_coco
 from cse_autoloss.tasks.faults import with_faults
 from cse_autoloss.tasks.one_of_each import one_of_each
-from cse_autoloss.tasks.protocol import LossFunction, Metric, Schedule, SplitName, TaskScore, Tunable
+from cse_autoloss.tasks.protocol import LossFunction, Metric, Schedule, SplitName, Task, TaskScore, Tunable
 from cse_autoloss.tasks.scenes import CLASS_NAMES, load_scenes
 from cse_autoloss.tasks.splits import Split
+from cse_autoloss.tasks.trained import trained
+from cse_autoloss.training.loop import Schedule as OneCycle
+from cse_autoloss.training.loop import TrainingRun
 
 BASELINES = {
     "cls-binary": (
@@ -57,7 +57,7 @@ BASELINES = {
 of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md."""
 
 
-class DetectionTask:
+class DetectionTask(Task):
     """Trains and scores proxies on one data set; the data is read once, at the first use, and shared by all calls.
 
     Attributes:
@@ -67,6 +67,8 @@ class DetectionTask:
 
     name = "detection"
     Settings = DetectionSettings
+    pauses = True
+    simulates = True
     metrics = (Metric("ap", title="AP"), Metric("ap50", title="AP50"), Metric("ap75", title="AP75"))
 
     def __init__(self, settings: DetectionSettings, device: str = "cpu") -> None:
@@ -174,36 +176,21 @@ class DetectionTask:
         `losses["cls"]`: (logits (M, columns), target (M,), iou (M,)) -> scalar sum; `losses["reg"]`: (predicted (P, 4),
         target (P, 4)) -> scalar sum.
         """
-        started = time.perf_counter()
-        run = self.training(
-            losses, seed=seed, epochs=schedule.epochs, settings=settings, train_limit=schedule.train_limit
-        )
-        samples = len(self.split("train"))
-        stop, state = run.steps, schedule.state
-        if schedule.until is not None:
-            stop = max(1, round(run.steps * min(schedule.until / schedule.epochs, 1.0)))
-        if state is not None:
-            resume(run, state, stop)
-        begun = run.step
-        try:
-            run.advance(stop)
-        except Diverged as diverged:
-            took = time.perf_counter() - started
-            return TaskScore({}, "diverged", str(diverged), took, train_samples=samples)
-        if state is not None and stop < run.steps:
-            keep(run, state)
-        trained = time.perf_counter()
-        found = self.predict(run.model, split, schedule.score_limit)
-        result = self._metric(split, schedule.score_limit)(
-            found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
-        )
-        return TaskScore.of(
-            dict(zip(("ap", "ap50", "ap75"), result, strict=True)),
-            seconds_train=trained - started,
-            seconds_score=time.perf_counter() - trained,
-            epochs_trained=schedule.epochs * (stop - begun) / run.steps,
-            train_samples=samples,
-        )
+
+        def run() -> TrainingRun:
+            limit = schedule.train_limit
+            return self.training(
+                losses, seed=seed, epochs=schedule.epochs, settings=settings, train_limit=limit
+            )
+
+        def score(run: TrainingRun) -> dict[str, float]:
+            found = self.predict(cast(Detector, run.model), split, schedule.score_limit)
+            result = self._metric(split, schedule.score_limit)(
+                found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
+            )
+            return dict(zip(("ap", "ap50", "ap75"), result, strict=True))
+
+        return trained(run, schedule, score, len(self.split("train")))
 
     def training(
         self,
@@ -230,7 +217,7 @@ class DetectionTask:
         model.to(memory_format=torch.channels_last)
         model.to(self.device)
         box_weight = settings.get("box_weight", self.settings.box_weight)
-        return TrainingRun(
+        return detector_run(
             model, data, losses["cls"], losses["reg"], schedule, seed=seed, box_weight=box_weight
         )
 

@@ -131,9 +131,7 @@ class TaskScore:
 class Simulation(Protocol):
     """The second filter of one task: does a small model learn with a loss?"""
 
-    def run_batch(
-        self, graphs: Sequence[LossGraph], *, alpha: float | None = None, tell: Any = None
-    ) -> Sequence[Verdict]:
+    def run_batch(self, graphs: Sequence[LossGraph], *, alpha: float | None = None) -> Sequence[Verdict]:
         """A verdict for each loss, all of one signature."""
         ...
 
@@ -141,32 +139,55 @@ class Simulation(Protocol):
 class Task(Protocol):
     """Trains a model with losses that are handed to it, and scores it.
 
+    A task of your own inherits this class, and with it what it need not say: attributes that have a value below, and
+    methods that do nothing.
+
     A task is made of its settings and a device at no cost: whatever takes time (reading data) waits for the first
     `train`, `check` or `simulation`, so that the process which only plans a run does not pay for it.
 
     Attributes:
         name: as `--task` takes it.
         Settings: model of the configuration's section of that name.
-        slots: the losses that it takes: slot -> signature.
-        metrics: what it is scored by; the first is climbed unless another is asked for.
-        tunables: what is tuned for every contestant, the weights of slots first and the learning rate last.
-        baselines: the losses that people use, slot -> name, by how much would be lost if one were left out for lack
-            of time; the first is the plain one, the second the strongest known.
-        notes: what the reader of the results should know of the data, in words, as far as the settings tell it.
+        pauses: whether `train` keeps to `until`, `score_limit` and `state` of its schedule. To one that does not they
+            are never given: its candidates are all trained to the end.
+        simulates: whether `simulation` gives a filter.
     """
 
     name: ClassVar[str]
     Settings: ClassVar[type[Section]]
+    pauses: ClassVar[bool] = False
+    simulates: ClassVar[bool] = False
     settings: Any
-    slots: Mapping[str, Signature]
-    metrics: Sequence[Metric]
-    tunables: Sequence[Tunable]
-    baselines: Sequence[Mapping[str, str]]
+    device: Any
 
-    def __init__(self, settings: Any, device: str = "cpu") -> None: ...
+    def __init__(self, settings: Any, device: str = "cpu") -> None:
+        self.settings, self.device = settings, device
 
     @property
-    def notes(self) -> Sequence[str]: ...
+    def slots(self) -> Mapping[str, Signature]:
+        """The losses that it takes: slot -> signature."""
+        raise NotImplementedError
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """What it is scored by; the first is climbed unless another is asked for."""
+        raise NotImplementedError
+
+    @property
+    def tunables(self) -> Sequence[Tunable]:
+        """What is tuned for every contestant, the weights of slots first and the learning rate last."""
+        return ()
+
+    @property
+    def baselines(self) -> Sequence[Mapping[str, str]]:
+        """The losses that people use, slot -> formula or catalogue name, by how much would be lost if one were left
+        out for lack of time; the first is the plain one, the second the strongest known."""
+        raise NotImplementedError
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the reader of the results should know of the data, in words, as far as the settings tell it."""
+        return ()
 
     def check(self) -> Sequence[str]:
         """Read the data, so that what is wrong with them is said before anything is trained; notes on them.
@@ -174,7 +195,7 @@ class Task(Protocol):
         Raises:
             DataError: they can't be used, in one line.
         """
-        ...
+        return self.notes
 
     def train(
         self,
@@ -187,6 +208,9 @@ class Task(Protocol):
     ) -> TaskScore:
         """Train with the losses and score.
 
+        A loss or gradient that is not finite is a finding: its score is "diverged". A loss that raises is none: the
+        error goes on to the caller, who records a failed training.
+
         Args:
             losses: of each slot.
             seed: of weights and batches; the same for every loss that is compared.
@@ -194,7 +218,7 @@ class Task(Protocol):
             settings: values of the tunables; what is missing has its default.
             split: "test" is for the final audit alone.
         """
-        ...
+        raise NotImplementedError
 
     def simulation(self, settings: Any) -> Simulation | None:
         """The second filter; None where the task has none, and candidates go from verification to training.
@@ -202,4 +226,4 @@ class Task(Protocol):
         Args:
             settings: the configuration's section `simulate`.
         """
-        ...
+        return None

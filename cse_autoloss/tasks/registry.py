@@ -8,15 +8,18 @@ from cse_autoloss.plugins import Registry
 from cse_autoloss.settings.fields import Section
 from cse_autoloss.tasks.protocol import Task
 
-_NEEDED = ("name", "Settings", "train", "check", "simulation")
+_NEEDED = ("name", "Settings", "slots", "metrics", "baselines", "train")
+_INHERITED = ("pauses", "simulates", "tunables", "notes", "check", "simulation")
 
 
 def _fault(found: Any) -> str | None:
-    missing = [name for name in _NEEDED if not hasattr(found, name)]
+    stated = [name for name in _NEEDED if getattr(found, name, None) is not getattr(Task, name, None)]
+    missing = [name for name in _NEEDED if name not in stated]
+    missing += [name for name in _INHERITED if not hasattr(found, name)]
     if isinstance(found, type) and not missing:
         return None
     lacking = f" without {', '.join(missing)}" if missing else ""
-    return f"expected a class with {', '.join(_NEEDED)}, got {type(found).__name__}{lacking}"
+    return f"expected a class of tasks.protocol.Task with {', '.join(_NEEDED)}, got {type(found).__name__}{lacking}"
 
 
 TASKS: Registry[type[Task]] = Registry(
@@ -24,6 +27,9 @@ TASKS: Registry[type[Task]] = Registry(
     "cse_autoloss.tasks",
     {
         "detection": "cse_autoloss.tasks.detection:DetectionTask",
+        "classification": "cse_autoloss.tasks.classification:ClassificationTask",
+        "faces": "cse_autoloss.tasks.faces:FacesTask",
+        "reid": "cse_autoloss.tasks.reid:ReidTask",
     },
     _fault,
 )
