@@ -86,11 +86,14 @@ def reinforced(directory: Path) -> Json:
         seeds = range(config["seed"], config["seed"] + search["seeds"])
         return {
             "baselines": {
-                name: [store.meta(f"result:{name}:{seed}") for seed in seeds]
-                for name in search["baselines"]
+                name: [store.meta(f"result:{name}:{seed}") for seed in seeds] for name in search["baselines"]
             },
             "searches": {
-                name: [_search(store, f"{name}:{seed}:{factor:g}") for seed in seeds for factor in search["lr_factors"]]
+                name: [
+                    _search(store, f"{name}:{seed}:{factor:g}")
+                    for seed in seeds
+                    for factor in search["lr_factors"]
+                ]
                 for name in searches
             },
             "contestants": [

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from cse_autoloss.bench.session import Session
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.report.write import provenance
 from cse_autoloss.runs import RunStore
@@ -110,14 +111,14 @@ def test_parts_that_are_none_are_refused(key: str, value: float) -> None:
 
 
 def test_a_discovered_file_says_what_annotations_it_comes_from() -> None:
-    best = dict.fromkeys(("box_weight", "lr", "val_ap", "test_ap", "gain"))
+    best = {"settings": {}, "val": None, "test": None, "gain": None}
     summary = {"best": best, "seed": 0, "verdict": ""}
+    store = SimpleNamespace(directory=Path("run"))
 
-    def facts(faults: dict[str, float]) -> dict[str, object]:
-        store = SimpleNamespace(config={"detection": {"faults": faults}}, directory=Path("run"))
-        return provenance(cast(RunStore, store), summary)
+    def facts(unlabelled: float) -> dict[str, object]:
+        session = Session(load_config(None, {"detection.faults.unlabelled": unlabelled, "device": "cpu"}))
+        return provenance(session, cast(RunStore, store), summary)
 
-    whole = {"unlabelled": 0.0, "mislabelled": 0.0, "seed": 0}
-    assert "faults" not in facts(whole)
-    told = facts({**whole, "unlabelled": 0.5})["faults"]
+    assert "notes" not in facts(0.0)
+    told = facts(0.5)["notes"]
     assert told == "in the annotations to train on, 50% of the objects have no box, on purpose"

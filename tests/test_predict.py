@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.errors import AutoLossError, RunError, UnknownNameError
@@ -26,6 +26,7 @@ from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import Schedule
 from cse_autoloss.tasks.splits import Split
 
 # -- matching ------------------------------------------------------------------------------------------------
@@ -143,8 +144,12 @@ EPOCHS = 2.0
 DETECTION = {"detection.image_size": 64, "detection.batch": 8}
 
 
-def entry(name: str, pair: LossPair) -> dict[str, Any]:
-    return {"name": name, "cls": pair.cls, "reg": pair.reg, "box_weight": pair.box_weight, "lr": pair.lr}
+def losses(cls: str, reg: str, alpha: float | None, box_weight: float, lr: float) -> LossSet:
+    return LossSet.of({"cls": cls, "reg": reg}, alpha, {"box_weight": box_weight, "lr": lr})
+
+
+def entry(name: str, pair: LossSet) -> dict[str, Any]:
+    return {"name": name, "losses": pair.losses, "settings": pair.tuned}
 
 
 @pytest.fixture(scope="module")
@@ -153,17 +158,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     base = tmp_path_factory.mktemp("predict")
     data = photographs(base / "data")
     config = load_config(None, {**DETECTION, "detection.data": f"coco:{data}", "budget": "1m"})
-    winner = LossPair("Neg(Mul(Add(Q,NY),Log(Sig(Mul(X,Sub(PY,NY))))))", "iou", 0.25, 4.0, 0.1)
-    plain = LossPair("bce", "giou", None, 2.0, 0.15)
+    winner = losses("Neg(Mul(Add(Q,NY),Log(Sig(Mul(X,Sub(PY,NY))))))", "iou", 0.25, 4.0, 0.1)
+    plain = losses("bce", "giou", None, 2.0, 0.15)
     task = DetectionTask(config.own_as(DetectionSettings))
     seed = SEEDS_OF_AUDIT
-    scored = task.train_and_score(
-        load_loss(winner.cls, "cls-binary", "sum", alpha=0.25),
-        load_loss("iou", "reg", "sum"),
+    scored = task.train(
+        {
+            "cls": load_loss(winner["cls"], "cls-binary", "sum", alpha=0.25),
+            "reg": load_loss("iou", "reg", "sum"),
+        },
         seed=seed,
-        epochs=EPOCHS,
-        box_weight=4.0,
-        lr=0.1,
+        schedule=Schedule(EPOCHS),
+        settings={"box_weight": 4.0, "lr": 0.1},
         split="test",
     )
     training = Training("audit", winner, seed, EPOCHS, "test")
@@ -173,7 +179,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             "summary",
             {
                 "best": entry("", winner) | {"alpha": 0.25},
-                "winners": [entry("discovered 2", plain.tuned(1.0, 0.1)), entry("discovered 1", winner)],
+                "winners": [
+                    entry("discovered 2", plain.with_settings({"box_weight": 1.0, "lr": 0.1})),
+                    entry("discovered 1", winner),
+                ],
                 "baselines": [entry("bce + giou", plain)],
             },
         )

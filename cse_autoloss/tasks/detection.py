@@ -14,7 +14,7 @@ from torch import Tensor
 from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.one_stage import Detections
 from cse_autoloss.detectors.protocol import Detector, DetectorBuilder
-from cse_autoloss.detectors.registry import detector_builder
+from cse_autoloss.detectors.registry import DETECTORS, detector_builder
 from cse_autoloss.detectors.training import TrainingSet, detector_run
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.graph import Signature
@@ -97,6 +97,11 @@ class DetectionTask(Task):
     @property
     def baselines(self) -> tuple[dict[str, str], ...]:
         return tuple({"cls": cls, "reg": reg} for cls, reg in BASELINES[self._builder.branch])
+
+    def elsewhere(self, signature: str) -> str:
+        """Where a loss of a signature that this proxy does not take has its place, in words; empty for nowhere."""
+        takers = [name for name in DETECTORS.built_in if detector_builder(name).branch == signature]
+        return f"; use --detector {' or '.join(takers)}" if takers else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
