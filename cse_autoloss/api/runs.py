@@ -76,7 +76,7 @@ def evolve(
     settings = {name.replace("__", "."): value for name, value in overrides.items()}
     detector = settings.get("own.detector", settings.get("detection.detector"))
     if config is None and resume is None and detector is not None:
-        config = config_for(detector)
+        config = config_for(str(detector))
     directory, summary = launch(
         task, config=config, out=out, resume=resume, observer=observer, overrides=settings
     )

@@ -13,10 +13,10 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
-import networkx as nx
-import numpy as np
-from scipy.optimize import isotonic_regression
+if TYPE_CHECKING:
+    import networkx as nx
 
 Slot = int | tuple[int, int]
 """A node, or (source, layer) for the waypoint of its edges in a layer."""
@@ -73,6 +73,8 @@ def layered(
 
     The same input gives the same layout in every process.
     """
+    import networkx as nx  # it takes a while to import, as scipy does, and most commands draw nothing
+
     users = nx.DiGraph()  # from user to operand, in the order in which the formula names them
     users.add_nodes_from(range(len(boxes)))
     users.add_edges_from((edge.target, edge.source) for edge in edges)
@@ -113,6 +115,8 @@ def layered(
 
 def _order(slots: nx.DiGraph, layer: dict[Slot, int], loss: int, ordered: list[tuple[Slot, Slot]]) -> Rows:
     """The layers with their slots in an order in which few lines cross."""
+    import networkx as nx
+
     natural: Rows = [[] for _ in range(max(layer.values()) + 1)]
     for slot in nx.dfs_preorder_nodes(slots, loss):
         natural[layer[slot]].append(slot)
@@ -190,6 +194,10 @@ def _heights(slots: nx.DiGraph, rows: Rows, room: dict[Slot, float]) -> dict[Slo
     In a layer the places nearest to those means, by weighted squares and with least distances, are an isotonic
     regression, once the distances are taken off.
     """
+    import networkx as nx
+    import numpy as np
+    from scipy.optimize import isotonic_regression
+
     offsets = [
         np.array([0.0, *accumulate((room[a] + room[b]) / 2 for a, b in pairwise(row))]) for row in rows
     ]
