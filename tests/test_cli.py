@@ -73,9 +73,9 @@ def test_public_names_are_all() -> None:
 def test_verify_answers_and_exit_codes() -> None:
     good = run("verify", "giou")
     assert (good.returncode, good.stdout[:8]) == (0, "accepted")
-    bad = run("verify", "Neg(Div(I,U))", "--branch", "reg", "--json")
+    bad = run("verify", "Neg(Div(I,U))", "--signature", "reg", "--json")
     assert bad.returncode == 0
-    worse = run("verify", "Div(I,U)", "--branch", "reg", "--json")
+    worse = run("verify", "Div(I,U)", "--signature", "reg", "--json")
     assert worse.returncode == 1
     answer = json.loads(worse.stdout)[0]
     assert answer["accepted"] is False
@@ -95,7 +95,7 @@ def test_verify_many_from_a_file(tmp_path: Path) -> None:
     [
         (("verify", "Neg(Sigg(X))"), "did you mean 'Sig'"),
         (("verify", "focl"), "did you mean 'focal'"),
-        (("verify", "X", "--branch", "cls-binry"), "did you mean 'cls-binary'"),
+        (("verify", "X", "--signature", "cls-binry"), "did you mean 'cls-binary'"),
         (("verify",), "either a formula or --file"),
         (("verify", "--file", "nowhere.txt"), "nowhere.txt"),
         (("render", CLS, "-o", "graph.bmp"), ".svg"),
@@ -107,7 +107,7 @@ def test_verify_many_from_a_file(tmp_path: Path) -> None:
         (("evolve", "--set", "evolution.populaton=3"), "did you mean 'population'"),
         (("evolve", "--set", "nonsense"), "key=value"),
         (("evolve", "--resume", "nowhere"), "nowhere"),
-        (("losses", "--branch", "regr"), "did you mean 'reg'"),
+        (("losses", "--signature", "regr"), "did you mean 'reg'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -138,7 +138,7 @@ def test_render_and_export_write_files(tmp_path: Path) -> None:
     text = (tmp_path / "loss.py").read_text()
     assert "cse_autoloss" not in [line.split()[1] for line in text.splitlines() if line.startswith("import ")]
     assert run("export", "giou", "-o", "loss.json", cwd=tmp_path).returncode == 0
-    assert json.loads((tmp_path / "loss.json").read_text())["branch"] == "reg"
+    assert json.loads((tmp_path / "loss.json").read_text())["signature"] == "reg"
     assert run("verify", "giou", cwd=tmp_path).returncode == 0
 
 
@@ -179,7 +179,7 @@ def test_a_name_that_is_too_long_for_a_file_is_one_line(arguments: tuple[str, ..
 
 def test_a_formula_may_be_longer_than_a_file_name() -> None:
     long = "Add(Sub(1,Div(I,U))," * 20 + "U" + ")" * 20
-    assert run("losses", "--like", long, "--branch", "reg").returncode == 0
+    assert run("losses", "--like", long, "--signature", "reg").returncode == 0
     answer = run("compare", f"mine=bce+{long}", "--detector", "two-stage")
     assert answer.returncode == 2
     assert "cls-binary" in answer.stderr

@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from cse_autoloss.searches.evolution import Evolution, EvolutionState, Member, ranked
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Rates:
     init_depth: tuple[int, int] = (2, 4)
 
 
-BOTH = (BRANCHES["cls-binary"], BRANCHES["reg"])
+BOTH = (SIGNATURES["cls-binary"], SIGNATURES["reg"])
 
 
 def member(formula: str, *scores: float) -> Member:
@@ -27,17 +27,17 @@ def member(formula: str, *scores: float) -> Member:
 
 
 def populated() -> tuple[Evolution, EvolutionState]:
-    evolution = Evolution(Rates(), (BRANCHES["reg"],), seed=1)
+    evolution = Evolution(Rates(), (SIGNATURES["reg"],), seed=1)
     members = (member("Sub(1,Div(I,U))", 0.4), member("Neg(Log(Div(I,U)))", 0.5), member("Sub(U,I)", 0.1))
     return evolution, evolution.tell(evolution.init(), members)
 
 
 def test_same_state_same_questions() -> None:
     evolution, state = populated()
-    again = Evolution(Rates(), (BRANCHES["reg"],), seed=1)
+    again = Evolution(Rates(), (SIGNATURES["reg"],), seed=1)
     assert evolution.ask(state, 0, 30) == again.ask(EvolutionState.from_json(state.to_json()), 0, 30)
     assert evolution.ask(state, 0, 30) != evolution.ask(state, 1, 30)
-    assert evolution.ask(state, 0, 30) != Evolution(Rates(), (BRANCHES["reg"],), seed=2).ask(state, 0, 30)
+    assert evolution.ask(state, 0, 30) != Evolution(Rates(), (SIGNATURES["reg"],), seed=2).ask(state, 0, 30)
 
 
 def test_every_kind_of_variation_comes_up_and_keeps_the_limits() -> None:
@@ -83,14 +83,14 @@ def test_what_failed_never_enters() -> None:
 def test_branches_take_turns() -> None:
     evolution = Evolution(Rates(), BOTH, seed=0)
     state = evolution.init()
-    assert [p.graph.branch for p in evolution.ask(state, 0, 3)] == ["cls-binary"] * 3
+    assert [p.graph.signature.name for p in evolution.ask(state, 0, 3)] == ["cls-binary"] * 3
     state = evolution.tell(state, ())
-    assert [p.graph.branch for p in evolution.ask(state, 0, 3)] == ["reg"] * 3
+    assert [p.graph.signature.name for p in evolution.ask(state, 0, 3)] == ["reg"] * 3
 
 
 def test_the_first_generation_is_bred_from_the_starters() -> None:
     graph = parse("Sub(1,Div(I,U))", "reg")
-    evolution = Evolution(Rates(), (BRANCHES["reg"],), 0, starters=(graph,))
+    evolution = Evolution(Rates(), (SIGNATURES["reg"],), 0, starters=(graph,))
     proposals = evolution.ask(evolution.init(), 0, 100)
     assert sum(p.parents[:1] == (graph.digest,) for p in proposals) > 50
 

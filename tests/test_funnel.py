@@ -15,7 +15,7 @@ from cse_autoloss.discovery.funnel import KEPT_REJECTIONS, Entrant, Funnel, Gene
 from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.evolution import Proposal
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.verification import VerifySettings, fingerprint, verify
 
@@ -37,12 +37,12 @@ def _funnel(store: RunStore, generation: int = 0) -> Funnel:
 
 def _scout(store: RunStore, generation: int = 0) -> tuple[GenerationRecord, list[Entrant], Funnel]:
     funnel, record = _funnel(store, generation), GenerationRecord()
-    found = funnel.scout(BRANCHES["reg"], 2000, np.random.default_rng(generation), record)
+    found = funnel.scout(SIGNATURES["reg"], 2000, np.random.default_rng(generation), record)
     return record, found, funnel
 
 
 def _bred(seed: int, count: int = 300) -> list[Entrant]:
-    forest = random_forest(BRANCHES["reg"], count, np.random.default_rng(seed))
+    forest = random_forest(SIGNATURES["reg"], count, np.random.default_rng(seed))
     origins = ("crossover", "point", "random")
     return [Entrant(Proposal(forest.graph(i), origins[i % 3])) for i in range(count)]
 

@@ -52,7 +52,7 @@ def _figures(ap: float) -> dict[str, Any]:
 
 def ratio(pair: LossPair) -> float:
     """How a negative's loss is weighed against a positive's."""
-    loss = load_loss(pair.cls, branch="cls-binary", reduction="none")
+    loss = load_loss(pair.cls, signature="cls-binary", reduction="none")
     logits = torch.zeros(1, 1)
     negative, positive = (float(loss(logits, torch.tensor([target]), torch.ones(1))) for target in (1, 0))
     return negative / positive

@@ -76,8 +76,8 @@ def _simulate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     pair = payload["pair"]
     options = {} if pair["alpha"] is None else {"alpha": pair["alpha"]}
-    cls = load_loss(pair["cls"], branch=context.task.branch, reduction="sum", **options)
-    reg = load_loss(pair["reg"], branch="reg", reduction="sum")
+    cls = load_loss(pair["cls"], signature=context.task.branch, reduction="sum", **options)
+    reg = load_loss(pair["reg"], signature="reg", reduction="sum")
     score = context.task.train_and_score(
         cls,
         reg,

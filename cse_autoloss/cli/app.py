@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Branch = Annotated[str, typer.Option("--branch", help="cls-binary, cls-multiclass or reg.")]
+SignatureName = Annotated[str, typer.Option("--signature", help="cls-binary, cls-multiclass or reg.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Formula = Annotated[str, typer.Argument(help="Prefix notation, or a name of the catalogue.")]
 
@@ -121,19 +121,19 @@ def verify(
     formula: Annotated[
         str | None, typer.Argument(help="Prefix notation, or a name of the catalogue.")
     ] = None,
-    branch: Branch = "cls-binary",
+    signature: SignatureName = "cls-binary",
     file: Annotated[
         Path | None, typer.Option(help="Formulas to verify, one a line; # starts a comment.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a loss has the convergence properties of its branch. Exit code 1 where one has not."""
+    """Say whether a loss has the convergence properties of its signature. Exit code 1 where one has not."""
     from cse_autoloss.api import verify as verify_formulas
 
     if (formula is None) == (file is None):
         raise ConfigError("verify: give either a formula or --file")
     formulas = [formula] if formula is not None else _lines(file)
-    verdicts = verify_formulas([text for text in formulas if text], branch)
+    verdicts = verify_formulas([text for text in formulas if text], signature)
     if as_json:
         _print_json([{"formula": f, **v.to_dict()} for f, v in zip(formulas, verdicts, strict=True)])
     else:
@@ -144,11 +144,11 @@ def verify(
 
 
 @app.command()
-def simulate(formula: Formula, branch: Branch = "cls-binary", as_json: AsJson = False) -> None:
+def simulate(formula: Formula, signature: SignatureName = "cls-binary", as_json: AsJson = False) -> None:
     """Say whether a small model learns with the loss on one image of each category. Exit code 1 where not."""
     from cse_autoloss.api import simulate as simulate_formula
 
-    verdict = simulate_formula(formula, branch)
+    verdict = simulate_formula(formula, signature)
     if as_json:
         _print_json({"formula": formula, **verdict.to_dict()})
     else:
@@ -161,12 +161,12 @@ def simulate(formula: Formula, branch: Branch = "cls-binary", as_json: AsJson = 
 def render(
     formula: Formula,
     out: Annotated[Path, typer.Option("--out", "-o", help="FILE.svg, FILE.png or FILE.dot.")],
-    branch: Annotated[str | None, typer.Option(help="Needed where the variables do not tell it.")] = None,
+    signature: Annotated[str | None, typer.Option(help="Needed where the inputs do not tell it.")] = None,
 ) -> None:
     """Draw the computation graph of a loss."""
     from cse_autoloss.api import render as render_formula
 
-    render_formula(formula, out, branch)
+    render_formula(formula, out, signature)
     print(out)
 
 
@@ -178,12 +178,12 @@ def export(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="FILE.py, .json, .tex, .onnx, .svg, .png or .dot.")
     ],
-    branch: Annotated[str | None, typer.Option(help="Needed where the variables do not tell it.")] = None,
+    signature: Annotated[str | None, typer.Option(help="Needed where the inputs do not tell it.")] = None,
 ) -> None:
     """Write a loss as a file that runs, or is read, without this package."""
     from cse_autoloss.api import export as export_source
 
-    export_source(source, out, branch)
+    export_source(source, out, signature)
     print(out)
 
 
@@ -193,18 +193,18 @@ def explain(
         str, typer.Argument(help="A catalogue name, a formula, a loss.json or a run directory.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="page.html; its pictures are put beside it.")],
-    branch: Annotated[str | None, typer.Option(help="Needed where the variables do not tell it.")] = None,
+    signature: Annotated[str | None, typer.Option(help="Needed where the inputs do not tell it.")] = None,
 ) -> None:
     """Draw a loss and its gradient beside those that people use, with its graph and the verifier's verdict."""
     from cse_autoloss.api import explain as explain_source
 
-    for path in explain_source(source, out, branch):
+    for path in explain_source(source, out, signature):
         print(path)
 
 
 @app.command()
 def losses(
-    branch: Annotated[str | None, typer.Option(help="Only the losses of this branch.")] = None,
+    signature: Annotated[str | None, typer.Option(help="Only the losses of this signature.")] = None,
     like: Annotated[str | None, typer.Option(help="Say which loss this formula is a multiple of.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -214,7 +214,7 @@ def losses(
     if like is not None:
         from cse_autoloss.losses.like import like as find_like
 
-        matches = find_like(like, branch)
+        matches = find_like(like, signature)
         if as_json:
             _print_json(
                 [
@@ -225,13 +225,13 @@ def losses(
         else:
             print("\n".join(str(match) for match in matches) or "this is none of the catalogue's losses")
         return
-    found = entries(branch)
+    found = entries(signature)
     if as_json:
         _print_json(
             [
                 {
                     "name": e.name,
-                    "branch": e.branch,
+                    "signature": e.signature.name,
                     "title": e.title,
                     "formula": e.formula,
                     "source": e.source,

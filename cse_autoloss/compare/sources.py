@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cse_autoloss.errors import DataError, FormulaError, RunError, UnknownNameError, shorten
-from cse_autoloss.losses import CATALOGUE, GraphLoss, infer_branch, load_loss, read_loss_file
+from cse_autoloss.export import from_json_pair
+from cse_autoloss.losses import CATALOGUE, GraphLoss, infer_signature, load_loss, read_loss_file
 from cse_autoloss.runs import RunStore
 
 MOST_LETTERS = 10_000
@@ -64,10 +65,10 @@ def read_source(text: str, cls_branch: str) -> Source:
     """
     text = text.strip()
     if text in CATALOGUE:
-        return _single(_part(text, CATALOGUE[text].branch, text))
+        return _single(_part(text, CATALOGUE[text].signature.name, text))
     halves = [f"{text}-cls", f"{text}-reg"]
     if all(name in CATALOGUE for name in halves):
-        cls, reg = (_part(name, CATALOGUE[name].branch, name) for name in halves)
+        cls, reg = (_part(name, CATALOGUE[name].signature.name, name) for name in halves)
         return Source(cls, reg, text)
     path = Path(text)
     if "(" not in text and len(text) < 1000:
@@ -103,9 +104,9 @@ def _may_be_formula(text: str) -> bool:
 
 def _branch_of(formula: str, cls_branch: str) -> str:
     try:
-        return infer_branch(formula)
+        return infer_signature(formula).name
     except FormulaError as error:
-        if "no branch" not in str(error):
+        if "no signature" not in str(error):
             raise
         return cls_branch
 
@@ -113,12 +114,12 @@ def _branch_of(formula: str, cls_branch: str) -> str:
 def _from_file(path: Path) -> Source:
     if _holds_pair(path):
         cls, reg = (
-            _part(file.graph.formula, file.graph.branch, "", file.alpha)
-            for file in (read_loss_file(path, "cls"), read_loss_file(path, "reg"))
+            _part(file.graph.formula, file.graph.signature.name, "", file.alpha)
+            for file in from_json_pair(path)
         )
         return Source(cls, reg, _title(path))
     file = read_loss_file(path)
-    return _single(_part(file.graph.formula, file.graph.branch, _title(path), file.alpha))
+    return _single(_part(file.graph.formula, file.graph.signature.name, _title(path), file.alpha))
 
 
 def _title(path: Path) -> str:
@@ -150,6 +151,6 @@ def _from_run(directory: Path, cls_branch: str) -> Source:
         )
     reg = _part(best["reg"], "reg", best["reg"] if best["reg"] in CATALOGUE else "")
     cls, known = best["cls"], best["cls"] in CATALOGUE
-    branch = CATALOGUE[cls].branch if known else _branch_of(cls, cls_branch)
+    branch = CATALOGUE[cls].signature.name if known else _branch_of(cls, cls_branch)
     alpha = best["alpha"] if branch == "cls-binary" else None
     return Source(_part(cls, branch, cls if known else "", alpha), reg, directory.resolve().name)

@@ -68,7 +68,7 @@ class Finals:
         return list(best.items())
 
     def _short(self, text: str, branch: str) -> str:
-        loss = load_loss(text, branch=branch)
+        loss = load_loss(text, signature=branch)
         if not isinstance(loss, GraphLoss) or text in CATALOGUE:
             return text
         return shortened(loss.graph, VerifySettings(**self._frame.config.verify.model_dump())).formula

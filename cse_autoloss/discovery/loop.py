@@ -23,7 +23,7 @@ from cse_autoloss.discovery.funnel import SEED, Entrant, Funnel, GenerationRecor
 from cse_autoloss.discovery.generation import Generation, added, without
 from cse_autoloss.discovery.halving import Ladder, Outcome, climb
 from cse_autoloss.searches.evolution import Evolution, EvolutionState, Member, ranked
-from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.verification import VerifySettings
 
 FIRST_ROUNDS = 50
@@ -261,7 +261,7 @@ class SearchLoop:
             with bench.clock.stage("generate"):
                 entrants = [Entrant(p) for p in self._evolution.ask(state, attempt, plan.batch)]
             if attempt == 0 and not state.populations[branch]:
-                starters = [e for e in self._starters if e.proposal.graph.branch == branch]
+                starters = [e for e in self._starters if e.proposal.graph.signature.name == branch]
                 entrants = starters + entrants
             bench.look()
             fresh = self._funnel.verify(entrants, branch, record)
@@ -287,7 +287,9 @@ class SearchLoop:
         Where a branch starts from nothing, all its places are theirs: there is nobody to breed from.
         """
         bench, plan = self._bench, self._plan
-        founders = state.populations[branch] or any(e.proposal.graph.branch == branch for e in self._starters)
+        founders = state.populations[branch] or any(
+            e.proposal.graph.signature.name == branch for e in self._starters
+        )
         places = plan.places(branch) if not founders else round(plan.random_fraction * plan.places(branch))
         if not places or not plan.scouts:
             return []
@@ -295,7 +297,7 @@ class SearchLoop:
         rng, enough = np.random.default_rng(number), math.ceil(plan.choose_from * places)
         pool: list[Entrant] = []
         for _ in range(1 if founders else FIRST_ROUNDS):
-            found = self._funnel.scout(BRANCHES[branch], plan.scouts, rng, record)
+            found = self._funnel.scout(SIGNATURES[branch], plan.scouts, rng, record)
             bench.look()
             pool += self._funnel.simulate(found, branch, enough - len(pool), record)
             bench.show()

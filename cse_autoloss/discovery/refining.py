@@ -105,7 +105,7 @@ class _Weighing:
         self._verdicts: dict[str, bool] = {}
         self._edges: dict[str, Edges] = {}
         for branch in refining.branches:
-            loss = load_loss(_loss(refining.pair, branch), branch=branch)
+            loss = load_loss(_loss(refining.pair, branch), signature=branch)
             if isinstance(loss, GraphLoss):
                 # The scale of the box loss is the box weight's to tell, which is tuned before.
                 self._edges[branch] = Edges(loss.graph, scale=branch != "reg")
@@ -130,7 +130,7 @@ class _Weighing:
 
     def _holds(self, formula: str, branch: str) -> bool:
         if formula not in self._verdicts:
-            loss = load_loss(formula, branch=branch)
+            loss = load_loss(formula, signature=branch)
             assert isinstance(loss, GraphLoss)
             self._verdicts[formula] = verify(loss.graph, self._refining.verify).accepted
         return self._verdicts[formula]

@@ -27,7 +27,7 @@ from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.searches.evolution import Evolution, Proposal
 from cse_autoloss.settings.load import SearchConfig, dump_config
-from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.verification import VerifySettings
 
 
@@ -95,9 +95,9 @@ def _starters(config: SearchConfig) -> list[Entrant]:
             raise ConfigError(
                 f"seed loss {text!r} is not an expression in our operators, so it can not evolve"
             )
-        if loss.branch not in branches:
+        if loss.signature.name not in branches:
             raise ConfigError(
-                f"seed loss {text!r} is a {loss.branch} loss, but the search is of {', '.join(branches)}"
+                f"seed loss {text!r} is a {loss.signature.name} loss, but the search is of {', '.join(branches)}"
             )
         starters.append(Entrant(Proposal(loss.graph, "seed")))
     return starters
@@ -126,7 +126,7 @@ class _Run:
         size, cost = self._size(bench, executor.workers)
         evolution = Evolution(
             self.config.evolution,
-            tuple(BRANCHES[name] for name in self.frame.branches),
+            tuple(SIGNATURES[name] for name in self.frame.branches),
             self.config.seed,
             [entrant.proposal.graph for entrant in self.starters],
         )

@@ -52,7 +52,7 @@ def simulating(
 
 def _job(digests: Sequence[str], graphs: dict[str, LossGraph], alpha: float | None, limit: float) -> Job:
     chosen = [graphs[digest] for digest in digests]
-    payload = simulation_payload(chosen[0].branch, [graph.formula for graph in chosen], alpha)
+    payload = simulation_payload(chosen[0].signature.name, [graph.formula for graph in chosen], alpha)
     return Job(f"simulate:{len(digests)}:{digests[0]}", payload, limit)
 
 

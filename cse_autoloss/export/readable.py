@@ -10,12 +10,10 @@ from __future__ import annotations
 from cse_autoloss.graph import GraphBuilder, LossGraph
 from cse_autoloss.graph.loss_graph import Node
 from cse_autoloss.operators import CONSTANTS
-from cse_autoloss.spaces.branches import BOX_EPSILON
 
 _NEVER_NEGATIVE = frozenset(
     {"Abs", "Exp", "Sqrt", "Softplus", "Sig", "Serf", "Erfc", "Salf", "Sgdf", "Relu", "Softmax"}
 )
-_AREAS = frozenset({"U", "E"})
 
 VISIBLE_EPSILON = 1e-8
 """A denominator of at least this is the same number with and without Div's ε of 1e-20: in float32 to the last
@@ -33,7 +31,7 @@ def readable(graph: LossGraph) -> LossGraph:
 
 
 def least_value(graph: LossGraph | GraphBuilder, index: int) -> float:
-    """A lower bound on a node's value over the branch's domain; −inf where none is known.
+    """A lower bound on a node's value over the inputs' ranges; −inf where none is known.
 
     Told by structure alone: variables that can't be negative, constants, sums and products of such.
     """
@@ -41,9 +39,7 @@ def least_value(graph: LossGraph | GraphBuilder, index: int) -> float:
     if node.symbol in CONSTANTS:
         return float(node.symbol)
     if not node.args:
-        if node.symbol in _AREAS:
-            return BOX_EPSILON
-        return -float("inf") if node.symbol == "X" else 0.0
+        return graph.signature.variables[node.symbol].low
     if node.symbol in _NEVER_NEGATIVE:
         return 0.0
     if node.symbol in ("Add", "Mul", "Div"):

@@ -34,12 +34,12 @@ def operator_of(symbol: str) -> Operator | None:
 
 
 class LossGraph:
-    """An expression over a branch's variables, hash-consed.
+    """An expression over a signature's inputs, hash-consed.
 
     Two graphs are equal when they are the same expression up to the order of commutative operands.
 
     Attributes:
-        signature: the branch's frame.
+        signature: its frame.
         nodes: in topological order, arguments before users; the root is last.
         kinds: shape of each node.
     """
@@ -59,18 +59,13 @@ class LossGraph:
         raise AttributeError(f"a LossGraph does not change: cannot set {name!r}")
 
     @property
-    def branch(self) -> str:
-        """Name of the branch: "cls-binary", "cls-multiclass" or "reg"."""
-        return self.signature.name
-
-    @property
     def root(self) -> int:
         """Index of the node that is the loss."""
         return len(self.nodes) - 1
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The variables the loss reads, in the branch's order."""
+        """The variables the loss reads, in the signature's order."""
         used = {node.symbol for node in self.nodes}
         return tuple(name for name in self.signature.variables if name in used)
 
@@ -100,7 +95,7 @@ class LossGraph:
             if operator is not None and operator.commutative:
                 parts.sort()
             digests.append(hashlib.sha256("|".join([node.symbol, *parts]).encode()).hexdigest())
-        return hashlib.sha256(f"{self.branch}:{digests[-1]}".encode()).hexdigest()[:32]
+        return hashlib.sha256(f"{self.signature.key}:{digests[-1]}".encode()).hexdigest()[:32]
 
     def prefix(self) -> Iterator[str]:
         """Symbols of the written-out tree in prefix order."""
@@ -124,7 +119,7 @@ class LossGraph:
         import networkx
 
         # A node may take the same argument twice, hence a multigraph.
-        graph = networkx.MultiDiGraph(branch=self.branch, root=self.root)
+        graph = networkx.MultiDiGraph(signature=self.signature.name, root=self.root)
         for index, (node, kind) in enumerate(zip(self.nodes, self.kinds, strict=True)):
             graph.add_node(index, symbol=node.symbol, kind=kind.value)
             for position, arg in enumerate(node.args):
@@ -133,7 +128,7 @@ class LossGraph:
 
     @classmethod
     def from_networkx(cls, graph: networkx.MultiDiGraph, signature: Signature) -> LossGraph:
-        """The inverse of `to_networkx`; raises FormulaError where the graph is no expression of the branch."""
+        """The inverse of `to_networkx`; raises FormulaError where the graph is no expression of the signature."""
         import networkx
 
         builder = GraphBuilder(signature)
@@ -151,7 +146,7 @@ class LossGraph:
         return self.formula
 
     def __repr__(self) -> str:
-        return f"LossGraph({self.formula!r}, branch={self.branch!r})"
+        return f"LossGraph({self.formula!r}, signature={self.signature.name!r})"
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -171,14 +166,14 @@ class GraphBuilder:
 
     def __init__(self, signature: Signature, *, stable: bool = False) -> None:
         """`stable` also admits the fused forms, which no formula may name."""
-        self._signature = signature
+        self.signature = signature
         self._stable = stable
         self._nodes: list[Node] = []
         self._kinds: list[Kind] = []
         self._index: dict[Node, int] = {}
 
     def add(self, symbol: str, *args: int) -> int:
-        """Index of the node for `symbol` on `args`; FormulaError where the branch or the shapes forbid it."""
+        """Index of the node for `symbol` on `args`; FormulaError where the signature or the shapes forbid it."""
         node = Node(symbol, args)
         known = self._index.get(node)
         if known is not None:
@@ -195,7 +190,7 @@ class GraphBuilder:
 
     def finish(self, root: int) -> LossGraph:
         """The graph below `root`, without the nodes that it does not use."""
-        signature = self._signature
+        signature = self.signature
         if self._kinds[root] is Kind.PER_CLASS and signature.result is Kind.PER_SAMPLE:
             raise FormulaError(
                 f"the loss has one value for each class, but {signature.name} wants one for each sample; "
@@ -218,7 +213,7 @@ class GraphBuilder:
         return graph
 
     def _kind(self, node: Node) -> Kind:
-        signature = self._signature
+        signature = self.signature
         if node.symbol in signature.operators:
             operator = OPERATORS[node.symbol]
         elif self._stable and node.symbol in STABLE_OPERATORS:

@@ -3,7 +3,7 @@
 from cse_autoloss.losses.catalogue import CATALOGUE, entries
 from cse_autoloss.losses.entry import Entry, Point
 from cse_autoloss.losses.like import Match, like, nearest
-from cse_autoloss.losses.load import LossFile, infer_branch, load_loss, parse_loss_json, read_loss_file
+from cse_autoloss.losses.load import LossFile, infer_signature, load_loss, parse_loss_json, read_loss_file
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss
 
@@ -16,7 +16,7 @@ __all__ = [
     "Point",
     "ReducedLoss",
     "entries",
-    "infer_branch",
+    "infer_signature",
     "like",
     "load_loss",
     "nearest",

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from cse_autoloss.graph import LossGraph, Node, stabilize
 from cse_autoloss.losses.program import Program, Tape, Value
+from cse_autoloss.spaces import form_of
 
 BLOCK = 1 << 17
 """Numbers in a block: a handful of float32 tensors of it stay in the second-level and shared caches."""
@@ -138,12 +139,13 @@ Kernel = BinaryKernel | MulticlassKernel
 
 
 def kernel_of(graph: LossGraph, alpha: float | None) -> Kernel | None:
-    """The fused form of a loss, or None for an expression or branch that has none."""
+    """The fused form of a loss, or None for an expression or signature that has none."""
     nodes = stabilize(graph).nodes
+    head = form_of(graph.signature).head
     symbols = {node.symbol for node in nodes}
-    if graph.branch == "cls-binary" and not symbols & {"Softmax", "LogSoftmax"}:
+    if head == "sigmoid" and not symbols & {"Softmax", "LogSoftmax"}:
         return BinaryKernel(nodes, alpha)
-    if graph.branch == "cls-multiclass" and _picks_its_own(nodes, graph):
+    if head == "softmax" and _picks_its_own(nodes, graph):
         return MulticlassKernel(nodes)
     return None
 

@@ -150,8 +150,8 @@ def load_or_train(
     options = {} if pair.alpha is None else {"alpha": pair.alpha}
     try:
         model = task.train(
-            load_loss(pair.cls, branch=task.branch, reduction="sum", **options),
-            load_loss(pair.reg, branch="reg", reduction="sum"),
+            load_loss(pair.cls, signature=task.branch, reduction="sum", **options),
+            load_loss(pair.reg, signature="reg", reduction="sum"),
             seed=plan.seed,
             epochs=plan.epochs,
             box_weight=pair.box_weight,

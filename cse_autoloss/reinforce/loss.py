@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError
-from cse_autoloss.losses.checks import check_classification
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
 from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.checks import check_classification
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
 

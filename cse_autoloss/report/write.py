@@ -21,6 +21,7 @@ from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.runs.store import RunStore
 from cse_autoloss.searches.evolution import EvolutionState, ranked
+from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.faults import AnnotationFaults
 
 HALL_OF_FAME = 20
@@ -117,7 +118,7 @@ def write_best(
             draw_pair(cls, reg, directory / f"graph.{suffix}")
     else:
         graph = searched[0]
-        own_alpha = alpha if graph.branch == "cls-binary" else None
+        own_alpha = alpha if form_of(graph.signature).weighted else None
         source = torch_source(graph, alpha=own_alpha, provenance=provenance)
         document = to_json(graph, own_alpha, provenance)
         for suffix in ("svg", "png", "dot"):
@@ -168,7 +169,7 @@ def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:
 
 
 def _graph(text: str, branch: str) -> LossGraph | None:
-    loss = load_loss(text, branch=branch)
+    loss = load_loss(text, signature=branch)
     return loss.graph if isinstance(loss, GraphLoss) else None
 
 

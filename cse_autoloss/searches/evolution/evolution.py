@@ -114,7 +114,7 @@ class Evolution:
         members = ranked(state.populations[branch]) or tuple(
             Member(graph.formula, graph.digest, "seed", 0, ())
             for graph in self._starters
-            if graph.branch == branch
+            if graph.signature.name == branch
         )
         trees = [primitives.to_tree(parse_formula(m.formula, primitives.signature)) for m in members]
         proposals: list[Proposal] = []
