@@ -39,7 +39,7 @@ def test_pairs_round_trip(tmp_path: Path) -> None:
     assert (second.graph, second.alpha, second.provenance) == (reg, None, {"seed": 1})
     with pytest.raises(AutoLossError, match="pair of losses"):
         from_json(path)
-    with pytest.raises(AutoLossError, match="a classification and a box loss"):
+    with pytest.raises(AutoLossError, match="a classification loss and a box loss"):
         to_json_pair(reg, cls)
 
 
@@ -96,7 +96,7 @@ def test_bad_json_is_refused(source: Any, message: str) -> None:
         ({"cls": None}, "cls: expected an object"),
         ({"extra": 1}, "extra"),
         ({"reg": {"signature": "reg", "formula": "I", "format": 1}}, "format stands outside"),
-        ({"reg": {"signature": "cls-binary", "formula": "X"}}, "a classification and a box loss"),
+        ({"reg": {"signature": "cls-binary", "formula": "X"}}, "a classification loss and a box loss"),
         ({"reg": {"signature": "reg", "formula": "X"}}, "reg: "),
     ],
 )

@@ -14,7 +14,7 @@ from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.operators import OPERATORS, STABLE_OPERATORS
 from cse_autoloss.spaces import SIGNATURES, parse
-from cse_autoloss.spaces.random_expressions import Forest, RandomShape, symbols, random_forest
+from cse_autoloss.spaces.random_expressions import Forest, RandomShape, random_forest, symbols
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import fingerprint, population, verify, verify_forest, verify_population
 from cse_autoloss.verification.grids import probe_grid
@@ -30,7 +30,8 @@ from cse_autoloss.verification.table_evaluate import TableEvaluator, keep
 
 _ENTRIES = (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES)
 CATALOGUE = {
-    name: [parse(e.formula, name) for e in _ENTRIES if e.signature.name == name and e.formula] for name in SIGNATURES
+    name: [parse(e.formula, name) for e in _ENTRIES if e.signature.name == name and e.formula]
+    for name in SIGNATURES
 }
 
 

@@ -197,7 +197,7 @@ def explain(source: str | Path, signature: str | Signature | None = None) -> Exp
         entry=entry,
         alias=_alias(loss, entry),
         verdict=verdict,
-        findings=() if verdict is None else findings(verdict, form_of(loss.signature).properties),
+        findings=() if verdict is None else findings(verdict, loss.signature),
         scale_dependence=dependence,
         pictures=pictures,
     )

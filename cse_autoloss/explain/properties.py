@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cse_autoloss.graph import Signature
+from cse_autoloss.spaces import form_of
 from cse_autoloss.verdict import Verdict
 
 Outcome = Literal["passed", "failed", "open"]
@@ -25,11 +26,12 @@ _ALWAYS_FIRST = 2
 """The first two properties are looked at before all others; the order of the rest is the judge's own."""
 
 
-def findings(verdict: Verdict, table: Sequence[tuple[str, frozenset[str]]]) -> tuple[Finding, ...]:
-    """What the verdict says of each property of a signature, given as in `Form.properties`.
+def findings(verdict: Verdict, signature: Signature) -> tuple[Finding, ...]:
+    """What the verdict says of each property that is verified of the signature's losses.
 
     The verifier stops at the first fault, so of a rejected loss only the properties before it are known to hold.
     """
+    table = form_of(signature).properties
     if verdict.accepted:
         return tuple(Finding(name, "passed") for name, _ in table)
     failed = next((index for index, (_, codes) in enumerate(table) if verdict.code in codes), None)

@@ -57,6 +57,8 @@ class UnknownFormError(Exception):
 
 def symbol(name: str) -> sympy.Symbol:
     """The symbol of that name, with its assumptions."""
+    if not name.isidentifier():
+        raise KeyError(name)
     return sympy.Symbol(name, **ASSUMPTIONS.get(name, {"real": True}))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cse_autoloss.errors import AutoLossError, shorten
-from cse_autoloss.export.docstring import escaped, provenance_lines, wrapped_formula, wrapped_latex
+from cse_autoloss.export.docstring import provenance_lines, wrapped_formula, wrapped_latex
 from cse_autoloss.export.json_form import check_pair
 from cse_autoloss.export.latex import to_latex
 from cse_autoloss.export.statements import Program, statements
@@ -128,7 +128,7 @@ def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -
 
 def _legend(graph: LossGraph) -> str:
     read = [graph.signature.variables[name] for name in graph.variables]
-    parts = [f":math:`{one.latex}` {escaped(one.meaning)}".rstrip() for one in read]
+    parts = [f":math:`{one.latex}` {one.meaning}".rstrip() for one in read]
     if not parts:
         return "no variable: a constant"
     return ", ".join(parts) + form_of(graph.signature).unit

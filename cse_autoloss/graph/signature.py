@@ -28,6 +28,8 @@ MAX_CLASSES = 64
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _INPUT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 _LATEX = re.compile(r'[^"\n\r]{0,80}[^"\n\r\\]')
+_TEXT = re.compile(r'[^"\\]{0,200}')
+"""What stands in exported code must not be able to end the docstring that it stands in."""
 _CODE = frozenset({"torch", "nn", "F", "Tensor", "annotations", "self", "loss", "reduction", "float", "max"})
 """What exported code names already."""
 
@@ -85,8 +87,14 @@ class Input:
             raise ConfigError(
                 f"input {name!r}: latex must be one line of at most 80 characters without quotes"
             )
-        if not isinstance(self.meaning, str) or len(self.meaning) > 200:
-            raise ConfigError(f"input {name!r}: meaning must be text of at most 200 characters")
+        if (
+            not isinstance(self.meaning, str)
+            or not _TEXT.fullmatch(self.meaning)
+            or not self.meaning.isprintable()
+        ):
+            raise ConfigError(
+                f"input {name!r}: meaning must be one line of at most 200 characters without quotes"
+            )
         object.__setattr__(self, "kind", _kind(self.kind, f"input {name!r}: kind"))
         for key, value in (("low", low), ("high", high), ("latex", latex), ("code", code)):
             object.__setattr__(self, key, value)

@@ -3,7 +3,7 @@
 What is asked of such a loss, in order:
 
 1. the formula reads, for each walk, at least one of the inputs that the walk moves;
-2. value and gradient are finite along each walk, the gradients by the moving inputs one by one;
+2. value and gradient are finite along each walk;
 3. the loss never rises along a walk, is least at its end, and moves on each; where a walk does not say that the loss
    may rest, it falls at every step;
 4. where the signature is even, the loss is the same with all moving inputs negated.
@@ -13,7 +13,7 @@ An input that no walk moves may go unread. Walks that differ in such an input's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -74,54 +74,44 @@ class WalkForm(Form):
     # -- verification
 
     def grid(self, *, fine: bool, coupled: bool) -> ProbeGrid:
-        plan: list[tuple[Walk, Curve, float, Sequence[str]]] = []
-        mirrored = []
+        # Each walk, and of an even signature its mirror image, where the loss is only read.
+        plan: list[tuple[Walk, float]] = []
+        curves = []
         for walk in self.signature.walks:
-            words = _words(walk)
-            plan.append((walk, Curve("walk", f"walk of {walk}", words), 1.0, walk.moving))
-            if self.signature.even:
-                mirrored.append((len(plan) - 1, len(plan)))
-                place = f"mirror image of the walk of {walk}"
-                plan.append((walk, Curve("walk", place, words, judged=False), -1.0, walk.moving))
-            if len(walk.moving) > 1:
-                for name in walk.moving:
-                    place = f"gradient by {name} on the walk of {walk}"
-                    plan.append((walk, Curve("walk", place, words, judged=False), 1.0, (name,)))
+            for sign in (1.0, -1.0) if self.signature.even else (1.0,):
+                place = f"{'' if sign > 0 else 'mirror image of the '}walk of {walk}"
+                curves.append(Curve("walk", place, _words(walk), judged=sign > 0))
+                plan.append((walk, sign))
         points = max(walk.points for walk in self.signature.walks)
-        ways = [_way(walk, points)[:: 1 if fine else COARSE] for walk, *_ in plan]
-        rows = [self._along(walk, t, sign) for (walk, _, sign, _), t in zip(plan, ways, strict=True)]
-        still = {one.name: torch.zeros_like(rows[0][one.name]) for one in self.signature.inputs}
-        rates = [
-            {
-                name: sign * (_place(b) - _place(a)).expand_as(row[name]) if name in by else still[name]
-                for name, a, b in zip(walk.moving, walk.start, walk.end, strict=True)
+        ways = [_way(walk, points)[:: 1 if fine else COARSE] for walk, _ in plan]
+        rows = [self._along(walk, t, sign) for (walk, sign), t in zip(plan, ways, strict=True)]
+        rates = []
+        for (walk, sign), row in zip(plan, rows, strict=True):
+            rate = {
+                name: torch.zeros_like(row[name]) for name in self.signature.variables if name in self.moving
             }
-            for (walk, _, sign, by), row in zip(plan, rows, strict=True)
-        ]
+            for name, a, b in zip(walk.moving, walk.start, walk.end, strict=True):
+                rate[name] += sign * (_place(b) - _place(a))
+            rates.append(rate)
         t = torch.stack(ways)
-        curves = tuple(curve for _, curve, _, _ in plan)
         judged = torch.tensor([curve.judged for curve in curves])[:, None].expand_as(t)
-        may_rest = torch.tensor([walk.may_rest for walk, *_ in plan])[:, None]
-        name, coordinate = self._coordinate(rows, t)
+        may_rest = torch.tensor([walk.may_rest for walk, _ in plan])[:, None]
+        axis, coordinate = self._coordinate(rows, t)
         return ProbeGrid(
             self.signature.key,
             "fall",
-            {key: torch.cat([row[key] for row in rows]) for key in still},
-            {
-                key: torch.cat([rate.get(key, still[key]) for rate in rates])
-                for key in still
-                if key in self.moving
-            },
-            curves,
+            {name: torch.cat([row[name] for row in rows]) for name in self.signature.variables},
+            {name: torch.cat([rate[name] for rate in rates]) for name in rates[0]},
+            tuple(curves),
             coordinate,
-            name,
+            axis,
             step=t.diff(dim=1),
             scale_mask=judged,
             end_mask=torch.zeros_like(judged),
             falls=judged & ~may_rest,
             slope_mask=judged & (t < 1),
             longest=float(t.diff(dim=1).max()) if fine else 0.0,
-            mirrored=tuple(mirrored),
+            mirrored=tuple((k, k + 1) for k, (_, sign) in enumerate(plan[1:]) if sign < 0),
         )
 
     def _along(self, walk: Walk, t: Tensor, sign: float = 1.0) -> dict[str, Tensor]:
@@ -263,7 +253,7 @@ class WalkForm(Form):
     # -- code
 
     def forward(self, written: Written) -> list[str]:
-        used = self._used(written.read)
+        used = self.signature.inputs
         first = next(one for one in used if one.name in self.moving)
         axes = {Kind.PER_CLASS: "(…, C)", Kind.PER_SAMPLE: "(…)"}
         body = ['"""Loss of a batch; inputs broadcast against each other.', "", "Args:"]
@@ -285,7 +275,8 @@ class WalkForm(Form):
             if code + lift != one.code:
                 body.append(f"{one.code} = {code}{lift}")
         shapes = ", ".join(f"{one.code}.shape" for one in used)
-        body += ["", *written.steps(first.code)]
+        like = f"{first.code}[..., :1]" if self._per_sample and first.kind is Kind.PER_CLASS else first.code
+        body += ["", *written.steps(like)]
         if len(used) > 1 or self._per_sample:
             shape = f"torch.broadcast_shapes({shapes})" if len(used) > 1 else f"{first.code}.shape"
             body.append(
@@ -297,10 +288,6 @@ class WalkForm(Form):
         body.append('return loss.sum() if self.reduction == "sum" else loss.mean()')
         parameters = ", ".join(f"{one.code}: Tensor" for one in used)
         return [f"def forward(self, {parameters}) -> Tensor:", *(f"    {line}" for line in body)]
-
-    def _used(self, read: Iterable[str]) -> list[Input]:
-        """What the exported method is called with: all inputs, so that the call is the same for every loss."""
-        return list(self.signature.inputs)
 
 
 @lru_cache(maxsize=256)
