@@ -10,10 +10,9 @@ import pytest
 
 from cse_autoloss.errors import AutoLossError, UnknownNameError
 from cse_autoloss.explain import explain
-from cse_autoloss.explain.curves import panels, scale_dependence
+from cse_autoloss.explain.curves import is_iou_aware, panels, scale_dependence
 from cse_autoloss.explain.properties import findings
-from cse_autoloss.losses import CATALOGUE, entries, load_loss
-from cse_autoloss.spaces import CLS_BINARY, SIGNATURES, parse
+from cse_autoloss.losses import CATALOGUE, list_losses, load_loss
 from cse_autoloss.verdict import Verdict
 
 
@@ -49,7 +48,7 @@ def read(page: str) -> _Reader:
     return reader
 
 
-@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in entries()])
+@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in list_losses()])
 def test_curves_are_the_loss_and_its_derivative(entry: object) -> None:
     loss = load_loss(entry.name, reduction="none", alpha=None)  # type: ignore[attr-defined]
     for panel in panels(loss):
@@ -64,10 +63,9 @@ def test_curves_are_the_loss_and_its_derivative(entry: object) -> None:
 
 
 def test_levels_are_drawn_for_iou_aware_losses_only() -> None:
-    for entry in entries():
+    for entry in list_losses():
         loss = load_loss(entry.name, reduction="none", alpha=None)
-        drawn = [line.label for line in panels(loss)[0].lines if line.role == "loss"]
-        assert (drawn[0] == "w = 0.25") == ("iou-aware" in entry.properties)
+        assert is_iou_aware(loss) == ("iou-aware" in entry.properties)
     lines = panels(load_loss("varifocal", reduction="none"))[0].lines
     labels = [line.label for line in lines if line.role == "loss"]
     assert labels == ["w = 0.25", "w = 0.5", "w = 0.75", "w = 1 = BCE"]
@@ -78,7 +76,7 @@ def test_a_baseline_is_not_drawn_beside_itself() -> None:
     assert [line.label for line in lines] == ["focal", "this loss = BCE"]
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in entries("reg")])
+@pytest.mark.parametrize("name", [entry.name for entry in list_losses("reg")])
 def test_the_scale_flag(name: str) -> None:
     depends = scale_dependence(load_loss(name, reduction="none")) > 1e-3
     assert depends == ("scale-invariant" not in CATALOGUE[name].properties)
@@ -151,10 +149,11 @@ def test_mistakes(tmp_path: Path) -> None:
 )
 def test_property_by_property(code: str, outcomes: list[str]) -> None:
     verdict = Verdict("verify", False, "reason", where="x = 1", code=code)
-    assert [finding.outcome for finding in findings(verdict, CLS_BINARY)] == outcomes
+    assert [finding.outcome for finding in findings(verdict, "cls-binary")] == outcomes
 
 
 def test_every_code_of_the_verifier_has_its_property() -> None:
+    from cse_autoloss.spaces import parse
     from cse_autoloss.verification import verify
 
     bad = {
@@ -175,5 +174,5 @@ def test_every_code_of_the_verifier_has_its_property() -> None:
         for formula in formulas:
             verdict = verify(parse(formula, branch))
             if not verdict.accepted:
-                found = findings(verdict, SIGNATURES[branch])
+                found = findings(verdict, branch)
                 assert len(found) in (5, 6), (formula, verdict.code)

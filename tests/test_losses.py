@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.graph import compile_graph
-from cse_autoloss.losses import Entry, GraphLoss, entries, load_loss
+from cse_autoloss.losses import Entry, GraphLoss, list_losses, load_loss
 from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
 
-ALL = entries()
+ALL = list_losses()
 EXPRESSIONS = [entry for entry in ALL if entry.formula is not None]
 CLASSIFICATION = [entry for entry in ALL if entry.signature.name.startswith("cls")]
 BOXES = [entry for entry in ALL if entry.signature.name == "reg"]
@@ -34,11 +34,7 @@ def named(*chosen: Entry) -> pytest.MarkDecorator:
 def elements(entry: Entry, prediction: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
     """Values before the reduction, α weighting left out; iou only where the branch takes one."""
     loss = entry.make("none", alpha=None) if entry.signature.name == "cls-binary" else entry.make("none")
-    return (
-        loss(prediction, target)
-        if entry.signature.name in ("reg", "margin")
-        else loss(prediction, target, iou)
-    )
+    return loss(prediction, target) if entry.signature.name in ("reg", "margin") else loss(prediction, target, iou)
 
 
 def run(entry: Entry, sample: Sample, dtype: torch.dtype = torch.float64) -> tuple[list[float], list[float]]:
@@ -117,9 +113,9 @@ def test_every_loss_has_a_reference() -> None:
 
 
 def test_entries_of_a_branch() -> None:
-    assert {entry.signature.name for entry in entries("reg")} == {"reg"}
+    assert {entry.signature.name for entry in list_losses("reg")} == {"reg"}
     with pytest.raises(UnknownNameError, match="did you mean 'reg'"):
-        entries("regg")
+        list_losses("regg")
 
 
 def test_published_formulas_are_the_published_strings() -> None:
@@ -223,9 +219,7 @@ def probes(entry: Entry) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     edge = 1.0 if entry.signature.name == "margin" else 60.0
     line = torch.linspace(-edge, edge, 481, dtype=torch.float64)
     prediction = torch.stack([line, line.flip(0)], -1)
-    for index, w in itertools.product(
-        (0, 1, 2) if entry.signature.name == "cls-binary" else (0, 1), (0.0, 0.4, 1.0)
-    ):
+    for index, w in itertools.product((0, 1, 2) if entry.signature.name == "cls-binary" else (0, 1), (0.0, 0.4, 1.0)):
         yield prediction, torch.full((481,), index), torch.full((481,), w, dtype=torch.float64)
 
 

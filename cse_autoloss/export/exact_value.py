@@ -11,9 +11,9 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 import sympy
+from sympy.core.function import AppliedUndef
 
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.export.simplify_worker import OPAQUE
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.graph.loss_graph import operator_of
 from cse_autoloss.operators import EPSILON, OPERATORS
@@ -57,7 +57,7 @@ def expression_value(expression: sympy.Expr, variables: Mapping[str, Vector]) ->
     if isinstance(expression, sympy.Symbol):
         return [_MP.mpf(EPSILON)] if expression.name == "epsilon" else variables[expression.name]
     head = type(expression).__name__
-    if head in OPAQUE:
+    if isinstance(expression, AppliedUndef):
         return _applied(head, [expression_value(arg, variables) for arg in expression.args])
     if not expression.args:
         return [_number(expression)]
@@ -70,15 +70,16 @@ def _applied(name: str, args: list[Vector]) -> Vector:
         highest = max(args[0])
         powers = [_MP.exp(a - highest) for a in args[0]]
         return [power / _MP.fsum(powers) for power in powers]
-    if name == "Dot":
-        return [_MP.fsum(_elementwise(lambda a, b: a * b, args))]
     if name == "Exp":
         return _elementwise(lambda a: _MP.exp(min(a, _MP.mpf(EXP_LIMIT))), args)
+    if OPERATORS[name].shape == "softmax":
+        raise AutoLossError(f"no exact value is known for the operator {name}")
     definition = _definition(name)
     # Scalars only from here: each element is the definition at the arguments' elements.
-    return _elementwise(
+    values = _elementwise(
         lambda *each: expression_value(definition, {s.name: [e] for s, e in zip(_DUMMIES, each)})[0], args
     )
+    return [_MP.fsum(values)] if OPERATORS[name].shape == "sum" else values
 
 
 @lru_cache(maxsize=64)

@@ -7,13 +7,12 @@ loss and not merely an equal one.
 
 from __future__ import annotations
 
+import math
+
 from cse_autoloss.graph import GraphBuilder, LossGraph
 from cse_autoloss.graph.loss_graph import Node
-from cse_autoloss.operators import CONSTANTS
-
-_NEVER_NEGATIVE = frozenset(
-    {"Abs", "Exp", "Sqrt", "Softplus", "Sig", "Serf", "Erfc", "Salf", "Sgdf", "Relu", "Softmax"}
-)
+from cse_autoloss.operators import ALL_OPERATORS, CONSTANTS
+from cse_autoloss.operators.intervals import Interval
 
 VISIBLE_EPSILON = 1e-8
 """A denominator of at least this is the same number with and without Div's ε of 1e-20: in float32 to the last
@@ -31,24 +30,26 @@ def readable(graph: LossGraph) -> LossGraph:
 
 
 def least_value(graph: LossGraph | GraphBuilder, index: int) -> float:
-    """A lower bound on a node's value over the inputs' ranges; −inf where none is known.
+    """A lower bound on a node's value over the inputs' ranges, by the operators' interval rules; −inf where none is
+    known."""
+    return _range(graph, index, {})[0]
 
-    Told by structure alone: variables that can't be negative, constants, sums and products of such.
-    """
-    node = _node(graph, index)
-    if node.symbol in CONSTANTS:
-        return float(node.symbol)
-    if not node.args:
-        return graph.signature.variables[node.symbol].low
-    if node.symbol in _NEVER_NEGATIVE:
-        return 0.0
-    if node.symbol in ("Add", "Mul", "Div"):
-        first, second = (least_value(graph, a) for a in node.args)
-        if node.symbol == "Add":
-            return first + second
-        if first >= 0 and second >= 0:
-            return first * second if node.symbol == "Mul" else 0.0
-    return -float("inf")
+
+def _range(graph: LossGraph | GraphBuilder, index: int, known: dict[int, Interval]) -> Interval:
+    if index not in known:
+        node = _node(graph, index)
+        if node.symbol in CONSTANTS:
+            known[index] = float(node.symbol), float(node.symbol)
+        elif not node.args:
+            variable = graph.signature.variables[node.symbol]
+            known[index] = variable.low, variable.high
+        else:
+            operator = ALL_OPERATORS[node.symbol]
+            low, high = operator.interval(*(_range(graph, a, known) for a in node.args))
+            # A sum over any number of classes is bounded by the least term where that is not negative.
+            summed = operator.shape == "sum"
+            known[index] = (low if low >= 0 else -math.inf, math.inf) if summed else (low, high)
+    return known[index]
 
 
 def _node(graph: LossGraph | GraphBuilder, index: int) -> Node:

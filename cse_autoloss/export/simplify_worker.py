@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import sympy
+from sympy.core.function import AppliedUndef
 
 Tree = list[Any]
 
@@ -47,8 +48,8 @@ _HEADS: dict[str, Callable[..., sympy.Expr]] = {
 }
 _CONSTANTS: dict[str, sympy.Expr] = {"pi": sympy.pi, "E": sympy.E}
 
-OPAQUE = ("Sig", "Serf", "Salf", "Sgdf", "Softplus", "Relu", "Softmax", "Dot")
-"""Operators that stay functions of their own: σ(x) reads better than 1/(1 + e⁻ˣ)."""
+_FUNCTION = "Function"
+"""Head of an operator that stays a function of its own; its name comes next."""
 
 
 class UnknownFormError(Exception):
@@ -79,7 +80,9 @@ def encode(expression: sympy.Expr) -> Tree:
         if expression == constant:
             return ["Constant", name]
     head = type(expression).__name__
-    if head in _HEADS or head in OPAQUE:
+    if isinstance(expression, AppliedUndef):
+        return [_FUNCTION, head, *(encode(arg) for arg in expression.args)]
+    if head in _HEADS:
         return [head, *(encode(arg) for arg in expression.args)]
     raise UnknownFormError(head)
 
@@ -95,8 +98,9 @@ def decode(tree: Tree) -> sympy.Expr:
         return sympy.Rational(int(rest[0]), int(rest[1]))
     if head == "Constant":
         return _CONSTANTS[rest[0]]
-    args = [decode(arg) for arg in rest]
-    return opaque(head, *args) if head in OPAQUE else _HEADS[head](*args)
+    if head == _FUNCTION:
+        return opaque(rest[0], *(decode(arg) for arg in rest[1:]))
+    return _HEADS[head](*(decode(arg) for arg in rest))
 
 
 def operations(expression: sympy.Expr) -> int:

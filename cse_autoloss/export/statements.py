@@ -39,9 +39,6 @@ _WELL_KNOWN: Mapping[str, str] = {
 }
 """Subexpressions that have a name of their own, by formula in stable readable form."""
 
-_NAMED_OPERATORS = frozenset({"Serf", "Erfc", "Salf", "Sgdf"})
-"""Operators whose code does not tell what it is: they always get a line, named for the operator."""
-
 LINE = 84
 """An expression longer than this many characters is split."""
 
@@ -133,10 +130,10 @@ class _Writer:
         known = [_value(self._trees[a]) for a in args]
         numbers = [number for number in known if number is not None]
         if len(numbers) == len(known):
-            return _number(float(operator.torch(*(torch.tensor(n, dtype=torch.float64) for n in numbers))))
+            return _number(float(operator.function(*(torch.tensor(n, dtype=torch.float64) for n in numbers))))
         template = operator.source
-        if node.symbol == "Dot" and any(arg.at_target for arg in args):
-            template = "{0} * {1}"
+        if operator.shape == "sum" and not any(arg.at_target for arg in args):
+            template = f"({template}).sum(-1, keepdim=True)"
         if node.symbol == "Div" and least_value(self.graph, node.args[1]) >= VISIBLE_EPSILON:
             template = "{0} / {1}"
         for position, arg in enumerate(args):
@@ -155,20 +152,26 @@ class _Writer:
         if self._uses[key] > 1:
             return True
         symbol = self.graph.nodes[key.node].symbol
-        named = self._formulas[key.node] in _WELL_KNOWN or symbol in _NAMED_OPERATORS
+        named = self._formulas[key.node] in _WELL_KNOWN or _is_named(symbol)
         # What is read only to be gathered gets its name there.
         only_gathered = not key.at_target and self._uses[key._replace(at_target=True)] > 0
         return named and not only_gathered
 
     def _give_name(self, key: _Key) -> None:
         symbol = self.graph.nodes[key.node].symbol
-        name = _WELL_KNOWN.get(self._formulas[key.node], symbol.lower() if symbol in _NAMED_OPERATORS else "")
+        name = _WELL_KNOWN.get(self._formulas[key.node], symbol.lower() if _is_named(symbol) else "")
         if not name or name in self._taken:
             stem = name or "t"
             name = next(f"{stem}{i}" for i in count(2 if name else 1) if f"{stem}{i}" not in self._taken)
         self._taken.add(name)
         self.lines.append((name, self._trees[key]))
         self._trees[key] = ast.Name(name, ast.Load())
+
+
+def _is_named(symbol: str) -> bool:
+    """Whether the code of the operator gets a line of its own."""
+    operator = operator_of(symbol)
+    return operator is not None and operator.named
 
 
 def _plan(graph: LossGraph) -> tuple[list[_Key], Counter[_Key]]:

@@ -95,7 +95,7 @@ def to_sympy(graph: LossGraph, *, epsilon: bool = False) -> sympy.Expr:
             made.append(1 - worker.symbol(other) if other else worker.symbol(node.symbol))
         elif node.symbol == "Erfc":
             made.append(1 - _opaque("Serf", args))
-        elif node.symbol in worker.OPAQUE:
+        elif operator.opaque:
             made.append(_opaque(node.symbol, args))
         else:
             hidden = node.symbol == "Div" and least_value(graph, node.args[1]) >= VISIBLE_EPSILON

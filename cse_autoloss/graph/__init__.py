@@ -1,7 +1,7 @@
 """Loss expressions as hash-consed DAGs: parse, print, hash, evaluate, stabilise."""
 
-from cse_autoloss.graph.evaluate import compile_graph, evaluate_with_derivative
-from cse_autoloss.graph.loss_graph import GraphBuilder, LossGraph, Node
+from cse_autoloss.graph.evaluate import compile_graph
+from cse_autoloss.graph.loss_graph import GraphBuilder, LossGraph, Node, kind_of
 from cse_autoloss.graph.parser import parse_formula
 from cse_autoloss.graph.rewrite import stabilize
 from cse_autoloss.graph.signature import Input, Kind, Signature, Value, Walk
@@ -16,7 +16,7 @@ __all__ = [
     "Value",
     "Walk",
     "compile_graph",
-    "evaluate_with_derivative",
+    "kind_of",
     "parse_formula",
     "stabilize",
 ]

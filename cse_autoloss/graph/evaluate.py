@@ -1,4 +1,4 @@
-"""Runs a `LossGraph` in torch: on any device and floating dtype, with autograd or forward-mode derivatives."""
+"""Runs a `LossGraph` in torch: on any device and floating dtype, differentiable."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from cse_autoloss.graph.loss_graph import LossGraph, operator_of
+from cse_autoloss.graph.loss_graph import LossGraph
 from cse_autoloss.graph.rewrite import stabilize
+from cse_autoloss.operators import ALL_OPERATORS
 
 Evaluator = Callable[[Mapping[str, Tensor]], Tensor]
 
@@ -30,9 +31,8 @@ def compile_graph(graph: LossGraph, *, stable: bool = True) -> Evaluator:
     leaves: list[tuple[int, str]] = []
     constants: list[tuple[int, float]] = []
     for index, node in enumerate(program.nodes):
-        operator = operator_of(node.symbol)
-        if operator is not None:
-            steps.append((index, operator.torch, node.args))
+        if node.symbol in ALL_OPERATORS:
+            steps.append((index, ALL_OPERATORS[node.symbol].function, node.args))
         elif node.symbol in program.signature.variables:
             leaves.append((index, node.symbol))
         else:
@@ -51,48 +51,6 @@ def compile_graph(graph: LossGraph, *, stable: bool = True) -> Evaluator:
         return values[-1]
 
     return run
-
-
-def evaluate_with_derivative(
-    graph: LossGraph, inputs: Mapping[str, Tensor], tangents: Mapping[str, Tensor], *, stable: bool = True
-) -> tuple[Tensor, Tensor]:
-    """Loss and its derivative along a direction, by forward mode in the declared derivatives.
-
-    Args:
-        graph: the loss.
-        inputs: as for `compile_graph`.
-        tangents: d(variable)/dt for the variables that move; the others stand still.
-
-    Returns:
-        The loss and d(loss)/dt, broadcast to the same shape.
-    """
-    program = stabilize(graph) if stable else graph
-    reference = next(iter(inputs.values()))
-    zero = torch.zeros((), dtype=reference.dtype, device=reference.device)
-    values: list[Tensor] = []
-    slopes: list[Tensor | None] = []
-    for node in program.nodes:
-        operator = operator_of(node.symbol)
-        if operator is None:
-            is_variable = node.symbol in program.signature.variables
-            values.append(inputs[node.symbol] if is_variable else zero + float(node.symbol))
-            slopes.append(tangents.get(node.symbol) if is_variable else None)
-            continue
-        args = tuple(values[a] for a in node.args)
-        value = operator.torch(*args)
-        values.append(value)
-        if all(slopes[a] is None for a in node.args):
-            slopes.append(None)
-            continue
-        directions = tuple(_or_zeros(slopes[a], values[a]) for a in node.args)
-        slopes.append(operator.jvp(value, args, directions))
-    slope = _or_zeros(slopes[-1], values[-1])
-    value, slope = torch.broadcast_tensors(values[-1], slope)
-    return value, slope
-
-
-def _or_zeros(slope: Tensor | None, value: Tensor) -> Tensor:
-    return torch.zeros_like(value) if slope is None else slope
 
 
 _UNSET = torch.empty(0)

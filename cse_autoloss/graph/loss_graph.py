@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph.signature import Kind, Signature
-from cse_autoloss.operators import OPERATORS, STABLE_OPERATORS, Operator
-
-if TYPE_CHECKING:
-    import networkx
+from cse_autoloss.operators import ALL_OPERATORS, Operator
 
 MAX_DEPTH = 100
 """Deepest nesting of operators that is taken; published losses have a depth of at most 10."""
@@ -30,7 +27,13 @@ class Node(NamedTuple):
 
 def operator_of(symbol: str) -> Operator | None:
     """The operator of that name, a primitive or a stable form; None for a variable or constant."""
-    return OPERATORS.get(symbol) or STABLE_OPERATORS.get(symbol)
+    return ALL_OPERATORS.get(symbol)
+
+
+def kind_of(operator: Operator, args: Sequence[Kind]) -> Kind | None:
+    """Kind of the operator's value on arguments of those kinds; None where it takes none such."""
+    per_class = operator.per_class([kind is Kind.PER_CLASS for kind in args])
+    return None if per_class is None else Kind.PER_CLASS if per_class else Kind.PER_SAMPLE
 
 
 class LossGraph:
@@ -114,34 +117,6 @@ class LossGraph:
             texts.append(f"{node.symbol}({inner})" if node.args else node.symbol)
         return texts[-1]
 
-    def to_networkx(self) -> networkx.DiGraph:
-        """Directed graph, edges from argument to user; nodes carry `symbol` and `kind`, edges `position`."""
-        import networkx
-
-        # A node may take the same argument twice, hence a multigraph.
-        graph = networkx.MultiDiGraph(signature=self.signature.name, root=self.root)
-        for index, (node, kind) in enumerate(zip(self.nodes, self.kinds, strict=True)):
-            graph.add_node(index, symbol=node.symbol, kind=kind.value)
-            for position, arg in enumerate(node.args):
-                graph.add_edge(arg, index, position=position)
-        return graph
-
-    @classmethod
-    def from_networkx(cls, graph: networkx.MultiDiGraph, signature: Signature) -> LossGraph:
-        """The inverse of `to_networkx`; raises FormulaError where the graph is no expression of the signature."""
-        import networkx
-
-        builder = GraphBuilder(signature)
-        index: dict[int, int] = {}
-        try:
-            order = list(networkx.topological_sort(graph))
-        except networkx.NetworkXUnfeasible:
-            raise FormulaError("the graph has a cycle; an expression has none") from None
-        for name in order:
-            edges = sorted(graph.in_edges(name, data="position"), key=lambda edge: edge[2])
-            index[name] = builder.add(graph.nodes[name]["symbol"], *(index[edge[0]] for edge in edges))
-        return builder.finish(index[graph.graph["root"]])
-
     def __str__(self) -> str:
         return self.formula
 
@@ -214,19 +189,14 @@ class GraphBuilder:
 
     def _kind(self, node: Node) -> Kind:
         signature = self.signature
-        if node.symbol in signature.operators:
-            operator = OPERATORS[node.symbol]
-        elif self._stable and node.symbol in STABLE_OPERATORS:
-            operator = STABLE_OPERATORS[node.symbol]
-        elif node.symbol in signature.terminals and not node.args:
+        if node.symbol in signature.terminals and not node.args:
             return signature.kind_of(node.symbol)
-        else:
+        operator = operator_of(node.symbol)
+        if operator is None or not (node.symbol in signature.operators or (self._stable and operator.stable)):
             raise FormulaError(f"{node.symbol!r} is no operator, variable or constant of {signature.name}")
         if len(node.args) != operator.arity:
             raise FormulaError(f"{operator.name} takes {operator.arity} argument(s), got {len(node.args)}")
-        per_class = any(self._kinds[a] is Kind.PER_CLASS for a in node.args)
-        if operator.shape != "elementwise" and not per_class:
+        kind = kind_of(operator, tuple(self._kinds[a] for a in node.args))
+        if kind is None:
             raise FormulaError(f"{operator.name} works over the classes, but its argument is per sample")
-        if operator.shape == "dot" or not per_class:
-            return Kind.PER_SAMPLE
-        return Kind.PER_CLASS
+        return kind

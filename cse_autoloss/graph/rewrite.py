@@ -1,76 +1,90 @@
 """Stable forms: the same loss, computed without losing digits or overflowing.
 
-Log(Softmax(a))       → LogSoftmax(a)
-Log(Sig(a))           → LogSig(a)
-Log(1 − Sig(a))       → LogSig(−a)        also when written Add(1, Neg(Sig(a)))
-Log(1 + Exp(a))       → Softplus(a)
-1 − Sig(a)            → Sig(−a)
-1 − Serf(a)           → Erfc(a)
-Neg(Neg(a))           → a
+The rules stand in the operator table (`rewrites`), for example Log(Softmax(a)) → LogSoftmax(a), and
+Log(Add(1,Exp(a))) → Softplus(a). Arguments are rewritten before their users, so that rules work together:
+Log(Sub(1,Sig(a))) becomes LogSig(Neg(a)).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 from cse_autoloss.graph.loss_graph import GraphBuilder, LossGraph
+from cse_autoloss.operators import ALL_OPERATORS, OPERATORS
+from cse_autoloss.operators.terms import Term, build, names_in, term
+
+
+class Rule(NamedTuple):
+    """One rewrite.
+
+    Attributes:
+        pattern: arguments of the operator that is replaced; a letter stands for anything and comes once. Operands
+            of commutative operators may stand in either order.
+        result: what replaces it.
+    """
+
+    pattern: tuple[Term, ...]
+    result: Term
+
+
+@lru_cache(maxsize=64)
+def rules_for(operators: tuple[str, ...]) -> Mapping[str, tuple[Rule, ...]]:
+    """The rules that give no primitive but `operators`, by the operator that they replace."""
+    found: dict[str, list[Rule]] = {}
+    for operator in ALL_OPERATORS.values():
+        for pattern, result in operator.rewrites:
+            head, made = term(pattern), term(result)
+            assert isinstance(head, tuple)
+            if names_in(made) & set(OPERATORS) <= set(operators):
+                found.setdefault(head[0], []).append(Rule(head[1], made))
+    return {name: tuple(rules) for name, rules in found.items()}
 
 
 def stabilize(graph: LossGraph) -> LossGraph:
     """The graph with each known pattern replaced by its stable form; the meaning is kept up to the ε of Log."""
     builder = GraphBuilder(graph.signature, stable=True)
-    allowed = set(graph.signature.operators)
+    rules = rules_for(graph.signature.operators)
+
+    def settle(symbol: str, *args: int) -> int:
+        for rule in rules.get(symbol, ()):
+            letters = _match(builder, symbol, rule.pattern, args)
+            if letters is not None:
+                made = rule.result
+                if not isinstance(made, tuple):
+                    return build(made, letters, settle, number)
+                return builder.add(made[0], *(build(each, letters, settle, number) for each in made[1]))
+        return builder.add(symbol, *args)
+
+    def number(value: float) -> int:
+        return builder.add(f"{value:g}")
+
     index: list[int] = []
     for node in graph.nodes:
-        args = tuple(index[a] for a in node.args)
-        index.append(_stable(builder, node.symbol, args, allowed))
+        index.append(settle(node.symbol, *(index[a] for a in node.args)))
     return builder.finish(index[-1])
 
 
-def _stable(builder: GraphBuilder, symbol: str, args: tuple[int, ...], allowed: set[str]) -> int:
-    if symbol in ("Add", "Sub"):
-        inner = _one_minus(builder, symbol, args)
-        if inner is not None:
-            head = builder.node(inner)
-            if head.symbol == "Sig":
-                return builder.add("Sig", _negate(builder, head.args[0]))
-            if head.symbol == "Serf" and "Erfc" in allowed:
-                return builder.add("Erfc", *head.args)
-    elif symbol == "Neg":
-        return _negate(builder, args[0])
-    elif symbol == "Log":
-        head = builder.node(args[0])
-        if head.symbol == "Softmax":
-            return builder.add("LogSoftmax", *head.args)
-        if head.symbol == "Sig":
-            return builder.add("LogSig", *head.args)
-        if head.symbol == "Add":
-            other = _other(builder, head.args, lambda symbol: symbol == "1")
-            if other is not None and builder.node(other).symbol == "Exp" and "Softplus" in allowed:
-                return builder.add("Softplus", *builder.node(other).args)
-    return builder.add(symbol, *args)
-
-
-def _negate(builder: GraphBuilder, arg: int) -> int:
-    node = builder.node(arg)
-    return node.args[0] if node.symbol == "Neg" else builder.add("Neg", arg)
-
-
-def _one_minus(builder: GraphBuilder, symbol: str, args: tuple[int, ...]) -> int | None:
-    """`a` where the node is 1 − a, written either way."""
-    if symbol == "Sub":
-        return args[1] if builder.node(args[0]).symbol == "1" else None
-    other = _other(builder, args, lambda name: name == "1")
-    if other is None or builder.node(other).symbol != "Neg":
-        return None
-    return builder.node(other).args[0]
-
-
-def _other(builder: GraphBuilder, args: tuple[int, ...], test: Callable[[str], bool]) -> int | None:
-    """The operand beside the one whose symbol passes the test."""
-    first, second = args
-    if test(builder.node(first).symbol):
-        return second
-    if test(builder.node(second).symbol):
-        return first
+def _match(
+    builder: GraphBuilder, name: str, pattern: tuple[Term, ...], args: tuple[int, ...]
+) -> dict[str, int] | None:
+    """What the pattern's letters stand for, where it fits the arguments of an operator of that name."""
+    for order in (args, args[::-1]) if ALL_OPERATORS[name].commutative else (args,):
+        letters: dict[str, int] = {}
+        for each, arg in zip(pattern, order, strict=True):
+            if isinstance(each, str):
+                letters[each] = arg
+                continue
+            node = builder.node(arg)
+            if not isinstance(each, tuple):
+                if node.symbol != f"{each:g}":
+                    break
+                continue
+            inner = _match(builder, each[0], each[1], node.args) if node.symbol == each[0] else None
+            if inner is None:
+                break
+            letters |= inner
+        else:
+            return letters
     return None

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cse_autoloss.errors import ConfigError, FormulaError, UnknownNameError, shorten
-from cse_autoloss.operators import CONSTANTS, OPERATORS, STABLE_OPERATORS
+from cse_autoloss.operators import ALL_OPERATORS, CONSTANTS, OPERATORS, PAPER_OPERATORS
 
 MAX_INPUTS = 12
 MAX_WALKS = 64
@@ -74,7 +74,7 @@ class Input:
             raise ConfigError(
                 f"input {shorten(str(name))!r}: a name is letters, digits and underscores, as 'R'"
             )
-        if name in OPERATORS or name in STABLE_OPERATORS:
+        if name in ALL_OPERATORS:
             raise ConfigError(f"input {name!r}: that is an operator; choose another name")
         code = self.code or name
         if not _INPUT.fullmatch(code) or keyword.iskeyword(code) or code in _CODE:
@@ -173,7 +173,7 @@ class Signature:
     Attributes:
         name: in errors, files and the registry.
         inputs: what the loss reads, in the order in which it is called.
-        operators: names of those that it may use, in table order; by default all that the kinds of inputs admit.
+        operators: names of those that it may use, in table order; by default the paper's that the inputs admit.
         default: formula of the loss that stands for all.
         walks: where the loss must fall.
         even: the loss must be the same where all inputs that walks move have the opposite sign.
@@ -241,7 +241,7 @@ class Signature:
         fitting = [name for name, one in OPERATORS.items() if has_classes or one.shape == "elementwise"]
         wanted: Sequence[str] | None = self.operators
         if wanted is None:
-            return tuple(fitting)
+            return tuple(name for name in fitting if name in PAPER_OPERATORS)
         for place, name in enumerate(self.operators):
             if name not in OPERATORS:
                 raise UnknownNameError.of("operator", str(name), OPERATORS)

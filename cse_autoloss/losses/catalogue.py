@@ -24,7 +24,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
 """The losses by name, signature by signature."""
 
 
-def entries(signature: str | Signature | None = None) -> tuple[Entry, ...]:
+def list_losses(signature: str | Signature | None = None) -> tuple[Entry, ...]:
     """The losses of one signature, or all; UnknownNameError for a name that there is not.
 
     Of a signature that the catalogue has nothing for, this is its default loss.

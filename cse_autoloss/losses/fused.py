@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.graph import LossGraph, Node, stabilize
-from cse_autoloss.losses.program import Program, Tape, Value
+from cse_autoloss.losses.program import Program, Tape
+from cse_autoloss.operators import ALL_OPERATORS, ShapeRule
+from cse_autoloss.operators.operator import Value
 from cse_autoloss.spaces import form_of
 
 BLOCK = 1 << 17
@@ -142,12 +144,16 @@ def kernel_of(graph: LossGraph, alpha: float | None) -> Kernel | None:
     """The fused form of a loss, or None for an expression or signature that has none."""
     nodes = stabilize(graph).nodes
     head = form_of(graph.signature).head
-    symbols = {node.symbol for node in nodes}
-    if head == "sigmoid" and not symbols & {"Softmax", "LogSoftmax"}:
+    if head == "sigmoid" and all(_shape(node) == "elementwise" for node in nodes):
         return BinaryKernel(nodes, alpha)
     if head == "softmax" and _picks_its_own(nodes, graph):
         return MulticlassKernel(nodes)
     return None
+
+
+def _shape(node: Node) -> ShapeRule:
+    """How the node treats the class axis."""
+    return ALL_OPERATORS[node.symbol].shape if node.args else "elementwise"
 
 
 def _picks_its_own(nodes: tuple[Node, ...], graph: LossGraph) -> bool:
@@ -168,6 +174,8 @@ def _picks_its_own(nodes: tuple[Node, ...], graph: LossGraph) -> bool:
                 return False
             marked.append(False)
             crossed.append(False)
+        elif _shape(node) != "elementwise":
+            return False
         else:
             by_class = node.symbol in variables and node.symbol != "Z"
             crossed.append(by_class or any(crossed[a] for a in node.args))

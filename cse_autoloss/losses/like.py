@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.graph import Signature
-from cse_autoloss.losses.catalogue import entries
+from cse_autoloss.losses.catalogue import list_losses
 from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.load import load_loss
 from cse_autoloss.losses.reduction import ReducedLoss
@@ -56,7 +56,7 @@ class Match:
         return text + (" where the boxes overlap" if self.overlapping else "")
 
 
-def like(formula: str, signature: str | Signature | None = None) -> list[Match]:
+def find_alike(formula: str, signature: str | Signature | None = None) -> list[Match]:
     """The losses of the catalogue that `formula` is, up to a positive factor and what has no gradient.
 
     Args:
@@ -71,7 +71,7 @@ def like(formula: str, signature: str | Signature | None = None) -> list[Match]:
     """
     loss = load_loss(formula, signature, "none", alpha=None)
     mine = _Profile(loss)
-    found = (_match(entry, mine) for entry in entries(loss.signature))
+    found = (_match(entry, mine) for entry in list_losses(loss.signature))
     return sorted((match for match in found if match is not None), key=_plainness)
 
 
@@ -84,7 +84,7 @@ def nearest(formula: str, signature: str | Signature | None = None) -> tuple[Ent
     mine = _Profile(loss)
     if not mine.usable:
         return None
-    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in entries(loss.signature)]
+    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in list_losses(loss.signature)]
     scored = [(entry, _cosine(mine.gradient, other.gradient)) for entry, other in others]
     return max(scored, key=lambda pair: pair[1])
 

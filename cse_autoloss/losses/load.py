@@ -12,6 +12,7 @@ from cse_autoloss.errors import AutoLossError, DataError, FormulaError, UnknownN
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
 from cse_autoloss.losses.catalogue import CATALOGUE, known
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
 from cse_autoloss.spaces import SIGNATURES, signature_of
 from cse_autoloss.spaces.signatures import BUILT_IN
@@ -55,7 +56,8 @@ def load_loss(
     inputs of a user's signature.
 
     Args:
-        source: a name of the catalogue ("focal"), a formula in prefix notation, or the path of a loss.json.
+        source: a name of the catalogue ("focal"), a formula in prefix notation, the path of a loss.json, or the JSON
+            of a parametric loss (`ParametricLoss.text`).
         signature: a name ("cls-binary", "cls-multiclass", "reg", or a registered one) or a `Signature`. Needed for a
             formula whose inputs do not tell which of the three it is of; for a name or a file it must agree.
         reduction: "mean", "sum" or "none".
@@ -74,6 +76,8 @@ def load_loss(
         entry = CATALOGUE[text]
         _agree(text, entry.signature, wanted)
         return entry.make(reduction, alpha)
+    if text.startswith("{"):
+        return ParametricLoss.from_text(text, reduction)
     if isinstance(source, Path) or text.endswith(".json"):
         file = read_loss_file(source, wanted)
         _agree(text, file.graph.signature, wanted)

@@ -15,15 +15,10 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.graph import Node
-from cse_autoloss.graph.loss_graph import operator_of
-
-Value = Tensor | float
-
-_IN_PLACE: Mapping[str, Callable[..., Tensor]] = {
-    "Add": Tensor.add_, "Sub": Tensor.sub_, "Mul": Tensor.mul_, "Neg": Tensor.neg_,
-    "Sig": Tensor.sigmoid_, "Tanh": Tensor.tanh_, "Sin": Tensor.sin_, "Cos": Tensor.cos_,
-}  # fmt: skip
-"""Operations whose result may take the place of their first argument."""
+from cse_autoloss.operators import ALL_OPERATORS, Operator
+from cse_autoloss.operators.derivatives import partials
+from cse_autoloss.operators.operator import Value
+from cse_autoloss.operators.terms import build
 
 
 class _Step(NamedTuple):
@@ -102,33 +97,12 @@ class Tape:
         return total
 
     def _partial(self, value: int, step: _Step, position: int) -> int:
-        """∂value/∂argument: spelled out where that lets work be shared, else the operator's derivative."""
-        a, one = step.args[0], self.constant(1.0)
-        match step.symbol:
-            case "Add":
-                return one
-            case "Sub":
-                return self.constant(-1.0) if position else one
-            case "Neg":
-                return self.constant(-1.0)
-            case "Mul":
-                return step.args[1 - position]
-            case "Div":
-                inverse = self.apply("Div", one, step.args[1])
-                return self.apply("Neg", self.apply("Mul", value, inverse)) if position else inverse
-            case "Log":
-                return self.apply("Div", one, a)
-            case "Sig":
-                return self.apply("Mul", value, self.apply("Sig", self.apply("Neg", a)))
-            case "LogSig":
-                return self.apply("Sig", self.apply("Neg", a))
-            case "Softplus":
-                return self.apply("Sig", a)
-            case "Sin":
-                return self.apply("Cos", a)
-            case "Cos":
-                return self.apply("Neg", self.apply("Sin", a))
-        return self._add(_Step(f"∂{step.symbol}/{position}", (value, *step.args)))
+        """∂value/∂argument: spelled out where the operator does so, that work be shared."""
+        terms = ALL_OPERATORS[step.symbol].terms
+        if not terms:
+            return self._add(_Step(f"∂{step.symbol}/{position}", (value, *step.args)))
+        letters = {"v": value, "a": step.args[0], "b": step.args[-1]}
+        return build(terms[position], letters, self.apply, self.constant)
 
     def _simplify(self, symbol: str, args: tuple[int, ...], numbers: list[float | None]) -> int | None:
         if symbol == "Neg":
@@ -183,8 +157,7 @@ class Tape:
 
 
 def _fold(symbol: str, numbers: list[float]) -> float:
-    operator = operator_of(symbol)
-    assert operator is not None
+    operator = ALL_OPERATORS[symbol]
     return float(operator.torch(*(torch.tensor(number, dtype=torch.float64) for number in numbers)))
 
 
@@ -205,7 +178,7 @@ class Program:
         self._size = len(tape.steps)
         self._leaves: list[tuple[int, str]] = []
         self._constants: list[tuple[int, float]] = []
-        self._run: list[tuple[int, Callable[..., Tensor], tuple[int, ...], tuple[int, ...]]] = []
+        self._run: list[tuple[int, Callable[..., Value], tuple[int, ...], tuple[int, ...]]] = []
         alive = set(outputs)
         last: dict[int, tuple[int, ...]] = {}
         for index in sorted(used, reverse=True):
@@ -241,7 +214,7 @@ class Program:
         return tuple(value for value in (values[o] for o in self._outputs) if value is not None)
 
 
-def _operation(step: _Step, tape: Tape, free: list[int]) -> tuple[Callable[..., Tensor], tuple[int, ...]]:
+def _operation(step: _Step, tape: Tape, free: list[int]) -> tuple[Callable[..., Value], tuple[int, ...]]:
     """The function that computes a step and the order in which it takes its arguments.
 
     `free` are the arguments whose memory the result may take.
@@ -249,24 +222,22 @@ def _operation(step: _Step, tape: Tape, free: list[int]) -> tuple[Callable[..., 
     symbol, args = step.symbol, step.args
     if symbol.startswith("∂"):
         name, position = symbol.removeprefix("∂").split("/")
-        operator = operator_of(name)
-        assert operator is not None
-        assert operator.derivative is not None
-        derivative = operator.derivative
-        return lambda *values: derivative(*_as_tensors(values))[int(position)], args
-    in_place = _IN_PLACE.get(symbol)
-    if in_place is not None and args[0] in free:
-        return in_place, args
-    if symbol in ("Add", "Mul") and in_place is not None and args[1] in free:
-        return in_place, args[::-1]
-    operator = operator_of(symbol)
-    assert operator is not None
+        differentiated = ALL_OPERATORS[name]
+        return lambda *values: _partial(differentiated, int(position), _as_tensors(values)), args
+    operator = ALL_OPERATORS[symbol]
+    if operator.in_place is not None and args[0] in free:
+        return operator.in_place, args
+    if operator.in_place is not None and operator.commutative and args[1] in free:
+        return operator.in_place, args[::-1]
     function = operator.torch
-    if all(tape.steps[a].constant is None for a in args):
-        return function, args
-    if symbol in ("Add", "Sub", "Mul") and tape.steps[args[0]].constant is None:
+    if operator.takes_numbers or all(tape.steps[a].constant is None for a in args):
         return function, args
     return lambda *values: function(*_as_tensors(values)), args
+
+
+def _partial(operator: Operator, position: int, values: Sequence[Tensor]) -> Value:
+    value, *args = values
+    return partials(operator, value, args)[position]
 
 
 def _as_tensors(values: Sequence[Value]) -> list[Tensor]:

@@ -1,7 +1,14 @@
-"""The 21 primitive operators of the loss expressions: see `table.py`."""
+"""The primitive operators of the loss expressions: see `table.py`."""
 
 from cse_autoloss.operators.operator import Operator, ShapeRule
-from cse_autoloss.operators.stable import STABLE_OPERATORS
-from cse_autoloss.operators.table import CONSTANTS, EPSILON, OPERATORS
+from cse_autoloss.operators.table import ALL_OPERATORS, CONSTANTS, EPSILON, OPERATORS, PAPER_OPERATORS
 
-__all__ = ["CONSTANTS", "EPSILON", "OPERATORS", "STABLE_OPERATORS", "Operator", "ShapeRule"]
+__all__ = [
+    "ALL_OPERATORS",
+    "CONSTANTS",
+    "EPSILON",
+    "OPERATORS",
+    "PAPER_OPERATORS",
+    "Operator",
+    "ShapeRule",
+]

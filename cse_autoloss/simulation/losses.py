@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.graph import LossGraph, stabilize
-from cse_autoloss.operators import CONSTANTS, OPERATORS, STABLE_OPERATORS
-from cse_autoloss.operators.operator import Operator
-
-_OPERATORS: dict[str, Operator] = {**OPERATORS, **STABLE_OPERATORS}
+from cse_autoloss.operators import ALL_OPERATORS, CONSTANTS, Operator
+from cse_autoloss.operators.derivatives import pull
 
 _Place = tuple[int, int]
 """A node: the candidate's number and the node's index in its graph."""
@@ -72,7 +70,7 @@ class LossBatch:
         self._root = tensor(plan.roots)
         self._groups = tuple(
             _Group(
-                _OPERATORS[symbol],
+                ALL_OPERATORS[symbol],
                 start,
                 stop,
                 tuple(tensor(rows) for rows in args),
@@ -103,7 +101,7 @@ class LossBatch:
             pool[start:stop] = inputs[name]
         for group in self._groups:
             args = [pool.index_select(0, rows) for rows in group.args]
-            pool[group.start : group.stop] = group.operator.torch(*args)
+            pool[group.start : group.stop] = group.operator.function(*args)
         return pool.index_select(0, self._root)
 
     def gradients(self, seed: Tensor) -> dict[str, Tensor]:
@@ -120,7 +118,7 @@ class LossBatch:
                 continue
             own = _gathered(passed, group.users)
             args = [pool.index_select(0, rows) for rows in group.args]
-            parts = _pull(group.operator, pool[group.start : group.stop], args, own)
+            parts = pull(group.operator, pool[group.start : group.stop], args, own)
             for part, moves, slot in zip(parts, group.moves, group.slots, strict=True):
                 if moves:
                     passed[slot : slot + len(own)] = part
@@ -149,20 +147,6 @@ def _gathered(passed: Tensor, users: Sequence[Tensor]) -> Tensor:
     for more in users[1:]:
         total[: len(more)] += passed.index_select(0, more)
     return total
-
-
-def _pull(operator: Operator, value: Tensor, args: Sequence[Tensor], own: Tensor) -> tuple[Tensor, ...]:
-    """The gradients that an operator hands to its arguments, from its own."""
-    if operator.derivative is not None:
-        return tuple(own * partial for partial in operator.derivative(value, *args))
-    if operator.name == "Softmax":
-        return (value * (own - (own * value).sum(-1, keepdim=True)),)
-    if operator.name == "LogSoftmax":
-        return (own - value.exp() * own.sum(-1, keepdim=True),)
-    if operator.name == "Dot":
-        total = own.sum(-1, keepdim=True)
-        return total * args[1], total * args[0]
-    raise NotImplementedError(f"no backward form of the operator {operator.name}")
 
 
 class _Plan:

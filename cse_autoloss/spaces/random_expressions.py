@@ -14,14 +14,15 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature
+from cse_autoloss.errors import ConfigError, UnknownNameError
+from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, kind_of
 from cse_autoloss.graph.signature import MAX_INPUTS
-from cse_autoloss.operators import CONSTANTS, OPERATORS, STABLE_OPERATORS
+from cse_autoloss.operators import ALL_OPERATORS, CONSTANTS, OPERATORS, PAPER_OPERATORS
 
 Ints = NDArray[np.int32]
 
 _INPUTS = tuple(f"input {place}" for place in range(MAX_INPUTS))
-SYMBOLS: tuple[str, ...] = (*CONSTANTS, *_INPUTS, *OPERATORS, *STABLE_OPERATORS)
+SYMBOLS: tuple[str, ...] = (*CONSTANTS, *_INPUTS, *ALL_OPERATORS)
 """Constants, inputs by their place in a signature, and operators; a symbol's place here is its code in a forest."""
 CODE: dict[str, int] = {symbol: code for code, symbol in enumerate(SYMBOLS)}
 
@@ -132,11 +133,38 @@ class RandomShape:
         max_depth: deepest nesting of operators.
         terminal_share: probability that a node above the deepest level is a variable or constant.
         constant_share: of the variables and constants, how many are constants, where both fit.
+        operators: names to draw from, None for the paper's.
     """
 
     max_depth: int = 5
     terminal_share: float = 0.35
     constant_share: float = 0.25
+    operators: Sequence[str] | None = None
+
+
+def searched_operators(signature: Signature, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The operators of a signature that a search uses, in the table's order.
+
+    Args:
+        signature: the branch.
+        names: what to use where the signature allows it; None for the paper's 21.
+
+    Raises:
+        UnknownNameError: a name that is not in the table.
+        ConfigError: no loss can be written in them.
+    """
+    for name in names or ():
+        if name not in OPERATORS:
+            raise UnknownNameError.of("operator", name, OPERATORS)
+    wanted = PAPER_OPERATORS if names is None else names
+    found = tuple(name for name in signature.operators if name in wanted)
+    shapes = {OPERATORS[name].shape for name in found}
+    has_classes = any(v.kind is Kind.PER_CLASS for v in signature.variables.values())
+    if "elementwise" not in shapes:
+        raise ConfigError(f"operators: {signature.name} needs an elementwise one, such as Add")
+    if has_classes and signature.result is Kind.PER_SAMPLE and "sum" not in shapes:
+        raise ConfigError(f"operators: {signature.name} needs one that sums over the classes, such as Dot")
+    return found
 
 
 @dataclass(frozen=True)
@@ -154,10 +182,11 @@ class _Choices:
 _KINDS = (Kind.PER_CLASS, Kind.PER_SAMPLE)
 
 
-def _choices(signature: Signature, constant_share: float) -> dict[int, _Choices]:
+def _choices(signature: Signature, shape: RandomShape) -> dict[int, _Choices]:
     has_classes = any(v.kind is Kind.PER_CLASS for v in signature.variables.values())
     kinds = (0, 1) if has_classes else (1,)
     table: dict[int, _Choices] = {}
+    operators = searched_operators(signature, shape.operators)
     code = codes(signature)
     for kind in kinds:
         names = [t for t in signature.terminals if signature.kind_of(t) is _KINDS[kind]]
@@ -167,33 +196,24 @@ def _choices(signature: Signature, constant_share: float) -> dict[int, _Choices]
             for place, name in enumerate(names):
                 rest = len(names) - len(constants)
                 if name in constants:
-                    odds[place] = constant_share / len(constants)
+                    odds[place] = shape.constant_share / len(constants)
                 else:
-                    odds[place] = (1 - constant_share) / rest
+                    odds[place] = (1 - shape.constant_share) / rest
         options = [
             (code[name], *(*combination, -1)[:2])
-            for name in signature.operators
+            for name in operators
             for combination in product(kinds, repeat=OPERATORS[name].arity)
-            if _result_kind(OPERATORS[name].shape, combination) == kind
+            if kind_of(OPERATORS[name], [_KINDS[k] for k in combination]) is _KINDS[kind]
         ]
-        operators, left, right = (np.array(column, dtype=np.int32) for column in zip(*options, strict=True))
+        symbol, left, right = (np.array(column, dtype=np.int32) for column in zip(*options, strict=True))
         table[kind] = _Choices(
             np.array([code[name] for name in names], dtype=np.int32),
             odds / odds.sum(),
-            operators,
+            symbol,
             left,
             right,
         )
     return table
-
-
-def _result_kind(shape: str, kinds: tuple[int, ...]) -> int | None:
-    per_class = 0 in kinds
-    if shape == "elementwise":
-        return 0 if per_class else 1
-    if not per_class:
-        return None
-    return 0 if shape == "softmax" else 1
 
 
 def random_forest(
@@ -205,7 +225,7 @@ def random_forest(
     operators and the kinds of arguments that give the kind wanted; the root is an operator. The same
     generator state gives the same forest everywhere.
     """
-    table = _choices(signature, shape.constant_share)
+    table = _choices(signature, shape)
     kind = np.full(count, _KINDS.index(signature.result), dtype=np.int32)
     symbols: list[Ints] = []
     lefts: list[Ints] = []

@@ -22,7 +22,7 @@ from cse_autoloss.explain import explain
 from cse_autoloss.export import export_loss, from_json, to_json, to_latex
 from cse_autoloss.export.domain import sample_domain
 from cse_autoloss.graph import LossGraph, Signature, compile_graph
-from cse_autoloss.losses import GraphLoss, like, load_loss
+from cse_autoloss.losses import GraphLoss, find_alike, load_loss
 from cse_autoloss.searches.evolution import random_graph
 from cse_autoloss.searches.evolution.genome import PrimitiveSet, crossover, random_tree, seeded
 from cse_autoloss.spaces import form_of, parse
@@ -227,4 +227,4 @@ class SignatureConformance:
         assert page.verdict.accepted
         assert "times 2" in page.alias
         assert page.html().count("<svg") == 0, "pictures are embedded as data"
-        assert any("times 2" in str(match) for match in like(text, self.signature))
+        assert any("times 2" in str(match) for match in find_alike(text, self.signature))

@@ -16,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cse_autoloss.graph import Kind, LossGraph, Signature, stabilize
-from cse_autoloss.operators import CONSTANTS, OPERATORS, STABLE_OPERATORS
+from cse_autoloss.graph.rewrite import rules_for
+from cse_autoloss.operators import ALL_OPERATORS, CONSTANTS
+from cse_autoloss.operators.terms import Term, build
 from cse_autoloss.spaces.random_expressions import CODE, SYMBOLS, Forest, Ints, codes, symbols
 
 Flags = NDArray[np.bool_]
 
-_OPERATORS = {**OPERATORS, **STABLE_OPERATORS}
-_COMMUTES = np.array([s in _OPERATORS and _OPERATORS[s].commutative for s in SYMBOLS])
-_IS_DOT = np.array([s in _OPERATORS and _OPERATORS[s].shape == "dot" for s in SYMBOLS])
-_IS_SOFTMAX = np.array([s in _OPERATORS and _OPERATORS[s].shape == "softmax" for s in SYMBOLS])
-_IS_CONSTANT = np.array([s in ("1", "2", "3") for s in SYMBOLS])
+_COMMUTES = np.array([s in ALL_OPERATORS and ALL_OPERATORS[s].commutative for s in SYMBOLS])
+_SUMS = np.array([s in ALL_OPERATORS and ALL_OPERATORS[s].shape == "sum" for s in SYMBOLS])
+_COUPLES = np.array([s in ALL_OPERATORS and ALL_OPERATORS[s].shape == "softmax" for s in SYMBOLS])
+_IS_CONSTANT = np.array([s in CONSTANTS for s in SYMBOLS])
 _BITS = 24
 """Of a packed key that an argument's row takes: a table has at most 16 million rows."""
 
@@ -122,8 +123,8 @@ def intern(
             made_left, made_right = made_key >> _BITS, (made_key & ((1 << _BITS) - 1)) - 1
             has_right = made_right >= 0
             below = flags[made_left] | np.where(has_right, flags[made_right], 0)
-            made_flags = below & 6 | np.where(_IS_DOT[made_symbol], 0, below & 1)
-            made_flags |= np.where(_IS_SOFTMAX[made_symbol], 4, 0)
+            made_flags = below & 6 | np.where(_SUMS[made_symbol], 0, below & 1)
+            made_flags |= np.where(_COUPLES[made_symbol], 4, 0)
             made_reads = reads[made_left] | np.where(has_right, reads[made_right], 0)
             starts = np.flatnonzero(np.diff(made_head, prepend=-1))
             stops = [*starts[1:].tolist(), len(made_head)]
@@ -187,27 +188,24 @@ class StableForest:
 
 
 def stable_forest(forest: Forest) -> StableForest:
-    """The stable rewrites of `graph.rewrite`, on all expressions of a forest at once."""
+    """The stable rewrites of `graph.rewrite`, on all expressions of a forest at once, height by height."""
+    made = _Rewriter(forest)
+    now = np.arange(len(forest.symbol), dtype=np.int32)
     height = heights(forest)
-    count = len(forest.symbol)
-    spare = int((forest.symbol == CODE["Add"]).sum() + (forest.symbol == CODE["Sub"]).sum())
-    symbol = np.concatenate((forest.symbol, np.zeros(spare, dtype=np.int32)))
-    left = np.concatenate((forest.left, np.full(spare, -1, dtype=np.int32)))
-    right = np.concatenate((forest.right, np.full(spare, -1, dtype=np.int32)))
-    tall = np.zeros(count + spare, dtype=np.int32)
-    now = np.arange(count, dtype=np.int32)
-    allowed = set(forest.signature.operators)
     order = np.argsort(height, kind="stable")
     ends = np.searchsorted(height[order], np.arange(int(height.max(initial=0)) + 2))
     for level in range(1, len(ends) - 1):
         nodes = order[ends[level] : ends[level + 1]].astype(np.int32)
-        code = forest.symbol[nodes]
         a = now[forest.left[nodes]]
         b = np.where(forest.right[nodes] >= 0, now[forest.right[nodes]], -1)
-        left[nodes], right[nodes] = a, b
-        count = _rewrite(nodes, code, a, b, (symbol, left, right, tall), now, count, allowed)
-        tall[nodes] = 1 + np.maximum(tall[left[nodes]], np.where(right[nodes] >= 0, tall[right[nodes]], -1))
-    return StableForest(symbol[:count], left[:count], right[:count], now[forest.root], tall[:count])
+        made.write(nodes, forest.symbol[nodes], a, b)
+        for name in made.rules:
+            rows = np.flatnonzero(forest.symbol[nodes] == CODE[name])
+            now[nodes[rows]] = made.settle(nodes[rows], name, a[rows], b[rows])
+    count = made.count
+    return StableForest(
+        made.symbol[:count], made.left[:count], made.right[:count], now[forest.root], made.height[:count]
+    )
 
 
 def heights(forest: Forest) -> Ints:
@@ -224,57 +222,88 @@ def heights(forest: Forest) -> Ints:
     return height
 
 
-def _rewrite(
-    nodes: np.ndarray,
-    code: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
-    arrays: tuple[Ints, Ints, Ints, Ints],
-    now: Ints,
-    count: int,
-    allowed: set[str],
-) -> int:
-    """Rewrite the nodes of one height in place; the count of nodes with those that were added."""
-    symbol, left, right, tall = arrays
+class _Rewriter:
+    """A growing list of nodes, and the rules of the table run on many of them at a time."""
 
-    def become(where: np.ndarray, name: str, argument: np.ndarray) -> None:
-        symbol[nodes[where]] = CODE[name]
-        left[nodes[where]] = argument
-        right[nodes[where]] = -1
+    def __init__(self, forest: Forest) -> None:
+        self.rules = rules_for(forest.signature.operators)
+        self.count = len(forest.symbol)
+        self.symbol, self.left, self.right = forest.symbol.copy(), forest.left.copy(), forest.right.copy()
+        self.height = np.zeros(self.count, dtype=np.int32)
 
-    one, neg = CODE["1"], CODE["Neg"]
-    # 1 − Sig(v) and 1 − Serf(v), as Sub(1, ·) or as Add of 1 and Neg(·).
-    summed = code == CODE["Add"]
-    other = np.where(symbol[a] == one, b, np.where((b >= 0) & (symbol[b] == one), a, -1))
-    taken = np.where(summed & (other >= 0) & (symbol[other] == neg), left[other], -1)
-    taken = np.where((code == CODE["Sub"]) & (symbol[a] == one), b, taken)
-    mirrored = np.flatnonzero((taken >= 0) & (symbol[taken] == CODE["Sig"]))
-    inner = left[taken[mirrored]]
-    is_neg = symbol[inner] == neg
-    fresh = count + np.arange(int((~is_neg).sum()), dtype=np.int32)
-    symbol[fresh], left[fresh] = neg, inner[~is_neg]
-    tall[fresh] = tall[inner[~is_neg]] + 1
-    argument = left[inner]
-    argument[~is_neg] = fresh
-    become(mirrored, "Sig", argument)
-    if "Erfc" in allowed:
-        mirrored = np.flatnonzero((taken >= 0) & (symbol[taken] == CODE["Serf"]))
-        become(mirrored, "Erfc", left[taken[mirrored]])
-    # Neg(Neg(v)): users of the node see v.
-    double = (code == neg) & (symbol[a] == neg)
-    now[nodes[double]] = left[a[double]]
+    def write(self, slots: Ints, code: Ints | int, a: Ints, b: Ints | int) -> None:
+        """Put operators on arguments `a` and `b` (-1: none) in the slots."""
+        self.symbol[slots], self.left[slots], self.right[slots] = code, a, b
+        self.height[slots] = 1 + np.maximum(self.height[a], np.where(b >= 0, self.height[b], -1))
 
-    logs = code == CODE["Log"]
-    for name, stable in (("Softmax", "LogSoftmax"), ("Sig", "LogSig")):
-        hit = np.flatnonzero(logs & (symbol[a] == CODE[name]))
-        become(hit, stable, left[a[hit]])
-    if "Softplus" in allowed:
-        over = logs & (symbol[a] == CODE["Add"])
-        x, y = left[a], right[a]
-        other = np.where(symbol[x] == one, y, np.where(symbol[y] == one, x, -1))
-        hit = np.flatnonzero(over & (other >= 0) & (symbol[other] == CODE["Exp"]))
-        become(hit, "Softplus", left[other[hit]])
-    return count + len(fresh)
+    def settle(self, slots: Ints, name: str, a: Ints, b: Ints) -> Ints:
+        """The nodes that stand for the operator on those arguments: the slots, rewritten where a rule fits."""
+        out = slots.copy()
+        rest = np.arange(len(slots))
+        for pattern, result in self.rules.get(name, ()):
+            hit, letters = self._match_args(name, pattern, a[rest], b[rest])
+            rows, rest = rest[hit], rest[~hit]
+            found = {letter: nodes[hit] for letter, nodes in letters.items()}
+
+            def number(value: float, size: int = len(rows)) -> Ints:
+                leaves = self._grow(size)
+                self.symbol[leaves] = CODE[f"{value:g}"]
+                return leaves
+
+            if isinstance(result, tuple):
+                made = [build(each, found, self._add, number) for each in result[1]]
+                self.write(slots[rows], CODE[result[0]], made[0], made[1] if len(made) > 1 else -1)
+            else:
+                out[rows] = build(result, found, self._add, number)
+        return out
+
+    def _add(self, name: str, a: Ints, b: Ints | None = None) -> Ints:
+        second = np.full_like(a, -1) if b is None else b
+        slots = self._grow(len(a))
+        self.write(slots, CODE[name], a, second)
+        return self.settle(slots, name, a, second)
+
+    def _grow(self, size: int) -> Ints:
+        """Fresh slots, leaves as yet."""
+        start, self.count = self.count, self.count + size
+        missing = self.count - len(self.symbol)
+        if missing > 0:
+            spare = np.full(max(missing, len(self.symbol) // 4), -1, dtype=np.int32)
+            self.left, self.right = np.concatenate((self.left, spare)), np.concatenate((self.right, spare))
+            self.symbol = np.concatenate((self.symbol, spare))
+            self.height = np.concatenate((self.height, np.zeros_like(spare)))
+        return np.arange(start, self.count, dtype=np.int32)
+
+    def _match(self, pattern: Term, at: Ints) -> tuple[Flags, dict[str, Ints]]:
+        """Where the pattern fits the nodes, and what its letters stand for there."""
+        if isinstance(pattern, str):
+            return np.ones(len(at), dtype=bool), {pattern: at}
+        name = pattern[0] if isinstance(pattern, tuple) else f"{pattern:g}"
+        hit = self.symbol[at] == CODE[name]
+        if not isinstance(pattern, tuple):
+            return hit, {}
+        rows = np.flatnonzero(hit)
+        hit[rows], letters = self._match_args(name, pattern[1], self.left[at[rows]], self.right[at[rows]])
+        whole = {letter: np.zeros_like(at) for letter in letters}
+        for letter, nodes in letters.items():
+            whole[letter][rows] = nodes
+        return hit, whole
+
+    def _match_args(
+        self, name: str, pattern: tuple[Term, ...], a: Ints, b: Ints
+    ) -> tuple[Flags, dict[str, Ints]]:
+        hit, letters = self._match(pattern[0], a)
+        if len(pattern) == 1:
+            return hit, letters
+        second, more = self._match(pattern[1], b)
+        hit, letters = hit & second, letters | more
+        if ALL_OPERATORS[name].commutative:
+            first, swapped = self._match(pattern[0], b)
+            second, more = self._match(pattern[1], a)
+            for letter, nodes in (swapped | more).items():
+                letters[letter] = np.where(hit, letters[letter], nodes)
+            hit = hit | (first & second)
+        return hit, letters
 
 
 def make_table(forest: Forest) -> NodeTable:
@@ -308,7 +337,9 @@ def table_of_graph(graph: LossGraph) -> NodeTable:
         names.append(name)
         arguments.append(args)
         moves.append(name in moving or any(moves[a] for a in args))
-        coupled.append(bool(args) and (_OPERATORS[name].shape == "softmax" or any(coupled[a] for a in args)))
+        coupled.append(
+            bool(args) and (ALL_OPERATORS[name].shape == "softmax" or any(coupled[a] for a in args))
+        )
         reads.append(reduce(or_, (reads[a] for a in args), bit.get(name, 0)))
     return NodeTable(
         signature,

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cse_autoloss.operators import EPSILON, OPERATORS, STABLE_OPERATORS
-from cse_autoloss.operators.operator import Operator
+from cse_autoloss.operators import ALL_OPERATORS
+from cse_autoloss.operators.derivatives import dual
+from cse_autoloss.operators.table import class_sum
 from cse_autoloss.spaces.curves import ProbeGrid
 from cse_autoloss.spaces.random_expressions import symbols
 from cse_autoloss.verification.node_table import Group, NodeTable
@@ -23,8 +24,6 @@ from cse_autoloss.verification.node_table import Group, NodeTable
 LANES = 32
 BLOCK_BYTES = 1 << 18
 """Working set of one operation: a block of rows and its results stay in the second-level cache."""
-
-_OPERATORS: dict[str, Operator] = {**OPERATORS, **STABLE_OPERATORS}
 
 
 def keep(table: NodeTable, root: np.ndarray) -> NodeTable:
@@ -125,10 +124,9 @@ class TableEvaluator:
             pools.append(
                 _Pool(value, empty(shape, dtype=self.dtype, device=self.device) if code & 2 else None)
             )
-        names = symbols(table.signature)
         first_group = table.groups[0].start if table.groups else len(table)
         for row in range(first_group):
-            self._write_leaf(names[table.symbol[row]], pools[kind[row]], int(slot[row]))
+            self._write_leaf(symbols(table.signature)[table.symbol[row]], pools[kind[row]], int(slot[row]))
         slots = torch.from_numpy(slot).to(self.device)
         left = slots[torch.from_numpy(table.left.astype(np.int64)).to(self.device)]
         right = slots[torch.from_numpy(table.right.astype(np.int64)).to(self.device)]
@@ -178,8 +176,8 @@ class TableEvaluator:
             index = slots[torch.from_numpy(table.root.astype(np.int64)).to(self.device)[rows]]
             pool = pools[code]
             assert pool.slope is not None
-            value[rows] = self._by_curve(_class_sum(pool.value[index])).squeeze(1)
-            slope[rows] = self._by_curve(_class_sum(pool.slope[index])).squeeze(1)
+            value[rows] = self._by_curve(class_sum(pool.value[index])).squeeze(1)
+            slope[rows] = self._by_curve(class_sum(pool.slope[index])).squeeze(1)
         return value, slope
 
     def _apply(
@@ -192,98 +190,32 @@ class TableEvaluator:
         stop: int,
     ) -> None:
         """Run one operator on a block of rows and store value and slope."""
+        operator = ALL_OPERATORS[symbol]
         out = target.value[start:stop]
-        moves = target.slope is not None
-        if len(args) == 1:
-            value, slope = _unary(symbol, self._tensor(args[0], out), slopes[0])
-            out.copy_(value)
-            if moves and slope is not None and target.slope is not None:
-                target.slope[start:stop] = slope
-            return
-        first, second = args
-        if isinstance(first, float) and isinstance(second, float):
-            first = self._tensor(first, out)
-        a: Tensor | float = first if isinstance(first, float) else self._matched(first, moves)
-        b: Tensor | float = second if isinstance(second, float) else self._matched(second, moves)
-        slope_a, slope_b = (None if s is None else self._matched(s, moves) for s in slopes)
-        value, slope = _binary(symbol, a, slope_a, b, slope_b)
-        view = self._by_curve(out) if moves else out
-        view.copy_(value)
-        if moves and slope is not None and target.slope is not None:
-            self._by_curve(target.slope[start:stop]).copy_(slope)
+        if all(isinstance(arg, float) for arg in args):
+            args[0] = self._tensor(args[0], out)
+        if not operator.takes_numbers and operator.dual is None:
+            args = [self._tensor(arg, None) for arg in args]
+        # One argument has one shape; two may be of a curve and of its points.
+        spread = len(args) == 2 and target.slope is not None
+        if spread:
+            args = [arg if isinstance(arg, float) else self._matched(arg) for arg in args]
+            slopes = [None if slope is None else self._by_curve(slope) for slope in slopes]
+        value, slope = dual(operator, args, slopes)
+        (self._by_curve(out) if spread else out).copy_(value)
+        if target.slope is not None and slope is not None:
+            there = target.slope[start:stop]
+            (self._by_curve(there) if spread else there).copy_(slope)
 
-    def _tensor(self, arg: Tensor | float, like: Tensor) -> Tensor:
-        if isinstance(arg, float):
-            return torch.full((len(like), 1, like.shape[2]), arg, dtype=self.dtype, device=self.device)
-        return arg
-
-    def _matched(self, arg: Tensor, moves: bool) -> Tensor:
-        """An argument in a shape that broadcasts with others: (m, C, K, P) beside (m, C, K, 1)."""
-        if not moves:
+    def _tensor(self, arg: Tensor | float, like: Tensor | None) -> Tensor:
+        """A number as a tensor: of as many rows as `like`, or of no dimension."""
+        if not isinstance(arg, float):
             return arg
-        if arg.shape[-1] == self.width:
-            return self._by_curve(arg)
-        return arg[..., : self.curves, None]
+        shape = () if like is None else (len(like), 1, like.shape[2])
+        return torch.full(shape, arg, dtype=self.dtype, device=self.device)
 
-
-def _class_sum(a: Tensor) -> Tensor:
-    """Sum over axis 1, kept, in a fixed order: the same digits in every batch."""
-    total = a[:, 0:1]
-    for index in range(1, a.shape[1]):
-        total = total + a[:, index : index + 1]
-    return total
-
-
-def _unary(symbol: str, a: Tensor, slope: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Value and slope of an operator with one argument (m, C, width)."""
-    if symbol == "Neg":
-        return -a, None if slope is None else -slope
-    if symbol in ("Softmax", "LogSoftmax"):
-        shifted = a - a.amax(1, keepdim=True)
-        powers = shifted.exp()
-        total = _class_sum(powers)
-        share = powers / total
-        value = share if symbol == "Softmax" else shifted - total.log()
-        if slope is None:
-            return value, None
-        drift = slope - _class_sum(share * slope)
-        return value, value * drift if symbol == "Softmax" else drift
-    operator = _OPERATORS[symbol]
-    value = operator.torch(a)
-    if slope is None:
-        return value, None
-    assert operator.derivative is not None
-    return value, operator.derivative(value, a)[0].mul_(slope)
-
-
-def _binary(
-    symbol: str, a: Tensor | float, slope_a: Tensor | None, b: Tensor | float, slope_b: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Value and slope of an operator with two arguments; an argument that stands still has no slope."""
-    if symbol == "Add":
-        return a + b, _total(slope_a, slope_b)  # type: ignore[return-value]
-    if symbol == "Sub":
-        return a - b, _total(slope_a, None if slope_b is None else -slope_b)  # type: ignore[return-value]
-    if symbol == "Mul":
-        first = None if slope_a is None else slope_a * b
-        second = None if slope_b is None else slope_b * a
-        return a * b, _total(first, second)  # type: ignore[return-value]
-    if symbol == "Div":
-        below = b + EPSILON
-        value = a / below
-        first = None if slope_a is None else slope_a / below
-        second = None if slope_b is None else value * slope_b / below
-        if second is None:
-            return value, first  # type: ignore[return-value]
-        return value, -second if first is None else first - second  # type: ignore[return-value]
-    if symbol == "Dot":
-        first = None if slope_a is None else _class_sum(slope_a * b)
-        second = None if slope_b is None else _class_sum(slope_b * a)
-        return _class_sum(a * b), _total(first, second)  # type: ignore[arg-type]
-    raise NotImplementedError(f"no batched form of the operator {symbol}")
-
-
-def _total(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return first + second
+    def _matched(self, arg: Tensor) -> Tensor:
+        """An argument in a shape that broadcasts with others: (m, C, K, P) beside (m, C, K, 1)."""
+        if arg.dim() == 0:
+            return arg
+        return self._by_curve(arg) if arg.shape[-1] == self.width else arg[..., : self.curves, None]

@@ -7,7 +7,7 @@ seed gives the same trees in every process.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -16,8 +16,9 @@ from typing import Any
 from deap import gp
 
 from cse_autoloss.errors import FormulaError
-from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature
+from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, kind_of
 from cse_autoloss.operators import CONSTANTS, OPERATORS
+from cse_autoloss.spaces.random_expressions import searched_operators
 
 
 class PerClass:
@@ -46,31 +47,34 @@ class PrimitiveSet:
     Attributes:
         signature: whose formulas they are.
         pset: DEAP's set; an operator has one primitive for each combination of argument kinds that it admits.
-        primitives: by (symbol, kinds of the arguments).
+        primitives: by (symbol, kinds of the arguments), of all operators of the signature: parents may hold others.
         terminals: by symbol.
+        operators: the names that new parts are made of.
     """
 
     signature: Signature
     pset: Any
     primitives: dict[tuple[str, tuple[Kind, ...]], Any] = field(default_factory=dict)
     terminals: dict[str, Any] = field(default_factory=dict)
+    operators: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, signature: Signature) -> PrimitiveSet:
-        """The set of a signature."""
+    def of(cls, signature: Signature, operators: Sequence[str] | None = None) -> PrimitiveSet:
+        """The set of a signature; errors and `operators` as for `searched_operators`."""
         pset = gp.PrimitiveSetTyped(signature.name, [], _TYPE[Kind(signature.result)])
-        made = cls(signature, pset)
+        made = cls(signature, pset, operators=searched_operators(signature, operators))
         has_classes = any(v.kind is Kind.PER_CLASS for v in signature.variables.values())
         kinds = (Kind.PER_CLASS, Kind.PER_SAMPLE) if has_classes else (Kind.PER_SAMPLE,)
         for name in signature.operators:
             operator = OPERATORS[name]
             for combination in product(kinds, repeat=operator.arity):
-                result = _result_kind(operator.shape, combination)
+                result = kind_of(operator, combination)
                 if result is None:
                     continue
                 primitive = gp.Primitive(name, [_TYPE[kind] for kind in combination], _TYPE[result])
-                pset._add(primitive)
-                pset.prims_count += 1
+                if name in made.operators:
+                    pset._add(primitive)
+                    pset.prims_count += 1
                 made.primitives[name, combination] = primitive
         for name in signature.terminals:
             terminal = gp.Terminal(name, True, _TYPE[signature.kind_of(name)])
@@ -100,15 +104,6 @@ class PrimitiveSet:
             args = tuple(stack.pop() for _ in range(node.arity))
             stack.append(builder.add(node.name, *args))
         return builder.finish(stack[0])
-
-
-def _result_kind(shape: str, kinds: tuple[Kind, ...]) -> Kind | None:
-    per_class = Kind.PER_CLASS in kinds
-    if shape == "elementwise":
-        return Kind.PER_CLASS if per_class else Kind.PER_SAMPLE
-    if not per_class:
-        return None
-    return Kind.PER_CLASS if shape == "softmax" else Kind.PER_SAMPLE
 
 
 @contextmanager
@@ -195,11 +190,14 @@ def mutate_constant(tree: Tree, primitives: PrimitiveSet) -> Tree:
         others = [name for name in CONSTANTS if name != child[index].name]
         child[index] = primitives.terminals[random.choice(others)]
         return child
+    scaling = [name for name in ("Mul", "Div", "Add") if name in primitives.operators]
+    if not scaling:
+        return child
     span = child.searchSubtree(random.randrange(len(child)))
     inner = child[span]
     kind = Kind.PER_CLASS if inner[0].ret is PerClass else Kind.PER_SAMPLE
     scale = primitives.terminals[random.choice(CONSTANTS[1:])]
-    name = random.choice(("Mul", "Div", "Add"))
+    name = random.choice(scaling)
     child[span] = [primitives.primitives[name, (kind, Kind.PER_SAMPLE)], *inner, scale]
     return child
 

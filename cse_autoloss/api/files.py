@@ -1,0 +1,120 @@
+"""Losses into files: drawings, code and data, a page that explains one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cse_autoloss.api.formulas import expression
+from cse_autoloss.errors import RunError, UnknownNameError
+
+if TYPE_CHECKING:
+    from cse_autoloss.graph import LossGraph, Signature
+    from cse_autoloss.losses import LossFile
+
+
+def render_loss(
+    source: str | Path | LossGraph, path: str | Path, signature: str | Signature | None = None
+) -> Path:
+    """Draw the computation graph of a loss; arguments and errors as for `export_loss`.
+
+    Args:
+        path: .svg, .png or .dot. The two losses of a run stand one above the other.
+
+    Returns:
+        The path.
+    """
+    from cse_autoloss.export import draw, draw_pair
+
+    first, *second = (one.graph for one in _losses_of(source, signature))
+    return draw_pair(first, second[0], path) if second else draw(first, path)
+
+
+def export_loss(
+    source: str | Path | LossGraph, path: str | Path, signature: str | Signature | None = None
+) -> Path:
+    """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot.
+
+    Args:
+        source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
+        path: the file; its suffix says the form.
+        signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
+
+    Returns:
+        The path.
+
+    Raises:
+        AutoLossError: no such loss, or no such form, or a file that can't be written.
+    """
+    from cse_autoloss.export import export_loss
+
+    first, *second = _losses_of(source, signature)
+    loss = (first.graph, second[0].graph) if second else first.graph
+    return export_loss(loss, path, alpha=first.alpha, provenance=first.provenance or None)
+
+
+def explain_loss(
+    source: str | Path, path: str | Path, signature: str | Signature | None = None
+) -> list[Path]:
+    """Write a page that shows a loss beside those that people use, with its pictures beside it.
+
+    Args:
+        source: a catalogue name, a formula, a loss.json or a run directory.
+        path: the page, .html. Of a run that found two losses, "-cls" and "-reg" are put before the suffix.
+        signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        AutoLossError: no such loss, another suffix, or a file that can't be written.
+    """
+    from cse_autoloss.explain import explain
+
+    path = Path(path)
+    if not _is_run(source):
+        return explain(source, signature).save(path)
+    graphs = [one.graph for one in _losses_of(source, signature)]
+    written: list[Path] = []
+    for slot, graph in zip(("cls", "reg"), graphs):
+        name = path if len(graphs) == 1 else path.with_stem(f"{path.stem}-{slot}")
+        written += explain(graph.formula, graph.signature).save(name)
+    return written
+
+
+def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None) -> tuple[LossFile, ...]:
+    """One loss; or, of a run that found two, that of the classes and that of the boxes."""
+    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.losses import LossFile
+    from cse_autoloss.spaces import signature_of
+
+    if isinstance(source, LossGraph):
+        return (LossFile(source, None, {}),)
+    if not _is_run(source):
+        loss = expression(source, signature)
+        return (LossFile(loss.graph, loss.alpha, {}),)
+    found = _found_in(Path(source))
+    if signature is None:
+        return found
+    wanted = signature_of(signature)
+    chosen = tuple(one for one in found if one.graph.signature == wanted)
+    if not chosen:
+        names = [one.graph.signature.name for one in found]
+        raise UnknownNameError.of("signature of this run", wanted.name, names)
+    return chosen
+
+
+def _found_in(run: Path) -> tuple[LossFile, ...]:
+    from cse_autoloss.export import from_json, from_json_pair
+
+    file = run / "best" / "loss.json"
+    if not file.exists():
+        raise RunError(f"{run}: the run has no discovered loss yet ({file} is missing)")
+    if '"cls":' in file.read_text(encoding="utf-8"):
+        return from_json_pair(file)
+    return (from_json(file),)
+
+
+def _is_run(source: object) -> bool:
+    return isinstance(source, (str, Path)) and os.path.exists(Path(source, "run.sqlite"))
