@@ -45,8 +45,8 @@ def main() -> None:
     ]["seeds"]
 
     task = DetectionTask(settings)
-    cls = load_loss(options.cls, branch=task.branch, reduction="sum")
-    reg = load_loss(options.reg, branch="reg", reduction="sum")
+    cls = load_loss(options.cls, signature=task.branch, reduction="sum")
+    reg = load_loss(options.reg, signature="reg", reduction="sum")
     base = config.seed * 10_000
     grid = {
         (weight, lr): task.train_and_score(

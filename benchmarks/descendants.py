@@ -17,7 +17,7 @@ from cse_autoloss.searches.evolution.genome import (
     random_tree,
     seeded,
 )
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 from cse_autoloss.verification import fingerprint, verify
 
 PARENTS = 60
@@ -50,7 +50,7 @@ def descendants(
         mutated: chance that it is one parent, changed once to three times; the rest have two parents.
         shuffled: in random order, not in that of their births.
     """
-    primitives, limits = PrimitiveSet.of(BRANCHES[branch]), Limits()
+    primitives, limits = PrimitiveSet.of(SIGNATURES[branch]), Limits()
     known = founders(branch)
     trees = [primitives.to_tree(parse(formula, branch)) for formula in known.values()]
     fixed = len(trees)

@@ -56,7 +56,7 @@ def exported(name: str) -> nn.Module:
     assert entry.formula is not None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "loss.py"
-        path.write_text(torch_source(parse(entry.formula, entry.branch)))
+        path.write_text(torch_source(parse(entry.formula, entry.signature.name)))
         spec = importlib.util.spec_from_file_location("exported_loss", path)
         assert spec is not None
         assert spec.loader is not None

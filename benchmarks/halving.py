@@ -122,8 +122,8 @@ def candidates(branch: str, count: int) -> list[str]:
 
 def train(task: DetectionTask, scorer: Scorer, branch: str, formula: str, seed: int) -> list[dict[str, Any]]:
     """Rows of one candidate: at each rung on the way to the full schedule, and of the short schedules."""
-    cls = load_loss(formula if branch != "reg" else "bce", branch="cls-binary", reduction="sum")
-    reg = load_loss(formula if branch == "reg" else "giou", branch="reg", reduction="sum")
+    cls = load_loss(formula if branch != "reg" else "bce", signature="cls-binary", reduction="sum")
+    reg = load_loss(formula if branch == "reg" else "giou", signature="reg", reduction="sum")
     rows = []
     plan = [(EPOCHS, "continued", RUNGS), *((epochs, "afresh", ()) for epochs in AFRESH)]
     for epochs, mode, stops in plan:

@@ -49,8 +49,8 @@ class Contestant:
         """One training, noted."""
         started = time.process_time()
         model = task.train(
-            load_loss(self.cls, branch=task.branch, reduction="sum"),
-            load_loss("giou", branch="reg", reduction="sum"),
+            load_loss(self.cls, signature=task.branch, reduction="sum"),
+            load_loss("giou", signature="reg", reduction="sum"),
             seed=seed,
             epochs=epochs,
             box_weight=2.0,

@@ -78,8 +78,8 @@ def run(job: Job) -> tuple[float, float]:
     from cse_autoloss.losses import load_loss
 
     torch.set_num_threads(1)
-    cls = load_loss(job.cls, branch="cls-binary", reduction="sum")
-    reg = load_loss(job.reg, branch="reg", reduction="sum")
+    cls = load_loss(job.cls, signature="cls-binary", reduction="sum")
+    reg = load_loss(job.reg, signature="reg", reduction="sum")
     task = _task(job.kind)
     started = time.process_time()
     score = task.train_and_score(cls, reg, seed=job.seed, epochs=job.epochs, box_weight=job.box_weight)

@@ -166,14 +166,14 @@ def run_plain(seed: int, cap: float, path: Path) -> None:
     A run that is in the file is gone on with: what it trained is not trained again, and its clocks run on.
     """
     from cse_autoloss.searches.evolution import Evolution, Member
-    from cse_autoloss.spaces import BRANCHES
+    from cse_autoloss.spaces import SIGNATURES
 
     goal = max(known_targets(path, seed).values())
     own = [line for line in lines(path) if (line["arm"], line["seed"]) == ("plain", seed)]
     past = {line["formula"]: (line["status"], line["ap"]) for line in own if line["kind"] == "training"}
     log, config = Log(path, "plain", seed, own[-1] if own else None), settings(seed)
     train = trainer(config, seed)
-    evolution = Evolution(config.evolution, (BRANCHES[BRANCH],), seed)
+    evolution = Evolution(config.evolution, (SIGNATURES[BRANCH],), seed)
     state, known = evolution.init(), set[str]()
     log.write("start", cap=cap)
     while True:

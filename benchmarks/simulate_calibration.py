@@ -24,7 +24,7 @@ from descendants import descendants, founders
 
 from cse_autoloss.losses import load_loss
 from cse_autoloss.settings.tasks.detection import DetectionSettings
-from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.verification import verify_forest
@@ -58,7 +58,7 @@ class Row:
 
 def random_losses(branch: str, seed: int) -> dict[str, str]:
     """Random losses that pass verification, formula by fingerprint."""
-    forest = random_forest(BRANCHES[branch], DRAWN[branch], np.random.default_rng(seed))
+    forest = random_forest(SIGNATURES[branch], DRAWN[branch], np.random.default_rng(seed))
     marks = verify_forest(forest, marks=True).marks
     return {mark: forest.graph(row).formula for row, mark in sorted(marks.items(), reverse=True)}
 
@@ -99,8 +99,8 @@ class Calibration:
         """The training, from the file where it is there."""
         key = branch, formula, seed, epochs
         if key not in self._done:
-            cls = load_loss(formula if branch != "reg" else "bce", branch="cls-binary", reduction="sum")
-            reg = load_loss(formula if branch == "reg" else "giou", branch="reg", reduction="sum")
+            cls = load_loss(formula if branch != "reg" else "bce", signature="cls-binary", reduction="sum")
+            reg = load_loss(formula if branch == "reg" else "giou", signature="reg", reduction="sum")
             started = time.perf_counter()
             score = self._task.train_and_score(
                 cls, reg, seed=seed, epochs=epochs, box_weight=self._box_weight

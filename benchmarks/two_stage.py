@@ -92,8 +92,8 @@ def main() -> None:
             task = tasks[detector]
             started = time.process_time()
             score = task.train_and_score(
-                load_loss(cls, branch=task.branch, reduction="sum"),
-                load_loss(reg, branch="reg", reduction="sum"),
+                load_loss(cls, signature=task.branch, reduction="sum"),
+                load_loss(reg, signature="reg", reduction="sum"),
                 seed=max(seed, 0),
                 # Seed -1 is a warm-up: data, assignment and metric are made at the first use.
                 epochs=arguments.epochs if seed >= 0 else 0.1,

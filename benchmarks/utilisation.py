@@ -32,7 +32,7 @@ from cse_autoloss.executors.pool import PoolExecutor
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.evolution import Evolution
 from cse_autoloss.settings.load import SearchConfig, load_config
-from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.verdict import Verdict
 
 COLUMNS = (
@@ -132,7 +132,7 @@ def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -
             bench.run([Job(f"warm {i}", {"kind": "simulate", "formulas": []}) for i in range(workers)])
             evolution = Evolution(
                 config.evolution,
-                tuple(BRANCHES[name] for name in run.frame.branches),
+                tuple(SIGNATURES[name] for name in run.frame.branches),
                 config.seed,
                 [entrant.proposal.graph for entrant in run.starters],
             )

@@ -26,14 +26,13 @@ from deap import gp
 
 from cse_autoloss.operators import OPERATORS
 from cse_autoloss.searches.evolution.genome import _TYPE, PrimitiveSet
-from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.spaces.random_expressions import SYMBOLS, Forest, RandomShape, random_forest
 from cse_autoloss.verification import node_table, population
 from cse_autoloss.verification.grids import probe_grid
 from cse_autoloss.verification.table_evaluate import TableEvaluator
 
 SHAPE = RandomShape()
-KIND = {"cls-binary": "binary", "cls-multiclass": "multiclass", "reg": "reg"}
 CHEAP = {"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Relu", "Sqrt", "Salf", "Dot"}
 """Operators without a transcendental call; the others make about two, one for the value and one for the
 slope."""
@@ -94,7 +93,7 @@ def ours(branch: str, count: int, seed: int) -> tuple[float, dict[str, float], d
     watch.watch(population, "digest_of_slopes", "fingerprint")
     try:
         started = clock()
-        forest = random_forest(BRANCHES[branch], count, np.random.default_rng(seed), SHAPE)
+        forest = random_forest(SIGNATURES[branch], count, np.random.default_rng(seed), SHAPE)
         report = population.verify_forest(forest, marks=True)
         seconds = clock() - started
     finally:
@@ -121,14 +120,14 @@ class Baseline:
     """DEAP draws and compiles, autograd differentiates, one candidate at a time."""
 
     def __init__(self, branch: str) -> None:
-        self.signature = BRANCHES[branch]
+        self.signature = SIGNATURES[branch]
         self.primitives = PrimitiveSet.of(self.signature)
         pset = self.primitives.pset
         pset.arguments = list(self.signature.variables)
         pset.context = {"__builtins__": None}
         pset.context.update({name: _lenient(OPERATORS[name].torch) for name in self.signature.operators})
         self.pset = pset
-        self.grid = probe_grid(KIND[branch], False, torch.float32)
+        self.grid = probe_grid(SIGNATURES[branch], False, False, torch.float32)
         self.moving = [name for name in self.signature.variables if name in self.grid.tangents]
         self.inputs = {name: value.clone() for name, value in self.grid.inputs.items()}
         for name in self.moving:
@@ -274,7 +273,7 @@ def main() -> None:
         f"{os.cpu_count()} cores, processor time; the fastest of {arguments.repeats} runs each.",
         "",
     ]
-    for branch in BRANCHES:
+    for branch in SIGNATURES:
         lines += report(branch, arguments.count, arguments.baseline_count, arguments.repeats)
     text = "\n".join(lines)
     print(text)

@@ -19,21 +19,24 @@ if TYPE_CHECKING:
     from cse_autoloss.errors import AutoLossError
     from cse_autoloss.filter_audit import FilterAuditOptions, audit_filters
     from cse_autoloss.fullsize.launch import train_detector
-    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.graph import Input, LossGraph, Signature, Walk
     from cse_autoloss.losses import find_alike, list_losses, load_loss
     from cse_autoloss.predict import predict_images
     from cse_autoloss.reinforce.run import reinforce as reinforce_loss
-    from cse_autoloss.spaces import parse
+    from cse_autoloss.spaces import parse, register_signature
     from cse_autoloss.study import Study
     from cse_autoloss.verdict import Verdict
 
 __all__ = [
     "AutoLossError",
     "FilterAuditOptions",
+    "Input",
     "LossGraph",
     "RunResult",
+    "Signature",
     "Study",
     "Verdict",
+    "Walk",
     "__version__",
     "audit_filters",
     "compare_losses",
@@ -45,6 +48,7 @@ __all__ = [
     "load_loss",
     "parse",
     "predict_images",
+    "register_signature",
     "reinforce_loss",
     "render_loss",
     "simulate",
@@ -55,10 +59,13 @@ __all__ = [
 _HOME = {
     "AutoLossError": "cse_autoloss.errors",
     "FilterAuditOptions": "cse_autoloss.filter_audit",
+    "Input": "cse_autoloss.graph",
     "LossGraph": "cse_autoloss.graph",
     "RunResult": "cse_autoloss.api.runs",
+    "Signature": "cse_autoloss.graph",
     "Study": "cse_autoloss.study",
     "Verdict": "cse_autoloss.verdict",
+    "Walk": "cse_autoloss.graph",
     "audit_filters": "cse_autoloss.filter_audit",
     "compare_losses": "cse_autoloss.compare.run",
     "evolve": "cse_autoloss.api.runs",
@@ -69,6 +76,7 @@ _HOME = {
     "load_loss": "cse_autoloss.losses",
     "parse": "cse_autoloss.spaces",
     "predict_images": "cse_autoloss.predict",
+    "register_signature": "cse_autoloss.spaces",
     "reinforce_loss": "cse_autoloss.reinforce.run:reinforce",
     "render_loss": "cse_autoloss.api.files",
     "simulate": "cse_autoloss.api.formulas",

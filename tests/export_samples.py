@@ -22,7 +22,7 @@ def catalogue_graph(name: str) -> LossGraph:
     """A catalogue loss as a graph."""
     entry = CATALOGUE[name]
     assert entry.formula is not None
-    return parse(entry.formula, entry.branch)
+    return parse(entry.formula, entry.signature.name)
 
 
 def batch(branch: str, dtype: torch.dtype = torch.float64, rows: int = 14, seed: int = 0) -> list[Tensor]:
@@ -71,7 +71,7 @@ class PlainLoss(torch.nn.Module):
 
     def __init__(self, graph: LossGraph) -> None:
         super().__init__()
-        self.branch = graph.branch
+        self.branch = graph.signature.name
         self.evaluate = compile_graph(graph)
 
     def forward(self, first: Tensor, *others: Tensor) -> Tensor:

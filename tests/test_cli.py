@@ -124,21 +124,21 @@ def test_a_run_without_that_branch_is_not_another_loss(tmp_path: Path) -> None:
     (tmp_path / "run.sqlite").touch()
     assert run("render", str(tmp_path), "-o", "x.svg").stderr.count("no discovered loss yet") == 1
     run("export", "giou", "-o", str(tmp_path / "best" / "loss.json"))
-    answer = run("export", str(tmp_path), "-o", str(tmp_path / "x.py"), "--branch", "cls-binary")
+    answer = run("export", str(tmp_path), "-o", str(tmp_path / "x.py"), "--signature", "cls-binary")
     assert (
         answer.returncode,
         "did you mean" in answer.stderr or "expected one of: reg" in answer.stderr,
     ) == (2, True)
-    assert run("render", str(tmp_path), "-o", str(tmp_path / "x.svg"), "--branch", "reg").returncode == 0
+    assert run("render", str(tmp_path), "-o", str(tmp_path / "x.svg"), "--signature", "reg").returncode == 0
     assert run("explain", str(tmp_path), "-o", str(tmp_path / "page.html")).returncode == 0
 
 
 def test_verify_answers_and_exit_codes() -> None:
     good = run("verify", "giou")
     assert (good.returncode, good.stdout[:8]) == (0, "accepted")
-    bad = run("verify", "Neg(Div(I,U))", "--branch", "reg", "--json")
+    bad = run("verify", "Neg(Div(I,U))", "--signature", "reg", "--json")
     assert bad.returncode == 0
-    worse = run("verify", "Div(I,U)", "--branch", "reg", "--json")
+    worse = run("verify", "Div(I,U)", "--signature", "reg", "--json")
     assert worse.returncode == 1
     answer = json.loads(worse.stdout)[0]
     assert answer["accepted"] is False
@@ -158,7 +158,7 @@ def test_verify_many_from_a_file(tmp_path: Path) -> None:
     [
         (("verify", "Neg(Sigg(X))"), "did you mean 'Sig'"),
         (("verify", "focl"), "did you mean 'focal'"),
-        (("verify", "X", "--branch", "cls-binry"), "did you mean 'cls-binary'"),
+        (("verify", "X", "--signature", "cls-binry"), "did you mean 'cls-binary'"),
         (("verify",), "either a formula or --file"),
         (("verify", "--file", "nowhere.txt"), "nowhere.txt"),
         (("render", CLS, "-o", "graph.bmp"), ".svg"),
@@ -170,7 +170,7 @@ def test_verify_many_from_a_file(tmp_path: Path) -> None:
         (("evolve", "--set", "evolution.populaton=3"), "did you mean 'population'"),
         (("evolve", "--set", "nonsense"), "key=value"),
         (("evolve", "--resume", "nowhere"), "nowhere"),
-        (("losses", "--branch", "regr"), "did you mean 'reg'"),
+        (("losses", "--signature", "regr"), "did you mean 'reg'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -201,7 +201,7 @@ def test_render_and_export_write_files(tmp_path: Path) -> None:
     text = (tmp_path / "loss.py").read_text()
     assert "cse_autoloss" not in [line.split()[1] for line in text.splitlines() if line.startswith("import ")]
     assert run("export", "giou", "-o", "loss.json", cwd=tmp_path).returncode == 0
-    assert json.loads((tmp_path / "loss.json").read_text())["branch"] == "reg"
+    assert json.loads((tmp_path / "loss.json").read_text())["signature"] == "reg"
     assert run("verify", "giou", cwd=tmp_path).returncode == 0
 
 
@@ -242,7 +242,7 @@ def test_a_name_that_is_too_long_for_a_file_is_one_line(arguments: tuple[str, ..
 
 def test_a_formula_may_be_longer_than_a_file_name() -> None:
     long = "Add(Sub(1,Div(I,U))," * 20 + "U" + ")" * 20
-    assert run("losses", "--like", long, "--branch", "reg").returncode == 0
+    assert run("losses", "--like", long, "--signature", "reg").returncode == 0
     answer = run("compare", f"mine=bce+{long}", "--detector", "two-stage")
     assert answer.returncode == 2
     assert "cls-binary" in answer.stderr

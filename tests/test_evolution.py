@@ -4,7 +4,7 @@ import pytest
 
 from cse_autoloss.searches.evolution import Evolution
 from cse_autoloss.searches.protocol import Member, SearchState, ranked
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Rates:
     operators: tuple[str, ...] | None = None
 
 
-BOTH = {"cls": BRANCHES["cls-binary"], "reg": BRANCHES["reg"]}
-REG = {"reg": BRANCHES["reg"]}
+BOTH = {"cls": SIGNATURES["cls-binary"], "reg": SIGNATURES["reg"]}
+REG = {"reg": SIGNATURES["reg"]}
 
 
 def member(formula: str, *scores: float) -> Member:
@@ -86,9 +86,9 @@ def test_what_failed_never_enters() -> None:
 def test_slots_take_turns() -> None:
     evolution = Evolution(Rates(), BOTH, seed=0)
     state = evolution.init()
-    assert [p.graph.branch for p in evolution.ask(state, 0, 3)] == ["cls-binary"] * 3
+    assert [p.graph.signature.name for p in evolution.ask(state, 0, 3)] == ["cls-binary"] * 3
     state = evolution.tell(state, ())
-    assert [p.graph.branch for p in evolution.ask(state, 0, 3)] == ["reg"] * 3
+    assert [p.graph.signature.name for p in evolution.ask(state, 0, 3)] == ["reg"] * 3
 
 
 def test_the_first_generation_is_bred_from_the_starters() -> None:

@@ -14,7 +14,7 @@ from cse_autoloss.export.layout import Box, Edge, layered
 from cse_autoloss.export.picture import picture
 from cse_autoloss.graph.loss_graph import MAX_DEPTH
 from cse_autoloss.searches.evolution.genome import random_graph
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".dot"])
@@ -101,7 +101,7 @@ def test_pairs_and_large_losses_are_drawn(tmp_path: Path) -> None:
     assert draw_pair(*pair, tmp_path / "pair.svg").stat().st_size > 2000
     assert "cluster_1" in export_loss(pair, tmp_path / "pair.dot").read_text()
     for seed in range(3):
-        draw(random_graph(BRANCHES["cls-binary"], f"large-{seed}", 6, 7), tmp_path / "large.png")
+        draw(random_graph(SIGNATURES["cls-binary"], f"large-{seed}", 6, 7), tmp_path / "large.png")
 
 
 @pytest.mark.parametrize(

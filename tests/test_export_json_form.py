@@ -39,13 +39,13 @@ def test_pairs_round_trip(tmp_path: Path) -> None:
     assert (second.graph, second.alpha, second.provenance) == (reg, None, {"seed": 1})
     with pytest.raises(AutoLossError, match="pair of losses"):
         from_json(path)
-    with pytest.raises(AutoLossError, match="a classification and a box loss"):
+    with pytest.raises(AutoLossError, match="a classification loss and a box loss"):
         to_json_pair(reg, cls)
 
 
 GOOD: dict[str, Any] = {
     "format": 1,
-    "branch": "reg",
+    "signature": "reg",
     "formula": "Sub(1,Div(I,U))",
     "alpha": None,
     "provenance": {},
@@ -61,8 +61,8 @@ BAD: list[tuple[Any, str]] = [
     ({**GOOD, "formula": ["Sub"]}, "formula"),
     ({**GOOD, "formula": "__import__('os').system('touch pwned')"}, "unknown name"),
     ({**GOOD, "formula": "Sub(1," * 5000}, "characters|deep"),
-    ({**GOOD, "branch": "regg"}, "did you mean 'reg'"),
-    ({**GOOD, "branch": "cls-binary"}, "unknown name"),
+    ({**GOOD, "signature": "regg"}, "did you mean 'reg'"),
+    ({**GOOD, "signature": "cls-binary"}, "unknown name"),
     ({**GOOD, "alpha": 0.5}, "alpha"),
     ({**GOOD, "alpha": "0.5"}, "alpha"),
     ({**GOOD, "provenance": []}, "provenance"),
@@ -75,7 +75,7 @@ BAD: list[tuple[Any, str]] = [
     ("{", "not JSON"),
     (b"\xff\xfe\x00", "not JSON"),
     ('{"format": 1, "format": 1}', "twice"),
-    ('{"format": 1, "branch": "reg", "formula": "I", "alpha": NaN}', "no JSON number"),
+    ('{"format": 1, "signature": "reg", "formula": "I", "alpha": NaN}', "no JSON number"),
     ("[" * 100_000, "not JSON|nested"),
     ('{"format": 1, "provenance": ' + '{"a":' * 60 + "1" + "}" * 61, "nested"),
     ('{"format": 1' + "0" * 5000 + "}", "not JSON|format"),
@@ -95,16 +95,16 @@ def test_bad_json_is_refused(source: Any, message: str) -> None:
     [
         ({"cls": None}, "cls: expected an object"),
         ({"extra": 1}, "extra"),
-        ({"reg": {"branch": "reg", "formula": "I", "format": 1}}, "format stands outside"),
-        ({"reg": {"branch": "cls-binary", "formula": "X"}}, "a classification and a box loss"),
-        ({"reg": {"branch": "reg", "formula": "X"}}, "reg: "),
+        ({"reg": {"signature": "reg", "formula": "I", "format": 1}}, "format stands outside"),
+        ({"reg": {"signature": "cls-binary", "formula": "X"}}, "a classification loss and a box loss"),
+        ({"reg": {"signature": "reg", "formula": "X"}}, "reg: "),
     ],
 )
 def test_bad_pairs_are_refused(change: dict[str, Any], message: str) -> None:
     good = {
         "format": 1,
-        "cls": {"branch": "cls-binary", "formula": "X"},
-        "reg": {"branch": "reg", "formula": "I"},
+        "cls": {"signature": "cls-binary", "formula": "X"},
+        "reg": {"signature": "reg", "formula": "I"},
     }
     from_json_pair(good)
     with pytest.raises(AutoLossError, match=message):

@@ -8,7 +8,7 @@ from matplotlib.mathtext import MathTextParser
 
 from cse_autoloss.export import to_latex
 from cse_autoloss.searches.evolution.genome import random_graph
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_as_written_keeps_the_signs() -> None:
 def test_mathtext_takes_every_formula(as_written: bool) -> None:
     parser = MathTextParser("path")
     graphs = [catalogue_graph(name) for name in NAMES]
-    graphs += [random_graph(BRANCHES[b], f"latex-{i}", 1, 4) for b in BRANCHES for i in range(40)]
+    graphs += [random_graph(SIGNATURES[b], f"latex-{i}", 1, 4) for b in SIGNATURES for i in range(40)]
     for graph in graphs:
         latex = to_latex(graph, as_written=as_written)
         parser.parse(f"${latex}$")

@@ -9,7 +9,7 @@ from cse_autoloss.export.domain import sample_domain
 from cse_autoloss.export.readable import least_value, readable
 from cse_autoloss.graph import compile_graph
 from cse_autoloss.searches.evolution.genome import random_graph
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_signs_are_tidied(formula: str, tidy: str) -> None:
     assert readable(parse(formula)).formula == tidy
 
 
-@pytest.mark.parametrize("branch", list(BRANCHES))
+@pytest.mark.parametrize("branch", list(SIGNATURES))
 def test_values_keep_every_bit(branch: str) -> None:
-    inputs = sample_domain(BRANCHES[branch], 60, dtype=torch.float32)
+    inputs = sample_domain(SIGNATURES[branch], 60, dtype=torch.float32)
     for number in range(150):
-        graph = random_graph(BRANCHES[branch], f"readable-{number}")
+        graph = random_graph(SIGNATURES[branch], f"readable-{number}")
         shown = readable(graph)
         assert len(shown.nodes) <= len(graph.nodes)
         got = compile_graph(shown, stable=False)(inputs)
@@ -50,8 +50,8 @@ def test_values_keep_every_bit(branch: str) -> None:
 
 
 def test_lower_bounds_hold() -> None:
-    inputs = sample_domain(BRANCHES["reg"], 300)
+    inputs = sample_domain(SIGNATURES["reg"], 300)
     for number in range(200):
-        graph = random_graph(BRANCHES["reg"], f"bounds-{number}")
+        graph = random_graph(SIGNATURES["reg"], f"bounds-{number}")
         value = compile_graph(graph, stable=False)(inputs)
         assert (value[value.isfinite()] >= least_value(graph, graph.root)).all(), graph

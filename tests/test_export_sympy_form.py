@@ -18,14 +18,14 @@ from cse_autoloss.export.exact_value import as_vectors, difference, expression_v
 from cse_autoloss.export.sympy_form import expression_latex, simplify, to_sympy
 from cse_autoloss.graph import compile_graph
 from cse_autoloss.searches.evolution.genome import random_graph
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
 
-@pytest.mark.parametrize("branch", list(BRANCHES))
+@pytest.mark.parametrize("branch", list(SIGNATURES))
 def test_exact_values_are_those_of_torch(branch: str) -> None:
-    inputs = sample_domain(BRANCHES[branch], 12)
+    inputs = sample_domain(SIGNATURES[branch], 12)
     for number in range(60):
-        graph = random_graph(BRANCHES[branch], f"exact-{number}", 1, 3)
+        graph = random_graph(SIGNATURES[branch], f"exact-{number}", 1, 3)
         values = compile_graph(graph)(inputs)
         for row in range(12):
             exact = graph_value(graph, as_vectors(inputs, row))
@@ -90,7 +90,7 @@ def test_time_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_gives_up_in_words() -> None:
-    graph = random_graph(BRANCHES["cls-binary"], "long", 6, 7)
+    graph = random_graph(SIGNATURES["cls-binary"], "long", 6, 7)
     found = simplify(graph, seconds=0.05)
     assert not found.finished
     assert "gave up after" in str(found)
@@ -107,13 +107,13 @@ def test_a_worker_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatc
 def test_trees_hold_known_heads_only() -> None:
     with pytest.raises(worker.UnknownFormError, match="Derivative"):
         worker.encode(sympy.Derivative(sympy.Symbol("X"), sympy.Symbol("X")))
-    for tree in (["__import__", ["Symbol", "X"]], ["Symbol", "os"]):
+    for tree in (["__import__", ["Symbol", "X"]], ["Symbol", "os.system"]):
         with pytest.raises(KeyError):
             worker.decode(tree)
 
 
 def test_every_operator_has_a_form() -> None:
-    for branch, signature in BRANCHES.items():
+    for branch, signature in SIGNATURES.items():
         for number in range(100):
             graph = random_graph(signature, f"forms-{number}", 1, 3)
             form = to_sympy(graph, epsilon=True)

@@ -17,7 +17,7 @@ from cse_autoloss.errors import AutoLossError
 from cse_autoloss.export import torch_source, torch_source_pair
 from cse_autoloss.losses import CATALOGUE, GraphLoss, load_loss
 from cse_autoloss.searches.evolution.genome import random_graph
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
 RUNNER = """
 import importlib.util, json, sys
@@ -44,7 +44,7 @@ def test_files_run_where_this_package_is_missing(tmp_path: Path) -> None:
     for entry in ENTRIES:
         graph = catalogue_graph(entry.name)
         (tmp_path / f"{entry.name}.py").write_text(torch_source(graph, alpha=entry.alpha), encoding="utf-8")
-        batches[entry.name] = batch(entry.branch)
+        batches[entry.name] = batch(entry.signature.name)
     torch.save(batches, tmp_path / "batches.pt")
     (tmp_path / "runner.py").write_text(RUNNER)
     command = [sys.executable, "-I", "runner.py", str(tmp_path), "results.pt"]
@@ -59,13 +59,13 @@ def test_files_run_where_this_package_is_missing(tmp_path: Path) -> None:
             )
 
 
-@pytest.mark.parametrize("branch", list(BRANCHES))
+@pytest.mark.parametrize("branch", list(SIGNATURES))
 def test_random_losses_equal_their_graphs(branch: str, tmp_path: Path) -> None:
     """340 a branch, more than 1,000 together: none lacks an operator, each is the graph's loss to rounding."""
     arguments = batch(branch)
     seen: set[str] = set()
     for number in range(340):
-        graph = random_graph(BRANCHES[branch], f"export-{branch}-{number}")
+        graph = random_graph(SIGNATURES[branch], f"export-{branch}-{number}")
         source = torch_source(graph)
         seen.update(node.symbol for node in graph.nodes)
         module = imported(source, tmp_path, "random_loss")
@@ -79,7 +79,7 @@ def test_random_losses_equal_their_graphs(branch: str, tmp_path: Path) -> None:
         torch.testing.assert_close(gradient[rows], slope[rows], rtol=1e-7, atol=1e-9)
         assert max(len(line) for line in source.splitlines()) <= 110
         assert len(source.splitlines()) < 120
-    assert set(BRANCHES[branch].operators) <= seen
+    assert set(SIGNATURES[branch].operators) <= seen
 
 
 @pytest.mark.parametrize("name", ["bce", "cse-autoloss-b-cls", "cse-autoloss-a-cls", "cse-autoloss-b-reg"])
@@ -89,8 +89,8 @@ def test_autocast_and_half_inputs_are_computed_in_float32(
 ) -> None:
     entry = CATALOGUE[name]
     loss = imported(torch_source(catalogue_graph(name), alpha=entry.alpha), tmp_path).DiscoveredLoss("none")
-    arguments = [a.to(half) if a.is_floating_point() else a for a in batch(entry.branch)]
-    if entry.branch == "reg":
+    arguments = [a.to(half) if a.is_floating_point() else a for a in batch(entry.signature.name)]
+    if entry.signature.name == "reg":
         arguments = [a * 20 for a in arguments]  # areas beyond float16's 65,504
     else:
         arguments[0] = arguments[0] * 30
@@ -108,8 +108,8 @@ def test_autocast_and_half_inputs_are_computed_in_float32(
 def test_extreme_inputs_stay_finite(name: str, tmp_path: Path) -> None:
     entry = CATALOGUE[name]
     loss = imported(torch_source(catalogue_graph(name)), tmp_path).DiscoveredLoss("none")
-    arguments = batch(entry.branch, torch.float32)
-    if entry.branch != "reg":
+    arguments = batch(entry.signature.name, torch.float32)
+    if entry.signature.name != "reg":
         arguments[0] = torch.linspace(-100, 100, arguments[0].numel()).reshape(arguments[0].shape)
     else:
         arguments[0] = torch.cat([arguments[1][:7], arguments[1][7:] + 1000])
@@ -121,7 +121,7 @@ def test_extreme_inputs_stay_finite(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["bce", "cross-entropy"])
 def test_ignored_samples_count_nothing(name: str, tmp_path: Path) -> None:
     module = imported(torch_source(catalogue_graph(name)), tmp_path)
-    logits, target, iou = batch(CATALOGUE[name].branch)
+    logits, target, iou = batch(CATALOGUE[name].signature.name)
     ignored = target.clone()
     ignored[::3] = -100
     kept = ignored != -100
@@ -152,7 +152,7 @@ def test_cross_entropy_agrees_with_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["focal", "cross-entropy", "giou"])
 def test_weight_multiplies_each_sample(name: str, tmp_path: Path) -> None:
     module = imported(torch_source(catalogue_graph(name)), tmp_path)
-    arguments = batch(CATALOGUE[name].branch)
+    arguments = batch(CATALOGUE[name].signature.name)
     weight = torch.rand(len(arguments[0]), dtype=torch.float64)
     rows = module.DiscoveredLoss("none")(*arguments)
     factor = weight.unsqueeze(-1) if rows.dim() == 2 else weight
@@ -184,7 +184,7 @@ def test_a_pair_is_two_classes_in_one_file(tmp_path: Path) -> None:
 def test_copies_pickles_and_exports(name: str, tmp_path: Path) -> None:
     module = imported(torch_source(catalogue_graph(name)), tmp_path, "kept_loss")
     loss = module.DiscoveredLoss()
-    arguments = batch(CATALOGUE[name].branch)
+    arguments = batch(CATALOGUE[name].signature.name)
     expected = loss(*arguments)
     assert torch.equal(copy.deepcopy(loss)(*arguments), expected)
     again = pickle.loads(pickle.dumps(loss))
@@ -196,7 +196,7 @@ def test_copies_pickles_and_exports(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cse-autoloss-b-cls", "cse-autoloss-a-cls", "cse-autoloss-b-reg"])
 def test_compiles_into_one_graph(name: str, tmp_path: Path) -> None:
     loss = imported(torch_source(catalogue_graph(name)), tmp_path).DiscoveredLoss()
-    arguments = batch(CATALOGUE[name].branch)
+    arguments = batch(CATALOGUE[name].signature.name)
     # "aot_eager" traces forward and backward as inductor does, without its C++ build.
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     for got, expected in zip(

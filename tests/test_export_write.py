@@ -47,7 +47,7 @@ def test_onnx_computes_the_same(name: str, tmp_path: Path) -> None:
     onnx.checker.check_model(model, full_check=True)
     names = [value.name for value in model.graph.input]
     for rows in (14, 3):
-        arguments = batch(entry.branch, torch.float32, rows)[: len(names)]
+        arguments = batch(entry.signature.name, torch.float32, rows)[: len(names)]
         feeds = {name: argument.numpy() for name, argument in zip(names, arguments, strict=True)}
         (got,) = reference.ReferenceEvaluator(model).run(None, feeds)
         expected = GraphLoss(catalogue_graph(name), "none", entry.alpha)(*arguments)

@@ -22,7 +22,7 @@ from cse_autoloss.filter_audit import Draw, FilterAuditOptions, audit_filters, r
 from cse_autoloss.filter_audit.result import render
 from cse_autoloss.filter_audit.sample import STILL, draw_groups, survivors, systematic, trained_formula
 from cse_autoloss.runs import RunStore
-from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.verdict import Verdict
 
 
@@ -88,10 +88,10 @@ class TestSample:
         assert sum(drawn.values()) == pytest.approx(1049)
 
     def test_losses_without_a_gradient_are_one_training(self) -> None:
-        assert trained_formula("Mul(PY,Exp(Q))", BRANCHES["cls-binary"]) == STILL
-        assert trained_formula("Exp(1)", BRANCHES["reg"]) == STILL
+        assert trained_formula("Mul(PY,Exp(Q))", SIGNATURES["cls-binary"]) == STILL
+        assert trained_formula("Exp(1)", SIGNATURES["reg"]) == STILL
         for formula, branch in (("Exp(X)", "cls-binary"), ("X", "cls-multiclass"), ("Add(1,U)", "reg")):
-            assert trained_formula(formula, BRANCHES[branch]) == formula
+            assert trained_formula(formula, SIGNATURES[branch]) == formula
 
 
 RUN: dict[str, Any] = {

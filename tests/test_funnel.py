@@ -15,11 +15,11 @@ from cse_autoloss.discovery.funnel import KEPT_REJECTIONS, Entrant, Funnel, Gene
 from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.protocol import Proposal
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.verification import VerifySettings, fingerprint, verify
 
-SLOTS = {"cls": BRANCHES["cls-binary"], "reg": BRANCHES["reg"]}
+SLOTS = {"cls": SIGNATURES["cls-binary"], "reg": SIGNATURES["reg"]}
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def _scout(store: RunStore, generation: int = 0) -> tuple[GenerationRecord, list
 
 
 def _bred(seed: int, count: int = 300) -> list[Entrant]:
-    forest = random_forest(BRANCHES["reg"], count, np.random.default_rng(seed))
+    forest = random_forest(SIGNATURES["reg"], count, np.random.default_rng(seed))
     origins = ("crossover", "point", "random")
     return [Entrant(Proposal.of(forest.graph(i), origins[i % 3])) for i in range(count)]
 

@@ -14,9 +14,9 @@ from cse_autoloss.graph import GraphBuilder, LossGraph
 from cse_autoloss.losses import GraphLoss, list_losses, load_loss
 from cse_autoloss.losses import fused as fused_module
 from cse_autoloss.losses.fused import kernel_of
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
-CLASSIFICATION = [entry for entry in list_losses() if entry.branch.startswith("cls")]
+CLASSIFICATION = [entry for entry in list_losses() if entry.signature.name.startswith("cls")]
 
 
 def data(branch: str, rows: int = 7) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,7 +47,7 @@ def both(graph: LossGraph, reduction: str, alpha: float | None = None) -> tuple[
 
 def random_graph(branch: str, draw: random.Random) -> LossGraph | None:
     """A random expression of that branch, or None where the draw fits no shapes."""
-    signature = BRANCHES[branch]
+    signature = SIGNATURES[branch]
     builder = GraphBuilder(signature)
     nodes = [builder.add(terminal) for terminal in signature.terminals]
     if branch == "cls-multiclass":
@@ -72,7 +72,7 @@ def test_catalogue(entry: object, reduction: str, with_iou: bool) -> None:
     assert isinstance(loss, GraphLoss)
     assert kernel_of(loss.graph, loss.alpha) is not None
     fused, plain = both(loss.graph, reduction, loss.alpha)
-    logits, target, iou = data(loss.branch)
+    logits, target, iou = data(loss.signature.name)
     for got, wanted in zip(
         value_and_gradient(fused, logits, target, iou if with_iou else None),
         value_and_gradient(plain, logits, target, iou if with_iou else None),
@@ -118,7 +118,7 @@ def test_what_compilers_see_is_the_plain_form(entry: str, with_iou: bool) -> Non
 @pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in CLASSIFICATION])
 def test_first_and_second_derivative(entry: object) -> None:
     loss = entry.make("sum")  # type: ignore[attr-defined]
-    logits, target, iou = data(loss.branch, 4)
+    logits, target, iou = data(loss.signature.name, 4)
     logits.requires_grad_()
     assert gradcheck(lambda x: loss(x, target, iou), logits)
     assert gradgradcheck(lambda x: loss(x, target, iou), logits)

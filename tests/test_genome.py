@@ -19,13 +19,13 @@ from cse_autoloss.searches.evolution.genome import (
     random_tree,
     seeded,
 )
-from cse_autoloss.spaces import BRANCHES
+from cse_autoloss.spaces import SIGNATURES
 from tests.test_graph import inputs_for
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_10000_random_losses_have_the_right_shape(branch: str) -> None:
-    signature = BRANCHES[branch]
+    signature = SIGNATURES[branch]
     primitives = PrimitiveSet.of(signature)
     inputs = inputs_for(branch, torch.float32, 6)
     full = {"reg": (6,), "cls-binary": (6, 4), "cls-multiclass": (6, 1)}[branch]
@@ -40,9 +40,9 @@ def test_10000_random_losses_have_the_right_shape(branch: str) -> None:
                 assert value.broadcast_to(full).shape == full
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_variation_keeps_shapes(branch: str) -> None:
-    primitives = PrimitiveSet.of(BRANCHES[branch])
+    primitives = PrimitiveSet.of(SIGNATURES[branch])
     losses = [entry.make() for entry in list_losses(branch)]
     trees = [primitives.to_tree(loss.graph) for loss in losses if isinstance(loss, GraphLoss)]
     with seeded(1):
@@ -55,12 +55,12 @@ def test_variation_keeps_shapes(branch: str) -> None:
                 mutate_constant(one, primitives),
             ):
                 graph = primitives.to_graph(child)
-                assert graph.kinds[graph.root] is BRANCHES[branch].result
+                assert graph.kinds[graph.root] is SIGNATURES[branch].result
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_tree_and_graph_are_inverse(branch: str) -> None:
-    primitives = PrimitiveSet.of(BRANCHES[branch])
+    primitives = PrimitiveSet.of(SIGNATURES[branch])
     with seeded(2):
         for _ in range(300):
             graph = primitives.to_graph(random_tree(primitives))
@@ -68,7 +68,7 @@ def test_tree_and_graph_are_inverse(branch: str) -> None:
 
 
 def test_parents_are_left_alone() -> None:
-    primitives = PrimitiveSet.of(BRANCHES["reg"])
+    primitives = PrimitiveSet.of(SIGNATURES["reg"])
     with seeded(3):
         tree = random_tree(primitives, 3, 5)
         before = str(primitives.to_graph(tree))
@@ -81,7 +81,7 @@ def test_parents_are_left_alone() -> None:
 
 
 def test_limits() -> None:
-    primitives = PrimitiveSet.of(BRANCHES["reg"])
+    primitives = PrimitiveSet.of(SIGNATURES["reg"])
     with seeded(4):
         trees = [random_tree(primitives, 2, 6) for _ in range(200)]
     limits = Limits(max_depth=4, max_nodes=10)
@@ -93,8 +93,8 @@ def test_limits() -> None:
 def test_same_children_in_every_process() -> None:
     """DEAP's own typed crossover picks a type from a set, whose order depends on addresses."""
     code = (
-        "from cse_autoloss.searches.evolution.genome import *; from cse_autoloss.spaces import BRANCHES\n"
-        "p = PrimitiveSet.of(BRANCHES['cls-multiclass'])\n"
+        "from cse_autoloss.searches.evolution.genome import *; from cse_autoloss.spaces import SIGNATURES\n"
+        "p = PrimitiveSet.of(SIGNATURES['cls-multiclass'])\n"
         "with seeded(9):\n"
         "    t = [random_tree(p, 3, 5) for _ in range(20)]\n"
         "    print([str(p.to_graph(crossover(a, b)[0])) for a, b in zip(t, t[1:])])\n"

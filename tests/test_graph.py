@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cse_autoloss.errors import AutoLossError, FormulaError, UnknownNameError
 from cse_autoloss.graph import Kind, compile_graph, evaluate_with_derivative, stabilize
 from cse_autoloss.searches.evolution.genome import random_graph
-from cse_autoloss.spaces import BRANCHES, binary_inputs, box_inputs, multiclass_inputs, parse
+from cse_autoloss.spaces import SIGNATURES, binary_inputs, box_inputs, multiclass_inputs, parse
 
 A_CLS = "Neg(Dot(Mul(Y,Add(1,Sin(Z))),Log(Softmax(X))))"
 BCE = "Neg(Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X))))))"
@@ -111,10 +111,10 @@ def test_any_text_parses_or_raises_our_error(text: str) -> None:
     assert parse(graph.formula) == graph
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_random_graphs_survive_text(branch: str) -> None:
     for seed in range(200):
-        graph = random_graph(BRANCHES[branch], seed)
+        graph = random_graph(SIGNATURES[branch], seed)
         assert parse(graph.formula, branch).formula == graph.formula
 
 
@@ -125,12 +125,12 @@ def test_evaluates_in_any_floating_dtype(dtype: torch.dtype) -> None:
     assert value.shape == (6, 4)
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_forward_mode_equals_autograd_on_random_graphs(branch: str) -> None:
     moving = "I" if branch == "reg" else "X"
     checked = 0
     for seed in range(150):
-        graph = random_graph(BRANCHES[branch], seed)
+        graph = random_graph(SIGNATURES[branch], seed)
         values = inputs_for(branch)
         tangent = torch.ones_like(values[moving])
         run = compile_graph(graph)
@@ -175,10 +175,10 @@ def test_stable_form_is_finite_where_the_plain_one_loses_its_gradient() -> None:
     assert plain[0, 1].item() == pytest.approx(-46.05, abs=0.01)
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_stable_equals_plain_on_moderate_inputs(branch: str) -> None:
     for seed in range(200):
-        graph = random_graph(BRANCHES[branch], seed)
+        graph = random_graph(SIGNATURES[branch], seed)
         values = inputs_for(branch)
         plain, stable = (compile_graph(graph, stable=flag)(values) for flag in (False, True))
         good = torch.isfinite(plain) & (plain.abs() < 1e6)
@@ -188,7 +188,7 @@ def test_stable_equals_plain_on_moderate_inputs(branch: str) -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6))
 def test_kinds_agree_with_shapes(seed: int) -> None:
-    graph = random_graph(BRANCHES["cls-multiclass"], seed)
+    graph = random_graph(SIGNATURES["cls-multiclass"], seed)
     assert graph.kinds[graph.root] is Kind.PER_SAMPLE
     assert compile_graph(graph)(inputs_for("cls-multiclass")).shape in {(6, 1), ()}
 
@@ -197,5 +197,5 @@ def test_random_is_not_disturbed() -> None:
     random.seed(5)
     expected = random.random()
     random.seed(5)
-    random_graph(BRANCHES["reg"], 1)
+    random_graph(SIGNATURES["reg"], 1)
     assert random.random() == expected

@@ -21,7 +21,7 @@ BOXES = torch.tensor([[0.0, 0.0, 10.0, 8.0], [1.0, 1.0, 4.0, 5.0]])
 
 def call(name: str, reduction: str = "none") -> torch.Tensor:
     loss = load_loss(name, reduction=reduction)
-    return loss(BOXES, BOXES + 1) if loss.branch == "reg" else loss(LOGITS, TARGET.clamp(max=1))
+    return loss(BOXES, BOXES + 1) if loss.signature.name == "reg" else loss(LOGITS, TARGET.clamp(max=1))
 
 
 # --- shapes
@@ -51,7 +51,7 @@ def test_a_constant_is_broadcast(formula: str, branch: str, shape: tuple[int, ..
 def test_no_samples_sum_to_zero_with_a_gradient(name: str) -> None:
     loss = load_loss(name, reduction="sum")
     prediction = torch.zeros(0, 4, requires_grad=True)
-    target = torch.zeros(0, 4) if loss.branch == "reg" else torch.zeros(0, dtype=torch.int64)
+    target = torch.zeros(0, 4) if loss.signature.name == "reg" else torch.zeros(0, dtype=torch.int64)
     total = loss(prediction, target)
     total.backward()
     assert total.item() == 0
@@ -155,14 +155,14 @@ def test_copies_compute_the_same(name: str, duplicate: object) -> None:
     assert callable(duplicate)
     loss = load_loss(name, reduction="none")
     twin = duplicate(loss)
-    inputs = (BOXES, BOXES + 1) if loss.branch == "reg" else (LOGITS / 4, TARGET.clamp(max=1))
+    inputs = (BOXES, BOXES + 1) if loss.signature.name == "reg" else (LOGITS / 4, TARGET.clamp(max=1))
     assert torch.equal(loss(*inputs), twin(*inputs))
     assert str(twin) == str(loss)
 
 
 def test_repr_says_what_it_is() -> None:
     assert repr(load_loss("Sub(1,Div(I,U))", reduction="sum")) == (
-        "GraphLoss('Sub(1,Div(I,U))', branch='reg', reduction='sum')"
+        "GraphLoss('Sub(1,Div(I,U))', signature='reg', reduction='sum')"
     )
     assert "alpha=0.25" in repr(load_loss("cse-autoloss-b-cls"))
 
@@ -180,30 +180,30 @@ def test_repr_says_what_it_is() -> None:
     ],
 )
 def test_variables_tell_the_branch(formula: str, branch: str) -> None:
-    assert load_loss(formula).branch == branch
+    assert load_loss(formula).signature.name == branch
 
 
 @pytest.mark.parametrize(
-    ("formula", "word"), [("Sig(X)", "no branch"), ("Add(Q,I)", "several branches"), ("X", "no")]
+    ("formula", "word"), [("Sig(X)", "no signature"), ("Add(Q,I)", "several signatures"), ("X", "no")]
 )
 def test_an_untold_branch_is_asked_for(formula: str, word: str) -> None:
-    with pytest.raises(FormulaError, match=f"{word}.*give branch= one of cls-binary, cls-multiclass, reg"):
+    with pytest.raises(FormulaError, match=f"{word}.*give signature= one of cls-binary, cls-multiclass, reg"):
         load_loss(formula)
 
 
 def test_unknown_names() -> None:
     with pytest.raises(UnknownNameError, match="unknown loss 'focall'; did you mean 'focal'"):
         load_loss("focall")
-    with pytest.raises(UnknownNameError, match="unknown branch 'regg'"):
-        load_loss("focal", branch="regg")
+    with pytest.raises(UnknownNameError, match="unknown signature 'regg'"):
+        load_loss("focal", signature="regg")
     with pytest.raises(UnknownNameError, match="'focal' is a cls-binary loss, not reg"):
-        load_loss("focal", branch="reg")
+        load_loss("focal", signature="reg")
 
 
 def write(path: Path, **changes: object) -> Path:
     content = {
         "format": 1,
-        "branch": "reg",
+        "signature": "reg",
         "formula": "Sub(1,Div(I,U))",
         "provenance": {"seed": 3},
     } | changes
@@ -216,27 +216,32 @@ def test_a_file_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(load_loss(path)(BOXES, BOXES + 1), load_loss("iou")(BOXES, BOXES + 1))
     assert torch.equal(load_loss(str(path))(BOXES, BOXES + 1), load_loss("iou")(BOXES, BOXES + 1))
     assert read_loss_file(path).provenance == {"seed": 3}
-    binary = write(tmp_path / "b.json", branch="cls-binary", formula="Mul(PY,X)", alpha=0.25)
+    binary = write(tmp_path / "b.json", signature="cls-binary", formula="Mul(PY,X)", alpha=0.25)
     assert "alpha=0.25" in repr(load_loss(binary))
     assert "alpha" not in repr(load_loss(binary, alpha=None))
+
+
+def test_a_file_that_says_branch_for_signature_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "loss.json", signature="absent", branch="reg")
+    assert load_loss(path).signature.name == "reg"
 
 
 def test_a_file_of_two_losses_is_asked_for_one(tmp_path: Path) -> None:
     path = tmp_path / "loss.json"
     pair = {
-        "cls": {"branch": "cls-binary", "formula": "Mul(PY,X)"},
-        "reg": {"branch": "reg", "formula": "Sub(U,I)"},
+        "cls": {"signature": "cls-binary", "formula": "Mul(PY,X)"},
+        "reg": {"signature": "reg", "formula": "Sub(U,I)"},
     }
     path.write_text(json.dumps({"format": 1, **pair}))
-    assert load_loss(path, branch="reg").branch == "reg"
-    assert load_loss(path, branch="cls-binary").branch == "cls-binary"
-    with pytest.raises(DataError, match="holds a detector's two losses; give branch="):
+    assert load_loss(path, signature="reg").signature.name == "reg"
+    assert load_loss(path, signature="cls-binary").signature.name == "cls-binary"
+    with pytest.raises(DataError, match="holds the losses of cls and reg; give signature="):
         load_loss(path)
-    with pytest.raises(UnknownNameError, match="is a cls-binary loss, not cls-multiclass"):
-        load_loss(path, branch="cls-multiclass")
+    with pytest.raises(DataError, match="none of them is a cls-multiclass loss"):
+        load_loss(path, signature="cls-multiclass")
     path.write_text(json.dumps({"format": 1, "cls": pair["cls"]}))
-    with pytest.raises(DataError, match="the key 'reg' is missing"):
-        load_loss(path, branch="reg")
+    with pytest.raises(DataError, match="holds the losses of cls; none of them is a reg loss"):
+        load_loss(path, signature="reg")
 
 
 @pytest.mark.parametrize(
@@ -248,9 +253,9 @@ def test_a_file_of_two_losses_is_asked_for_one(tmp_path: Path) -> None:
         ({"formula": 3}, "formula: wrong type, got 3"),
         ({"formula": "__import__('os')"}, "loss.json: formula"),
         ({"formula": "Sub(1,Div(I,V))"}, "unknown name 'V'"),
-        ({"branch": "rag"}, "did you mean 'reg'"),
+        ({"signature": "rag"}, "did you mean 'reg'"),
         ({"alpha": 0.25}, "a reg loss has none"),
-        ({"branch": "cls-binary", "formula": "X", "alpha": float("nan")}, "alpha must be a number"),
+        ({"signature": "cls-binary", "formula": "X", "alpha": float("nan")}, "alpha must be a number"),
         ({"formulas": "X"}, "unknown key 'formulas'; did you mean 'formula'"),
         ({"provenance": []}, "provenance: wrong type"),
     ],

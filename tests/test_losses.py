@@ -20,9 +20,9 @@ from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, pa
 
 ALL = list_losses()
 EXPRESSIONS = [entry for entry in ALL if entry.formula is not None]
-CLASSIFICATION = [entry for entry in ALL if entry.branch.startswith("cls")]
-BOXES = [entry for entry in ALL if entry.branch == "reg"]
-BINARY = [entry for entry in ALL if entry.branch == "cls-binary"]
+CLASSIFICATION = [entry for entry in ALL if entry.signature.name.startswith("cls")]
+BOXES = [entry for entry in ALL if entry.signature.name == "reg"]
+BINARY = [entry for entry in ALL if entry.signature.name == "cls-binary"]
 
 Sample = tuple[list[float], "int | list[float]", "float | None"]
 
@@ -33,8 +33,8 @@ def named(*chosen: Entry) -> pytest.MarkDecorator:
 
 def elements(entry: Entry, prediction: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
     """Values before the reduction, α weighting left out; iou only where the branch takes one."""
-    loss = entry.make("none", alpha=None) if entry.branch == "cls-binary" else entry.make("none")
-    return loss(prediction, target) if entry.branch in ("reg", "margin") else loss(prediction, target, iou)
+    loss = entry.make("none", alpha=None) if entry.signature.name == "cls-binary" else entry.make("none")
+    return loss(prediction, target) if entry.signature.name in ("reg", "margin") else loss(prediction, target, iou)
 
 
 def run(entry: Entry, sample: Sample, dtype: torch.dtype = torch.float64) -> tuple[list[float], list[float]]:
@@ -64,17 +64,17 @@ def boxes(count: int, generator: torch.Generator) -> Tensor:
 
 def samples(entry: Entry, count: int = 8) -> Iterator[Sample]:
     generator = torch.Generator().manual_seed(7)
-    if entry.branch == "reg":
+    if entry.signature.name == "reg":
         for pred, target in zip(boxes(count, generator), boxes(count, generator), strict=True):
             yield pred.tolist(), target.tolist(), None
         return
-    scale = 0.95 if entry.branch == "margin" else 6.0
-    classes = 4 if entry.branch == "cls-multiclass" else 3
-    background = entry.branch == "cls-binary"
+    scale = 0.95 if entry.signature.name == "margin" else 6.0
+    classes = 4 if entry.signature.name == "cls-multiclass" else 3
+    background = entry.signature.name == "cls-binary"
     for index in range(count):
         draw = torch.rand(classes + 1, dtype=torch.float64, generator=generator)
         logits = (scale * (2 * draw[:classes] - 1)).tolist()
-        iou = None if entry.branch == "margin" else draw[-1].item()
+        iou = None if entry.signature.name == "margin" else draw[-1].item()
         yield logits, index % (classes + background), iou
 
 
@@ -89,9 +89,9 @@ def batch(
 
 
 def inputs(entry: Entry, prediction: Tensor, target: Tensor, iou: Tensor | None) -> dict[str, Tensor]:
-    if entry.branch == "reg":
+    if entry.signature.name == "reg":
         return box_inputs(prediction, target)
-    make = binary_inputs if entry.branch == "cls-binary" else multiclass_inputs
+    make = binary_inputs if entry.signature.name == "cls-binary" else multiclass_inputs
     return make(prediction, target, iou)
 
 
@@ -113,7 +113,7 @@ def test_every_loss_has_a_reference() -> None:
 
 
 def test_entries_of_a_branch() -> None:
-    assert {entry.branch for entry in list_losses("reg")} == {"reg"}
+    assert {entry.signature.name for entry in list_losses("reg")} == {"reg"}
     with pytest.raises(UnknownNameError, match="did you mean 'reg'"):
         list_losses("regg")
 
@@ -150,7 +150,7 @@ def test_agrees_with_the_reference(entry: Entry) -> None:
 
 @named(*CLASSIFICATION)
 def test_agrees_with_the_reference_at_extremes(entry: Entry) -> None:
-    background = 2 if entry.branch == "cls-binary" else 1
+    background = 2 if entry.signature.name == "cls-binary" else 1
     for low, high, target, w in itertools.product(
         (-100.0, -40.0), (40.0, 100.0), (0, 1, background), (0.0, 0.3, 1.0)
     ):
@@ -187,7 +187,7 @@ def test_gradcheck(entry: Entry) -> None:
 @named(*EXPRESSIONS)
 def test_stable_form_is_the_plain_form(entry: Entry) -> None:
     assert entry.formula is not None
-    graph = parse(entry.formula, entry.branch)
+    graph = parse(entry.formula, entry.signature.name)
     variables = inputs(entry, *batch(entry, 40))
     stable, plain = compile_graph(graph)(variables), compile_graph(graph, stable=False)(variables)
     torch.testing.assert_close(stable, plain, rtol=1e-10, atol=1e-12)
@@ -205,21 +205,21 @@ def test_reductions(entry: Entry) -> None:
     each = entry.make("none")(prediction, target)
     torch.testing.assert_close(entry.make("sum")(prediction, target), each.sum())
     torch.testing.assert_close(entry.make("mean")(prediction, target), each.mean())
-    assert each.shape == (prediction.shape if entry.branch == "cls-binary" else prediction.shape[:1])
+    assert each.shape == (prediction.shape if entry.signature.name == "cls-binary" else prediction.shape[:1])
 
 
 def probes(entry: Entry) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """Predictions from everywhere on the branch's domain, the best one included."""
     generator = torch.Generator().manual_seed(3)
-    if entry.branch == "reg":
+    if entry.signature.name == "reg":
         unit = torch.tensor([[0.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
         pred, target = boxes(2000, generator), boxes(2000, generator)
         yield torch.cat([pred, target, unit]), torch.cat([target, target, unit]), None
         return
-    edge = 1.0 if entry.branch == "margin" else 60.0
+    edge = 1.0 if entry.signature.name == "margin" else 60.0
     line = torch.linspace(-edge, edge, 481, dtype=torch.float64)
     prediction = torch.stack([line, line.flip(0)], -1)
-    for index, w in itertools.product((0, 1, 2) if entry.branch == "cls-binary" else (0, 1), (0.0, 0.4, 1.0)):
+    for index, w in itertools.product((0, 1, 2) if entry.signature.name == "cls-binary" else (0, 1), (0.0, 0.4, 1.0)):
         yield prediction, torch.full((481,), index), torch.full((481,), w, dtype=torch.float64)
 
 
@@ -247,7 +247,7 @@ def test_monotone_in_the_logit(entry: Entry) -> None:
     assert rises == ("monotone" not in entry.properties)
 
 
-@named(*(entry for entry in ALL if entry.branch == "margin"))
+@named(*(entry for entry in ALL if entry.signature.name == "margin"))
 def test_monotone_in_the_cosine(entry: Entry) -> None:
     line = torch.linspace(-0.999, 0.999, 801, dtype=torch.float64)
     prediction = torch.stack([line, torch.full_like(line, 0.3)], -1)
@@ -283,14 +283,14 @@ def test_scale_invariant(entry: Entry) -> None:
     assert same == ("scale-invariant" in entry.properties)
 
 
-@named(*(entry for entry in ALL if entry.branch != "reg" or "convex" in entry.properties))
+@named(*(entry for entry in ALL if entry.signature.name != "reg" or "convex" in entry.properties))
 def test_convex(entry: Entry) -> None:
     generator = torch.Generator().manual_seed(13)
     bent = False
     for prediction, target, iou in probes(entry):
         order = torch.randperm(len(prediction), generator=generator)
         # Both ends of a chord must have the same target.
-        if entry.branch == "reg":
+        if entry.signature.name == "reg":
             target = target[:1].expand_as(prediction)
         middle = elements(entry, (prediction + prediction[order]) / 2, target, iou)
         ends = (

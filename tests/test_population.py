@@ -13,8 +13,8 @@ from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, evaluat
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.operators import OPERATORS, STABLE_OPERATORS
-from cse_autoloss.spaces import BRANCHES, parse
-from cse_autoloss.spaces.random_expressions import SYMBOLS, Forest, RandomShape, random_forest
+from cse_autoloss.spaces import SIGNATURES, parse
+from cse_autoloss.spaces.random_expressions import Forest, RandomShape, random_forest, symbols
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import fingerprint, population, verify, verify_forest, verify_population
 from cse_autoloss.verification.grids import probe_grid
@@ -30,12 +30,13 @@ from cse_autoloss.verification.table_evaluate import TableEvaluator, keep
 
 _ENTRIES = (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES)
 CATALOGUE = {
-    name: [parse(e.formula, name) for e in _ENTRIES if e.branch == name and e.formula] for name in BRANCHES
+    name: [parse(e.formula, name) for e in _ENTRIES if e.signature.name == name and e.formula]
+    for name in SIGNATURES
 }
 
 
 def _random(branch: str, count: int, seed: int = 0) -> Forest:
-    return random_forest(BRANCHES[branch], count, np.random.default_rng(seed))
+    return random_forest(SIGNATURES[branch], count, np.random.default_rng(seed))
 
 
 def _letter(verdict: Verdict) -> tuple[object, ...]:
@@ -44,7 +45,7 @@ def _letter(verdict: Verdict) -> tuple[object, ...]:
     return (str(plain), plain.accepted, plain.code, plain.where, repr(plain.figure))
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_batch_and_single_agree_to_the_letter_on_10000_random_candidates(branch: str) -> None:
     torch.set_num_threads(1)
     forest = _random(branch, 10_000)
@@ -78,7 +79,7 @@ def _children(branch: str, count: int) -> list[LossGraph]:
     return children
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_batch_and_single_agree_on_children_of_the_catalogue(branch: str) -> None:
     torch.set_num_threads(1)
     graphs = _children(branch, 300)
@@ -88,7 +89,7 @@ def test_batch_and_single_agree_on_children_of_the_catalogue(branch: str) -> Non
         assert _letter(verify(graph)) == _letter(verdict), graph.formula
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_batch_and_single_agree_on_losses_with_needles_and_stairs(branch: str) -> None:
     """Every accepted random loss, and the catalogue's, with a steep stair added: most are not resolved."""
     torch.set_num_threads(1)
@@ -128,7 +129,7 @@ def test_blocks_do_not_change_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_fingerprints_come_out_of_the_batch() -> None:
-    for branch in BRANCHES:
+    for branch in SIGNATURES:
         graphs = _children(branch, 60)
         report = verify_forest(Forest.of(graphs), marks=True)
         assert set(report.marks) == set(np.flatnonzero(report.accepted).tolist())
@@ -148,12 +149,12 @@ def _graph_of(stable: StableForest, root: int, signature: Signature) -> LossGrap
 
     def build(node: int) -> int:
         args = [a for a in (int(stable.left[node]), int(stable.right[node])) if a >= 0]
-        return builder.add(SYMBOLS[stable.symbol[node]], *(build(a) for a in args))
+        return builder.add(symbols(signature)[stable.symbol[node]], *(build(a) for a in args))
 
     return builder.finish(build(root))
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_batched_rewrites_are_those_of_the_graph(branch: str) -> None:
     rich = [
         "Log(Sub(1,Sig(X)))", "Log(Add(Exp(X),1))", "Neg(Neg(Neg(X)))", "Sub(1,Sig(Neg(X)))", "Log(Add(1,Neg(Sig(X))))",
@@ -172,7 +173,7 @@ def test_batched_rewrites_are_those_of_the_graph(branch: str) -> None:
             assert _graph_of(stable, int(root), graph.signature).formula == stabilize(graph).formula
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_table_holds_each_expression_once(branch: str) -> None:
     forest = _random(branch, 3000)
     table = make_table(forest)
@@ -193,7 +194,7 @@ def test_table_holds_each_expression_once(branch: str) -> None:
 def _single_table(symbol: str, branch: str) -> NodeTable:
     names = {"cls-binary": "X", "cls-multiclass": "X", "reg": "I"}
     operator = OPERATORS.get(symbol) or STABLE_OPERATORS[symbol]
-    builder = GraphBuilder(BRANCHES[branch], stable=True)
+    builder = GraphBuilder(SIGNATURES[branch], stable=True)
     leaf = builder.add(names[branch])
     second = builder.add("Y" if branch == "cls-multiclass" else "U" if branch == "reg" else "Q")
     args = (leaf, builder.add("Add", leaf, second))[: operator.arity]
@@ -206,11 +207,10 @@ def _single_table(symbol: str, branch: str) -> NodeTable:
 @pytest.mark.parametrize("symbol", [*OPERATORS, *STABLE_OPERATORS])
 @pytest.mark.parametrize("branch", ["cls-multiclass", "reg"])
 def test_batched_operators_agree_with_the_operator_table(symbol: str, branch: str) -> None:
-    signature = BRANCHES[branch]
+    signature = SIGNATURES[branch]
     if branch == "reg" and symbol not in (*signature.operators, "LogSig"):
         pytest.skip("not an operator of the box branch")
-    kind = "multiclass" if branch == "cls-multiclass" else "reg"
-    grid = probe_grid(kind, True, torch.float64)
+    grid = probe_grid(signature, False, True, torch.float64)
     table = _single_table(symbol, branch)
     value, slope = TableEvaluator(grid).run(table)
     graph = _rebuild(table, signature)
@@ -223,26 +223,26 @@ def _rebuild(table: NodeTable, signature: Signature) -> LossGraph:
     builder = GraphBuilder(signature, stable=True)
     made: list[int] = []
     for symbol, left, right in zip(table.symbol, table.left, table.right, strict=True):
-        made.append(builder.add(SYMBOLS[symbol], *(made[a] for a in (left, right) if a >= 0)))
+        made.append(builder.add(symbols(signature)[symbol], *(made[a] for a in (left, right) if a >= 0)))
     return builder.finish(made[int(table.root[0])])
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_random_expressions_are_well_shaped_and_repeatable(branch: str) -> None:
     shape = RandomShape(max_depth=4)
-    forest = random_forest(BRANCHES[branch], 10_000, np.random.default_rng(5), shape)
-    again = random_forest(BRANCHES[branch], 10_000, np.random.default_rng(5), shape)
+    forest = random_forest(SIGNATURES[branch], 10_000, np.random.default_rng(5), shape)
+    again = random_forest(SIGNATURES[branch], 10_000, np.random.default_rng(5), shape)
     assert (forest.symbol == again.symbol).all()
     assert (forest.left == again.left).all()
     assert heights(forest)[forest.root].max() <= 4
-    wanted = BRANCHES[branch].result
+    wanted = SIGNATURES[branch].result
     for row in range(10_000):
         graph = forest.graph(row)  # raises where a shape is wrong
         assert graph.kinds[-1] is wanted or (wanted is Kind.PER_CLASS and graph.kinds[-1] is Kind.PER_SAMPLE)
     sizes = len(forest.symbol) / len(forest)
     assert 4 < sizes < 9
-    used = {SYMBOLS[code] for code in forest.symbol}
-    assert used == {*BRANCHES[branch].operators, *BRANCHES[branch].terminals}
+    used = {symbols(SIGNATURES[branch])[code] for code in forest.symbol}
+    assert used == {*SIGNATURES[branch].operators, *SIGNATURES[branch].terminals}
 
 
 def test_forest_of_graphs_gives_them_back() -> None:

@@ -10,11 +10,11 @@ from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.schedule import Batch
 from cse_autoloss.discovery.refining import Refined, Refining, refine
 from cse_autoloss.losses import load_loss
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 from cse_autoloss.tasks.protocol import Metric
 from cse_autoloss.verification import VerifySettings, verify
 
-SLOTS = {"cls": BRANCHES["cls-binary"], "reg": BRANCHES["reg"]}
+SLOTS = {"cls": SIGNATURES["cls-binary"], "reg": SIGNATURES["reg"]}
 
 
 def losses(cls: str, reg: str, settings: dict[str, float] | None = None) -> LossSet:
@@ -71,7 +71,7 @@ def _figures(ap: float) -> dict[str, Any]:
 
 def ratio(pair: LossSet) -> float:
     """How a negative's loss is weighed against a positive's."""
-    loss = load_loss(pair["cls"], branch="cls-binary", reduction="none")
+    loss = load_loss(pair["cls"], signature="cls-binary", reduction="none")
     logits = torch.zeros(1, 1)
     negative, positive = (float(loss(logits, torch.tensor([target]), torch.ones(1))) for target in (1, 0))
     return negative / positive

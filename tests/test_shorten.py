@@ -9,7 +9,7 @@ from cse_autoloss.graph import compile_graph
 from cse_autoloss.losses import list_losses
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.searches.evolution import random_graph
-from cse_autoloss.spaces import BRANCHES, binary_inputs, parse
+from cse_autoloss.spaces import SIGNATURES, binary_inputs, parse
 from cse_autoloss.verification import fingerprint, verify
 from cse_autoloss.verification.shorten import shortened
 
@@ -48,10 +48,10 @@ def test_a_term_that_is_nought_on_the_domain_goes() -> None:
     torch.testing.assert_close(slopes[0], slopes[1])
 
 
-@pytest.mark.parametrize("branch", list(BRANCHES))
+@pytest.mark.parametrize("branch", list(SIGNATURES))
 def test_gradients_stay_and_nothing_grows(branch: str) -> None:
     graphs = [loss.graph for entry in list_losses(branch) if isinstance(loss := entry.make(), GraphLoss)][:4]
-    graphs += [random_graph(BRANCHES[branch], seed, 2, 3) for seed in range(6)]
+    graphs += [random_graph(SIGNATURES[branch], seed, 2, 3) for seed in range(6)]
     for graph in graphs:
         short = shortened(graph)
         assert fingerprint(short) == fingerprint(graph)

@@ -216,7 +216,7 @@ def test_a_batch_gives_the_verdicts_of_single_runs_beside_diverging_losses(simul
     batch = simulator.run_batch(graphs)
     codes = set()
     for graph, verdict in zip(graphs, batch, strict=True):
-        alone = simulator.run(*((None, graph) if graph.branch == "reg" else (graph, None)))
+        alone = simulator.run(*((None, graph) if graph.signature.name == "reg" else (graph, None)))
         assert replace(verdict, seconds=0.0) == replace(alone, seconds=0.0), graph.formula
         codes.add(verdict.code)
     assert codes == {"", "diverged", "does-not-learn"}

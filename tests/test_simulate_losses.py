@@ -11,7 +11,7 @@ from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES
 from cse_autoloss.operators import OPERATORS
 from cse_autoloss.simulation.losses import LossBatch
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, parse
 
 CPU = torch.device("cpu")
 SAMPLES, CLASSES = 32, 4
@@ -25,7 +25,7 @@ def _graphs(branch: str) -> list[LossGraph]:
     formulas = [entry.formula for entry in catalogue if entry.formula is not None]
     x = "U" if branch == "reg" else "X"
     y = {"cls-binary": "PY", "cls-multiclass": "Y", "reg": "I"}[branch]
-    for name in BRANCHES[branch].operators:
+    for name in SIGNATURES[branch].operators:
         inner = f"{name}({x})" if OPERATORS[name].arity == 1 else f"{name}({x},Add({y},{x}))"
         if OPERATORS[name].shape == "dot":
             formulas += [inner, f"Mul({inner},Exp({inner}))"]
@@ -54,7 +54,7 @@ def _inputs(branch: str, count: int) -> dict[str, Tensor]:
     return {"X": logits, "Q": one_hot * quality, "PY": one_hot, "NY": 1 - one_hot}
 
 
-@pytest.mark.parametrize("branch", sorted(BRANCHES))
+@pytest.mark.parametrize("branch", sorted(SIGNATURES))
 def test_values_and_gradients_are_those_of_the_compiled_graph(branch: str) -> None:
     graphs = _graphs(branch)
     inputs = _inputs(branch, len(graphs))
@@ -79,7 +79,7 @@ def test_values_and_gradients_are_those_of_the_compiled_graph(branch: str) -> No
             torch.testing.assert_close(gradients[name][number], slope, equal_nan=True, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("branch", sorted(BRANCHES))
+@pytest.mark.parametrize("branch", sorted(SIGNATURES))
 def test_a_loss_gets_the_same_digits_in_every_company(branch: str) -> None:
     graphs = _graphs(branch)
     inputs = _inputs(branch, len(graphs))

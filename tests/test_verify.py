@@ -8,7 +8,7 @@ import torch
 from cse_autoloss.graph import evaluate_with_derivative
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
-from cse_autoloss.spaces import box_inputs, parse
+from cse_autoloss.spaces import CLS_BINARY, REG, box_inputs, parse
 from cse_autoloss.verification import VerifySettings, fingerprint, verify
 from cse_autoloss.verification.grids import probe_grid
 from cse_autoloss.verification.judge import judge
@@ -18,7 +18,7 @@ _FORMULAS = [e for e in (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES) if 
 
 @pytest.mark.parametrize("entry", _FORMULAS, ids=lambda e: e.name)
 def test_every_catalogue_loss_passes(entry) -> None:
-    verdict = verify(parse(entry.formula, entry.branch))
+    verdict = verify(parse(entry.formula, entry.signature.name))
     assert verdict.accepted, str(verdict)
     assert verdict.stage == "verify"
     assert verdict.code == ""
@@ -263,9 +263,8 @@ def test_sign_tolerance_forgives_small_wrong_slopes() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("entry", _FORMULAS, ids=lambda e: e.name)
 def test_slopes_on_the_grid_are_autograds(entry, dtype: torch.dtype) -> None:
-    graph = parse(entry.formula, entry.branch)
-    kinds = {"cls-binary": "binary-coupled", "cls-multiclass": "multiclass", "reg": "reg"}
-    grid = probe_grid(kinds[entry.branch], False, dtype)
+    graph = parse(entry.formula, entry.signature.name)
+    grid = probe_grid(entry.signature, True, False, dtype)
     inputs = dict(grid.inputs)
     moving = {name: inputs[name].clone().requires_grad_() for name in grid.tangents}
     _, slope = evaluate_with_derivative(graph, inputs, grid.tangents)
@@ -278,7 +277,7 @@ def test_slopes_on_the_grid_are_autograds(entry, dtype: torch.dtype) -> None:
 
 
 def test_motions_end_on_the_ground_truth_and_areas_move_as_told() -> None:
-    grid = probe_grid("reg", True, torch.float64)
+    grid = probe_grid(REG, False, True, torch.float64)
     curves, points = grid.shape
     motions = [k for k, curve in enumerate(grid.curves) if curve.judged]
     assert len(motions) == 44
@@ -294,7 +293,7 @@ def test_motions_end_on_the_ground_truth_and_areas_move_as_told() -> None:
 
 
 def test_the_judge_sees_a_fault_at_every_point_of_a_curve() -> None:
-    grid = probe_grid("binary", True, torch.float64)
+    grid = probe_grid(CLS_BINARY, False, True, torch.float64)
     x = grid.inputs["X"].view(grid.shape)
     towards = x * torch.where(torch.arange(grid.shape[0]) == 1, -1.0, 1.0)[:, None]
     value, slope = torch.nn.functional.softplus(-towards), -torch.sigmoid(-towards)
@@ -334,12 +333,12 @@ def test_other_gradients_have_another_fingerprint(branch: str, one: str, other: 
 
 
 def test_catalogue_fingerprints_differ() -> None:
-    marks = {fingerprint(parse(e.formula, e.branch)) for e in _FORMULAS}
+    marks = {fingerprint(parse(e.formula, e.signature.name)) for e in _FORMULAS}
     assert len(marks) == len(_FORMULAS)
 
 
 def test_scale_of_boxes_that_is_assumed() -> None:
-    motion = probe_grid("reg", True, torch.float64)
+    motion = probe_grid(REG, False, True, torch.float64)
     truth = motion.inputs["U"].view(motion.shape)[:, -1]
     assert float(truth.min()) == pytest.approx(64.0, rel=1e-3)
     assert float(box_inputs(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 64.0, 24.0]]))["U"]) == pytest.approx(

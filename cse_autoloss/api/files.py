@@ -10,11 +10,13 @@ from cse_autoloss.api.formulas import expression
 from cse_autoloss.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
-    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.graph import LossGraph, Signature
     from cse_autoloss.losses import LossFile
 
 
-def render_loss(source: str | Path | LossGraph, path: str | Path, branch: str | None = None) -> Path:
+def render_loss(
+    source: str | Path | LossGraph, path: str | Path, signature: str | Signature | None = None
+) -> Path:
     """Draw the computation graph of a loss; arguments and errors as for `export_loss`.
 
     Args:
@@ -25,17 +27,19 @@ def render_loss(source: str | Path | LossGraph, path: str | Path, branch: str | 
     """
     from cse_autoloss.export import draw, draw_pair
 
-    first, *second = (one.graph for one in _losses_of(source, branch))
+    first, *second = (one.graph for one in _losses_of(source, signature))
     return draw_pair(first, second[0], path) if second else draw(first, path)
 
 
-def export_loss(source: str | Path | LossGraph, path: str | Path, branch: str | None = None) -> Path:
+def export_loss(
+    source: str | Path | LossGraph, path: str | Path, signature: str | Signature | None = None
+) -> Path:
     """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot.
 
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
         path: the file; its suffix says the form.
-        branch: where the formula's variables do not tell it; for a run, "cls-binary" or "reg" to take one of two.
+        signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
 
     Returns:
         The path.
@@ -45,18 +49,20 @@ def export_loss(source: str | Path | LossGraph, path: str | Path, branch: str | 
     """
     from cse_autoloss.export import export_loss
 
-    first, *second = _losses_of(source, branch)
+    first, *second = _losses_of(source, signature)
     loss = (first.graph, second[0].graph) if second else first.graph
     return export_loss(loss, path, alpha=first.alpha, provenance=first.provenance or None)
 
 
-def explain_loss(source: str | Path, path: str | Path, branch: str | None = None) -> list[Path]:
+def explain_loss(
+    source: str | Path, path: str | Path, signature: str | Signature | None = None
+) -> list[Path]:
     """Write a page that shows a loss beside those that people use, with its pictures beside it.
 
     Args:
         source: a catalogue name, a formula, a loss.json or a run directory.
         path: the page, .html. Of a run that found two losses, "-cls" and "-reg" are put before the suffix.
-        branch: where the formula's variables do not tell it; for a run, "cls-binary" or "reg" to take one of two.
+        signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
 
     Returns:
         The files that were written.
@@ -68,30 +74,35 @@ def explain_loss(source: str | Path, path: str | Path, branch: str | None = None
 
     path = Path(path)
     if not _is_run(source):
-        return explain(source, branch).save(path)
-    graphs = [one.graph for one in _losses_of(source, branch)]
+        return explain(source, signature).save(path)
+    graphs = [one.graph for one in _losses_of(source, signature)]
     written: list[Path] = []
-    for graph in graphs:
-        name = path if len(graphs) == 1 else path.with_stem(f"{path.stem}-{graph.branch.split('-')[0]}")
-        written += explain(graph.formula, graph.branch).save(name)
+    for slot, graph in zip(("cls", "reg"), graphs):
+        name = path if len(graphs) == 1 else path.with_stem(f"{path.stem}-{slot}")
+        written += explain(graph.formula, graph.signature).save(name)
     return written
 
 
-def _losses_of(source: str | Path | LossGraph, branch: str | None) -> tuple[LossFile, ...]:
+def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None) -> tuple[LossFile, ...]:
     """One loss; or, of a run that found two, that of the classes and that of the boxes."""
     from cse_autoloss.graph import LossGraph
     from cse_autoloss.losses import LossFile
+    from cse_autoloss.spaces import signature_of
 
     if isinstance(source, LossGraph):
         return (LossFile(source, None, {}),)
     if not _is_run(source):
-        loss = expression(source, branch)
+        loss = expression(source, signature)
         return (LossFile(loss.graph, loss.alpha, {}),)
     found = _found_in(Path(source))
-    branches = [one.graph.branch for one in found]
-    if branch is not None and branch not in branches:
-        raise UnknownNameError.of("branch of this run", branch, branches)
-    return tuple(one for one in found if branch in (None, one.graph.branch))
+    if signature is None:
+        return found
+    wanted = signature_of(signature)
+    chosen = tuple(one for one in found if one.graph.signature == wanted)
+    if not chosen:
+        names = [one.graph.signature.name for one in found]
+        raise UnknownNameError.of("signature of this run", wanted.name, names)
+    return chosen
 
 
 def _found_in(run: Path) -> tuple[LossFile, ...]:

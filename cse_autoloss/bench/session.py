@@ -20,6 +20,7 @@ from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig
+from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric, Task
 from cse_autoloss.tasks.registry import TASKS
 
@@ -66,7 +67,7 @@ class Session:
     @property
     def alpha(self) -> float | None:
         """α weighting of formulas, where a slot takes one."""
-        binary = any(signature.name == "cls-binary" for signature in self.task.slots.values())
+        binary = any(form_of(signature).weighted for signature in self.task.slots.values())
         return self.config.alpha if binary else None
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import load_loss
 from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, Simulation, Task
 from cse_autoloss.tasks.registry import TASKS, section_of
 
@@ -87,5 +88,5 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def slot_loss(text: str, signature: Signature, alpha: float | None) -> LossFunction:
     """A slot's loss as tasks take it: its sum over samples; α weighs losses of binary classification."""
-    options = {} if alpha is None or signature.name != "cls-binary" else {"alpha": alpha}
-    return load_loss(text, signature.name, reduction="sum", **options)
+    options = {} if alpha is None or not form_of(signature).weighted else {"alpha": alpha}
+    return load_loss(text, signature, reduction="sum", **options)

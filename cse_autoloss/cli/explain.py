@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 import cse_autoloss
-from cse_autoloss.cli.options import BranchOrTold, Source
+from cse_autoloss.cli.options import SignatureOrTold, Source
 
 
 def command(
     source: Source,
     out: Annotated[Path, typer.Option("--out", "-o", help="page.html; its pictures are put beside it.")],
-    branch: BranchOrTold = None,
+    signature: SignatureOrTold = None,
 ) -> None:
     """Draw a loss and its gradient beside those that people use, with its graph and the verifier's verdict."""
-    for path in cse_autoloss.explain_loss(source, out, branch):
+    for path in cse_autoloss.explain_loss(source, out, signature):
         print(path)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import cse_autoloss
-from cse_autoloss.cli.options import BranchOrTold, Source
+from cse_autoloss.cli.options import SignatureOrTold, Source
 
 
 def command(
@@ -16,7 +16,7 @@ def command(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="FILE.py, .json, .tex, .onnx, .svg, .png or .dot.")
     ],
-    branch: BranchOrTold = None,
+    signature: SignatureOrTold = None,
 ) -> None:
     """Write a loss as a file that runs, or is read, without this package."""
-    print(cse_autoloss.export_loss(source, out, branch))
+    print(cse_autoloss.export_loss(source, out, signature))

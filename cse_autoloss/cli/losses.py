@@ -11,13 +11,13 @@ from cse_autoloss.cli.options import AsJson, print_json
 
 
 def command(
-    branch: Annotated[str | None, typer.Option(help="Only the losses of this branch.")] = None,
+    signature: Annotated[str | None, typer.Option(help="Only the losses of this signature.")] = None,
     like: Annotated[str | None, typer.Option(help="Say which loss this formula is a multiple of.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the catalogue: losses that people use, and published ones that searches found."""
     if like is not None:
-        matches = cse_autoloss.find_alike(like, branch)
+        matches = cse_autoloss.find_alike(like, signature)
         if as_json:
             print_json(
                 [
@@ -28,9 +28,10 @@ def command(
         else:
             print("\n".join(map(str, matches)) or "this is none of the catalogue's losses")
         return
-    found = cse_autoloss.list_losses(branch)
+    found = cse_autoloss.list_losses(signature)
     if as_json:
-        print_json([_figures(entry, "name", "branch", "title", "formula", "source") for entry in found])
+        shown = ("name", "title", "formula", "source")
+        print_json([{**_figures(one, *shown), "signature": one.signature.name} for one in found])
     else:
         from cse_autoloss.report.table import print_catalogue
 

@@ -12,9 +12,9 @@ import typer
 
 from cse_autoloss.errors import ConfigError
 
-Branch = Annotated[str, typer.Option("--branch", help="cls-binary, cls-multiclass or reg.")]
-BranchOrTold = Annotated[
-    str | None, typer.Option("--branch", help="Needed where the variables do not tell it.")
+SignatureName = Annotated[str, typer.Option("--signature", help="cls-binary, cls-multiclass or reg.")]
+SignatureOrTold = Annotated[
+    str | None, typer.Option("--signature", help="Needed where the inputs do not tell it.")
 ]
 Formula = Annotated[str, typer.Argument(help="Prefix notation, or a name of the catalogue.")]
 Source = Annotated[

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 import cse_autoloss
-from cse_autoloss.cli.options import BranchOrTold, Source
+from cse_autoloss.cli.options import SignatureOrTold, Source
 
 
 def command(
     source: Source,
     out: Annotated[Path, typer.Option("--out", "-o", help="FILE.svg, FILE.png or FILE.dot.")],
-    branch: BranchOrTold = None,
+    signature: SignatureOrTold = None,
 ) -> None:
     """Draw the computation graph of a loss."""
-    print(cse_autoloss.render_loss(source, out, branch))
+    print(cse_autoloss.render_loss(source, out, signature))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import cse_autoloss
-from cse_autoloss.cli.options import AsJson, Branch, print_json
+from cse_autoloss.cli.options import AsJson, SignatureName, print_json
 from cse_autoloss.errors import ConfigError, DataError
 
 
@@ -16,20 +16,20 @@ def command(
     formula: Annotated[
         str | None, typer.Argument(help="Prefix notation, or a name of the catalogue.")
     ] = None,
-    branch: Branch = "cls-binary",
+    signature: SignatureName = "cls-binary",
     file: Annotated[
         Path | None, typer.Option(help="Formulas to verify, one a line; # starts a comment.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a loss has the convergence properties of its branch. Exit code 1 where one has not."""
+    """Say whether a loss has the convergence properties of its signature. Exit code 1 where one has not."""
     if formula is not None and file is None:
         formulas = [formula]
     elif formula is None and file is not None:
         formulas = _lines(file)
     else:
         raise ConfigError("verify: give either a formula or --file")
-    verdicts = cse_autoloss.verify(formulas, branch)
+    verdicts = cse_autoloss.verify(formulas, signature)
     if as_json:
         print_json([{"formula": f, **v.to_dict()} for f, v in zip(formulas, verdicts, strict=True)])
     else:

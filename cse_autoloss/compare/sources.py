@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cse_autoloss.errors import DataError, FormulaError, RunError, UnknownNameError, shorten
+from cse_autoloss.export import from_json_pair
 from cse_autoloss.graph import Signature
-from cse_autoloss.losses import CATALOGUE, GraphLoss, infer_branch, load_loss, read_loss_file
+from cse_autoloss.losses import CATALOGUE, GraphLoss, infer_signature, load_loss, read_loss_file
 from cse_autoloss.runs import RunStore
 
 MOST_LETTERS = 10_000
@@ -65,10 +66,10 @@ def read_source(text: str, slots: Mapping[str, Signature]) -> Source:
     """
     text = text.strip()
     if text in CATALOGUE:
-        return Source((_part(text, CATALOGUE[text].branch, text),))
+        return Source((_part(text, CATALOGUE[text].signature.name, text),))
     halves = [f"{text}-cls", f"{text}-reg"]
     if all(name in CATALOGUE for name in halves):
-        return Source(tuple(_part(name, CATALOGUE[name].branch, name) for name in halves), text)
+        return Source(tuple(_part(name, CATALOGUE[name].signature.name, name) for name in halves), text)
     first = next(iter(slots.values())).name
     path = Path(text)
     if "(" not in text and len(text) < 1000:
@@ -100,19 +101,18 @@ def _may_be_formula(text: str) -> bool:
 
 def _signature_of(formula: str, usual: str) -> str:
     try:
-        return infer_branch(formula)
+        return infer_signature(formula).name
     except FormulaError as error:
-        if "no branch" not in str(error):
+        if "no signature" not in str(error):
             raise
         return usual
 
 
 def _from_file(path: Path) -> Source:
-    names = ("cls", "reg") if _holds_pair(path) else (None,)
-    files = [read_loss_file(path, name) for name in names]
+    files = from_json_pair(path) if _holds_pair(path) else (read_loss_file(path),)
     label = _title(path)
     own = label if len(files) == 1 else ""
-    parts = [_part(file.graph.formula, file.graph.branch, own, file.alpha) for file in files]
+    parts = [_part(file.graph.formula, file.graph.signature.name, own, file.alpha) for file in files]
     return Source(tuple(parts), "" if own else label)
 
 
@@ -146,7 +146,7 @@ def _from_run(directory: Path) -> Source:
     parts = []
     for slot, text in best["losses"].items():
         known = text in CATALOGUE
-        signature = CATALOGUE[text].branch if known else summary["slots"][slot]
+        signature = CATALOGUE[text].signature.name if known else summary["slots"][slot]
         alpha = best["alpha"] if signature == "cls-binary" else None
         parts.append(_part(text, signature, text if known else "", alpha))
     return Source(tuple(parts), directory.resolve().name)

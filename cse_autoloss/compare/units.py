@@ -38,6 +38,6 @@ def _slope(reg: str) -> float:
     target = torch.tensor(_TARGET, dtype=torch.float64).expand(len(_OFFSETS), 4)
     predicted = (target + torch.tensor(_OFFSETS, dtype=torch.float64)).requires_grad_()
     (gradient,) = torch.autograd.grad(
-        load_loss(reg, branch="reg", reduction="sum")(predicted, target), predicted
+        load_loss(reg, signature="reg", reduction="sum")(predicted, target), predicted
     )
     return float(gradient.norm(dim=1).mean())

@@ -91,7 +91,7 @@ class Funnel:
             self._bench.look()
             report = verify_forest(forest, self._settings, marks=True)
             status.funnel["generated"] += count
-            kinds = np.stack((report.fault, report.stage, report.kind, report.curve))[:, report.fault > 0]
+            kinds = np.stack((report.fault, report.stage, report.coupled, report.curve))[:, report.fault > 0]
             rows = np.flatnonzero(report.fault > 0)
             _, first, numbers = np.unique(kinds, axis=1, return_index=True, return_counts=True)
             for row, number in zip(rows[first], numbers, strict=True):

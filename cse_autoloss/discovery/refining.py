@@ -114,7 +114,7 @@ class _Weighing:
         self._verdicts: dict[str, bool] = {}
         self._edges: dict[str, Edges] = {}
         for slot, signature in refining.slots.items():
-            loss = load_loss(refining.pair[slot], signature.name)
+            loss = load_loss(refining.pair[slot], signature)
             if isinstance(loss, GraphLoss):
                 self._edges[slot] = Edges(loss.graph, scale=slot not in refining.scaled)
         self.size = sum(len(edges.places) for edges in self._edges.values())

@@ -79,11 +79,11 @@ def _starters(session: Session) -> Starters:
                 f"seed loss {text!r} is not an expression in our operators, so it can not evolve"
             )
         kinds = {session.task.slots[slot].name: slot for slot in session.slots}
-        if loss.branch not in kinds:
+        if loss.signature.name not in kinds:
             raise ConfigError(
-                f"seed loss {text!r} is a {loss.branch} loss, but the search is of {', '.join(kinds)}"
+                f"seed loss {text!r} is a {loss.signature.name} loss, but the search is of {', '.join(kinds)}"
             )
-        starters[kinds[loss.branch]].append(Entrant(Proposal.of(loss.graph, "seed")))
+        starters[kinds[loss.signature.name]].append(Entrant(Proposal.of(loss.graph, "seed")))
     return starters
 
 

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.explain.curves import SCALES, SIDE, panels, scale_dependence, scale_lines
+from cse_autoloss.explain.curves import panels, scale_dependence, scale_lines
 from cse_autoloss.explain.pictures import curve_figure, formula_figure, scale_figure, to_bytes
 from cse_autoloss.explain.properties import Finding, findings
 from cse_autoloss.explain.template import PAGE
 from cse_autoloss.export import draw, to_latex
 from cse_autoloss.export.latex import can_be_typeset
+from cse_autoloss.graph import Signature
 from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, ReducedLoss, find_alike, load_loss, nearest
+from cse_autoloss.spaces import form_of
+from cse_autoloss.spaces.boxes import SCALES, SIDE
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import verify
 
@@ -30,20 +33,20 @@ class Explanation:
     Attributes:
         name: the catalogue's name, or the formula.
         title: for people.
-        branch: of the loss.
+        signature: of the loss.
         formula: prefix notation, None for a plain torch module.
         latex: the same in LaTeX.
         entry: the catalogue's entry, where the loss was asked for by name.
         alias: which losses of the catalogue it is, or which is nearest, in words.
         verdict: of the verifier; None where there is no formula to verify.
         findings: the verdict property by property.
-        scale_dependence: for boxes, the largest change between scales as a share of the loss's range.
+        scale_dependence: for boxes, the largest change between scales as a share of the loss's range, else None.
         pictures: file names' endings ("curves.png", …) and contents.
     """
 
     name: str
     title: str
-    branch: str
+    signature: Signature
     formula: str | None
     latex: str | None
     entry: Entry | None
@@ -92,14 +95,14 @@ class Explanation:
             facts="".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in self._facts()),
             formula=self._formula_html(),
             curves=_image(self.pictures["curves.svg"], "Loss and slope beside the usual losses"),
-            reading=html.escape(_READING[self.branch]),
+            reading=html.escape(form_of(self.signature).reading),
             verdict=self._verdict_html(),
             scale=self._scale_html(),
             graph=self._graph_html(),
         )
 
     def _facts(self) -> list[tuple[str, str]]:
-        facts = [("Branch", _BRANCH[self.branch])]
+        facts = [("Signature", form_of(self.signature).title)]
         if self.entry is not None:
             facts.append(("Source", self.entry.source))
             facts.append(("Load it", f'cse_autoloss.load_loss("{self.name}")'))
@@ -153,12 +156,12 @@ class Explanation:
         return f'<h2>Graph</h2><div class="graph">{picture}</div>'
 
 
-def explain(source: str | Path, branch: str | None = None) -> Explanation:
+def explain(source: str | Path, signature: str | Signature | None = None) -> Explanation:
     """Look at a loss from all sides.
 
     Args:
         source: a catalogue name, a formula or the path of a loss.json.
-        branch: as for `load_loss`.
+        signature: as for `load_loss`.
 
     Raises:
         AutoLossError: as `load_loss` does.
@@ -166,7 +169,7 @@ def explain(source: str | Path, branch: str | None = None) -> Explanation:
     text = str(source).strip()
     entry = CATALOGUE.get(text)
     # Drawn and compared without α, which would only shrink the curves.
-    loss = load_loss(source, branch, "none", alpha=None)
+    loss = load_loss(source, signature, "none", alpha=None)
     graph = loss.graph if isinstance(loss, GraphLoss) else None
     title = entry.title if entry is not None else "this loss" if graph is None else _title_of(source)
     drawn = panels(loss)
@@ -174,7 +177,7 @@ def explain(source: str | Path, branch: str | None = None) -> Explanation:
     curves = curve_figure(drawn, _capital(title))
     for kind in ("svg", "png"):
         pictures[f"curves.{kind}"] = to_bytes(curves, kind)
-    verdict, latex, dependence = None, None, None
+    verdict, latex = None, None
     if graph is not None:
         latex = to_latex(graph)
         if can_be_typeset(latex):
@@ -183,22 +186,21 @@ def explain(source: str | Path, branch: str | None = None) -> Explanation:
         with tempfile.TemporaryDirectory() as folder:
             for kind in ("svg", "png"):
                 pictures[f"graph.{kind}"] = draw(graph, Path(folder, f"graph.{kind}")).read_bytes()
-    if loss.branch == "reg":
-        dependence = scale_dependence(loss)
-        if dependence > SCALE_DEPENDENT:
-            figure = scale_figure(scale_lines(loss), f"{_capital(title)} at three box sizes")
-            for kind in ("svg", "png"):
-                pictures[f"scale.{kind}"] = to_bytes(figure, kind)
+    dependence = scale_dependence(loss)
+    if dependence is not None and dependence > SCALE_DEPENDENT:
+        figure = scale_figure(scale_lines(loss), f"{_capital(title)} at three box sizes")
+        for kind in ("svg", "png"):
+            pictures[f"scale.{kind}"] = to_bytes(figure, kind)
     return Explanation(
         name=text,
         title=title,
-        branch=loss.branch,
+        signature=loss.signature,
         formula=None if graph is None else graph.formula,
         latex=latex,
         entry=entry,
         alias=_alias(loss, entry),
         verdict=verdict,
-        findings=() if verdict is None else findings(verdict, loss.branch),
+        findings=() if verdict is None else findings(verdict, loss.signature),
         scale_dependence=dependence,
         pictures=pictures,
     )
@@ -207,10 +209,10 @@ def explain(source: str | Path, branch: str | None = None) -> Explanation:
 def _alias(loss: ReducedLoss, entry: Entry | None) -> str:
     if not isinstance(loss, GraphLoss) or entry is not None:
         return ""
-    matches = find_alike(loss.formula, loss.branch)
+    matches = find_alike(loss.formula, loss.signature)
     if matches:
         return "; ".join(str(match).removeprefix("this is ") for match in matches)
-    close = nearest(loss.formula, loss.branch)
+    close = nearest(loss.formula, loss.signature)
     if close is None or close[1] < 0.5:
         return "none of the catalogue's losses, nor near any"
     return f"none of the catalogue's losses; nearest is {close[0].title} (cosine of the gradients {close[1]:.3f})"
@@ -230,30 +232,3 @@ def _image(content: bytes, alternative: str) -> str:
 
 
 _SIGN = {"passed": "✓", "failed": "✗", "open": "–"}
-
-_BRANCH = {
-    "cls-binary": "classification, sigmoid heads (cls-binary)",
-    "cls-multiclass": "classification, softmax heads (cls-multiclass)",
-    "reg": "boxes (reg)",
-    "margin": "margin softmax, on cosines",
-}
-
-_READING = {
-    "cls-binary": (
-        "Each line is the loss of one logit. w is the IoU of a positive's predicted box with its ground truth. "
-        "Below stands the slope: how hard, and which way, a training step pushes the logit."
-    ),
-    "cls-multiclass": (
-        "Three classes; one logit moves and the others stand at 0. w is the IoU of a positive's predicted box with "
-        "its ground truth. Below stands the slope: how hard, and which way, a training step pushes the logit."
-    ),
-    "reg": (
-        f"A predicted box moves onto a square target of {SIDE:g} pixels a side: from afar, sliding on from the side, "
-        "growing or shrinking about the same centre, or with its corners going straight to their places. A baseline "
-        "of another size is drawn times a power of ten. Below stands the slope along the motion."
-    ),
-    "margin": (
-        "Two classes; the cosine to the own class moves, the other stands. Softmax is the same scale without a "
-        "margin, the other class at 0. Below stands the slope."
-    ),
-}

@@ -2,11 +2,12 @@
 
 One loss::
 
-    {"format": 1, "branch": "reg", "formula": "Sub(1,Div(I,U))", "alpha": null, "provenance": {"seed": 3}}
+    {"format": 1, "signature": "reg", "formula": "Sub(1,Div(I,U))", "alpha": null, "provenance": {"seed": 3}}
 
+A signature of a user's stands there in full, as `Signature.to_dict` gives it, so that the file is read anywhere.
 Both losses of a detector::
 
-    {"format": 1, "cls": {"branch": …, "formula": …, "alpha": …}, "reg": {…}, "provenance": {…}}
+    {"format": 1, "cls": {"signature": …, "formula": …, "alpha": …}, "reg": {…}, "provenance": {…}}
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from cse_autoloss.errors import AutoLossError, DataError, UnknownNameError, shor
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses.load import FORMAT, MAX_JSON_BYTES, LossFile, parse_loss_json
 from cse_autoloss.losses.reduction import check_alpha
+from cse_autoloss.spaces import REG, form_of
+from cse_autoloss.spaces.signatures import BUILT_IN
 
 MAX_NESTING = 32
 
@@ -34,7 +37,7 @@ def to_json(
     """The loss as plain values, ready for `json.dump`; `from_json` is the inverse.
 
     Raises:
-        AutoLossError: alpha does not fit the branch, or provenance holds what JSON can't.
+        AutoLossError: alpha does not fit the signature, or provenance holds what JSON can't.
     """
     return {"format": FORMAT, **_loss(graph, alpha), "provenance": _plain(provenance or {}, "provenance")}
 
@@ -46,7 +49,7 @@ def to_json_pair(
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Both losses of a detector as plain values; `from_json_pair` is the inverse."""
-    _check_branches(cls_graph, reg_graph)
+    check_pair(cls_graph, reg_graph)
     return {
         "format": FORMAT,
         "cls": _loss(cls_graph, alpha),
@@ -83,18 +86,21 @@ def from_json_pair(source: Source) -> tuple[LossFile, LossFile]:
             if name in loss:
                 _fail(where, f"{key}: {name} stands outside, once for both losses")
         files.append(parse_loss_json(json.dumps({**shared, **loss}), f"{where}: {key}"))
-    _check_branches(files[0].graph, files[1].graph)
+    check_pair(files[0].graph, files[1].graph)
     return files[0], files[1]
 
 
 def _loss(graph: LossGraph, alpha: float | None) -> dict[str, Any]:
-    return {"branch": graph.branch, "formula": graph.formula, "alpha": check_alpha(alpha, graph.branch)}
+    own = graph.signature
+    stated = own.name if own in BUILT_IN else own.to_dict()
+    return {"signature": stated, "formula": graph.formula, "alpha": check_alpha(alpha, own)}
 
 
-def _check_branches(cls_graph: LossGraph, reg_graph: LossGraph) -> None:
-    if cls_graph.branch == "reg" or reg_graph.branch != "reg":
-        found = f"{cls_graph.branch} and {reg_graph.branch}"
-        raise AutoLossError(f"a pair is a classification and a box loss, got {found}")
+def check_pair(cls_graph: LossGraph, reg_graph: LossGraph) -> None:
+    """Raise AutoLossError unless the two are a classification and a box loss."""
+    if form_of(cls_graph.signature).head is None or reg_graph.signature != REG:
+        found = f"{cls_graph.signature.name} and {reg_graph.signature.name}"
+        raise AutoLossError(f"a pair is a classification loss and a box loss, got {found}")
 
 
 def _read(source: Source) -> tuple[dict[str, Any], str]:

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from cse_autoloss.errors import AutoLossError, MissingExtraError
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses import GraphLoss
-
-_ROWS, _CLASSES = 6, 5
+from cse_autoloss.spaces import form_of
 
 
 def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, reduction: str = "none") -> Path:
     """Write the loss as an ONNX model with any number of samples.
 
     Inputs of a classification loss: `logits` (N, C), `target` (N,) int64 and, where the loss reads it, `iou`
-    (N,); the number of columns is free too. Inputs of a box loss: `pred_boxes` and `target_boxes`, (N, 4).
+    (N,); the number of columns is free too. Inputs of a box loss: `pred_boxes` and `target_boxes`, (N, 4). Inputs of
+    a user's: those that the loss reads, (N,) or (N, C).
     The output is `loss`.
 
     Args:
@@ -40,28 +40,19 @@ def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, redu
     if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript")):
         raise MissingExtraError.of("ONNX export", "dev")
     loss = GraphLoss(graph, reduction, alpha).eval()
-    rows = torch.export.Dim("N", min=2)
-    example: dict[str, Tensor]
-    if graph.branch == "reg":
-        boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0]]).repeat(_ROWS, 1)
-        example = {"pred_boxes": boxes, "target_boxes": boxes + 1}
-        shapes: dict[str, dict[int, torch.export.Dim]] = {name: {0: rows} for name in example}
-    else:
-        example = {"logits": torch.zeros(_ROWS, _CLASSES), "target": torch.zeros(_ROWS, dtype=torch.int64)}
-        shapes = {"logits": {0: rows, 1: torch.export.Dim("C", min=2)}, "target": {0: rows}}
-        if {"Q", "Z"} & set(graph.variables):
-            example["iou"] = torch.ones(_ROWS)
-            shapes["iou"] = {0: rows}
-    module: nn.Module = _Positional(loss)
+    sizes = {axis: torch.export.Dim(axis, min=2) for axis in ("N", "C")}
+    example = form_of(graph.signature).example(graph.variables)
+    shapes = [{place: sizes[axis] for place, axis in axes.items()} for _, axes in example.values()]
+    module: nn.Module = _Positional(loss, tuple(example))
     # The exporter prints its progress and warns of its own parts; neither says anything of the loss.
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _quiet("torch.onnx"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
-            tuple(example.values()),
+            tuple(tensor for tensor, _ in example.values()),
             input_names=list(example),
             output_names=["loss"],
-            dynamic_shapes=(tuple(shapes.values()),),
+            dynamic_shapes=(tuple(shapes),),
             dynamo=True,
             verbose=False,
         )
@@ -87,12 +78,14 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 class _Positional(nn.Module):
-    def __init__(self, loss: nn.Module) -> None:
+    """Called with the tensors alone; the loss knows them by name."""
+
+    def __init__(self, loss: nn.Module, names: tuple[str, ...]) -> None:
         super().__init__()
-        self.loss = loss
+        self.loss, self.names = loss, names
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.loss(*inputs)
+        return self.loss(**dict(zip(self.names, inputs, strict=True)))
 
 
 def _bytes_of(program: torch.onnx.ONNXProgram | None) -> bytes:

@@ -7,7 +7,6 @@ from typing import Literal
 
 from cse_autoloss.export.layout import Edge
 from cse_autoloss.export.readable import readable
-from cse_autoloss.export.words import MEANINGS
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.graph.loss_graph import operator_of
 
@@ -74,7 +73,8 @@ def picture(graph: LossGraph, *, as_written: bool = False) -> Picture:
         edges += [Edge(end, place[index], position) for position, end in enumerate(ends)]
     nodes.append(PictureNode("L", "loss", "loss"))
     edges.append(Edge(place[shown.root], len(nodes) - 1, 0))
-    legend = tuple((shown.signature.variables[name].latex, MEANINGS[name]) for name in shown.variables)
+    read = [shown.signature.variables[name] for name in shown.variables]
+    legend = tuple((one.latex, one.meaning or one.name) for one in read)
     return Picture(tuple(nodes), tuple(edges), legend)
 
 

@@ -30,7 +30,7 @@ def readable(graph: LossGraph) -> LossGraph:
 
 
 def least_value(graph: LossGraph | GraphBuilder, index: int) -> float:
-    """A lower bound on a node's value over the branch's domain, by the operators' interval rules; −inf where none is
+    """A lower bound on a node's value over the inputs' ranges, by the operators' interval rules; −inf where none is
     known."""
     return _range(graph, index, {})[0]
 

@@ -32,7 +32,7 @@ ASSUMPTIONS: dict[str, dict[str, bool]] = {
     "E": {"positive": True},
     "epsilon": {"positive": True},
 }
-"""What SymPy may assume of each symbol."""
+"""What SymPy may assume of each symbol; of any other, that it is real."""
 
 _HEADS: dict[str, Callable[..., sympy.Expr]] = {
     "Add": sympy.Add,
@@ -58,7 +58,9 @@ class UnknownFormError(Exception):
 
 def symbol(name: str) -> sympy.Symbol:
     """The symbol of that name, with its assumptions."""
-    return sympy.Symbol(name, **ASSUMPTIONS[name])
+    if not name.isidentifier():
+        raise KeyError(name)
+    return sympy.Symbol(name, **ASSUMPTIONS.get(name, {"real": True}))
 
 
 def opaque(name: str, *args: sympy.Expr) -> sympy.Expr:

@@ -20,10 +20,10 @@ from typing import NamedTuple
 import torch
 
 from cse_autoloss.export.readable import VISIBLE_EPSILON, least_value, readable
-from cse_autoloss.export.words import VARIABLE_NAMES
 from cse_autoloss.graph import Kind, LossGraph, stabilize
 from cse_autoloss.graph.loss_graph import operator_of
 from cse_autoloss.operators import CONSTANTS
+from cse_autoloss.spaces import form_of
 
 _WELL_KNOWN: Mapping[str, str] = {
     "Sig(X)": "prob",
@@ -50,7 +50,7 @@ class Program:
     Attributes:
         lines: (name, expression) in order; an expression reads variables and names before it.
         result: the expression of the loss itself.
-        variables: the branch's variables that the lines read.
+        variables: the signature's inputs that the lines read.
         constant: whether the result is a Python number.
     """
 
@@ -100,7 +100,7 @@ class _Writer:
     def __init__(self, graph: LossGraph) -> None:
         self.graph = graph
         self.lines: list[tuple[str, ast.expr]] = []
-        self._taken: set[str] = set()
+        self._taken = {one.code for one in graph.signature.inputs}
         self._formulas = _formulas(graph)
         self._trees: dict[_Key, ast.expr] = {}
         self._order, self._uses = _plan(graph)
@@ -117,14 +117,14 @@ class _Writer:
         node = self.graph.nodes[key.node]
         args = _arguments(self.graph, key)
         operator = operator_of(node.symbol)
-        if key.at_target and node.symbol == "Y":
+        if key.at_target and _is_one_hot(self.graph, key.node):
             return _number(1.0)
         if args == (_Key(key.node, False),):
             return _filled("{0}.gather(1, label)", [self._trees[args[0]]])
         if operator is None:
             if node.symbol in CONSTANTS:
                 return _number(float(node.symbol))
-            return ast.Name(VARIABLE_NAMES[node.symbol], ast.Load())
+            return ast.Name(self.graph.signature.variables[node.symbol].code, ast.Load())
         if len(args) < operator.arity:  # a Dot or a product with y, at the target
             return self._trees[args[0]]
         known = [_value(self._trees[a]) for a in args]
@@ -193,15 +193,15 @@ def _arguments(graph: LossGraph, key: _Key) -> tuple[_Key, ...]:
     node = graph.nodes[key.node]
     operator = operator_of(node.symbol)
     if key.at_target:
-        if node.symbol == "Y":
+        if _is_one_hot(graph, key.node):
             return ()
         if operator is None or operator.shape != "elementwise":
             return (_Key(key.node, False),)
-        others = tuple(a for a in node.args if graph.nodes[a].symbol != "Y")
+        others = tuple(a for a in node.args if not _is_one_hot(graph, a))
         chosen = others if node.symbol == "Mul" and others else node.args
         return tuple(_at_target(graph, a) for a in chosen)
     if node.symbol == "Dot" and any(_vanishes_elsewhere(graph, a) for a in node.args):
-        others = tuple(a for a in node.args if graph.nodes[a].symbol != "Y")
+        others = tuple(a for a in node.args if not _is_one_hot(graph, a))
         return tuple(_at_target(graph, a) for a in others or node.args)
     return tuple(_Key(a, False) for a in node.args)
 
@@ -217,7 +217,13 @@ def _vanishes_elsewhere(graph: LossGraph, index: int) -> bool:
         return any(_vanishes_elsewhere(graph, a) for a in node.args)
     if node.symbol in ("Neg", "Div"):
         return _vanishes_elsewhere(graph, node.args[0])
-    return node.symbol == "Y"
+    return _is_one_hot(graph, index)
+
+
+def _is_one_hot(graph: LossGraph, index: int) -> bool:
+    """Whether the node is an input that is 1 at the target and 0 elsewhere, which the code knows as `label` too."""
+    known = graph.signature.variables.get(graph.nodes[index].symbol)
+    return known is not None and known.one_hot and form_of(graph.signature).head == "softmax"
 
 
 def _formulas(graph: LossGraph) -> list[str]:

@@ -38,7 +38,7 @@ class Simplified:
     """A loss after simplification.
 
     Attributes:
-        expression: SymPy expression in the branch's variables; S-curves, Softmax and Dot are functions.
+        expression: SymPy expression in the signature's inputs; S-curves, Softmax and Dot are functions.
         text: the same as plain text.
         latex: the same as LaTeX.
         operations: (before, after) by SymPy's count.
@@ -81,7 +81,7 @@ def to_sympy(graph: LossGraph, *, epsilon: bool = False) -> sympy.Expr:
     """The loss as a SymPy expression, as written but for what SymPy tidies by itself.
 
     Args:
-        graph: the loss. NY is written 1 − PY, Erfc is written 1 − Serf, and σ(−a) is written 1 − σ(a).
+        graph: the loss. NY is written 1 − PY, Erfc 1 − Serf, and σ(−a) 1 − σ(a).
         epsilon: keep the ε of Log and Div as a symbol wherever it can show.
     """
     made: list[sympy.Expr] = []
@@ -91,8 +91,8 @@ def to_sympy(graph: LossGraph, *, epsilon: bool = False) -> sympy.Expr:
         if node.symbol in CONSTANTS:
             made.append(sympy.Integer(int(node.symbol)))
         elif operator is None:
-            one_minus = 1 - worker.symbol("PY") if node.symbol == "NY" else None
-            made.append(worker.symbol(node.symbol) if one_minus is None else one_minus)
+            other = graph.signature.variables[node.symbol].complement
+            made.append(1 - worker.symbol(other) if other else worker.symbol(node.symbol))
         elif node.symbol == "Erfc":
             made.append(1 - _opaque("Serf", args))
         elif operator.opaque:
@@ -147,7 +147,7 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
 
 
 def expression_latex(expression: sympy.Expr, signature: Signature) -> str:
-    """LaTeX of a SymPy expression over a branch's variables, in the notation of `to_latex`."""
+    """LaTeX of a SymPy expression over a signature's inputs, in the notation of `to_latex`."""
     names = {worker.symbol(v.name): v.latex for v in signature.variables.values()}
     names[worker.symbol("epsilon")] = r"\varepsilon"
     return small_parentheses(_LatexPrinter({"symbol_names": names}).doprint(expression))

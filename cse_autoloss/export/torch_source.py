@@ -7,13 +7,15 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from cse_autoloss.errors import AutoLossError, FormulaError, shorten
+from cse_autoloss.errors import AutoLossError, shorten
 from cse_autoloss.export.docstring import provenance_lines, wrapped_formula, wrapped_latex
+from cse_autoloss.export.json_form import check_pair
 from cse_autoloss.export.latex import to_latex
 from cse_autoloss.export.statements import Program, statements
-from cse_autoloss.export.words import MEANINGS
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses.reduction import check_alpha
+from cse_autoloss.spaces import form_of
+from cse_autoloss.spaces.form import Written
 
 _RESERVED = frozenset({"torch", "Tensor", "nn", "F", "annotations"})
 
@@ -32,7 +34,7 @@ def torch_source(
     Args:
         graph: the loss.
         name: of the class.
-        alpha: weight of a positive's class, 1 − alpha elsewhere; binary branch only. None weights nothing.
+        alpha: weight of a positive's class, 1 − alpha elsewhere; of sigmoid heads only. None weights nothing.
         provenance: where the loss comes from (run, seed, AP with its interval): stands in the docstring of
             the file, escaped, so that no text in it can become code.
 
@@ -40,8 +42,8 @@ def torch_source(
         AutoLossError: a name that is no class name, an alpha or a provenance that does not fit.
     """
     _check_name(name)
-    kind = {"cls-binary": "classification", "cls-multiclass": "classification", "reg": "box"}[graph.branch]
-    return _file(f"A {kind} loss discovered by cse-autoloss.", [(name, graph, alpha)], provenance)
+    noun = form_of(graph.signature).noun
+    return _file(f"A {noun} loss discovered by cse-autoloss.", [(name, graph, alpha)], provenance)
 
 
 def torch_source_pair(
@@ -55,16 +57,13 @@ def torch_source_pair(
     """A Python file with both losses of a detector as two classes; arguments as for `torch_source`.
 
     Raises:
-        FormulaError: the branches are not a classification one and "reg".
+        AutoLossError: they are not a classification loss and a box loss.
     """
     for name in names:
         _check_name(name)
     if names[0] == names[1]:
         raise AutoLossError(f"the two classes need different names, got {names[0]!r} twice")
-    if cls_graph.branch == "reg" or reg_graph.branch != "reg":
-        raise FormulaError(
-            f"a pair is a classification loss and a box loss, got {cls_graph.branch} and {reg_graph.branch}"
-        )
+    check_pair(cls_graph, reg_graph)
     title = "The two losses of a detector, discovered by cse-autoloss."
     return _file(title, [(names[0], cls_graph, alpha), (names[1], reg_graph, None)], provenance)
 
@@ -87,28 +86,23 @@ def _file(
         lines.append("import torch.nn.functional as F")
     lines += ["from torch import Tensor, nn"]
     for (name, graph, alpha), program in zip(losses, programs, strict=True):
-        lines += ["", "", *_class(name, graph, check_alpha(alpha, graph.branch), program)]
-    if any({"I", "U"} & set(graph.variables) for _, graph, _ in losses):
-        lines += _AREA.splitlines()
+        lines += ["", "", *_class(name, graph, check_alpha(alpha, graph.signature), program)]
+    for helper in dict.fromkeys(form_of(g.signature).helpers(g.variables) for _, g, _ in losses):
+        lines += helper.splitlines()
     lines += [*_HALF.splitlines(), ""]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -> list[str]:
-    is_box = graph.branch == "reg"
-    title = {
-        "cls-binary": "Classification loss on the logits of a sigmoid head.",
-        "cls-multiclass": "Classification loss on the logits of a softmax head.",
-        "reg": "Box loss on the areas of intersection, union and smallest enclosing box.",
-    }[graph.branch]
-    body = [f'r"""{title}', "", ".. math::", ""]
+    form = form_of(graph.signature)
+    body = [f'r"""{form.summary}', "", ".. math::", ""]
     body += [f"    {line}" for line in wrapped_latex("L = " + to_latex(graph), 92)]
-    body += ["", *textwrap.wrap(f"with {_legend(graph)}.", 96), "", f"Formula ({graph.branch}):", ""]
+    body += ["", *textwrap.wrap(f"with {_legend(graph)}.", 96), "", f"Formula ({graph.signature.name}):", ""]
     body += [f"    {line}" for line in wrapped_formula(graph.formula, 92)]
     body += ["", "Args:", '    reduction: "mean", "sum" or "none".']
     arguments = ['reduction: str = "mean"']
     keep = ["self.reduction = reduction"]
-    if not is_box:
+    if form.ignores:
         body.append("    ignore_index: target of samples that count neither in the sum nor in the mean.")
         arguments.append("ignore_index: int = -100")
         keep.append("self.ignore_index = ignore_index")
@@ -120,140 +114,25 @@ def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -
     body += ['    if reduction not in ("mean", "sum", "none"):']
     body += ["        raise ValueError(f\"reduction is 'mean', 'sum' or 'none', got {reduction!r}\")"]
     body += [*(f"    {line}" for line in keep), ""]
-    forward = _box_forward(program) if is_box else _class_forward(graph.branch, alpha, program)
-    return [f"class {name}(nn.Module):", *(f"    {line}" for line in [*body, *forward])]
+    lines = tuple(f"{name} = {expression}" for name, expression in program.lines)
+    written = Written(
+        lines,
+        program.result,
+        frozenset(program.variables),
+        program.names,
+        program.constant,
+        alpha is not None,
+    )
+    return [f"class {name}(nn.Module):", *(f"    {line}" for line in [*body, *form.forward(written)])]
 
 
 def _legend(graph: LossGraph) -> str:
-    parts = [f":math:`{graph.signature.variables[v].latex}` {MEANINGS[v]}" for v in graph.variables]
+    read = [graph.signature.variables[name] for name in graph.variables]
+    parts = [f":math:`{one.latex}` {one.meaning}".rstrip() for one in read]
     if not parts:
         return "no variable: a constant"
-    return ", ".join(parts) + (" (square pixels)" if graph.branch == "reg" else "")
+    return ", ".join(parts) + form_of(graph.signature).unit
 
-
-def _steps(program: Program, like: str) -> list[str]:
-    lines = [f"{name} = {expression}" for name, expression in program.lines]
-    result = f"torch.full_like({like}, {program.result})" if program.constant else program.result
-    return [*lines, f"loss = {result}"]
-
-
-def _class_forward(branch: str, alpha: float | None, program: Program) -> list[str]:
-    binary = branch == "cls-binary"
-    columns = "(N, C)" if binary else "(N, C + 1), background last"
-    read, named = set(program.variables), program.names
-    lines = [
-        '"""Loss of a batch.',
-        "",
-        "Args:",
-        f"    logits: {columns}; half precision is computed in float32.",
-        "    target: (N,) class index; C means background.",
-        "    iou: (N,) IoU of each positive's box with its object, without gradient; None means 1."
-        + ("" if read & {"Q", "Z"} else " Not read."),
-        "    weight: (N,) factor of each sample.",
-        "",
-        "Returns:",
-        f'    {"(N, C)" if binary else "(N,)"} for reduction "none", else a scalar;'
-        + (" the mean is over all N * C entries." if binary else " the mean is over samples."),
-        '"""',
-        "logits = _at_least_float32(logits)",
-        "kept = target != self.ignore_index",
-    ]
-    one_hot = "positive" if binary else "one_hot"
-    if alpha is not None or read & {"PY", "NY", "Q"} or one_hot in named:
-        lines += [
-            "classes = torch.arange(logits.shape[-1], device=logits.device)",
-            f"{one_hot} = (target.unsqueeze(-1) == classes).to(logits.dtype)",
-        ]
-    if alpha is not None or "NY" in read:
-        lines.append("negative = 1 - positive")
-    if "Q" in read:
-        lines += [
-            "quality = positive",
-            "if iou is not None:",
-            "    quality = torch.where(positive > 0, iou.detach().to(logits.dtype).unsqueeze(-1), 0.0)",
-        ]
-    if "label" in named:
-        lines.append("label = torch.where(kept, target, 0).unsqueeze(-1)")
-    if "Z" in read:
-        lines += [
-            "quality = torch.ones_like(logits[:, :1])",
-            "if iou is not None:",
-            "    is_object = (target >= 0) & (target < logits.shape[-1] - 1)",
-            "    quality = torch.where(is_object, iou.detach().to(logits.dtype), 1.0).unsqueeze(-1)",
-        ]
-    lines += ["", *_steps(program, "logits" if binary else "logits[:, :1]")]
-    if alpha is not None:
-        lines.append("loss = loss * (self.alpha * positive + (1 - self.alpha) * negative)")
-    if not binary:
-        lines.append("loss = loss.squeeze(-1)")
-    rows = ".unsqueeze(-1)" if binary else ""
-    lines += ["", 'if self.reduction == "none":']
-    lines += [
-        f"    loss = torch.where(kept{rows}, loss, 0.0)",
-        f"    return loss if weight is None else loss * weight{rows}",
-        f"loss = torch.where(kept, loss{'.sum(-1)' if binary else ''}, 0.0)",
-        "total = loss.sum() if weight is None else (loss * weight).sum()",
-        'if self.reduction == "sum":',
-        "    return total",
-        f"return total / (kept.sum().clamp(min=1){' * logits.shape[-1]' if binary else ''})",
-    ]
-    return [
-        "def forward(",
-        "    self, logits: Tensor, target: Tensor, iou: Tensor | None = None, weight: Tensor | None = None",
-        ") -> Tensor:",
-        *(f"    {line}" for line in lines),
-    ]
-
-
-def _box_forward(program: Program) -> list[str]:
-    read = set(program.variables)
-    lines = [
-        '"""Loss of a batch.',
-        "",
-        "Args:",
-        "    pred_boxes: (N, 4) x1, y1, x2, y2 in pixels; half precision is computed in float32.",
-        "    target_boxes: (N, 4) likewise.",
-        "    weight: (N,) factor of each box.",
-        "",
-        "Returns:",
-        '    (N,) for reduction "none", else a scalar; the mean of no boxes is 0.',
-        '"""',
-        "px1, py1, px2, py2 = _at_least_float32(pred_boxes).unbind(-1)",
-        "tx1, ty1, tx2, ty2 = _at_least_float32(target_boxes).unbind(-1)",
-    ]
-    if read & {"I", "U"}:
-        lines += [
-            "left, top = torch.maximum(px1, tx1), torch.maximum(py1, ty1)",
-            "inter = _area(left, top, torch.minimum(px2, tx2), torch.minimum(py2, ty2))",
-        ]
-    if "U" in read:
-        lines.append("union = _area(px1, py1, px2, py2) + _area(tx1, ty1, tx2, ty2) - inter + 1e-7")
-    if "E" in read:
-        lines += [
-            "width = torch.maximum(px2, tx2) - torch.minimum(px1, tx1)",
-            "height = torch.maximum(py2, ty2) - torch.minimum(py1, ty1)",
-            "enclosing = width * height + 1e-7",
-        ]
-    lines += ["", *_steps(program, "px1"), ""]
-    lines += [
-        "if weight is not None:",
-        "    loss = loss * weight",
-        'if self.reduction == "none":',
-        "    return loss",
-        'return loss.sum() if self.reduction == "sum" else loss.sum() / max(len(loss), 1)',
-    ]
-    return [
-        "def forward(",
-        "    self, pred_boxes: Tensor, target_boxes: Tensor, weight: Tensor | None = None",
-        ") -> Tensor:",
-        *(f"    {line}" for line in lines),
-    ]
-
-
-_AREA = """
-
-def _area(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> Tensor:
-    return (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)"""
 
 _HALF = """
 

@@ -35,7 +35,7 @@ def export_loss(
         loss: one loss, or (classification, box).
         path: file to write; its folder must exist.
         name: class name in a .py file of one loss.
-        alpha: class weighting of a binary classification loss.
+        alpha: class weighting of a sigmoid head's loss.
         provenance: where it comes from, for .py and .json.
 
     Returns:

@@ -16,7 +16,7 @@ from cse_autoloss.errors import ConfigError, FormulaError, RunError, UnknownName
 from cse_autoloss.export import from_json, from_json_pair
 from cse_autoloss.fullsize.families import family_of
 from cse_autoloss.fullsize.settings import TrainSettings
-from cse_autoloss.losses import CATALOGUE, GraphLoss, LossFile, ReducedLoss, infer_branch, load_loss
+from cse_autoloss.losses import CATALOGUE, GraphLoss, LossFile, ReducedLoss, infer_signature, load_loss
 from cse_autoloss.settings.load import changed
 
 OWN = "torchvision"
@@ -111,7 +111,7 @@ def _parts(source: str, wanted: str) -> dict[str, Part]:
     if "(" in text:
         # Where its variables do not tell, it is what it is given for.
         with contextlib.suppress(FormulaError):
-            wanted = infer_branch(text)
+            wanted = infer_signature(text).name
         return _by_branch([_part(load_loss(text, wanted, "none"), text)])
     try:
         return _by_branch([_part(load_loss(text, None, "none"), text)])
@@ -150,13 +150,13 @@ def _of_file(file: Path) -> dict[str, Part]:
         found = from_json_pair(file)
     else:
         found = (from_json(file),)
-    return _by_branch(Part(one.graph.branch, one.graph.formula, one.alpha) for one in found)
+    return _by_branch(Part(one.graph.signature.name, one.graph.formula, one.alpha) for one in found)
 
 
 def _part(loss: ReducedLoss, text: str) -> Part:
     if isinstance(loss, GraphLoss):
-        return Part(loss.branch, loss.formula, loss.alpha)
-    return Part(loss.branch, text)
+        return Part(loss.signature.name, loss.formula, loss.alpha)
+    return Part(loss.signature.name, text)
 
 
 def _by_branch(parts: Iterable[Part]) -> dict[str, Part]:

@@ -4,15 +4,17 @@ from cse_autoloss.graph.evaluate import compile_graph
 from cse_autoloss.graph.loss_graph import GraphBuilder, LossGraph, Node, kind_of
 from cse_autoloss.graph.parser import parse_formula
 from cse_autoloss.graph.rewrite import stabilize
-from cse_autoloss.graph.signature import Kind, Signature, Variable
+from cse_autoloss.graph.signature import Input, Kind, Signature, Value, Walk
 
 __all__ = [
     "GraphBuilder",
+    "Input",
     "Kind",
     "LossGraph",
     "Node",
     "Signature",
-    "Variable",
+    "Value",
+    "Walk",
     "compile_graph",
     "kind_of",
     "parse_formula",

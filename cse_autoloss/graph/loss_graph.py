@@ -37,12 +37,12 @@ def kind_of(operator: Operator, args: Sequence[Kind]) -> Kind | None:
 
 
 class LossGraph:
-    """An expression over a branch's variables, hash-consed.
+    """An expression over a signature's inputs, hash-consed.
 
     Two graphs are equal when they are the same expression up to the order of commutative operands.
 
     Attributes:
-        signature: the branch's frame.
+        signature: its frame.
         nodes: in topological order, arguments before users; the root is last.
         kinds: shape of each node.
     """
@@ -62,18 +62,13 @@ class LossGraph:
         raise AttributeError(f"a LossGraph does not change: cannot set {name!r}")
 
     @property
-    def branch(self) -> str:
-        """Name of the branch: "cls-binary", "cls-multiclass" or "reg"."""
-        return self.signature.name
-
-    @property
     def root(self) -> int:
         """Index of the node that is the loss."""
         return len(self.nodes) - 1
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The variables the loss reads, in the branch's order."""
+        """The variables the loss reads, in the signature's order."""
         used = {node.symbol for node in self.nodes}
         return tuple(name for name in self.signature.variables if name in used)
 
@@ -103,7 +98,7 @@ class LossGraph:
             if operator is not None and operator.commutative:
                 parts.sort()
             digests.append(hashlib.sha256("|".join([node.symbol, *parts]).encode()).hexdigest())
-        return hashlib.sha256(f"{self.branch}:{digests[-1]}".encode()).hexdigest()[:32]
+        return hashlib.sha256(f"{self.signature.key}:{digests[-1]}".encode()).hexdigest()[:32]
 
     def prefix(self) -> Iterator[str]:
         """Symbols of the written-out tree in prefix order."""
@@ -126,7 +121,7 @@ class LossGraph:
         return self.formula
 
     def __repr__(self) -> str:
-        return f"LossGraph({self.formula!r}, branch={self.branch!r})"
+        return f"LossGraph({self.formula!r}, signature={self.signature.name!r})"
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -153,7 +148,7 @@ class GraphBuilder:
         self._index: dict[Node, int] = {}
 
     def add(self, symbol: str, *args: int) -> int:
-        """Index of the node for `symbol` on `args`; FormulaError where the branch or the shapes forbid it."""
+        """Index of the node for `symbol` on `args`; FormulaError where the signature or the shapes forbid it."""
         node = Node(symbol, args)
         known = self._index.get(node)
         if known is not None:

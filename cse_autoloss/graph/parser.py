@@ -20,11 +20,11 @@ _TOKEN = re.compile(r"\s*(?:(?P<word>[A-Za-z_][A-Za-z_0-9]*|[0-9][0-9.eE]*)|(?P<
 
 
 def parse_formula(text: str, signature: Signature) -> LossGraph:
-    """Parse prefix notation in the frame of a branch.
+    """Parse prefix notation in the frame of a signature.
 
     Args:
         text: for example `Neg(Dot(Y,Log(Softmax(X))))`; white space is free.
-        signature: the branch.
+        signature: the frame.
 
     Raises:
         FormulaError: with the position, what was expected there and the nearest valid name.

@@ -3,7 +3,7 @@
 from cse_autoloss.losses.catalogue import CATALOGUE, list_losses
 from cse_autoloss.losses.entry import Entry, Point
 from cse_autoloss.losses.like import Match, find_alike, nearest
-from cse_autoloss.losses.load import LossFile, infer_branch, load_loss, parse_loss_json, read_loss_file
+from cse_autoloss.losses.load import LossFile, infer_signature, load_loss, parse_loss_json, read_loss_file
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss
 
@@ -16,7 +16,7 @@ __all__ = [
     "Point",
     "ReducedLoss",
     "find_alike",
-    "infer_branch",
+    "infer_signature",
     "list_losses",
     "load_loss",
     "nearest",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cse_autoloss.losses.boxes import CIoULoss, DIoULoss, L1Loss, SmoothL1Loss
 from cse_autoloss.losses.entry import Entry, Numbers, Point
+from cse_autoloss.spaces import REG
 
 _RELEASE = "Liu et al., ICLR 2021 (CSE-Autoloss)"
 
@@ -18,7 +19,7 @@ def _boxes(value: Numbers, gradient: Numbers, value_2: Numbers, gradient_2: Numb
 
 BOX_ENTRIES: tuple[Entry, ...] = (
     Entry(
-        "iou", "IoU loss (1 − IoU)", "reg", "Rahman and Wang, ISVC 2016",
+        "iou", "IoU loss (1 − IoU)", REG, "Rahman and Wang, ISVC 2016",
         "Sub(1,Div(I,U))",
         properties=frozenset({"non-negative", "monotone", "scale-invariant"}),
         points=_boxes(
@@ -27,7 +28,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "square-iou", "squared IoU loss (1 − IoU²)", "reg", "He et al., NeurIPS 2021 (α-IoU, α = 2)",
+        "square-iou", "squared IoU loss (1 − IoU²)", REG, "He et al., NeurIPS 2021 (α-IoU, α = 2)",
         "Sub(1,Mul(Div(I,U),Div(I,U)))",
         properties=frozenset({"non-negative", "monotone", "scale-invariant"}),
         points=_boxes(
@@ -36,7 +37,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "log-iou", "logarithmic IoU loss (−log IoU)", "reg", "Yu et al., ACM MM 2016 (UnitBox)",
+        "log-iou", "logarithmic IoU loss (−log IoU)", REG, "Yu et al., ACM MM 2016 (UnitBox)",
         "Neg(Log(Div(I,U)))",
         properties=frozenset({"non-negative", "monotone", "scale-invariant"}),
         note="46.05 (−log 1e-20) where the boxes do not overlap; its slope grows without bound as they part.",
@@ -46,7 +47,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "giou", "GIoU loss", "reg", "Rezatofighi et al., CVPR 2019",
+        "giou", "GIoU loss", REG, "Rezatofighi et al., CVPR 2019",
         "Add(Sub(1,Div(I,U)),Div(Sub(E,U),E))",
         properties=frozenset({"non-negative", "monotone", "scale-invariant"}),
         points=_boxes(
@@ -55,7 +56,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "diou", "DIoU loss", "reg", "Zheng et al., AAAI 2020",
+        "diou", "DIoU loss", REG, "Zheng et al., AAAI 2020",
         factory=DIoULoss, properties=frozenset({"non-negative", "monotone", "scale-invariant"}),
         points=_boxes(
             (0.510292586625,), (-0.0409283008822, -0.0534943425004, -0.0649121808767, -0.0726163280831),
@@ -63,7 +64,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "ciou", "CIoU loss", "reg", "Zheng et al., AAAI 2020",
+        "ciou", "CIoU loss", REG, "Zheng et al., AAAI 2020",
         factory=CIoULoss, properties=frozenset({"non-negative", "monotone", "scale-invariant"}),
         note="The weight α of the aspect-ratio term is held constant in the gradient, as in the paper.",
         points=_boxes(
@@ -72,7 +73,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "l1", "L1 loss on the coordinates", "reg", "common",
+        "l1", "L1 loss on the coordinates", REG, "common",
         factory=L1Loss, properties=frozenset({"non-negative", "monotone", "convex"}),
         note="Summed over the four coordinates, in pixels.",
         points=_boxes(
@@ -81,7 +82,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "smooth-l1", "smooth L1 loss on the coordinates (β = 1 pixel)", "reg", "Girshick, ICCV 2015",
+        "smooth-l1", "smooth L1 loss on the coordinates (β = 1 pixel)", REG, "Girshick, ICCV 2015",
         factory=SmoothL1Loss, properties=frozenset({"non-negative", "monotone", "convex"}),
         note="Summed over the four coordinates, in pixels.",
         points=_boxes(
@@ -90,7 +91,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "cse-autoloss-a-reg", "CSE-Autoloss-A's box loss", "reg", _RELEASE,
+        "cse-autoloss-a-reg", "CSE-Autoloss-A's box loss", REG, _RELEASE,
         "Add(1,Neg(Add(Div(I,U),Neg(Div(Add(E,Neg(Add(I,2))),E)))))",
         infimum=-2.0, properties=frozenset({"monotone"}),
         note="(1 − i/u) + (1 − (i + 2)/e): the 2 is in square pixels, so the loss depends on the scale.",
@@ -100,7 +101,7 @@ BOX_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "cse-autoloss-b-reg", "CSE-Autoloss-B's box loss", "reg", _RELEASE,
+        "cse-autoloss-b-reg", "CSE-Autoloss-B's box loss", REG, _RELEASE,
         "Neg(Div(Add(Div(Neg(Add(Neg(E),Add(1,I))),Neg(Add(3,Add(2,U)))),Add(Div(E,E),Div(Neg(E),Neg(1)))),"
         "Neg(Add(Div(Neg(Add(U,Div(I,1))),Neg(3)),Neg(E)))))",
         infimum=-6.5, properties=frozenset({"monotone"}),

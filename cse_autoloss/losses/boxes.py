@@ -1,4 +1,4 @@
-"""Box losses that need coordinates, not only areas, so that no expression of the reg branch can state them.
+"""Box losses that need coordinates, not only areas, so that no expression in areas can state them.
 
 All are called `loss(pred_boxes, target_boxes)` with (P, 4) xyxy in pixels and give one value for each pair.
 """
@@ -12,16 +12,15 @@ from torch import Tensor
 from torch.nn.functional import l1_loss, smooth_l1_loss
 
 from cse_autoloss.errors import ConfigError
-from cse_autoloss.losses.checks import check_boxes
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
-from cse_autoloss.spaces import box_inputs
-from cse_autoloss.spaces.branches import BOX_EPSILON
+from cse_autoloss.spaces.boxes import BOX_EPSILON, REG, box_inputs
+from cse_autoloss.spaces.checks import check_boxes
 
 
 class BoxLoss(ReducedLoss):
     """A loss on box coordinates; subclasses state `elements`."""
 
-    branch = "reg"
+    signature = REG
 
     def forward(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """The loss; DataError where the boxes are not (P, 4) floats."""

@@ -7,6 +7,7 @@ p where y = 1, 1 − p where y = 0.
 from __future__ import annotations
 
 from cse_autoloss.losses.entry import Entry, Numbers, Point
+from cse_autoloss.spaces import CLS_BINARY, CLS_MULTICLASS
 
 _RELEASE = "Liu et al., ICLR 2021 (CSE-Autoloss)"
 _PT = "Sig(Mul(Sub(PY,NY),X))"
@@ -34,7 +35,7 @@ def _multiclass(
 
 BINARY_ENTRIES: tuple[Entry, ...] = (
     Entry(
-        "bce", "binary cross-entropy", "cls-binary", "common",
+        "bce", "binary cross-entropy", CLS_BINARY, "common",
         "Neg(Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X))))))",
         properties=frozenset({"non-negative", "monotone", "convex"}),
         points=_binary(
@@ -43,7 +44,7 @@ BINARY_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "focal", "focal loss (γ = 2)", "cls-binary", "Lin et al., ICCV 2017",
+        "focal", "focal loss (γ = 2)", CLS_BINARY, "Lin et al., ICCV 2017",
         f"Neg(Mul(Mul(Sub(1,{_PT}),Sub(1,{_PT})),Log({_PT})))",
         properties=frozenset({"non-negative", "monotone"}),
         note="The paper weights it by α = 0.25: load_loss('focal', alpha=0.25).",
@@ -53,7 +54,7 @@ BINARY_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "focal-1", "focal loss (γ = 1)", "cls-binary", "Lin et al., ICCV 2017",
+        "focal-1", "focal loss (γ = 1)", CLS_BINARY, "Lin et al., ICCV 2017",
         f"Neg(Mul(Sub(1,{_PT}),Log({_PT})))",
         properties=frozenset({"non-negative", "monotone"}),
         points=_binary(
@@ -62,7 +63,7 @@ BINARY_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "poly-1", "poly-1 binary cross-entropy (ε = 1)", "cls-binary", "Leng et al., ICLR 2022 (PolyLoss)",
+        "poly-1", "poly-1 binary cross-entropy (ε = 1)", CLS_BINARY, "Leng et al., ICLR 2022 (PolyLoss)",
         f"Add(Neg(Log({_PT})),Sub(1,{_PT}))",
         properties=frozenset({"non-negative", "monotone", "convex"}),
         points=_binary(
@@ -71,7 +72,7 @@ BINARY_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "quality-focal", "quality focal loss (β = 2)", "cls-binary", "Li et al., NeurIPS 2020 (GFL)",
+        "quality-focal", "quality focal loss (β = 2)", CLS_BINARY, "Li et al., NeurIPS 2020 (GFL)",
         f"Neg(Mul(Mul(Sub(Q,{_P}),Sub(Q,{_P})),Add(Mul(Sub(1,Q),Log(Sub(1,{_P}))),Mul(Q,Log({_P})))))",
         properties=frozenset({"non-negative", "iou-aware", "aims-at-iou"}),
         points=_binary(
@@ -80,7 +81,7 @@ BINARY_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "varifocal", "varifocal loss (α = 0.75, γ = 2)", "cls-binary", "Zhang et al., CVPR 2021 (VFNet)",
+        "varifocal", "varifocal loss (α = 0.75, γ = 2)", CLS_BINARY, "Zhang et al., CVPR 2021 (VFNet)",
         f"Neg(Add(Mul(Q,Add(Mul(Q,Log({_P})),Mul(Sub(1,Q),Log(Sub(1,{_P}))))),"
         f"Mul(Mul(Sub(1,Div(Q,Q)),Div(3,Add(2,2))),Mul(Mul({_P},{_P}),Log(Sub(1,{_P}))))))",
         properties=frozenset({"non-negative", "iou-aware", "aims-at-iou"}),
@@ -91,7 +92,7 @@ BINARY_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "cse-autoloss-b-cls", "CSE-Autoloss-B's classification loss", "cls-binary", _RELEASE,
+        "cse-autoloss-b-cls", "CSE-Autoloss-B's classification loss", CLS_BINARY, _RELEASE,
         "Neg(Add(Mul(Q,Mul(Add(1,Serf(Sig(NY))),Log(Sig(X)))),Mul(Add(Sgdf(X),Neg(Q)),"
         "Mul(Add(Add(1,Neg(Q)),Neg(Add(1,Neg(Sig(X))))),Log(Add(1,Neg(Sig(X))))))))",
         alpha=0.25, properties=frozenset({"non-negative", "iou-aware", "aims-at-iou"}),
@@ -104,7 +105,7 @@ BINARY_ENTRIES: tuple[Entry, ...] = (
 
 MULTICLASS_ENTRIES: tuple[Entry, ...] = (
     Entry(
-        "cross-entropy", "cross-entropy", "cls-multiclass", "common",
+        "cross-entropy", "cross-entropy", CLS_MULTICLASS, "common",
         f"Neg(Dot(Y,Log({_S})))",
         properties=frozenset({"non-negative", "monotone", "convex"}),
         points=_multiclass(
@@ -113,7 +114,7 @@ MULTICLASS_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "softmax-focal", "softmax focal loss (γ = 2)", "cls-multiclass", "Lin et al., ICCV 2017",
+        "softmax-focal", "softmax focal loss (γ = 2)", CLS_MULTICLASS, "Lin et al., ICCV 2017",
         f"Neg(Dot(Y,Mul(Mul(Sub(1,{_S}),Sub(1,{_S})),Log({_S}))))",
         properties=frozenset({"non-negative", "monotone"}),
         points=_multiclass(
@@ -122,7 +123,7 @@ MULTICLASS_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "softmax-focal-1", "softmax focal loss (γ = 1)", "cls-multiclass", "Lin et al., ICCV 2017",
+        "softmax-focal-1", "softmax focal loss (γ = 1)", CLS_MULTICLASS, "Lin et al., ICCV 2017",
         f"Neg(Dot(Y,Mul(Sub(1,{_S}),Log({_S}))))",
         properties=frozenset({"non-negative", "monotone"}),
         points=_multiclass(
@@ -131,7 +132,7 @@ MULTICLASS_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "softmax-poly-1", "poly-1 cross-entropy (ε = 1)", "cls-multiclass",
+        "softmax-poly-1", "poly-1 cross-entropy (ε = 1)", CLS_MULTICLASS,
         "Leng et al., ICLR 2022 (PolyLoss)",
         f"Dot(Y,Add(Neg(Log({_S})),Sub(1,{_S})))",
         properties=frozenset({"non-negative", "monotone", "convex"}),
@@ -141,7 +142,7 @@ MULTICLASS_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "cse-autoloss-a-cls", "CSE-Autoloss-A's classification loss", "cls-multiclass", _RELEASE,
+        "cse-autoloss-a-cls", "CSE-Autoloss-A's classification loss", CLS_MULTICLASS, _RELEASE,
         "Neg(Dot(Mul(Y,Add(1,Sin(Z))),Log(Softmax(X))))",
         properties=frozenset({"non-negative", "monotone", "convex", "iou-aware"}),
         points=_multiclass(

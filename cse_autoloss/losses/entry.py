@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
-from cse_autoloss.spaces import parse
 
 Property = Literal["non-negative", "monotone", "convex", "scale-invariant", "iou-aware", "aims-at-iou"]
 """What may be declared of a loss.
@@ -52,7 +52,7 @@ class Entry:
     Attributes:
         name: kebab-case, what `load_loss` takes.
         title: for people, so that it stands well inside a sentence.
-        branch: "cls-binary", "cls-multiclass", "reg" or, for losses on cosines, "margin".
+        signature: what it reads.
         source: paper and year.
         formula: prefix notation; None where the loss is a plain torch module.
         factory: makes the module of a loss without a formula, from the reduction.
@@ -66,7 +66,7 @@ class Entry:
 
     name: str
     title: str
-    branch: str
+    signature: Signature
     source: str
     formula: str | None = None
     factory: Callable[[str], ReducedLoss] | None = None
@@ -83,7 +83,7 @@ class Entry:
         if self.formula is None:
             assert self.factory is not None
             if alpha != "default":
-                check_alpha(alpha, self.branch)
+                check_alpha(alpha, self.signature)
             return self.factory(reduction)
         weight = self.alpha if alpha == "default" else alpha
-        return GraphLoss(parse(self.formula, self.branch), reduction, weight)
+        return GraphLoss(parse_formula(self.formula, self.signature), reduction, weight)

@@ -27,6 +27,7 @@ from cse_autoloss.graph import LossGraph, Node, stabilize
 from cse_autoloss.losses.program import Program, Tape
 from cse_autoloss.operators import ALL_OPERATORS, ShapeRule
 from cse_autoloss.operators.operator import Value
+from cse_autoloss.spaces import form_of
 
 BLOCK = 1 << 17
 """Numbers in a block: a handful of float32 tensors of it stay in the second-level and shared caches."""
@@ -140,11 +141,12 @@ Kernel = BinaryKernel | MulticlassKernel
 
 
 def kernel_of(graph: LossGraph, alpha: float | None) -> Kernel | None:
-    """The fused form of a loss, or None for an expression or branch that has none."""
+    """The fused form of a loss, or None for an expression or signature that has none."""
     nodes = stabilize(graph).nodes
-    if graph.branch == "cls-binary" and all(_shape(node) == "elementwise" for node in nodes):
+    head = form_of(graph.signature).head
+    if head == "sigmoid" and all(_shape(node) == "elementwise" for node in nodes):
         return BinaryKernel(nodes, alpha)
-    if graph.branch == "cls-multiclass" and _picks_its_own(nodes, graph):
+    if head == "softmax" and _picks_its_own(nodes, graph):
         return MulticlassKernel(nodes)
     return None
 

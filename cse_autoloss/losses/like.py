@@ -1,22 +1,24 @@
 """Aliases by meaning: which losses of the catalogue a formula is, whatever it looks like.
 
 Two losses are alike when their gradients on a fixed probe batch differ by one positive factor, since training
-then differs by the loss's weight alone. In the cls-binary branch positives and the rest may have a factor
+then differs by the loss's weight alone. Of sigmoid heads' losses positives and the rest may have a factor
 each: that is the α weighting.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cse_autoloss.graph import Signature
 from cse_autoloss.losses.catalogue import list_losses
 from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.load import load_loss
 from cse_autoloss.losses.reduction import ReducedLoss
-from cse_autoloss.spaces import box_inputs
+from cse_autoloss.spaces import form_of
 
 TOLERANCE = 1e-7
 """Largest difference between gradients that count as equal, relative to the largest gradient."""
@@ -54,12 +56,12 @@ class Match:
         return text + (" where the boxes overlap" if self.overlapping else "")
 
 
-def find_alike(formula: str, branch: str | None = None) -> list[Match]:
+def find_alike(formula: str, signature: str | Signature | None = None) -> list[Match]:
     """The losses of the catalogue that `formula` is, up to a positive factor and what has no gradient.
 
     Args:
         formula: prefix notation, a catalogue name or the path of a loss.json.
-        branch: as for `load_loss`.
+        signature: as for `load_loss`; the losses of a user's are compared with its default.
 
     Returns:
         Matches, the plainest first (factor 1, nothing added); empty where there is none.
@@ -67,38 +69,43 @@ def find_alike(formula: str, branch: str | None = None) -> list[Match]:
     Raises:
         AutoLossError: as `load_loss` does.
     """
-    loss = load_loss(formula, branch, "none", alpha=None)
+    loss = load_loss(formula, signature, "none", alpha=None)
     mine = _Profile(loss)
-    found = (_match(entry, mine) for entry in list_losses(loss.branch))
+    found = (_match(entry, mine) for entry in list_losses(loss.signature))
     return sorted((match for match in found if match is not None), key=_plainness)
 
 
-def nearest(formula: str, branch: str | None = None) -> tuple[Entry, float] | None:
+def nearest(formula: str, signature: str | Signature | None = None) -> tuple[Entry, float] | None:
     """The loss whose gradients on the probe batch point most nearly the same way, and their cosine.
 
     None where the formula has no gradient or one that is not finite.
     """
-    loss = load_loss(formula, branch, "none", alpha=None)
+    loss = load_loss(formula, signature, "none", alpha=None)
     mine = _Profile(loss)
     if not mine.usable:
         return None
-    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in list_losses(loss.branch)]
+    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in list_losses(loss.signature)]
     scored = [(entry, _cosine(mine.gradient, other.gradient)) for entry, other in others]
     return max(scored, key=lambda pair: pair[1])
 
 
 class _Profile:
-    """Values and gradients of a loss on its branch's probe batch."""
+    """Values and gradients of a loss on its signature's batch."""
 
     def __init__(self, loss: ReducedLoss) -> None:
-        prediction, rest, self.positive = _probe(loss.branch)
-        prediction = prediction.clone().requires_grad_()
-        values = loss(prediction, *rest)
+        self.batch = form_of(loss.signature).batch(_uniform())
+        args = list(self.batch.args)
+        moving = []
+        for place in self.batch.moving:
+            args[place] = args[place].clone().requires_grad_()
+            moving.append(args[place])
+        values = loss(*args)
         self.values = values.detach()
+        found: Sequence[Tensor | None] = [None] * len(moving)
         if values.requires_grad:
-            self.gradient = torch.autograd.grad(values.sum(), prediction)[0]
-        else:
-            self.gradient = torch.zeros_like(prediction)
+            found = torch.autograd.grad(values.sum(), moving, allow_unused=True)
+        slopes = [torch.zeros_like(m) if g is None else g for m, g in zip(moving, found, strict=True)]
+        self.gradient = slopes[0] if len(slopes) == 1 else torch.cat([slope.flatten() for slope in slopes])
         self.usable = bool(
             self.gradient.isfinite().all() and self.values.isfinite().all() and self.gradient.abs().max() > 0
         )
@@ -111,13 +118,13 @@ def _match(entry: Entry, mine: _Profile) -> Match | None:
     scale = _factor(mine.gradient, theirs.gradient)
     if scale is not None:
         return Match(entry, scale, None, False, _offset(mine.values - scale * theirs.values))
-    if entry.branch not in ("cls-binary", "reg"):
+    on = mine.batch.split
+    if on is None:
         return None
-    on = mine.positive
     scale = _factor(mine.gradient[on], theirs.gradient[on])
     if scale is None:
         return None
-    if entry.branch == "reg":
+    if mine.batch.alone:
         return Match(entry, scale, None, True, _offset((mine.values - scale * theirs.values)[on]))
     down = _factor(mine.gradient[~on], theirs.gradient[~on])
     if down is None:
@@ -157,30 +164,14 @@ def _cosine(mine: Tensor, theirs: Tensor) -> float:
     return torch.cosine_similarity(mine.flatten(), theirs.flatten(), dim=0).item()
 
 
-def _probe(branch: str) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-    """Predictions, the other arguments, and which elements are positives (reg: overlap); always the same."""
+def _uniform() -> Callable[..., Tensor]:
+    """Draws that are always the same."""
     generator = torch.Generator().manual_seed(20210301)
 
     def uniform(*shape: int, low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(*shape, dtype=torch.float64, generator=generator)
 
-    if branch == "reg":
-        # Pairs that overlap, pairs apart, and boxes one inside the other.
-        target = uniform(64, 4, low=0.0, high=20.0)
-        target[:, 2:] += target[:, :2] + 2
-        moved = (
-            target
-            + uniform(64, 4, low=-1.0, high=1.0) * torch.tensor([0.9, 6.0, 40.0, 2.0]).repeat(16)[:, None]
-        )
-        moved[:, 2:] = torch.maximum(moved[:, 2:], moved[:, :2] + 1)
-        return moved, (target,), box_inputs(moved, target)["I"] > 0
-    classes = torch.arange(96) % 4
-    if branch == "margin":
-        return uniform(96, 4, low=-0.95, high=0.95), (classes,), torch.ones(96, 4, dtype=torch.bool)
-    columns = 3 if branch == "cls-binary" else 4
-    logits = uniform(96, columns, low=-6.0, high=6.0)
-    iou = uniform(96, low=0.0, high=1.0)
-    return logits, (classes, iou), torch.nn.functional.one_hot(classes, 4)[:, :columns].bool()
+    return uniform
 
 
 def _differs(number: float, other: float) -> bool:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cse_autoloss.errors import AutoLossError, DataError, FormulaError, UnknownNameError, shorten
-from cse_autoloss.graph import LossGraph
-from cse_autoloss.losses.catalogue import CATALOGUE
+from cse_autoloss.graph import LossGraph, Signature, parse_formula
+from cse_autoloss.losses.catalogue import CATALOGUE, known
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
-from cse_autoloss.spaces import BRANCHES, parse
+from cse_autoloss.spaces import SIGNATURES, signature_of
+from cse_autoloss.spaces.signatures import BUILT_IN
 
 MAX_JSON_BYTES = 1_000_000
 """Largest loss.json that is read; a published loss takes under 2,000 bytes."""
@@ -22,14 +23,12 @@ MAX_JSON_BYTES = 1_000_000
 FORMAT = 1
 """The version of loss.json that is read."""
 
-_KEYS = {"format": int, "branch": str, "formula": str, "alpha": (int, float, type(None)), "provenance": dict}
-_REQUIRED = ("format", "branch", "formula")
-
-_TELLING: dict[str, frozenset[str]] = {
-    "reg": frozenset({"I", "U", "E"}),
-    "cls-multiclass": frozenset({"Y", "Z", "Dot"}),
-    "cls-binary": frozenset({"Q", "PY", "NY"}),
-}
+_KEYS = {
+    "format": int, "signature": (str, dict), "formula": str, "alpha": (int, float, type(None)), "provenance": dict
+}  # fmt: skip
+_REQUIRED = ("format", "signature", "formula")
+_EARLIER = {"branch": "signature"}
+"""Keys by the names that files of the same format had before."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class LossFile:
 
     Attributes:
         graph: the parsed expression.
-        alpha: class weighting, cls-binary only.
+        alpha: class weighting of a sigmoid head's loss.
         provenance: where the loss comes from; free data, never interpreted.
     """
 
@@ -49,62 +48,69 @@ class LossFile:
 
 def load_loss(
     source: str | Path,
-    branch: str | None = None,
+    signature: str | Signature | None = None,
     reduction: str = "mean",
     alpha: float | Literal["default"] | None = "default",
 ) -> ReducedLoss:
-    """A loss as a torch module, called `loss(logits, target, iou=None)` or `loss(pred_boxes, target_boxes)`.
+    """A loss as a torch module, called `loss(logits, target, iou=None)`, `loss(pred_boxes, target_boxes)` or with the
+    inputs of a user's signature.
 
     Args:
         source: a name of the catalogue ("focal"), a formula in prefix notation, the path of a loss.json, or the JSON
             of a parametric loss (`ParametricLoss.text`).
-        branch: "cls-binary", "cls-multiclass" or "reg". Needed for a formula whose variables do not tell it;
-            for a name or a file it must agree.
+        signature: a name ("cls-binary", "cls-multiclass", "reg", or a registered one) or a `Signature`. Needed for a
+            formula whose inputs do not tell which of the three it is of; for a name or a file it must agree.
         reduction: "mean", "sum" or "none".
         alpha: weight α·y + (1 − α)(1 − y) of a cls-binary loss; None for no weighting. By default the
             catalogue's or the file's, and none for a formula.
 
     Raises:
-        UnknownNameError: no such name, branch or reduction; the nearest one is offered.
-        FormulaError: the formula does not parse, or its branch can't be told.
+        UnknownNameError: no such name, signature or reduction; the nearest one is offered.
+        FormulaError: the formula does not parse, or its signature can't be told.
         DataError: the file can't be read or is no loss.json.
         ConfigError: an alpha that the loss has no use for.
     """
     text = str(source).strip()
-    if branch is not None and branch not in {*BRANCHES, "margin"}:
-        raise UnknownNameError.of("branch", branch, BRANCHES)
+    wanted = None if signature is None else known(signature)
     if text in CATALOGUE:
         entry = CATALOGUE[text]
-        _agree(text, entry.branch, branch)
+        _agree(text, entry.signature, wanted)
         return entry.make(reduction, alpha)
     if text.startswith("{"):
         return ParametricLoss.from_text(text, reduction)
     if isinstance(source, Path) or text.endswith(".json"):
-        file = read_loss_file(source, branch)
-        _agree(text, file.graph.branch, branch)
+        file = read_loss_file(source, wanted)
+        _agree(text, file.graph.signature, wanted)
         return GraphLoss(file.graph, reduction, file.alpha if alpha == "default" else alpha)
-    if not _looks_like_formula(text) and (branch is None or text.islower()):
+    if not _looks_like_formula(text, wanted) and (wanted is None or text.islower()):
         raise UnknownNameError.of("loss", text, CATALOGUE)
-    graph = parse(text, branch or infer_branch(text))
+    graph = parse_formula(text, infer_signature(text) if wanted is None else wanted)
     return GraphLoss(graph, reduction, None if alpha == "default" else alpha)
 
 
-def infer_branch(formula: str) -> str:
-    """The branch that the formula's variables tell; FormulaError where they tell none or several."""
+def infer_signature(formula: str) -> Signature:
+    """The built-in signature that alone has the formula's words; FormulaError where they tell none or several."""
     words = set(re.findall(r"[A-Za-z]+", formula))
-    told = [branch for branch, names in _TELLING.items() if words & names]
+    told = [one for one in BUILT_IN if words & _telling(one)]
     if len(told) == 1:
         return told[0]
-    which = "several branches" if told else "no branch"
+    which = "several signatures" if told else "no signature"
     raise FormulaError(
-        f"the variables of {shorten(formula)!r} tell {which}; give branch= one of {', '.join(BRANCHES)}"
+        f"the variables of {shorten(formula)!r} tell {which}; give signature= one of {', '.join(SIGNATURES)}"
     )
 
 
-def read_loss_file(path: str | Path, branch: str | None = None) -> LossFile:
-    """Read and check a loss.json: {"format": 1, "branch": …, "formula": …, "alpha": …, "provenance": {…}}.
+def _telling(signature: Signature) -> frozenset[str]:
+    """Inputs and operators that no other built-in signature has."""
+    words = [{*one.variables, *one.operators} for one in BUILT_IN if one != signature]
+    return frozenset({*signature.variables, *signature.operators}.difference(*words))
 
-    The file of a whole detector holds two, {"format": 1, "cls": {…}, "reg": {…}, …}: `branch` says which is meant.
+
+def read_loss_file(path: str | Path, signature: str | Signature | None = None) -> LossFile:
+    """Read and check a loss.json: {"format": 1, "signature": …, "formula": …, "alpha": …, "provenance": {…}}.
+
+    A signature that is not built in stands there in full. The file of a task of several slots holds one loss a slot,
+    {"format": 1, "cls": {…}, "reg": {…}, …}: `signature` says which is meant.
 
     Raises:
         DataError: no such file, too large, not JSON, or a key that is missing, unknown or of the wrong type.
@@ -119,10 +125,12 @@ def read_loss_file(path: str | Path, branch: str | None = None) -> LossFile:
             raw = stream.read(MAX_JSON_BYTES + 1)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
-    return parse_loss_json(raw, str(path), branch)
+    return parse_loss_json(raw, str(path), signature)
 
 
-def parse_loss_json(raw: bytes | str, where: str = "loss.json", branch: str | None = None) -> LossFile:
+def parse_loss_json(
+    raw: bytes | str, where: str = "loss.json", signature: str | Signature | None = None
+) -> LossFile:
     """The same from the file's content; `where` names it in messages."""
     if len(raw) > MAX_JSON_BYTES:
         raise DataError(f"{where}: larger than {MAX_JSON_BYTES} bytes; a loss.json is much smaller")
@@ -132,8 +140,14 @@ def parse_loss_json(raw: bytes | str, where: str = "loss.json", branch: str | No
         raise DataError(f"{where}: not JSON: {str(error) or 'nested too deeply'}") from None
     if not isinstance(data, dict):
         raise DataError(f"{where}: expected a JSON object with keys {', '.join(_REQUIRED)}")
-    if "cls" in data or "reg" in data:
-        data, where = _one_of_pair(data, where, branch)
+    slots = [key for key, value in data.items() if isinstance(value, dict) and key not in _KEYS]
+    if slots and "formula" not in data:
+        slot = _slot(data, slots, where, signature)
+        data, where = (
+            {**{key: data[key] for key in data if key not in slots}, **data[slot]},
+            f"{where}: {slot}",
+        )
+    data = {_EARLIER.get(key, key): value for key, value in data.items()}
     for key, value in data.items():
         if key not in _KEYS:
             raise DataError(f"{where}: {UnknownNameError.of('key', key, _KEYS)}")
@@ -145,28 +159,34 @@ def parse_loss_json(raw: bytes | str, where: str = "loss.json", branch: str | No
     if data["format"] != FORMAT:
         raise DataError(f"{where}: format: expected {FORMAT}, got {data['format']}")
     try:
-        graph = parse(data["formula"], data["branch"])
-        alpha = check_alpha(data.get("alpha"), graph.branch)
+        stated = data["signature"]
+        own = Signature.from_dict(stated) if isinstance(stated, dict) else signature_of(stated)
+        graph = parse_formula(data["formula"], own)
+        alpha = check_alpha(data.get("alpha"), own)
     except AutoLossError as error:
         raise type(error)(f"{where}: {error}") from None
     return LossFile(graph, alpha, data.get("provenance", {}))
 
 
-def _one_of_pair(data: dict[str, Any], where: str, branch: str | None) -> tuple[dict[str, Any], str]:
-    """The loss of that branch from the file of a whole detector, which holds two."""
-    if branch is None:
-        raise DataError(f"{where}: holds a detector's two losses; give branch=, of classification or reg")
-    key = "reg" if branch == "reg" else "cls"
-    if not isinstance(data.get(key), dict):
-        raise DataError(f"{where}: the key {key!r} is missing or no object")
-    shared = {name: value for name, value in data.items() if name not in ("cls", "reg")}
-    return {**shared, **data[key]}, f"{where}: {key}"
+def _slot(data: dict[str, Any], slots: list[str], where: str, signature: str | Signature | None) -> str:
+    """The slot whose loss has that signature."""
+    listed = " and ".join(slots)
+    if signature is None:
+        raise DataError(f"{where}: holds the losses of {listed}; give signature= that of one of them")
+    name = known(signature).name
+    for slot in slots:
+        stated = data[slot].get("signature", data[slot].get("branch"))
+        if (stated.get("name") if isinstance(stated, dict) else stated) == name:
+            return slot
+    raise DataError(f"{where}: holds the losses of {listed}; none of them is a {name} loss")
 
 
-def _looks_like_formula(text: str) -> bool:
+def _looks_like_formula(text: str, signature: Signature | None) -> bool:
+    if signature is not None and text in signature.variables:
+        return True
     return "(" in text or bool(re.fullmatch(r"[A-Z]{1,2}|[0-9]+", text))
 
 
-def _agree(name: str, has: str, wanted: str | None) -> None:
+def _agree(name: str, has: Signature, wanted: Signature | None) -> None:
     if wanted is not None and wanted != has:
-        raise UnknownNameError(f"{name!r} is a {has} loss, not {wanted}")
+        raise UnknownNameError(f"{name!r} is a {has.name} loss, not {wanted.name}")

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cse_autoloss.errors import ConfigError
-from cse_autoloss.losses.checks import check_classification
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
+from cse_autoloss.spaces.checks import check_classification
+from cse_autoloss.spaces.cosines import MARGIN
 
 
 class MarginSoftmax(ReducedLoss):
@@ -25,7 +26,7 @@ class MarginSoftmax(ReducedLoss):
         scale: s.
     """
 
-    branch = "margin"
+    signature = MARGIN
 
     def __init__(self, reduction: str = "mean", scale: float = 30.0) -> None:
         """`scale` is s > 0."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cse_autoloss.losses.entry import Entry, Numbers, Point
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CombinedMargin, CosFace, LSoftmax
+from cse_autoloss.spaces.cosines import MARGIN
 
 
 def _cosines(value: Numbers, gradient: Numbers, value_2: Numbers, gradient_2: Numbers) -> tuple[Point, ...]:
@@ -16,7 +17,7 @@ def _cosines(value: Numbers, gradient: Numbers, value_2: Numbers, gradient_2: Nu
 
 MARGIN_ENTRIES: tuple[Entry, ...] = (
     Entry(
-        "l-softmax", "L-softmax (m = 2, s = 30)", "margin", "Liu et al., ICML 2016",
+        "l-softmax", "L-softmax (m = 2, s = 30)", MARGIN, "Liu et al., ICML 2016",
         factory=LSoftmax, properties=frozenset({"non-negative", "monotone"}),
         note="On normalised features and weights; the paper leaves the norms in.",
         points=_cosines(
@@ -25,7 +26,7 @@ MARGIN_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "a-softmax", "A-softmax, SphereFace (m = 4, λ = 5, s = 30)", "margin", "Liu et al., CVPR 2017",
+        "a-softmax", "A-softmax, SphereFace (m = 4, λ = 5, s = 30)", MARGIN, "Liu et al., CVPR 2017",
         factory=ASoftmax, properties=frozenset({"non-negative", "monotone"}),
         points=_cosines(
             (0.00199547232977,), (-0.0766294749301, 7.3795485695e-06, 0.0597971014063),
@@ -33,7 +34,7 @@ MARGIN_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "cosface", "CosFace, AM-softmax (m = 0.35, s = 64)", "margin", "Wang et al., CVPR 2018",
+        "cosface", "CosFace, AM-softmax (m = 0.35, s = 64)", MARGIN, "Wang et al., CVPR 2018",
         factory=CosFace, properties=frozenset({"non-negative", "monotone", "convex"}),
         points=_cosines(
             (6.77264433142e-05,), (-0.00433434559555, 1.98824309083e-11, 0.00433434557566),
@@ -41,7 +42,7 @@ MARGIN_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "arcface", "ArcFace (m = 0.5, s = 64)", "margin", "Deng et al., CVPR 2019",
+        "arcface", "ArcFace (m = 0.5, s = 64)", MARGIN, "Deng et al., CVPR 2019",
         factory=ArcFace, properties=frozenset({"non-negative", "monotone"}),
         points=_cosines(
             (0.0618125857046,), (-4.74598708273, 1.7597441718e-08, 3.83622073201),
@@ -49,7 +50,7 @@ MARGIN_ENTRIES: tuple[Entry, ...] = (
         ),
     ),
     Entry(
-        "combined-margin", "combined margin (m = 1, 0.3, 0.2, s = 64)", "margin", "Deng et al., CVPR 2019",
+        "combined-margin", "combined margin (m = 1, 0.3, 0.2, s = 64)", MARGIN, "Deng et al., CVPR 2019",
         factory=CombinedMargin, properties=frozenset({"non-negative", "monotone"}),
         points=_cosines(
             (0.0907189544422,), (-6.53274038895, 2.54608852945e-08, 5.55044179645),

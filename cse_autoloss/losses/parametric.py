@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
-from cse_autoloss.losses.checks import check_classification
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
 from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.checks import check_classification
+from cse_autoloss.spaces.cosines import MARGIN
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
 
@@ -28,7 +29,7 @@ SPACE_TYPES: Mapping[str, type[AmLfs] | type[SearchSoftmax]] = {
 class ParametricLoss(ReducedLoss):
     """One loss of a space: `loss(logits, target)`, logits (N, C), s·cos θ where features are normalised."""
 
-    branch = "margin"
+    signature = MARGIN
 
     def __init__(self, space: ParametricSpace, theta: Sequence[float], reduction: str = "mean") -> None:
         """`theta` has K values."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cse_autoloss.errors import ConfigError, UnknownNameError
+from cse_autoloss.graph import Signature
+from cse_autoloss.spaces import form_of
 
 REDUCTIONS = ("mean", "sum", "none")
 """mean over all elements, sum over all elements, or the elements themselves; as in torch."""
@@ -17,12 +19,14 @@ def check_reduction(reduction: str) -> str:
     return reduction
 
 
-def check_alpha(alpha: float | None, branch: str) -> float | None:
-    """`alpha` itself where the branch can weight by it, else ConfigError."""
+def check_alpha(alpha: float | None, signature: Signature) -> float | None:
+    """`alpha` itself where losses of the signature can be weighted by it, else ConfigError."""
     if alpha is None:
         return None
-    if branch != "cls-binary":
-        raise ConfigError(f"alpha weights the classes of cls-binary losses; a {branch} loss has none")
+    if not form_of(signature).weighted:
+        raise ConfigError(
+            f"alpha weights the classes of sigmoid heads' losses; a {signature.name} loss has none"
+        )
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 <= alpha <= 1:
         raise ConfigError(f"alpha must be a number in [0, 1] or None, got {alpha!r}")
     return float(alpha)
@@ -41,11 +45,11 @@ class ReducedLoss(nn.Module):
     """A loss module with `reduction`.
 
     Attributes:
-        branch: "cls-binary", "cls-multiclass", "reg" or "margin"; it decides how the module is called.
+        signature: it decides how the module is called.
         reduction: "mean", "sum" or "none".
     """
 
-    branch: str = ""
+    signature: Signature
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()

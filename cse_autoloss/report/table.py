@@ -97,8 +97,8 @@ def print_catalogue(entries: Iterable[Entry], console: Console | None = None) ->
     """Print the catalogue, one loss a row."""
     console = console or Console()
     table = Table(box=None, pad_edge=False)
-    for name in ("name", "branch", "what it is", "source"):
+    for name in ("name", "signature", "what it is", "source"):
         table.add_column(name, overflow="fold")
     for entry in entries:
-        table.add_row(entry.name, entry.branch, entry.title, entry.source)
+        table.add_row(entry.name, entry.signature.name, entry.title, entry.source)
     console.print(table)

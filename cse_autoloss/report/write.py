@@ -24,6 +24,7 @@ from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.runs.store import RunStore
 from cse_autoloss.searches.protocol import SearchState, ranked
+from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric
 
 PAIR = ("cls", "reg")
@@ -142,7 +143,7 @@ def write_best(
         return
     for slot, graph in known.items():
         end = "" if len(known) == 1 else f"_{slot}"
-        alpha = best["alpha"] if graph.signature.name == "cls-binary" else None
+        alpha = best["alpha"] if form_of(graph.signature).weighted else None
         for suffix in ("svg", "png", "dot"):
             draw(graph, directory / f"graph{end}.{suffix}")
         source = torch_source(graph, alpha=alpha, provenance=provenance)
@@ -188,7 +189,7 @@ def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:
 
 
 def _graph(text: str, signature: Signature) -> LossGraph | None:
-    loss = load_loss(text, signature.name)
+    loss = load_loss(text, signature)
     return loss.graph if isinstance(loss, GraphLoss) else None
 
 

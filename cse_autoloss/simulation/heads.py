@@ -16,15 +16,7 @@ from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.simulation.losses import LossBatch
 from cse_autoloss.simulation.small_model import Cells, detection_score, paired_iou
 from cse_autoloss.simulation.small_trunk import PRIOR, boxes_of, one_cycle
-from cse_autoloss.spaces import box_inputs, parse
-
-DEFAULTS = {
-    "cls-binary": "Neg(Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X))))))",
-    "cls-multiclass": "Neg(Dot(Y,Log(Softmax(X))))",
-    "reg": "Add(Sub(1,Div(I,U)),Div(Sub(E,U),E))",
-}
-"""The loss that a branch is measured by, and that stands in for the branch that is not on trial: binary
-cross-entropy, cross-entropy, GIoU."""
+from cse_autoloss.spaces import box_inputs, parse, signature_of
 
 _MOMENTUM = 0.9
 _STD = 0.05
@@ -64,7 +56,7 @@ class _Branch:
     ) -> None:
         self._name, self._moving = name, moving
         self._batch = LossBatch(graphs, moving, device) if graphs is not None else None
-        self._default = compile_graph(parse(DEFAULTS[name], name))
+        self._default = compile_graph(parse(signature_of(name).default, name))
 
     def term(self, inputs: dict[str, Tensor], weight: Tensor) -> _Term:
         """Σ weight · loss of each candidate, for inputs (B or 1, S, K) and a weight (S, K) or (S, 1)."""

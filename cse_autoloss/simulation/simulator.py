@@ -14,13 +14,13 @@ import torch
 from cse_autoloss.errors import ConfigError, FormulaError
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.settings.filters import SimulateSettings
-from cse_autoloss.simulation.heads import DEFAULTS, Outcome, StackedHeads
+from cse_autoloss.simulation.heads import Outcome, StackedHeads
 from cse_autoloss.simulation.small_model import Cells, SimulationData, choose_cells, make_targets
 from cse_autoloss.simulation.small_trunk import frozen_features
-from cse_autoloss.spaces import parse
+from cse_autoloss.spaces import parse, signature_of
 from cse_autoloss.verdict import Verdict
 
-__all__ = ["DEFAULTS", "SimulateSettings", "Simulator"]
+__all__ = ["SimulateSettings", "Simulator"]
 
 Scored = Literal["cls", "reg"]
 _Pair = tuple[LossGraph | None, LossGraph | None]
@@ -88,8 +88,8 @@ class Simulator:
             alpha: weights binary classification losses by α·y + (1 − α)(1 − y).
         """
         verdicts: dict[int, Verdict] = {}
-        for kind in sorted({graph.branch for graph in graphs}):
-            members = [number for number, graph in enumerate(graphs) if graph.branch == kind]
+        for kind in sorted({graph.signature.name for graph in graphs}):
+            members = [number for number, graph in enumerate(graphs) if graph.signature.name == kind]
             scored: Scored = "reg" if kind == "reg" else "cls"
             branch = "cls-binary" if kind == "reg" else kind
             size = self._block_size()
@@ -153,7 +153,7 @@ class Simulator:
         key = branch, scored
         if key not in self._defaults:
             name = branch if scored == "cls" else "reg"
-            graph = parse(DEFAULTS[name], name)
+            graph = parse(signature_of(name).default, name)
             pair = (graph, None) if scored == "cls" else (None, graph)
             outcome = self._train(branch, scored, [pair], None)
             self._defaults[key] = outcome.precision.item(), outcome.overlap.item()
@@ -196,7 +196,7 @@ class Simulator:
 
 def _kind(graph_cls: LossGraph | None, graph_reg: LossGraph | None) -> tuple[str, Scored]:
     """The classification branch, and which of the two branches is on trial."""
-    branch = graph_cls.branch if graph_cls is not None else "cls-binary"
-    if branch == "reg" or (graph_reg is not None and graph_reg.branch != "reg"):
+    branch = graph_cls.signature.name if graph_cls is not None else "cls-binary"
+    if branch == "reg" or (graph_reg is not None and graph_reg.signature.name != "reg"):
         raise FormulaError("Simulator.run(graph_cls, graph_reg): the graphs stand in each other's place")
     return branch, "reg" if graph_cls is None else "cls"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -15,15 +16,28 @@ from numpy.typing import NDArray
 
 from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, kind_of
-from cse_autoloss.operators import ALL_OPERATORS, OPERATORS, PAPER_OPERATORS
+from cse_autoloss.graph.signature import MAX_INPUTS
+from cse_autoloss.operators import ALL_OPERATORS, CONSTANTS, OPERATORS, PAPER_OPERATORS
 
 Ints = NDArray[np.int32]
 
-SYMBOLS: tuple[str, ...] = (
-    "1", "2", "3", "X", "Y", "Z", "Q", "PY", "NY", "I", "U", "E", *ALL_OPERATORS
-)  # fmt: skip
-"""Every constant, variable and operator of all branches; a symbol's place here is its code in a forest."""
+_INPUTS = tuple(f"input {place}" for place in range(MAX_INPUTS))
+SYMBOLS: tuple[str, ...] = (*CONSTANTS, *_INPUTS, *ALL_OPERATORS)
+"""Constants, inputs by their place in a signature, and operators; a symbol's place here is its code in a forest."""
 CODE: dict[str, int] = {symbol: code for code, symbol in enumerate(SYMBOLS)}
+
+
+@lru_cache(maxsize=64)
+def symbols(signature: Signature) -> tuple[str, ...]:
+    """What the codes mean in a signature."""
+    names = tuple(signature.variables)
+    return (*CONSTANTS, *names, *SYMBOLS[len(CONSTANTS) + len(names) :])
+
+
+@lru_cache(maxsize=64)
+def codes(signature: Signature) -> dict[str, int]:
+    """The codes of a signature's constants, inputs and operators."""
+    return {symbol: code for code, symbol in enumerate(symbols(signature))}
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class Forest:
     """B expressions as flat arrays.
 
     Attributes:
-        signature: the branch.
+        signature: of all of them.
         symbol: (n,) code of each node in `SYMBOLS`.
         left, right: (n,) index of the arguments, -1 where there is none.
         root: (B,) index of each expression's root.
@@ -51,9 +65,9 @@ class Forest:
     def reads(self) -> NDArray[np.int64]:
         """(B,) bit mask of the variables that each expression reads, in the signature's order."""
         masks = np.zeros(len(self), dtype=np.int64)
-        for place, name in enumerate(self.signature.variables):
+        for place in range(len(self.signature.inputs)):
             readers = np.zeros(len(self), dtype=bool)
-            readers[self.owner[self.symbol == CODE[name]]] = True
+            readers[self.owner[self.symbol == CODE[_INPUTS[place]]]] = True
             masks |= readers.astype(np.int64) << place
         return masks
 
@@ -76,7 +90,7 @@ class Forest:
 
     def graph(self, row: int) -> LossGraph:
         """Expression `row` as a `LossGraph`; FormulaError where it is ill-shaped."""
-        builder = GraphBuilder(self.signature)
+        builder, names = GraphBuilder(self.signature), symbols(self.signature)
         made: dict[int, int] = {}
         stack = [int(self.root[row])]
         while stack:
@@ -87,22 +101,23 @@ class Forest:
                 stack.extend(missing)
                 continue
             stack.pop()
-            made[node] = builder.add(SYMBOLS[self.symbol[node]], *(made[a] for a in args))
+            made[node] = builder.add(names[self.symbol[node]], *(made[a] for a in args))
         return builder.finish(made[int(self.root[row])])
 
     @classmethod
     def of(cls, graphs: Sequence[LossGraph]) -> Forest:
-        """The forest of one or more graphs of one branch, as they are; shared nodes stay shared."""
+        """The forest of one or more graphs of one signature, as they are; shared nodes stay shared."""
         symbol: list[int] = []
         left: list[int] = []
         right: list[int] = []
         root: list[int] = []
         owner: list[int] = []
+        code = codes(graphs[0].signature)
         for row, graph in enumerate(graphs):
             base = len(symbol)
             owner.extend([row] * len(graph.nodes))
             for name, args in graph.nodes:
-                symbol.append(CODE[name])
+                symbol.append(code[name])
                 left.append(base + args[0] if args else -1)
                 right.append(base + args[1] if len(args) > 1 else -1)
             root.append(len(symbol) - 1)
@@ -172,6 +187,7 @@ def _choices(signature: Signature, shape: RandomShape) -> dict[int, _Choices]:
     kinds = (0, 1) if has_classes else (1,)
     table: dict[int, _Choices] = {}
     operators = searched_operators(signature, shape.operators)
+    code = codes(signature)
     for kind in kinds:
         names = [t for t in signature.terminals if signature.kind_of(t) is _KINDS[kind]]
         constants = [name for name in names if name not in signature.variables]
@@ -184,14 +200,14 @@ def _choices(signature: Signature, shape: RandomShape) -> dict[int, _Choices]:
                 else:
                     odds[place] = (1 - shape.constant_share) / rest
         options = [
-            (CODE[name], *(*combination, -1)[:2])
+            (code[name], *(*combination, -1)[:2])
             for name in operators
             for combination in product(kinds, repeat=OPERATORS[name].arity)
             if kind_of(OPERATORS[name], [_KINDS[k] for k in combination]) is _KINDS[kind]
         ]
         symbol, left, right = (np.array(column, dtype=np.int32) for column in zip(*options, strict=True))
         table[kind] = _Choices(
-            np.array([CODE[name] for name in names], dtype=np.int32),
+            np.array([code[name] for name in names], dtype=np.int32),
             odds / odds.sum(),
             symbol,
             left,
@@ -203,7 +219,7 @@ def _choices(signature: Signature, shape: RandomShape) -> dict[int, _Choices]:
 def random_forest(
     signature: Signature, count: int, rng: np.random.Generator, shape: RandomShape = RandomShape()
 ) -> Forest:
-    """Draw `count` random well-shaped losses of the branch, by DEAP's "grow" rule.
+    """Draw `count` random well-shaped losses of the signature, by DEAP's "grow" rule.
 
     Each node is a terminal with probability `terminal_share`, else an operator, drawn evenly among the
     operators and the kinds of arguments that give the kind wanted; the root is an operator. The same

@@ -21,7 +21,7 @@ from cse_autoloss.graph import Signature
 from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import Simulator
-from cse_autoloss.spaces import BRANCHES, REG
+from cse_autoloss.spaces import REG, SIGNATURES
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.coco import CocoFolder, load_coco
 from cse_autoloss.tasks.faults import with_faults
@@ -84,7 +84,7 @@ class DetectionTask(Task):
 
     @cached_property
     def slots(self) -> dict[str, Signature]:
-        return {"cls": BRANCHES[self._builder.branch], "reg": REG}
+        return {"cls": SIGNATURES[self._builder.branch], "reg": REG}
 
     @property
     def tunables(self) -> tuple[Tunable, ...]:

@@ -12,33 +12,32 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.settings.filters import VerifySettings
-from cse_autoloss.verification.curves import ProbeGrid
+from cse_autoloss.spaces.curves import ProbeGrid
 
 
 class Fault(IntEnum):
     """What a loss does wrong, in the order in which it is looked for."""
 
     NONE = 0
-    IGNORES_LOGIT = 1
+    UNREAD = 1
     IGNORES_TARGET = 2
-    IGNORES_INTERSECTION = 3
-    NOT_FINITE = 4
-    CONSTANT = 5
-    WRONG_DIRECTION = 6
-    OSCILLATES = 7
-    LEAST_ELSEWHERE = 8
-    RISES = 9
-    FLAT = 10
-    IGNORES_ROLE = 11
-    DOES_NOT_VANISH = 12
-    AIM_NOT_SINGLE = 13
-    AIM_DOES_NOT_RISE = 14
-    JUMPS = 15
-    UNRESOLVED = 16
+    NOT_FINITE = 3
+    CONSTANT = 4
+    WRONG_DIRECTION = 5
+    OSCILLATES = 6
+    LEAST_ELSEWHERE = 7
+    RISES = 8
+    FLAT = 9
+    RESTS = 10
+    DOES_NOT_VANISH = 11
+    AIM_NOT_SINGLE = 12
+    AIM_DOES_NOT_RISE = 13
+    JUMPS = 14
+    UNRESOLVED = 15
+    NOT_EVEN = 16
 
 
-RESOLVED_FACTOR = {"reg": 8.0}
-OTHERWISE_RESOLVED_FACTOR = 4.0
+RESOLVED_FACTOR = {"fall": 8.0, "slope": 4.0}
 """Slopes at neighbouring points and the mean slope between them may differ by this factor. It is at most 1.0 for the
 catalogue's classification losses and 2.6 for its box losses, 6 for 1/I where boxes begin to overlap, and up to 1e300
 at a needle or a stair between the points."""
@@ -141,7 +140,7 @@ def judge(value: Tensor, slope: Tensor, grid: ProbeGrid, settings: VerifySetting
         book.enter_points(Fault.NOT_FINITE, ~finite, torch.where(torch.isfinite(value), slope, value))
         value, slope = book.narrow(value, slope)
     if len(value):
-        (_judge_boxes if grid.branch == "reg" else _judge_logits)(book, value, slope, grid, settings)
+        (_judge_falls if grid.measure == "fall" else _judge_slopes)(book, value, slope, grid, settings)
     return Findings(book.fault, book.figure, book.curve, book.first, book.last)
 
 
@@ -159,7 +158,7 @@ def _whole(like: Tensor, grid: ProbeGrid) -> tuple[Tensor, Tensor]:
     return zeros, zeros + grid.shape[1] - 1
 
 
-def _judge_logits(
+def _judge_slopes(
     book: _Book, value: Tensor, slope: Tensor, grid: ProbeGrid, settings: VerifySettings
 ) -> None:
     device, tiny = value.device, torch.finfo(value.dtype).tiny
@@ -170,7 +169,7 @@ def _judge_logits(
     largest = scale.amax(1)
     zeros, last_point = _whole(value, grid)
     book.enter(Fault.CONSTANT, largest <= settings.flat, largest, zeros, (zeros, last_point))
-    for a, b in grid.mirrors:
+    for a, b in grid.opposites:
         gap = (slope[:, a] + slope[:, b].flip(1)).abs_().mul_(grid.scale_mask[a]).amax(1)
         same = (gap <= 1e-6 * scale[:, a]) & (scale[:, a] > settings.flat)
         book.enter(Fault.IGNORES_TARGET, same, gap, zeros + a, (zeros, last_point))
@@ -193,7 +192,7 @@ def _judge_logits(
     zeros, last_point = _whole(value, grid)
     still = (scale <= settings.flat) & strict
     at = still.byte().argmax(1)
-    book.enter(Fault.IGNORES_ROLE, still.any(1), scale.amin(1), at, (zeros, last_point))
+    book.enter(Fault.RESTS, still.any(1), scale.amin(1), at, (zeros, last_point))
     aims = wrong.any(2) & may_aim
     relative = slope / scale.clamp(min=tiny)[..., None]
     lingering = (relative.abs() > settings.vanish_share) & grid.end_mask & ~aims[..., None]
@@ -231,7 +230,7 @@ def _judge_resolution(
     checked = grid.resolving
     beside = torch.zeros_like(checked[:, :1])
     near = torch.cat((checked, beside), 1) | torch.cat((beside, checked), 1)
-    factor = RESOLVED_FACTOR.get(grid.branch, OTHERWISE_RESOLVED_FACTOR)
+    factor = RESOLVED_FACTOR[grid.measure]
     size, change = slope.abs(), rate.abs()
     small = (RESOLVED_SHARE * scale)[..., None]
     # Of a point, the steepest step on either side; of a step, the steepest of the four points around it.
@@ -278,18 +277,21 @@ def _judge_direction(
     book.rows = kept
 
 
-def _judge_boxes(
+def _judge_falls(
     book: _Book, value: Tensor, slope: Tensor, grid: ProbeGrid, settings: VerifySettings
 ) -> None:
     tiny, eps = torch.finfo(value.dtype).tiny, torch.finfo(value.dtype).eps
     low = value.amin(2)
-    high_there = value.masked_fill(~grid.overlap, -torch.inf).amax(2)
-    low_there = value.masked_fill(~grid.overlap, torch.inf).amin(2)
+    high_there = value.masked_fill(~grid.scale_mask, -torch.inf).amax(2)
+    low_there = value.masked_fill(~grid.scale_mask, torch.inf).amin(2)
     # Of the boxes that overlap: apart, some losses hold values that dwarf all else.
     span = (high_there - low_there).clamp(min=0)
     whole = _whole(value, grid)
     largest = span.amax(1)
     book.enter(Fault.CONSTANT, largest <= settings.flat, largest, whole[0], whole)
+    walked = torch.tensor([c.role == "walk" and c.judged for c in grid.curves], device=value.device)
+    still = (span <= settings.flat) & walked
+    book.enter(Fault.RESTS, still.any(1), span.amin(1), still.byte().argmax(1), whole)
     value, slope, low, span = book.narrow(value, slope, low, span)
     if len(value) == 0:
         return
@@ -299,7 +301,7 @@ def _judge_boxes(
     judged = torch.tensor([c.judged for c in grid.curves], device=value.device)[:, None]
     rise = (slope > limit) & grid.slope_mask
     rise[..., :-1] |= (rate > limit + slack) & judged
-    both = grid.overlap[:, 1:] & grid.overlap[:, :-1]
+    both = grid.scale_mask[:, 1:] & grid.scale_mask[:, :-1]
     hit = rise.flatten(1).any(1).nonzero().squeeze(1)
     if len(hit):
         kept = book.rows
@@ -322,11 +324,19 @@ def _judge_boxes(
         book.enter(Fault.LEAST_ELSEWHERE, elsewhere.any(1), excess, at, (lowest, lowest))
         book.enter_points(Fault.RISES, rising, steepness)
         book.rows = kept
-        slope, rate, slack, span = book.narrow(slope, rate, slack, span)
+        value, slope, rate, slack, span = book.narrow(value, slope, rate, slack, span)
 
+    must = grid.falls[:, 1:] & grid.falls[:, :-1]
     drop = -rate / span.clamp(min=tiny)[..., None]
-    idle = ((drop <= settings.fall_share) | (rate >= -slack)) & both
+    idle = ((drop <= settings.fall_share) | (rate >= -slack)) & must
     book.enter_points(Fault.FLAT, idle, drop)
+    value, slope, rate, slack, span = book.narrow(value, slope, rate, slack, span)
+    for a, b in grid.mirrored:
+        apart = (value[:, a] - value[:, b]).abs()
+        allowed = settings.sign_tolerance * span[:, a, None] + 16 * eps * value[:, a].abs()
+        odd = torch.zeros_like(value, dtype=torch.bool)
+        odd[:, a] = apart > allowed
+        book.enter_points(Fault.NOT_EVEN, odd, value)
     if grid.resolving.any():
         slope, rate, slack, span = book.narrow(slope, rate, slack, span)
         _judge_resolution(book, slope, rate, slack, span, grid)

@@ -19,7 +19,7 @@ from cse_autoloss.graph import Kind, LossGraph, Signature, stabilize
 from cse_autoloss.graph.rewrite import rules_for
 from cse_autoloss.operators import ALL_OPERATORS, CONSTANTS
 from cse_autoloss.operators.terms import Term, build
-from cse_autoloss.spaces.random_expressions import CODE, SYMBOLS, Forest, Ints
+from cse_autoloss.spaces.random_expressions import CODE, SYMBOLS, Forest, Ints, codes, symbols
 
 Flags = NDArray[np.bool_]
 
@@ -50,10 +50,10 @@ class NodeTable:
     """n distinct nodes, arguments before users, and B candidates' roots among them.
 
     Attributes:
-        signature: the branch.
+        signature: of the candidates.
         symbol, left, right: (n,) as in a `Forest`.
         per_class: (n,) whether the value has one number for each class.
-        moves: (n,) whether it depends on a moving variable: X, or any of the box branch's.
+        moves: (n,) whether it depends on an input that training moves.
         coupled: (n,) whether a Softmax lies below.
         reads: (n,) bit mask of the variables that it reads, in the signature's order.
         groups: the operators in order of evaluation; leaves come first and are in none.
@@ -89,9 +89,9 @@ def intern(
     row_of = np.full(count, -1, dtype=np.int64)
     order = np.argsort(height, kind="stable")
     ends = np.searchsorted(height[order], np.arange(int(height.max(initial=0)) + 2))
-    names = tuple(signature.variables)
-    bit = {CODE[name]: 1 << place for place, name in enumerate(names)}
-    moving = {CODE[name] for name in (names if signature.name == "reg" else ("X",))}
+    code_of = codes(signature)
+    bit = {code_of[name]: 1 << place for place, name in enumerate(signature.variables)}
+    moving = {code_of[name] for name in signature.moving}
     parts: dict[str, list[np.ndarray]] = {key: [] for key in ("symbol", "left", "right", "flags", "reads")}
     groups: list[Group] = []
     # A row's flags: 1 per class, 2 moves, 4 coupled; in 8 and 16 the number of a bare constant.
@@ -165,7 +165,7 @@ def _unique_pairs(head: np.ndarray, key: np.ndarray) -> tuple[tuple[np.ndarray, 
 
 
 def _leaf_flags(signature: Signature, code: int, moving: set[int]) -> int:
-    symbol = SYMBOLS[code]
+    symbol = symbols(signature)[code]
     if _IS_CONSTANT[code]:
         return int(symbol) << 3
     return int(signature.kind_of(symbol) is Kind.PER_CLASS) | (2 if code in moving else 0)
@@ -318,7 +318,7 @@ def table_of_graph(graph: LossGraph) -> NodeTable:
     stable = stabilize(graph)
     signature = graph.signature
     bit = {name: 1 << place for place, name in enumerate(signature.variables)}
-    moving = set(bit) if signature.name == "reg" else {"X"}
+    moving = signature.moving
     # Leaves first, as in every table.
     order = sorted(range(len(stable.nodes)), key=lambda index: bool(stable.nodes[index].args))
     place = {old: new for new, old in enumerate(order)}
@@ -343,7 +343,7 @@ def table_of_graph(graph: LossGraph) -> NodeTable:
         reads.append(reduce(or_, (reads[a] for a in args), bit.get(name, 0)))
     return NodeTable(
         signature,
-        np.array([CODE[name] for name in names], dtype=np.int32),
+        np.array([codes(signature)[name] for name in names], dtype=np.int32),
         np.array([args[0] if args else -1 for args in arguments], dtype=np.int32),
         np.array([args[1] if len(args) > 1 else -1 for args in arguments], dtype=np.int32),
         np.array([stable.kinds[old] is Kind.PER_CLASS for old in order]),

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.settings.filters import THRESHOLDS, VerifySettings
+from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.random_expressions import Forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification.fingerprint import digest_of_slopes
-from cse_autoloss.verification.grids import GridKind, probe_grid
+from cse_autoloss.verification.grids import probe_grid
 from cse_autoloss.verification.judge import Fault, Findings, judge
 from cse_autoloss.verification.node_table import NodeTable, make_table, table_of_graph
-from cse_autoloss.verification.reasons import accepted, rejected, structural
+from cse_autoloss.verification.reasons import accepted, rejected, unread
 from cse_autoloss.verification.table_evaluate import TableEvaluator, keep
 
 BLOCK_NODES = 200_000
@@ -43,19 +44,19 @@ class PopulationReport:
     """What verification found, as arrays; verdicts in words are made when asked for.
 
     Attributes:
-        branch: of the candidates.
+        signature: of the candidates.
         fault: (B,) `Fault`, 0 for the accepted.
         stage: (B,) index of the grid that it was found on, -1 where the formula's variables were enough.
-        kind: (B,) index of the kind of grid.
-        figure, curve, first, last: (B,) as in `Findings`.
+        coupled: (B,) 1 where the classes of a sample see each other.
+        figure, curve, first, last: (B,) as in `Findings`; of inputs that are not read, `curve` is the need's number.
         marks: fingerprints of the accepted, by place in the batch.
         seconds: wall time of all.
     """
 
-    branch: str
+    signature: Signature
     fault: NDArray[np.int64]
     stage: NDArray[np.int64]
-    kind: NDArray[np.int64]
+    coupled: NDArray[np.int64]
     figure: NDArray[np.float64]
     curve: NDArray[np.int64]
     first: NDArray[np.int64]
@@ -64,11 +65,11 @@ class PopulationReport:
     seconds: float = 0.0
 
     @classmethod
-    def blank(cls, branch: str, count: int) -> PopulationReport:
+    def blank(cls, signature: Signature, count: int) -> PopulationReport:
         """A report of `count` accepted candidates."""
         integers = [np.zeros(count, dtype=np.int64) for _ in range(6)]
-        fault, stage, kind, curve, first, last = integers
-        return cls(branch, fault, stage, kind, np.zeros(count), curve, first, last)
+        fault, stage, coupled, curve, first, last = integers
+        return cls(signature, fault, stage, coupled, np.zeros(count), curve, first, last)
 
     def __len__(self) -> int:
         return len(self.fault)
@@ -83,11 +84,11 @@ class PopulationReport:
         seconds = self.seconds / max(len(self), 1)
         fault = Fault(int(self.fault[row]))
         if fault is Fault.NONE:
-            return accepted(self.branch, seconds)
+            return accepted(self.signature, seconds)
         if self.stage[row] < 0:
-            return structural(fault, self.branch, seconds)
+            return unread(self.signature, int(self.curve[row]), seconds)
         fine, dtype = _STAGES[self.stage[row]]
-        grid = probe_grid(_KINDS[self.kind[row]], fine, dtype)
+        grid = probe_grid(self.signature, bool(self.coupled[row]), fine, dtype)
         return rejected(
             fault, float(self.figure[row]), int(self.curve[row]), int(self.first[row]), int(self.last[row]),
             grid, seconds,
@@ -109,9 +110,6 @@ class PopulationReport:
         return ~guilty
 
 
-_KINDS: tuple[GridKind, ...] = ("binary", "binary-coupled", "multiclass", "reg")
-
-
 def verify(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> Verdict:
     """Check one candidate.
 
@@ -123,16 +121,18 @@ def verify(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> Verdict:
     For boxes with sides of 8 to 64 pixels: along motions onto the ground truth the loss never rises, falls
     while the two overlap, and is least where they coincide; its gradients by I, U and E are finite.
 
+    For a user's signature: the same along its walks; see `spaces.walks`.
+
     Returns:
         A verdict whose `code` names the violated property, `where` the place, and `figure` the measured size.
     """
     started = time.perf_counter()
     names = tuple(graph.signature.variables)
     mask = sum(1 << names.index(name) for name in graph.variables)
-    fault = Fault(int(_faults_of_variables(graph.signature)[mask]))
-    if fault is not Fault.NONE:
-        return structural(fault, graph.branch, time.perf_counter() - started)
-    report = PopulationReport.blank(graph.branch, 1)
+    need = int(_unmet(graph.signature)[mask])
+    if need >= 0:
+        return unread(graph.signature, need, time.perf_counter() - started)
+    report = PopulationReport.blank(graph.signature, 1)
     _verify_table(table_of_graph(graph), report, np.zeros(1, dtype=np.int64), settings, marks=False)
     report.seconds = time.perf_counter() - started
     return report.verdict(0)
@@ -141,10 +141,10 @@ def verify(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> Verdict:
 def verify_population(graphs: Sequence[LossGraph], settings: VerifySettings = THRESHOLDS) -> list[Verdict]:
     """A verdict for each candidate, in order: the same, to the letter, as `verify` gives."""
     verdicts: list[Verdict | None] = [None] * len(graphs)
-    by_branch: dict[str, list[int]] = {}
+    groups: dict[Signature, list[int]] = {}
     for place, graph in enumerate(graphs):
-        by_branch.setdefault(graph.branch, []).append(place)
-    for places in by_branch.values():
+        groups.setdefault(graph.signature, []).append(place)
+    for places in groups.values():
         report = verify_forest(Forest.of([graphs[place] for place in places]), settings)
         for place, verdict in zip(places, report.verdicts(), strict=True):
             verdicts[place] = verdict
@@ -176,8 +176,10 @@ def verify_forest(
         device: where to evaluate.
     """
     started = time.perf_counter()
-    report = PopulationReport.blank(forest.signature.name, len(forest))
-    report.fault[:] = _faults_of_variables(forest.signature)[forest.reads()]
+    report = PopulationReport.blank(forest.signature, len(forest))
+    unmet = _unmet(forest.signature)[forest.reads()]
+    report.fault[:] = np.where(unmet >= 0, int(Fault.UNREAD), 0)
+    report.curve[:] = np.maximum(unmet, 0)
     report.stage[:] = np.where(report.fault > 0, -1, 0)
     rows = np.flatnonzero(report.fault == 0)
     nodes = np.bincount(forest.owner, minlength=len(forest))[rows]
@@ -200,12 +202,12 @@ def _verify_table(
     """Put candidates `rows` of the report, roots of `table` in that order, through all stages."""
     # One of several candidates with the same root stands for all.
     _, first, twin = np.unique(table.root, return_index=True, return_inverse=True)
-    kinds = _kinds(table, first)
-    for code in np.unique(kinds):
-        left = first[kinds == code]
-        report.kind[rows[left]] = code
+    coupled = table.coupled[table.root[first]].astype(np.int64)
+    for code in np.unique(coupled):
+        left = first[coupled == code]
+        report.coupled[rows[left]] = code
         for stage, (fine, dtype) in enumerate(_STAGES):
-            evaluator = _evaluator(_KINDS[code], fine, dtype, device)
+            evaluator = _evaluator(table.signature, bool(code), fine, dtype, device)
             survivors: list[NDArray[np.int64]] = []
             size = FINE_ROOTS if fine else max(len(left), 1)
             for begin in range(0, len(left), size):
@@ -218,11 +220,11 @@ def _verify_table(
                     for place, row in zip(
                         rows[block[fair]], slope[torch.from_numpy(fair)].cpu(), strict=True
                     ):
-                        report.marks[int(place)] = digest_of_slopes(row, _KINDS[code])
+                        report.marks[int(place)] = digest_of_slopes(row, evaluator.grid.name)
             left = np.concatenate(survivors) if survivors else left[:0]
     if len(first) < len(rows):
         source = first[twin.reshape(-1)]
-        for name in ("fault", "stage", "kind", "figure", "curve", "first", "last"):
+        for name in ("fault", "stage", "coupled", "figure", "curve", "first", "last"):
             array = getattr(report, name)
             array[rows] = array[rows[source]]
         for row, of in zip(rows.tolist(), rows[source].tolist(), strict=True) if report.marks else ():
@@ -232,46 +234,34 @@ def _verify_table(
         report.marks = {row: mark for row, mark in report.marks.items() if report.fault[row] == 0}
 
 
-def _kinds(table: NodeTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    if table.signature.name == "cls-binary":
-        return table.coupled[table.root[rows]].astype(np.int64)
-    return np.full(len(rows), 2 if table.signature.name == "cls-multiclass" else 3, dtype=np.int64)
+@lru_cache(maxsize=64)
+def _evaluator(
+    signature: Signature, coupled: bool, fine: bool, dtype: torch.dtype, device: str
+) -> TableEvaluator:
+    return TableEvaluator(probe_grid(signature, coupled, fine, dtype, device))
 
 
 @lru_cache(maxsize=64)
-def _evaluator(kind: GridKind, fine: bool, dtype: torch.dtype, device: str) -> TableEvaluator:
-    return TableEvaluator(probe_grid(kind, fine, dtype, device))
-
-
-def _faults_of_variables(signature: Signature) -> NDArray[np.int64]:
-    """The fault that is proved by which variables are read, for each bit mask of variables."""
-    return _fault_table(signature.name, tuple(signature.variables))
-
-
-@lru_cache(maxsize=16)
-def _fault_table(branch: str, names: tuple[str, ...]) -> NDArray[np.int64]:
-    out = np.zeros(1 << len(names), dtype=np.int64)
+def _unmet(signature: Signature) -> NDArray[np.int64]:
+    """For each bit mask of inputs that are read, the number of the first need that they do not meet, or -1."""
+    names = tuple(signature.variables)
+    out = np.full(1 << len(names), -1, dtype=np.int64)
     for mask in range(len(out)):
         read = {name for place, name in enumerate(names) if mask >> place & 1}
-        if branch == "reg":
-            if "I" not in read or not read & {"U", "E"}:
-                out[mask] = Fault.IGNORES_INTERSECTION
-        elif "X" not in read:
-            out[mask] = Fault.IGNORES_LOGIT
-        elif not read & {"PY", "NY", "Q", "Y"}:
-            out[mask] = Fault.IGNORES_TARGET
+        missed = (number for number, need in enumerate(form_of(signature).needs) if not need.names & read)
+        out[mask] = next(missed, -1)
     return out
 
 
 def fingerprint(graph: LossGraph) -> str:
-    """Digest of the loss's rounded gradients on its branch's probe grid, 32 hex digits.
+    """Digest of the loss's rounded gradients on its signature's probe grid, 32 hex digits.
 
     Losses that differ by a constant or by the order of operands have the same; a loss and a multiple of it do
     not.
     """
     table = table_of_graph(graph)
-    kind = _KINDS[_kinds(table, np.zeros(1, dtype=np.int64))[0]]
     if not table.moves[table.root[0]]:
         return digest_of_slopes(torch.zeros(1, dtype=torch.float64), "constant")
-    _, slope = _evaluator(kind, True, torch.float64, "cpu").run(table)
-    return digest_of_slopes(slope[0], kind)
+    evaluator = _evaluator(graph.signature, bool(table.coupled[table.root[0]]), True, torch.float64, "cpu")
+    _, slope = evaluator.run(table)
+    return digest_of_slopes(slope[0], evaluator.grid.name)

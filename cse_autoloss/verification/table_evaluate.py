@@ -17,8 +17,8 @@ from torch import Tensor
 from cse_autoloss.operators import ALL_OPERATORS
 from cse_autoloss.operators.derivatives import dual
 from cse_autoloss.operators.table import class_sum
-from cse_autoloss.spaces.random_expressions import SYMBOLS
-from cse_autoloss.verification.curves import ProbeGrid
+from cse_autoloss.spaces.curves import ProbeGrid
+from cse_autoloss.spaces.random_expressions import symbols
 from cse_autoloss.verification.node_table import Group, NodeTable
 
 LANES = 32
@@ -126,7 +126,7 @@ class TableEvaluator:
             )
         first_group = table.groups[0].start if table.groups else len(table)
         for row in range(first_group):
-            self._write_leaf(SYMBOLS[table.symbol[row]], pools[kind[row]], int(slot[row]))
+            self._write_leaf(symbols(table.signature)[table.symbol[row]], pools[kind[row]], int(slot[row]))
         slots = torch.from_numpy(slot).to(self.device)
         left = slots[torch.from_numpy(table.left.astype(np.int64)).to(self.device)]
         right = slots[torch.from_numpy(table.right.astype(np.int64)).to(self.device)]

@@ -42,12 +42,12 @@ def _placeholder(*args: object) -> None:
 
 @dataclass(frozen=True)
 class PrimitiveSet:
-    """DEAP's typed primitive set of a branch, derived from the operator table.
+    """DEAP's typed primitive set of a signature, derived from the operator table.
 
     Attributes:
-        signature: the branch.
+        signature: whose formulas they are.
         pset: DEAP's set; an operator has one primitive for each combination of argument kinds that it admits.
-        primitives: by (symbol, kinds of the arguments), of all operators of the branch: parents may hold others.
+        primitives: by (symbol, kinds of the arguments), of all operators of the signature: parents may hold others.
         terminals: by symbol.
         operators: the names that new parts are made of.
     """
@@ -60,8 +60,8 @@ class PrimitiveSet:
 
     @classmethod
     def of(cls, signature: Signature, operators: Sequence[str] | None = None) -> PrimitiveSet:
-        """The set of a branch; errors and `operators` as for `searched_operators`."""
-        pset = gp.PrimitiveSetTyped(signature.name, [], _TYPE[signature.result])
+        """The set of a signature; errors and `operators` as for `searched_operators`."""
+        pset = gp.PrimitiveSetTyped(signature.name, [], _TYPE[Kind(signature.result)])
         made = cls(signature, pset, operators=searched_operators(signature, operators))
         has_classes = any(v.kind is Kind.PER_CLASS for v in signature.variables.values())
         kinds = (Kind.PER_CLASS, Kind.PER_SAMPLE) if has_classes else (Kind.PER_SAMPLE,)
@@ -217,7 +217,7 @@ def _retry(make: Any, tries: int = 20) -> Tree:
 
 
 def random_graph(signature: Signature, seed: int | str, low: int = 2, high: int = 5) -> LossGraph:
-    """One random well-shaped loss of the branch; the same seed gives the same loss everywhere."""
+    """One random well-shaped loss of the signature; the same seed gives the same loss everywhere."""
     primitives = PrimitiveSet.of(signature)
     with seeded(seed):
         while True:

@@ -1,23 +1,48 @@
 """What a probe grid is: curves through the inputs of a loss, each walking towards the right answer.
 
 Every property that is verified is a statement about the loss along such a curve: it must not rise. Along a
-curve a positive's logit rises, a negative's falls, and a predicted box moves onto its ground truth. So one
-judge serves all branches.
+curve a positive's logit rises, a negative's falls, a predicted box moves onto its ground truth, or whatever a
+user's walk moves. So one judge serves all signatures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Role = Literal["positive", "negative", "other", "background", "motion"]
+Role = Literal["positive", "negative", "other", "background", "motion", "walk"]
 """Whose logit moves: the target's own; a class's at a background sample; another class's at a positive; the
-background's own column at a background sample. Or a box moves."""
+background's own column at a background sample. Or a box moves, or the inputs of a user's walk."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """How verdicts speak of what a loss does wrong along a curve.
+
+    Attributes:
+        rises: code and words of a loss that goes the wrong way.
+        everywhere: added where it does so all along; `{figure}` is the share of all steps.
+        amount: added where it does so somewhere; `{figure}` is by how much.
+        rests: code and words of a loss that never moves along the curve.
+        flat: code and words of a loss that is level where it must fall.
+        constant: what is wrong with a loss that is constant on all curves.
+        end: what stands at the curve's end.
+        on: which curve it is, where that is no matter of course.
+    """
+
+    rises: tuple[str, str]
+    everywhere: str = ", everywhere"
+    amount: str = ", by {figure:.2g} of its largest slope"
+    rests: tuple[str, str] = ("", "")
+    flat: tuple[str, str] = ("", "")
+    constant: str = "its gradient is 0 everywhere"
+    end: str = ""
+    on: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,6 +52,7 @@ class Curve:
     Attributes:
         role: what moves.
         place: the standing inputs in words, for example "y=1, w=0.5".
+        words: how verdicts speak of it.
         iou: w of the sample; where it is below 1 the loss may aim at a probability that rises with w.
         family: curves of one family and role differ by `iou` alone.
         judged: False where only finiteness is asked for.
@@ -34,6 +60,7 @@ class Curve:
 
     role: Role
     place: str
+    words: Words
     iou: float = 1.0
     family: str = ""
     judged: bool = True
@@ -49,20 +76,24 @@ class ProbeGrid:
     """K curves of P points; row k·P + p of the inputs is point p of curve k.
 
     Attributes:
-        branch: name of the branch.
+        name: of the kind of grid; fingerprints on grids of different names differ.
+        measure: what a slope is measured by: the largest "slope" of its curve, or the curve's whole "fall".
         inputs: each variable, (K·P,) or, where classes see each other, (K·P, C).
         tangents: derivative of the moving variables along the curves, of the same shapes.
         curves: what each curve is.
         coordinate: (K, P) float64, the number that words name places by: the moving logit, or i/u.
-        coordinate_name: "x" or "i/u".
+        coordinate_name: "x", "i/u" or an input's.
         step: (K, P-1) float64 length of each step along the curve.
-        scale_mask: (K, P) bool, where the curve's scale is taken.
+        scale_mask: (K, P) bool, where the curve's scale is taken; of boxes, where they overlap.
         end_mask: (K, P) bool, where the slope must have vanished.
-        overlap: (K, P) bool, where the loss must truly fall: boxes overlap.
-        slope_mask: (K, P) bool, where the slope counts; at coincidence the areas have a kink, so it has none.
+        falls: (K, P) bool, where the loss must truly fall: boxes overlap.
+        slope_mask: (K, P) bool, where the slope counts; at a curve's end a loss may have a kink, so it has none.
+        longest: steps up to this length are so short that the slopes at their ends must show in the values.
+        mirrored: pairs of curves on which the loss must be the same.
     """
 
-    branch: str
+    name: str
+    measure: Literal["slope", "fall"]
     inputs: Mapping[str, Tensor]
     tangents: Mapping[str, Tensor]
     curves: Sequence[Curve]
@@ -71,8 +102,10 @@ class ProbeGrid:
     step: Tensor
     scale_mask: Tensor
     end_mask: Tensor
-    overlap: Tensor
+    falls: Tensor
     slope_mask: Tensor
+    longest: float
+    mirrored: tuple[tuple[int, int], ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -81,7 +114,7 @@ class ProbeGrid:
         return count, points
 
     @cached_property
-    def mirrors(self) -> tuple[tuple[int, int], ...]:
+    def opposites(self) -> tuple[tuple[int, int], ...]:
         """Pairs of a positive's and a background sample's curve that differ by the target alone."""
         by_key = {(c.role, c.family): k for k, c in enumerate(self.curves) if c.judged and c.iou == 1.0}
         return tuple(
@@ -94,15 +127,13 @@ class ProbeGrid:
     def resolving(self) -> Tensor:
         """(K, P-1) bool: steps so short that the slopes at their ends must show in the values between them.
 
-        On the box branch those while the boxes overlap, on the fine grid; at the first touch and at coincidence
-        losses may have kinks. Of logits those where the scale is taken: farther out, S-curves that are rounded to
-        1 make stairs of logarithms, which harm nothing.
+        Of boxes those while they overlap; at the first touch and at coincidence losses may have kinks. Of logits
+        those where the scale is taken: farther out, S-curves that are rounded to 1 make stairs of logarithms,
+        which harm nothing.
         """
         judged = torch.tensor([c.judged for c in self.curves], device=self.step.device)[:, None]
-        if self.branch == "reg":
-            counts = self.overlap & self.slope_mask
-            return judged & (self.step <= 0.05) & counts[:, 1:] & counts[:, :-1]
-        return judged & (self.step <= 0.5) & self.scale_mask[:, 1:] & self.scale_mask[:, :-1]
+        counts = self.scale_mask & self.slope_mask
+        return judged & (self.step <= self.longest) & counts[:, 1:] & counts[:, :-1]
 
     @cached_property
     def families(self) -> tuple[tuple[int, ...], ...]:
@@ -117,16 +148,14 @@ class ProbeGrid:
 
     def to(self, dtype: torch.dtype, device: str | torch.device = "cpu") -> ProbeGrid:
         """The same grid with its inputs, tangents and steps in another dtype and place."""
-        return ProbeGrid(
-            self.branch,
-            {name: value.to(device, dtype) for name, value in self.inputs.items()},
-            {name: value.to(device, dtype) for name, value in self.tangents.items()},
-            self.curves,
-            self.coordinate,
-            self.coordinate_name,
-            self.step.to(device, dtype),
-            self.scale_mask.to(device),
-            self.end_mask.to(device),
-            self.overlap.to(device),
-            self.slope_mask.to(device),
-        )
+        moved: dict[str, object] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name in ("inputs", "tangents"):
+                value = {name: tensor.to(device, dtype) for name, tensor in value.items()}
+            elif one.name == "step":
+                value = value.to(device, dtype)
+            elif one.name in ("scale_mask", "end_mask", "falls", "slope_mask"):
+                value = value.to(device)
+            moved[one.name] = value
+        return ProbeGrid(**moved)  # type: ignore[arg-type]

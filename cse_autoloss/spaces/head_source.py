@@ -1,0 +1,73 @@
+"""The exported code of classification losses: `forward(logits, target, iou=None, weight=None)`."""
+
+from __future__ import annotations
+
+from cse_autoloss.spaces.form import Written
+
+
+def forward(written: Written, *, sigmoid: bool) -> list[str]:
+    """The method's lines; of a softmax head, the last column is background and a sample has one value."""
+    columns = "(N, C)" if sigmoid else "(N, C + 1), background last"
+    read, named = written.read, written.names
+    lines = [
+        '"""Loss of a batch.',
+        "",
+        "Args:",
+        f"    logits: {columns}; half precision is computed in float32.",
+        "    target: (N,) class index; C means background.",
+        "    iou: (N,) IoU of each positive's box with its object, without gradient; None means 1."
+        + ("" if read & {"Q", "Z"} else " Not read."),
+        "    weight: (N,) factor of each sample.",
+        "",
+        "Returns:",
+        f'    {"(N, C)" if sigmoid else "(N,)"} for reduction "none", else a scalar;'
+        + (" the mean is over all N * C entries." if sigmoid else " the mean is over samples."),
+        '"""',
+        "logits = _at_least_float32(logits)",
+        "kept = target != self.ignore_index",
+    ]
+    one_hot = "positive" if sigmoid else "one_hot"
+    if written.alpha or read & {"PY", "NY", "Q"} or one_hot in named:
+        lines += [
+            "classes = torch.arange(logits.shape[-1], device=logits.device)",
+            f"{one_hot} = (target.unsqueeze(-1) == classes).to(logits.dtype)",
+        ]
+    if written.alpha or "NY" in read:
+        lines.append("negative = 1 - positive")
+    if "Q" in read:
+        lines += [
+            "quality = positive",
+            "if iou is not None:",
+            "    quality = torch.where(positive > 0, iou.detach().to(logits.dtype).unsqueeze(-1), 0.0)",
+        ]
+    if "label" in named:
+        lines.append("label = torch.where(kept, target, 0).unsqueeze(-1)")
+    if "Z" in read:
+        lines += [
+            "quality = torch.ones_like(logits[:, :1])",
+            "if iou is not None:",
+            "    is_object = (target >= 0) & (target < logits.shape[-1] - 1)",
+            "    quality = torch.where(is_object, iou.detach().to(logits.dtype), 1.0).unsqueeze(-1)",
+        ]
+    lines += ["", *written.steps("logits" if sigmoid else "logits[:, :1]")]
+    if written.alpha:
+        lines.append("loss = loss * (self.alpha * positive + (1 - self.alpha) * negative)")
+    if not sigmoid:
+        lines.append("loss = loss.squeeze(-1)")
+    rows = ".unsqueeze(-1)" if sigmoid else ""
+    lines += ["", 'if self.reduction == "none":']
+    lines += [
+        f"    loss = torch.where(kept{rows}, loss, 0.0)",
+        f"    return loss if weight is None else loss * weight{rows}",
+        f"loss = torch.where(kept, loss{'.sum(-1)' if sigmoid else ''}, 0.0)",
+        "total = loss.sum() if weight is None else (loss * weight).sum()",
+        'if self.reduction == "sum":',
+        "    return total",
+        f"return total / (kept.sum().clamp(min=1){' * logits.shape[-1]' if sigmoid else ''})",
+    ]
+    return [
+        "def forward(",
+        "    self, logits: Tensor, target: Tensor, iou: Tensor | None = None, weight: Tensor | None = None",
+        ") -> Tensor:",
+        *(f"    {line}" for line in lines),
+    ]

@@ -1,0 +1,48 @@
+"""The signatures by name: the three of object detection, and those that users register."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from cse_autoloss.errors import ConfigError, UnknownNameError
+from cse_autoloss.graph import LossGraph, Signature, parse_formula
+from cse_autoloss.spaces.boxes import REG
+from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS
+
+BUILT_IN = (CLS_BINARY, CLS_MULTICLASS, REG)
+
+_registered: dict[str, Signature] = {one.name: one for one in BUILT_IN}
+
+SIGNATURES: Mapping[str, Signature] = MappingProxyType(_registered)
+"""The signatures by name."""
+
+
+def register_signature(signature: Signature) -> Signature:
+    """Make a signature known by its name; the same one twice is fine, another of that name a ConfigError."""
+    if _registered.setdefault(signature.name, signature) != signature:
+        raise ConfigError(f"signature {signature.name!r}: another one has that name; choose another")
+    return signature
+
+
+def signature_of(signature: str | Signature) -> Signature:
+    """The signature of that name, or itself; UnknownNameError offers the nearest name."""
+    if isinstance(signature, Signature):
+        return signature
+    if signature not in _registered:
+        raise UnknownNameError.of("signature", str(signature), _registered)
+    return _registered[signature]
+
+
+def parse(formula: str, signature: str | Signature = CLS_BINARY) -> LossGraph:
+    """Parse a loss in prefix notation.
+
+    Args:
+        formula: for example `Neg(Dot(Y,Log(Softmax(X))))`.
+        signature: a name ("cls-binary", "cls-multiclass", "reg", or a registered one), or the signature itself.
+
+    Raises:
+        FormulaError: with the position and what was expected there.
+        UnknownNameError: no such signature.
+    """
+    return parse_formula(formula, signature_of(signature))
