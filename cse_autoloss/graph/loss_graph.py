@@ -228,7 +228,7 @@ class GraphBuilder:
         if node.symbol in signature.terminals and not node.args:
             return signature.kind_of(node.symbol)
         operator = operator_of(node.symbol)
-        if operator is None or not (node.symbol in signature.operators or self._stable and operator.stable):
+        if operator is None or not (node.symbol in signature.operators or (self._stable and operator.stable)):
             raise FormulaError(f"{node.symbol!r} is no operator, variable or constant of {signature.name}")
         if len(node.args) != operator.arity:
             raise FormulaError(f"{operator.name} takes {operator.arity} argument(s), got {len(node.args)}")

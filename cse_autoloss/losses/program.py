@@ -20,6 +20,7 @@ from cse_autoloss.operators.derivatives import partials
 from cse_autoloss.operators.operator import Value
 from cse_autoloss.operators.terms import build
 
+
 class _Step(NamedTuple):
     """An operator's name, or "∂name/i" for its i-th partial derivative, taken from (value, arguments)."""
 

@@ -54,7 +54,9 @@ REG = _signature(
     frozenset({"Softmax", "Dot", "Serf", "Erfc", "Salf", "Sgdf"}),
     Variable("I", _S, 0.0, _INF, "i", "area of the intersection, square pixels, (N,)"),
     Variable("U", _S, BOX_EPSILON, _INF, "u", "area of the union plus 1e-7, square pixels, (N,)"),
-    Variable("E", _S, BOX_EPSILON, _INF, "e", "area of the smallest enclosing box plus 1e-7, square pixels, (N,)"),
+    Variable(
+        "E", _S, BOX_EPSILON, _INF, "e", "area of the smallest enclosing box plus 1e-7, square pixels, (N,)"
+    ),
 )
 """Box branch of both families."""
 

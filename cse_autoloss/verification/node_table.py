@@ -337,7 +337,9 @@ def table_of_graph(graph: LossGraph) -> NodeTable:
         names.append(name)
         arguments.append(args)
         moves.append(name in moving or any(moves[a] for a in args))
-        coupled.append(bool(args) and (ALL_OPERATORS[name].shape == "softmax" or any(coupled[a] for a in args)))
+        coupled.append(
+            bool(args) and (ALL_OPERATORS[name].shape == "softmax" or any(coupled[a] for a in args))
+        )
         reads.append(reduce(or_, (reads[a] for a in args), bit.get(name, 0)))
     return NodeTable(
         signature,

@@ -88,7 +88,9 @@ class Evolution:
         self._rates = rates
         self._seed = seed
         self._limits = Limits(rates.max_depth, rates.max_nodes)
-        self._primitives = {signature.name: PrimitiveSet.of(signature, rates.operators) for signature in signatures}
+        self._primitives = {
+            signature.name: PrimitiveSet.of(signature, rates.operators) for signature in signatures
+        }
         self._starters = tuple(starters)
 
     @property
