@@ -1,7 +1,7 @@
 """Three more operators, each by one entry, put into the table before anything is derived from it.
 
-Used as a plug-in of pytest (`-p tests.extra_operators`), in a process of its own: what a person gets who appends them to
-`operators/table.py`.
+Used as a plug-in of pytest (`-p tests.extra_operators`), in a process of its own: what a person gets who appends them
+to `operators/table.py`.
 """
 
 from __future__ import annotations

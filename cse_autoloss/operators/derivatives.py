@@ -107,5 +107,5 @@ def _softmax_like(operator: Operator, a: Tensor, slope: Tensor | None) -> tuple[
     moved = a.movedim(1, -1).contiguous()
     if slope is None:
         return operator.torch(moved).movedim(-1, 1), None
-    value, tangent = torch.func.jvp(operator.torch, (moved,), (slope.movedim(1, -1).contiguous(),))
-    return value.movedim(-1, 1), tangent.movedim(-1, 1)
+    found = torch.func.jvp(operator.torch, (moved,), (slope.movedim(1, -1).contiguous(),))
+    return found[0].movedim(-1, 1), found[1].movedim(-1, 1)
