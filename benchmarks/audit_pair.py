@@ -12,7 +12,6 @@ import argparse
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
 
 from cse_autoloss.bench.budget import RunSize
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
@@ -20,7 +19,8 @@ from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.losses import load_loss
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import parse_config
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.tasks.detection import DetectionTask
 
 
 def main() -> None:
@@ -36,14 +36,14 @@ def main() -> None:
     with RunStore.read(options.run) as store:
         config, summary = parse_config(store.config), store.meta("summary")
         size = RunSize.from_json(store.meta("size"))
-    audit, scenes = size.audit, config.detection.scenes.counts[0]
-    limit = None if size.share >= 1 else max(config.detection.batch, round(size.share * scenes))
+    settings = config.own_as(DetectionSettings)
+    audit, scenes = size.audit, settings.scenes.counts[0]
+    limit = None if size.share >= 1 else max(settings.batch, round(size.share * scenes))
     best = summary["best"]
     won = next(w for w in summary["winners"] if (w["cls"], w["reg"]) == (best["cls"], best["reg"]))[
         "test_ap"
     ]["seeds"]
 
-    settings = TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
     task = DetectionTask(settings)
     cls = load_loss(options.cls, branch=task.branch, reduction="sum")
     reg = load_loss(options.reg, branch="reg", reduction="sum")

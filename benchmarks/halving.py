@@ -24,14 +24,15 @@ import torch
 from descendants import descendants, founders
 from scipy.stats import spearmanr
 
-from cse_autoloss.detectors.training import Diverged
 from cse_autoloss.losses import load_loss
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import SimulateSettings, Simulator
 from cse_autoloss.spaces import parse
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.one_of_each import one_of_each
 from cse_autoloss.tasks.splits import Split
+from cse_autoloss.training.loop import Diverged
 
 EPOCHS = 6.0
 RUNGS = (1.0, 2.0, 3.0)

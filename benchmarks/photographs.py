@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from cse_autoloss.losses import load_loss
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.splits import Split
 
 

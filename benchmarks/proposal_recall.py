@@ -16,7 +16,8 @@ import torch
 from cse_autoloss.detectors.boxes import pairwise_iou
 from cse_autoloss.detectors.two_stage import TwoStageDetector
 from cse_autoloss.losses import load_loss
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.tasks.detection import DetectionTask
 
 
 @torch.no_grad()

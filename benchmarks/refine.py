@@ -23,7 +23,7 @@ from cse_autoloss.discovery.refining import Refining, refine
 from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.load import load_config
-from cse_autoloss.verification import VerifySettings
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     with store:
         frame = RunFrame(config, store, "cpu")
         cls, _, reg = options.pair.rpartition("+")
-        detection = config.detection
+        detection = config.own_as(DetectionSettings)
         pair = LossPair(
             cls, reg, None, options.box_weight or detection.box_weight, options.lr or detection.lr
         )
@@ -67,7 +67,7 @@ def main() -> None:
             options.epochs,
             None,
             frame.task,
-            VerifySettings(**config.verify.model_dump()),
+            config.verify,
         )
         work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", frame.work)
         with make_executor("pool", work, options.workers) as executor:

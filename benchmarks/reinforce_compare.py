@@ -31,42 +31,32 @@ from torch import Tensor
 
 from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.loss import make_space
-from cse_autoloss.reinforce.settings import ReinforceConfig, load_reinforce_config
-from cse_autoloss.reinforce.tasks import make_task
+from cse_autoloss.reinforce.tasks import make_task, reward_of
 from cse_autoloss.reinforce.trainings import best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce
+from cse_autoloss.settings.load import SearchConfig, load_config
+from cse_autoloss.settings.stacked import TrainingSettings
+from cse_autoloss.tasks.protocol import Metric
 from cse_autoloss.tasks.stacked import StackedTask
 
 TASKS: dict[str, dict[str, Any]] = {
-    "digits": {"training.epochs": 30, "search.samples": 16},
+    "digits": {"own.epochs": 30, "reinforce.samples": 16},
     "cifar10": {
-        "training.model": "small",
-        "training.epochs": 15,
-        "search.samples": 8,
-        "data.train_limit": 2000,
-        "data.val_share": 0.02,
-        "data.shrink": 2,
-        "comparison.lr_factors": [0.3, 1.0, 3.0],
+        "own.model": "small",
+        "own.epochs": 15,
+        "reinforce.samples": 8,
+        "own.train_limit": 2000,
+        "own.val_share": 0.02,
+        "own.shrink": 2,
+        "reinforce.lr_factors": [0.3, 1.0, 3.0],
     },
-    "faces": {
-        "task": "faces",
-        "data.source": "orl",
-        "data.pair_count": 20_000,  # all there are: 450 of one person, 4,500 of two
-        "reward": "tpr_at_far",
-        "training.model": "face",
-        "training.head": "cosine",
-        "data.image_size": 24,
-        "training.epochs": 40,
-        "training.augment": True,
-        "search.samples": 8,
-        "comparison.lr_factors": [0.3, 1.0, 3.0],
-    },
+    "faces": {"task": "faces"},
+    "reid": {"task": "reid"},
 }
-TASKS["reid"] = TASKS["faces"] | {"task": "reid", "reward": "map"}
 
 RAW = "raw pixels"
 
@@ -104,10 +94,10 @@ class Pixels:
 class Contest:
     """One task, noise and seed."""
 
-    def __init__(self, config: ReinforceConfig, seed: int) -> None:
+    def __init__(self, config: SearchConfig, seed: int) -> None:
         self.config, self.seed = config, seed
-        self.scale = config.training.scale
-        self.head = self.scale if config.training.head == "cosine" else None
+        training = config.own_as(TrainingSettings)
+        self.scale, self.head = training.scale, training.cosine_scale
         self._task: StackedTask | None = None
 
     @property
@@ -116,6 +106,11 @@ class Contest:
         if self._task is None:
             self._task = make_task(self.config, self.seed, "cuda" if torch.cuda.is_available() else "cpu")
         return self._task
+
+    @property
+    def metric(self) -> Metric:
+        """That is climbed."""
+        return reward_of(self.task, self.config.metric)
 
     def run(self, name: str, tuned: dict[str, Any] | None, test: bool) -> dict[str, Any]:
         """A contestant's result.
@@ -129,7 +124,7 @@ class Contest:
         if name == RAW:
             scores = self.task.scores(cast(ModelStack, Pixels()), "test")[0] if test else None
             return {"val": None, "test": scores, "seconds": 0.0}
-        factors = self.config.comparison.lr_factors if tuned is None else (tuned["lr_factor"],)
+        factors = self.config.reinforce.lr_factors if tuned is None else (tuned["lr_factor"],)
         work = self._search if name in SEARCHES else self._baseline
         result = work(name, factors, tuned, test)
         return {**result, "seconds": round(time.process_time() - start, 1)}
@@ -141,6 +136,7 @@ class Contest:
         return tuned_baseline(
             baseline,
             self.task,
+            metric=self.metric,
             scale=self.scale,
             head=self.scale if baseline.cosine else self.head,
             lr_factors=factors,
@@ -154,8 +150,8 @@ class Contest:
     ) -> dict[str, Any]:
         space_name, settings, policy, options = SEARCHES[name]
         if space_name == "am-lfs":
-            settings = {"intervals": self.config.search.intervals, **settings}
-        chosen = self.config.search
+            settings = {"intervals": self.config.reinforce.intervals, **settings}
+        chosen = self.config.reinforce
         policy = {"samples": chosen.samples, "sigma": chosen.sigma, "lr": chosen.lr, **policy}
         search = Reinforce(make_space(space_name, scale=self.scale, **settings), seed=self.seed, **policy)
         with tempfile.TemporaryDirectory() as folder, RunStore.create(Path(folder) / "run", {}) as store:
@@ -165,7 +161,14 @@ class Contest:
                     key = f"{factor:g}"
                     tried.append(
                         search_epochs(
-                            search, self.task, store, key, scale=self.head, lr_factor=factor, **options
+                            search,
+                            self.task,
+                            store,
+                            key,
+                            metric=self.metric,
+                            scale=self.head,
+                            lr_factor=factor,
+                            **options,
                         )
                     )
                 except DivergedError:
@@ -195,7 +198,7 @@ def main() -> None:
         parser.error(f"--tune-seed {options.tune_seed} is one of the seeds 0 to {options.seeds - 1}")
     overrides = dict(TASKS[options.task])
     if options.data:
-        overrides["data.source"] = options.data
+        overrides["own.data"] = options.data
     overrides.update(
         (key, json.loads(value)) for key, _, value in (text.partition("=") for text in options.set)
     )
@@ -206,16 +209,19 @@ def main() -> None:
     names = options.only or [*extra, *BASELINES, *searches]
     found = _read(options.out)
     for noise in options.noise:
-        config = load_reinforce_config(None, {**overrides, "data.label_noise": noise})
+        config = load_config(
+            None, {"task": "classification", **overrides, **({"own.label_noise": noise} if noise else {})}
+        )
         if not options.table:
-            _fill(found, options.out, config, names, options.seeds, options.tune_seed)
-        _table(found, config, names, options.seeds)
+            _fill(found, options.out, config, noise, names, options.seeds, options.tune_seed)
+        _table(found, config, noise, names, options.seeds)
 
 
 def _fill(
     found: dict[tuple[Any, ...], dict[str, Any]],
     path: Path,
-    config: ReinforceConfig,
+    config: SearchConfig,
+    noise: float,
     names: list[str],
     seeds: int,
     tune_seed: int | None,
@@ -223,7 +229,7 @@ def _fill(
     for seed in ([] if tune_seed is None else [tune_seed]) + list(range(seeds)):
         contest = Contest(config, seed)
         for name in names:
-            key = (config.data.label_noise, seed, name)
+            key = (noise, seed, name)
             if key in found:
                 continue
             counted = seed != tune_seed
@@ -240,9 +246,12 @@ def _read(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 
 def _table(
-    found: dict[tuple[Any, ...], dict[str, Any]], config: ReinforceConfig, names: list[str], seeds: int
+    found: dict[tuple[Any, ...], dict[str, Any]],
+    config: SearchConfig,
+    noise: float,
+    names: list[str],
+    seeds: int,
 ) -> None:
-    noise = config.data.label_noise
     rows = {
         name: [found[key] for seed in range(seeds) if (key := (noise, seed, name)) in found] for name in names
     }
@@ -254,7 +263,7 @@ def _table(
     metrics = [name for name in rows["softmax"][0]["test"] if name not in ("rank5", "rank10")]
     if metrics == ["accuracy"]:
         metrics = ["error"]
-    first = metrics[0] if config.reward is None else config.reward
+    first = metrics[0] if config.metric is None else config.metric
     print(f"| loss | {' | '.join(metrics)} | gain in {first} over softmax |")
     print("|---|" + "---|" * (len(metrics) + 1))
 

@@ -22,7 +22,7 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
-from cse_autoloss.tasks.scenes import SceneSettings
+from cse_autoloss.settings.tasks.detection import SceneSettings
 
 KINDS = {
     "plain": SceneSettings(clutter=0, overlap=0.1, size=(12, 28)),
@@ -65,7 +65,8 @@ class Job:
 
 @cache
 def _task(kind: str):
-    from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+    from cse_autoloss.settings.tasks.detection import DetectionSettings
+    from cse_autoloss.tasks.detection import DetectionTask
 
     return DetectionTask(DetectionSettings(scenes=KINDS[kind]))
 

@@ -46,10 +46,12 @@ def train(losses: list[str], seeds: list[int], schedules: list[float], path: Pat
     from cse_autoloss.bench.jobs import LossPair, Training
     from cse_autoloss.executors import Job, Work, make_executor
     from cse_autoloss.settings.load import load_config
+    from cse_autoloss.settings.tasks.detection import DetectionSettings
 
     config = load_config("detection", {})
+    detection = config.own_as(DetectionSettings)
     work = {
-        "detection": config.detection.model_dump(mode="json"),
+        "detection": detection.model_dump(mode="json"),
         "simulate": config.simulate.model_dump(mode="json"),
         "device": "cpu",
     }
@@ -65,7 +67,7 @@ def train(losses: list[str], seeds: list[int], schedules: list[float], path: Pat
         for cls in losses:
             if (cls, epochs, until, seed) in done:
                 continue
-            pair = LossPair(cls, PARTNER, None, config.detection.box_weight, config.detection.lr)
+            pair = LossPair(cls, PARTNER, None, detection.box_weight, detection.lr)
             training = Training("proxy", pair, seed, epochs)
             if until is not None:
                 training = training.rung(until, scenes)

@@ -112,8 +112,9 @@ def trainer(config: Any, seed: int) -> Callable[[str], tuple[str, float]]:
     from cse_autoloss.bench.session import resolve_device
     from cse_autoloss.executors import Job, Work, make_executor
 
+    detection = config.own
     work = {
-        "detection": config.detection.model_dump(mode="json"),
+        "detection": detection.model_dump(mode="json"),
         "simulate": config.simulate.model_dump(mode="json"),
         "device": resolve_device("cpu"),
     }
@@ -122,7 +123,7 @@ def trainer(config: Any, seed: int) -> Callable[[str], tuple[str, float]]:
     )
 
     def train(cls: str) -> tuple[str, float]:
-        pair = LossPair(cls, PARTNER, None, config.detection.box_weight, config.detection.lr)
+        pair = LossPair(cls, PARTNER, None, detection.box_weight, detection.lr)
         training = Training("proxy", pair, first_seed(seed), config.proxy.epochs)
         executor.submit(Job(training.key, training.payload(), LIMIT))
         result = executor.next_result()
@@ -135,11 +136,11 @@ def trainer(config: Any, seed: int) -> Callable[[str], tuple[str, float]]:
 
 def targets(seeds: list[int], path: Path) -> None:
     """Train the catalogue's losses, which set the marks."""
-    from cse_autoloss.losses import entries
+    from cse_autoloss.losses import list_losses
 
     for seed in seeds:
         train = trainer(settings(seed), seed)
-        for entry in entries(BRANCH):
+        for entry in list_losses(BRANCH):
             log = Log(path, "target", seed)
             status, ap = train(entry.name)
             log.write("target", formula=entry.name, status=status, ap=ap)

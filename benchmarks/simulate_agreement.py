@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from simulate_calibration import LEARNS, Row, read
 
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import SimulateSettings, Simulator
 from cse_autoloss.spaces import parse
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.one_of_each import one_of_each
 
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -23,9 +23,10 @@ import torch
 from descendants import descendants, founders
 
 from cse_autoloss.losses import load_loss
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.spaces.random_expressions import random_forest
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.verification import verify_forest
 
 LEARNS = 0.05

@@ -19,8 +19,8 @@ from typing import Literal, cast
 import torch
 
 from cse_autoloss.losses import load_loss
-from cse_autoloss.tasks.detection import DetectionScore, DetectionSettings, DetectionTask
-from cse_autoloss.tasks.scenes import SceneSettings
+from cse_autoloss.settings.tasks.detection import DetectionSettings, SceneSettings
+from cse_autoloss.tasks.detection import DetectionScore, DetectionTask
 
 CONTESTANTS = (
     ("one-stage", "bce", "giou"),

@@ -1,6 +1,7 @@
 """cse-autoloss: machines that discover loss functions.
 
-The public names are imported at their first use, so that `import cse_autoloss` costs next to nothing.
+The public names are imported at their first use, so that `import cse_autoloss` costs next to nothing. Each command
+of the command line is one of these functions; where a folder has a command's plain name, the function's is longer.
 """
 
 from __future__ import annotations
@@ -11,15 +12,23 @@ from typing import TYPE_CHECKING, Any
 from cse_autoloss._version import __version__
 
 if TYPE_CHECKING:
-    from cse_autoloss.api import RunResult, evolve, load_loss, parse, verify
+    from cse_autoloss.api.files import explain_loss, export_loss, render_loss
+    from cse_autoloss.api.formulas import simulate, verify
+    from cse_autoloss.api.runs import RunResult, evolve
     from cse_autoloss.compare.run import compare_losses
     from cse_autoloss.errors import AutoLossError
-    from cse_autoloss.filter_audit import audit_filters
+    from cse_autoloss.filter_audit import FilterAuditOptions, audit_filters
+    from cse_autoloss.fullsize.launch import train_detector
     from cse_autoloss.graph import LossGraph
+    from cse_autoloss.losses import find_alike, list_losses, load_loss
+    from cse_autoloss.predict import predict_images
+    from cse_autoloss.reinforce.run import reinforce as reinforce_loss
+    from cse_autoloss.spaces import parse
     from cse_autoloss.verdict import Verdict
 
 __all__ = [
     "AutoLossError",
+    "FilterAuditOptions",
     "LossGraph",
     "RunResult",
     "Verdict",
@@ -27,28 +36,49 @@ __all__ = [
     "audit_filters",
     "compare_losses",
     "evolve",
+    "explain_loss",
+    "export_loss",
+    "find_alike",
+    "list_losses",
     "load_loss",
     "parse",
+    "predict_images",
+    "reinforce_loss",
+    "render_loss",
+    "simulate",
+    "train_detector",
     "verify",
 ]
 
 _HOME = {
     "AutoLossError": "cse_autoloss.errors",
+    "FilterAuditOptions": "cse_autoloss.filter_audit",
     "LossGraph": "cse_autoloss.graph",
-    "RunResult": "cse_autoloss.api",
+    "RunResult": "cse_autoloss.api.runs",
     "Verdict": "cse_autoloss.verdict",
     "audit_filters": "cse_autoloss.filter_audit",
     "compare_losses": "cse_autoloss.compare.run",
-    "evolve": "cse_autoloss.api",
-    "load_loss": "cse_autoloss.api",
-    "parse": "cse_autoloss.api",
-    "verify": "cse_autoloss.api",
+    "evolve": "cse_autoloss.api.runs",
+    "explain_loss": "cse_autoloss.api.files",
+    "export_loss": "cse_autoloss.api.files",
+    "find_alike": "cse_autoloss.losses",
+    "list_losses": "cse_autoloss.losses",
+    "load_loss": "cse_autoloss.losses",
+    "parse": "cse_autoloss.spaces",
+    "predict_images": "cse_autoloss.predict",
+    "reinforce_loss": "cse_autoloss.reinforce.run:reinforce",
+    "render_loss": "cse_autoloss.api.files",
+    "simulate": "cse_autoloss.api.formulas",
+    "train_detector": "cse_autoloss.fullsize.launch",
+    "verify": "cse_autoloss.api.formulas",
 }
+"""Name -> module, or module:name there."""
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        module, _, there = _HOME[name].partition(":")
+        return getattr(importlib.import_module(module), there or name)
     raise AttributeError(f"module 'cse_autoloss' has no attribute {name!r}")
 
 

@@ -81,3 +81,8 @@ def shorten(text: str, limit: int = 60) -> str:
         return text
     half = (limit - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with control characters and others that a terminal obeys or hides escaped."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cse_autoloss.fullsize.config import make_settings
 from cse_autoloss.fullsize.settings import TrainSettings
+from cse_autoloss.settings.load import parse
 
 SMALL = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
 
@@ -69,7 +69,7 @@ def small_settings(root: Path, **changes: Any) -> TrainSettings:
         "max_steps": 2,
         "tensorboard": False,
     }
-    return make_settings({**values, **changes})
+    return parse(TrainSettings, {**values, **changes})
 
 
 def torchvision_fits() -> bool:

@@ -8,18 +8,26 @@ from functools import partial
 import pytest
 
 from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, tune
-from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.runs import Score
+from cse_autoloss.tasks.protocol import Metric
 
 PLAN = AuditPlan(
-    seeds=(30, 31, 32, 33, 34), box_weights=(1.0, 2.0), lrs=(0.05, 0.02), tune_epochs=2, tune_seeds=(20,), epochs=4,
+    metric=Metric("ap", title="AP"), task="t", seeds=(30, 31, 32, 33, 34),
+    grid={"box_weight": (1.0, 2.0), "lr": (0.05, 0.02)}, open=("box_weight",), tune_epochs=2, tune_seeds=(20,), epochs=4,
     resamples=2000,
 )  # fmt: skip
+
+
+def losses(cls: str, reg: str) -> LossSet:
+    return LossSet.of({"cls": cls, "reg": reg})
+
+
 CONTESTANTS = [
-    Contestant("discovered 1", LossPair("f1", "g1"), True),
-    Contestant("discovered 2", LossPair("f2", "g2"), True),
-    Contestant("bce + giou", LossPair("bce", "giou"), False),
-    Contestant("focal + giou", LossPair("focal", "giou"), False),
+    Contestant("discovered 1", losses("f1", "g1"), True),
+    Contestant("discovered 2", losses("f2", "g2"), True),
+    Contestant("bce + giou", losses("bce", "giou"), False),
+    Contestant("focal + giou", losses("focal", "giou"), False),
 ]
 
 
@@ -27,72 +35,83 @@ def scores(trainings: Sequence[Training], ap: Callable[[Training], float | None]
     found = {}
     for training in trainings:
         value = ap(training)
-        answer = {"status": "ok", "ap": value, "ap50": value, "ap75": value} if value is not None else {}
+        answer = {"status": "ok", "metrics": {"ap": value}} if value is not None else {}
         found[training.key] = training.score("ok" if value is not None else "crashed", answer, "", 1.0)
     return found
 
 
 def settled(ap: Callable[[Training], float | None]) -> list[Contestant]:
-    return tune(CONTESTANTS, PLAN, "t", partial(scores, ap=ap))
+    return tune(CONTESTANTS, PLAN, partial(scores, ap=ap))
 
 
 def test_everyone_gets_the_same_tuning_on_validation() -> None:
-    tuning = PLAN.tuning(CONTESTANTS, "t")
+    tuning = PLAN.tuning(CONTESTANTS)
     tried = {
-        one.name: sorted((t.pair.box_weight, t.pair.lr or 0) for t in tuning if t.pair.cls == one.pair.cls)
+        one.name: sorted(t.losses.settings for t in tuning if t.losses["cls"] == one.losses["cls"])
         for one in CONTESTANTS
     }
     assert len({tuple(v) for v in tried.values()}) == 1
     assert {t.split for t in tuning} == {"val"}
-    assert {t.split for t in PLAN.final(CONTESTANTS, "t")} == {"test"}
+    assert {t.split for t in PLAN.final(CONTESTANTS)} == {"test"}
     assert not {t.seed for t in tuning} & set(PLAN.seeds)
 
 
 def test_a_box_loss_in_other_units_is_tuned_over_the_same_grid_in_its_own() -> None:
-    pixels = Contestant("bce + l1", LossPair("bce", "l1"), False, unit=1 / 32)
-    grid = [t.pair.box_weight for t in PLAN.tuning([pixels, CONTESTANTS[2]], "t")]
+    pixels = Contestant("bce + l1", losses("bce", "l1"), False, units=(("box_weight", 1 / 32),))
+    grid = [t.losses.tuned["box_weight"] for t in PLAN.tuning([pixels, CONTESTANTS[2]])]
     half = len(grid) // 2
     assert grid[:half] == [weight / 32 for weight in grid[half:]]
 
 
 def test_a_plan_may_end_on_validation() -> None:
     plan = replace(PLAN, split="val")
-    assert {t.split for t in plan.final(CONTESTANTS, "t")} == {"val"}
+    assert {t.split for t in plan.final(CONTESTANTS)} == {"val"}
 
 
 def test_the_best_setting_of_each_is_taken() -> None:
-    chosen = settled(lambda t: 0.3 + 0.1 * (t.pair.box_weight == 2.0) - t.pair.lr * (t.pair.cls == "bce"))
-    settings = {one.name: (one.pair.box_weight, one.pair.lr) for one in chosen}
-    assert settings["bce + giou"] == (2.0, 0.02)
-    assert settings["discovered 1"][0] == 2.0
+    chosen = settled(
+        lambda t: (
+            0.3
+            + 0.1 * (t.losses.tuned["box_weight"] == 2.0)
+            - t.losses.tuned["lr"] * (t.losses["cls"] == "bce")
+        )
+    )
+    settings = {one.name: one.losses.tuned for one in chosen}
+    assert settings["bce + giou"] == {"box_weight": 2.0, "lr": 0.02}
+    assert settings["discovered 1"]["box_weight"] == 2.0
 
 
 def test_whoever_is_best_at_an_end_is_tried_beyond_it() -> None:
     plan = replace(PLAN, edge_steps=2)
     best = {"f1": 16.0, "f2": 4.0, "bce": 0.1, "focal": 1.5}
-    asked: list[list[tuple[str, float, float | None]]] = []
+    asked: list[list[tuple[str, float, float]]] = []
 
     def train(trainings: list[Training]) -> dict[str, Score]:
-        asked.append([(t.pair.cls, t.pair.box_weight, t.pair.lr) for t in trainings])
+        asked.append(
+            [(t.losses["cls"], t.losses.tuned["box_weight"], t.losses.tuned["lr"]) for t in trainings]
+        )
         return scores(
             trainings,
-            lambda t: 0.5 - abs(math.log(t.pair.box_weight / best[t.pair.cls])) / 10 - (t.pair.lr or 0),
+            lambda t: (
+                0.5
+                - abs(math.log(t.losses.tuned["box_weight"] / best[t.losses["cls"]])) / 10
+                - t.losses.tuned["lr"]
+            ),
         )
 
-    chosen = tune(CONTESTANTS, plan, "t", train)
-    assert [one.pair.box_weight for one in chosen] == [8.0, 4.0, 0.25, 2.0]
+    chosen = tune(CONTESTANTS, plan, train)
+    assert [one.losses.tuned["box_weight"] for one in chosen] == [8.0, 4.0, 0.25, 2.0]
     assert asked[1] == [("f1", 4.0, 0.02), ("f2", 4.0, 0.02), ("bce", 0.5, 0.02), ("focal", 4.0, 0.02)]
     assert asked[2] == [("f1", 8.0, 0.02), ("f2", 8.0, 0.02), ("bce", 0.25, 0.02)]
     assert len(asked) == 3
 
 
 def test_a_grid_of_one_weight_has_no_ends() -> None:
-    plan = replace(PLAN, box_weights=(2.0,), edge_steps=2)
+    plan = replace(PLAN, grid={**PLAN.grid, "box_weight": (2.0,)}, edge_steps=2)
     asked = []
     tune(
         CONTESTANTS,
         plan,
-        "t",
         lambda trainings: asked.append(len(trainings)) or scores(trainings, lambda t: 0.5),
     )
     assert asked == [8]
@@ -100,15 +119,15 @@ def test_a_grid_of_one_weight_has_no_ends() -> None:
 
 def test_a_tuning_that_time_cut_short_still_chooses() -> None:
     plan = replace(PLAN, edge_steps=2)
-    chosen = tune(CONTESTANTS, plan, "t", lambda trainings: scores(trainings[:1], lambda t: 0.5))
-    assert chosen[0].pair.box_weight == 1.0
-    assert chosen[0].val_ap == 0.5
+    chosen = tune(CONTESTANTS, plan, lambda trainings: scores(trainings[:1], lambda t: 0.5))
+    assert chosen[0].losses.tuned["box_weight"] == 1.0
+    assert chosen[0].val == 0.5
 
 
 def test_validation_chooses_the_winner_and_test_chooses_the_rival() -> None:
-    chosen = settled(lambda t: {"f1": 0.5, "f2": 0.6, "bce": 0.55, "focal": 0.2}[t.pair.cls])
+    chosen = settled(lambda t: {"f1": 0.5, "f2": 0.6, "bce": 0.55, "focal": 0.2}[t.losses["cls"]])
     test_ap = {"f1": 0.9, "f2": 0.5, "bce": 0.3, "focal": 0.4}
-    result = conclude(chosen, PLAN, "t", scores(PLAN.final(chosen, "t"), lambda t: test_ap[t.pair.cls]))
+    result = conclude(chosen, PLAN, scores(PLAN.final(chosen), lambda t: test_ap[t.losses["cls"]]))
     assert result.best is not None
     assert result.rival is not None
     assert result.gain is not None
@@ -125,30 +144,35 @@ def test_the_verdict_is_honest(shift: float, words: str) -> None:
     chosen = settled(lambda t: 0.5)
     noise = dict(zip(PLAN.seeds, (0.01, -0.02, 0.02, 0.0, -0.01), strict=True))
     final = scores(
-        PLAN.final(chosen, "t"),
+        PLAN.final(chosen),
         lambda t: (
-            0.5 + (shift + noise[t.seed] if t.pair.cls.startswith("f") and t.pair.cls != "focal" else 0.0)
+            0.5
+            + (
+                shift + noise[t.seed]
+                if t.losses["cls"].startswith("f") and t.losses["cls"] != "focal"
+                else 0.0
+            )
         ),
     )
-    result = conclude(chosen, PLAN, "t", final)
+    result = conclude(chosen, PLAN, final)
     assert result.verdict.startswith(words)
     assert result.noise_floor > 0
 
 
 def test_a_training_that_failed_counts_as_nothing_learnt() -> None:
     chosen = settled(lambda t: 0.5)
-    final = scores(PLAN.final(chosen, "t"), lambda t: None if (t.pair.cls, t.seed) == ("f1", 30) else 0.5)
-    result = conclude(chosen, PLAN, "t", final)
+    final = scores(PLAN.final(chosen), lambda t: None if (t.losses["cls"], t.seed) == ("f1", 30) else 0.5)
+    result = conclude(chosen, PLAN, final)
     found = {one.name: one.test for one in result.contestants}
     assert found["discovered 1"] == (0.0, 0.5, 0.5, 0.5, 0.5)
 
 
 def test_unfinished_seeds_are_left_out_for_everyone_and_said() -> None:
     chosen = settled(lambda t: 0.5)
-    final = scores(PLAN.final(chosen, "t"), lambda t: 0.5)
-    last = [t for t in PLAN.final(chosen, "t") if t.seed == 34][-1]
+    final = scores(PLAN.final(chosen), lambda t: 0.5)
+    last = [t for t in PLAN.final(chosen) if t.seed == 34][-1]
     del final[last.key]
-    result = conclude(chosen, PLAN, "t", final)
+    result = conclude(chosen, PLAN, final)
     assert result.seeds == 4
     assert {len(one.test) for one in result.contestants} == {4}
     assert "1 of 5 seeds" in result.notes[0]
@@ -156,6 +180,6 @@ def test_unfinished_seeds_are_left_out_for_everyone_and_said() -> None:
 
 def test_without_a_winner_or_without_scores_nothing_is_claimed() -> None:
     baselines = [one for one in settled(lambda t: 0.5) if not one.discovered]
-    final = scores(PLAN.final(baselines, "t"), lambda t: 0.5)
-    assert "found no loss" in conclude(baselines, PLAN, "t", final).verdict
-    assert "nothing is claimed" in conclude(settled(lambda t: 0.5), PLAN, "t", {}).verdict
+    final = scores(PLAN.final(baselines), lambda t: 0.5)
+    assert "found no loss" in conclude(baselines, PLAN, final).verdict
+    assert "nothing is claimed" in conclude(settled(lambda t: 0.5), PLAN, {}).verdict

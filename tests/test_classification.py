@@ -11,12 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cse_autoloss.errors import ConfigError, DataError, UnknownNameError
+from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.errors import ConfigError, DataError
+from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.image_files import LabelledImages, read_cifar10, read_folder, read_idx, read_image
 from cse_autoloss.tasks.image_splits import hold_out, load_splits, with_label_noise
-from cse_autoloss.tasks.stacked import TrainingSettings, augment
+from cse_autoloss.tasks.stacked import augment
 
 
 def test_digits_are_split_by_the_seed_and_disjoint() -> None:
@@ -180,12 +182,8 @@ def test_impossible_settings() -> None:
         load_splits("cifar10")
     with pytest.raises(DataError, match="expected pixels"):
         LabelledImages(np.zeros((2, 1, 3, 3), np.uint8), np.zeros(3, np.int64))
-    with pytest.raises(
-        UnknownNameError, match="unknown reward of classification 'acuracy'; did you mean 'accuracy'"
-    ):
-        ClassificationTask(load_splits("digits"), TrainingSettings(), reward="acuracy")
-    with pytest.raises(ConfigError, match="epochs >= 1"):
-        ClassificationTask(load_splits("digits"), TrainingSettings(epochs=0))
+    with pytest.raises(ConfigError, match="epochs: expected a number of at least 1, got 0"):
+        ClassificationSettings(epochs=0)
 
 
 def test_holding_out_leaves_every_class_on_both_sides() -> None:
@@ -198,29 +196,33 @@ def test_holding_out_leaves_every_class_on_both_sides() -> None:
 
 
 def test_digits_are_learnt_and_the_epochs_are_reproducible() -> None:
-    task = ClassificationTask(load_splits("digits"), TrainingSettings(epochs=5, lr=0.3))
+    task = ClassificationTask(ClassificationSettings(epochs=5, lr=0.3))
+
+    def rewards(stack: ModelStack) -> list[float]:
+        return task.rewards(stack, task.metrics[0])
+
     space = AmLfs(scale=10.0)
     theta = torch.tensor(space.start).repeat(2, 1)
     stacks = [task.stack(2, None), task.stack(2, None)]
     for stack in stacks:
         for epoch in range(5):
             task.train_epoch(stack, space, theta, epoch)
-    assert min(task.reward(stacks[0])) > 0.9
-    assert task.reward(stacks[0]) == task.reward(stacks[1])
+    assert min(rewards(stacks[0])) > 0.9
+    assert rewards(stacks[0]) == rewards(stacks[1])
     assert stacks[0].weights(0)["head.weight"].equal(stacks[1].weights(0)["head.weight"])
-    assert task.reward(stacks[0])[0] == task.reward(stacks[0])[1]
+    assert len(set(rewards(stacks[0]))) == 1
     task.train_epoch(stacks[0], space, theta, 0, own_orders=True)
     assert not stacks[0].weights(0)["head.weight"].equal(stacks[0].weights(1)["head.weight"])
 
 
 def test_a_diverged_model_has_no_reward() -> None:
-    task = ClassificationTask(load_splits("digits"), TrainingSettings(epochs=1))
+    task = ClassificationTask(ClassificationSettings(epochs=1))
     space = AmLfs()
     stack = task.stack(2, 30.0)
     task.train_epoch(
         stack, space, torch.tensor(space.start).repeat(2, 1), 0, lr_factor=torch.tensor([1.0, 1e38])
     )
-    rewards = task.reward(stack)
+    rewards = task.rewards(stack, task.metrics[0])
     assert math.isfinite(rewards[0])
     assert math.isnan(rewards[1])
 

@@ -5,12 +5,14 @@ import io
 import json
 import subprocess
 import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from cse_autoloss.cli.app import main
+import cse_autoloss
+from cse_autoloss.cli.app import app, main
 from cse_autoloss.errors import FormulaError
 
 CLS = "Neg(Log(Sig(Mul(Sub(PY,NY),X))))"
@@ -62,12 +64,73 @@ def test_package_import_is_light() -> None:
 
 
 def test_public_names_are_all() -> None:
-    import cse_autoloss
-
+    assert sorted(cse_autoloss.__all__) == dir(cse_autoloss) == sorted({*cse_autoloss._HOME, "__version__"})
     for name in cse_autoloss.__all__:
-        assert getattr(cse_autoloss, name) is not None
+        public = getattr(cse_autoloss, name)
+        assert not isinstance(public, types.ModuleType), f"a folder hides {name}"
+        assert name == "__version__" or public.__doc__, f"{name} is not documented"
     with pytest.raises(AttributeError, match="no attribute 'evolv'"):
         _ = cse_autoloss.evolv
+
+
+COMMANDS = {
+    "evolve": ("evolve", []),
+    "reinforce": ("reinforce_loss", []),
+    "compare": ("compare_losses", ["focal+giou"]),
+    "audit": ("audit_filters", ["runs/mine"]),
+    "predict": ("predict_images", ["runs/mine"]),
+    "train": ("train_detector", []),
+    "verify": ("verify", ["giou"]),
+    "simulate": ("simulate", ["giou"]),
+    "losses": ("list_losses", []),
+    "losses --like": ("find_alike", [CLS]),
+    "render": ("render_loss", ["giou", "-o", "loss.svg"]),
+    "export": ("export_loss", ["giou", "-o", "loss.py"]),
+    "explain": ("explain_loss", ["giou", "-o", "loss.html"]),
+}
+"""Each command, the public function that it calls, and what is given behind the command."""
+
+
+def test_the_table_of_commands_is_whole() -> None:
+    assert {command.name for command in app.registered_commands} == {name.split()[0] for name in COMMANDS}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_a_function_of_the_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    function, given = COMMANDS[name]
+
+    def called(*arguments: object, **options: object) -> None:
+        raise FormulaError(f"{function} was called")
+
+    assert function in cse_autoloss.__all__
+    monkeypatch.setattr(cse_autoloss, function, called)
+    answer = run(*name.split(), *given)
+    assert (answer.returncode, answer.stderr) == (2, f"error: {function} was called\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("verify", "X\x1b[31m"), ("explain", "giou", "-o", "page\x1b[2J.pdf"), ("losses", "--\x1b]0;x\x07")],
+)
+def test_control_characters_are_shown_and_not_obeyed(arguments: tuple[str, ...]) -> None:
+    answer = run(*arguments)
+    assert answer.returncode == 2
+    assert "\\x1b" in answer.stderr
+    assert all(sign == "\n" or sign.isprintable() for sign in answer.stderr)
+
+
+def test_a_run_without_that_branch_is_not_another_loss(tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "run.sqlite").touch()
+    assert run("render", str(tmp_path), "-o", "x.svg").stderr.count("no discovered loss yet") == 1
+    run("export", "giou", "-o", str(tmp_path / "best" / "loss.json"))
+    answer = run("export", str(tmp_path), "-o", str(tmp_path / "x.py"), "--branch", "cls-binary")
+    assert (
+        answer.returncode,
+        "did you mean" in answer.stderr or "expected one of: reg" in answer.stderr,
+    ) == (2, True)
+    assert run("render", str(tmp_path), "-o", str(tmp_path / "x.svg"), "--branch", "reg").returncode == 0
+    assert run("explain", str(tmp_path), "-o", str(tmp_path / "page.html")).returncode == 0
 
 
 def test_verify_answers_and_exit_codes() -> None:

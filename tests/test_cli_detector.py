@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cse_autoloss.cli.app import main
-from cse_autoloss.detectors.registry import BUILT_IN, detector_builder
+from cse_autoloss.detectors.registry import DETECTORS, detector_builder
 from cse_autoloss.settings.load import SearchConfig, config_for, config_names, load_config
 
 GUIDE = Path(__file__).parents[1] / "docs" / "detectors.md"
@@ -56,10 +56,10 @@ def test_a_configuration_that_is_asked_for_wins(monkeypatch: pytest.MonkeyPatch)
 
 def test_configurations_of_detectors_name_detectors() -> None:
     assert config_for("one-stage") is None
-    assert {config_for(name) for name in BUILT_IN} - {None} == {
+    assert {config_for(name) for name in DETECTORS.built_in} - {None} == {
         name for name in config_names() if name.startswith("detection_")
     }
-    for name in BUILT_IN:
+    for name in DETECTORS.built_in:
         assert load_config(config_for(name)).detection.detector == name
 
 

@@ -28,9 +28,9 @@ TINY: dict[str, Any] = {
     "detection.scenes.counts": [32, 16, 16],
     "audit.epochs": 1,
     "audit.tune_epochs": 1,
-    "audit.box_weights": [2.0, 4.0],
-    "audit.lr_factors": [1.0],
+    "audit.grid": {"box_weight": [1.0, 2.0], "lr": [1.0]},
 }
+ONE = {"box_weight": [1.0], "lr": [1.0]}
 LOSSES = ("bce+giou", "focal+l1")
 
 
@@ -89,7 +89,10 @@ def test_all_are_tuned_alike_and_only_the_end_sees_test(
     with RunStore.read(directory) as store:
         tuning = [s for s in store.scores("tune") if s.seed >= 0]
         finals = store.scores("audit")
-    weights = {name: sorted(s.box_weight for s in tuning if s.reg == name) for name in ("giou", "l1")}
+    weights = {
+        name: sorted(s.settings["box_weight"] for s in tuning if s.losses["reg"] == name)
+        for name in ("giou", "l1")
+    }
     assert {2.0, 4.0} < set(weights["giou"])
     assert {2 / 32, 4 / 32} < set(weights["l1"])
     # Of a grid of two, the best is at an end, so at least one weight beyond it was tried for each.
@@ -98,11 +101,13 @@ def test_all_are_tuned_alike_and_only_the_end_sees_test(
     assert {(s.split, s.seed) for s in finals} == {("test", 3000), ("test", 3001)}
     assert {s.seed for s in tuning} == {2000}
     for one in result.standings:
-        best = max(s.ap or 0 for s in tuning if s.reg == one.contestant.pair.reg)
-        assert one.contestant.val_ap == pytest.approx(best)
+        best = max(
+            s.metrics.get("ap", 0.0) for s in tuning if s.losses["reg"] == one.contestant.losses["reg"]
+        )
+        assert one.contestant.val == pytest.approx(best)
     assert watcher.phases == ["measure", "tune", "audit"]
     assert "box weights are multiplied by 0.03125" in said[0]
-    assert said[1].startswith("4 trainings to tune 2 pairs alike and 4 to compare them; about ")
+    assert said[1].startswith("4 trainings to tune 2 contestants alike and 4 to compare them; about ")
 
 
 def test_killed_anywhere_it_goes_on_to_the_same_end(
@@ -134,22 +139,22 @@ def test_more_seeds_may_be_added(
     finished: tuple[Path, Comparison, Watcher, list[str]], tmp_path: Path
 ) -> None:
     _, whole, _, _ = finished
-    options: dict[str, Any] = {**TINY, "audit.box_weights": [2.0]}
+    options: dict[str, Any] = {**TINY, "audit.grid": ONE}
     directory, few = compare_losses(
         ["bce+giou"], overrides=options, seeds=1, tune=False, out=tmp_path / "few"
     )
-    assert few.standings[0].contestant.pair.box_weight == 2.0
+    assert few.standings[0].contestant.losses.tuned["box_weight"] == 2.0
     assert few.to_dict()["tuning"] is None
     assert few.to_dict()["losses"][0]["ap"]["low"] is None
     assert "no intervals" in few.notes[-1]
     _, more = compare_losses(resume=directory, seeds=2)
     assert more.standings[0].scores["ap"][:1] == few.standings[0].scores["ap"]
-    if whole.standings[0].contestant.pair.box_weight == 2.0:
+    if whole.standings[0].contestant.losses.tuned["box_weight"] == 2.0:
         assert more.standings[0].scores == whole.standings[0].scores
 
 
 def test_validation_may_be_scored_and_that_is_said(tmp_path: Path) -> None:
-    options = {**TINY, "audit.box_weights": [2.0]}
+    options = {**TINY, "audit.grid": ONE}
     directory, result = compare_losses(
         ["focal+iou"], overrides=options, seeds=1, split="val", out=tmp_path / "val"
     )
@@ -197,7 +202,7 @@ def test_failed_trainings_count_as_nothing_and_are_told(tmp_path: Path) -> None:
     steep = "Exp(Exp(Mul(3,Mul(3,Sub(3,Mul(3,Div(I,U)))))))"
     _, result = compare_losses(
         [f"steep=bce+{steep}"],
-        overrides={**TINY, "audit.box_weights": [1e6]},
+        overrides={**TINY, "audit.grid": ONE, "detection.box_weight": 1e6},
         seeds=1,
         tune=False,
         out=tmp_path / "x",
@@ -216,7 +221,7 @@ def test_the_table_fits_eighty_columns(
     ends = next(i for i, text in enumerate(lines) if text.startswith(("Ahead", "Behind", "Not told apart")))
     assert max(map(len, lines[:ends])) <= 80
     assert lines[0].split() == ["loss", "AP", "AP50", "AP75", "AP,", "less", "first"]
-    assert any(text.startswith(("weight 2, lr 0.15", "weight 4, lr 0.15")) for text in lines[:ends])
+    assert any(text.startswith(("box weight 2, lr 0.15", "box weight 4, lr 0.15")) for text in lines[:ends])
     figures = result.standings[1].scores["ap50"]
     assert any(f"{50 * sum(figures):.2f}" in text for text in lines[:ends] if text.startswith("focal + l1"))
     assert lines[-1].startswith(f"Files: {directory}: comparison.csv")
@@ -238,7 +243,7 @@ def test_progress_is_shown(finished: tuple[Path, Comparison, Watcher, list[str]]
 def test_the_command_prints_and_exits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = [f"--set={key}={value}" for key, value in TINY.items()]
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in TINY.items()]
     command = [
         "cse-autoloss",
         "compare",

@@ -5,30 +5,27 @@ from pathlib import Path
 
 import pytest
 
+from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.compare.contestants import Field, enlist
 from cse_autoloss.compare.units import weight_unit
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.export import to_json_pair
-from cse_autoloss.losses import entries
+from cse_autoloss.losses import list_losses
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.spaces import parse
+from cse_autoloss.tasks.detection import DetectionTask
 
 BCE = "Neg(Log(Sig(Mul(Sub(PY,NY),X))))"
 IOU = "Sub(1,Div(I,U))"
 
 
 def one_stage(*texts: str) -> Field:
-    return enlist(texts, detector="one-stage", cls_branch="cls-binary", default_cls="bce", default_reg="giou")
+    return enlist(texts, DetectionTask(DetectionSettings()))
 
 
 def two_stage(*texts: str) -> Field:
-    return enlist(
-        texts,
-        detector="two-stage",
-        cls_branch="cls-multiclass",
-        default_cls="cross-entropy",
-        default_reg="giou",
-    )
+    return enlist(texts, DetectionTask(DetectionSettings(detector="two-stage")))
 
 
 @pytest.fixture
@@ -36,20 +33,21 @@ def run(tmp_path: Path) -> Path:
     """A search that has found something."""
     directory = tmp_path / "found"
     with RunStore.create(directory, {}) as store:
-        store.set_meta("summary", {"best": {"cls": BCE, "reg": IOU, "alpha": 0.25}})
+        best = {"losses": {"cls": BCE, "reg": IOU}, "alpha": 0.25}
+        store.set_meta("summary", {"slots": {"cls": "cls-binary", "reg": "reg"}, "best": best})
     return directory
 
 
 def test_a_pair_is_named_as_it_is_written() -> None:
     (one,) = one_stage("focal+giou").contestants
-    assert (one.name, one.pair.cls, one.pair.reg, one.pair.alpha) == ("focal + giou", "focal", "giou", None)
+    assert (one.name, one.losses) == ("focal + giou", LossSet.of({"cls": "focal", "reg": "giou"}))
     assert one_stage(" focal + giou ").contestants == (one,)
 
 
 def test_a_published_pair_goes_by_its_name() -> None:
     field = one_stage("cse-autoloss-b", "focal+giou")
-    pair = field.contestants[0].pair
-    assert (field.contestants[0].name, pair.cls, pair.reg) == (
+    pair = field.contestants[0].losses
+    assert (field.contestants[0].name, pair["cls"], pair["reg"]) == (
         "cse-autoloss-b",
         "cse-autoloss-b-cls",
         "cse-autoloss-b-reg",
@@ -58,10 +56,13 @@ def test_a_published_pair_goes_by_its_name() -> None:
 
 def test_a_loss_alone_is_completed_and_that_is_said() -> None:
     field = one_stage("focal", "iou")
-    assert [(c.pair.cls, c.pair.reg) for c in field.contestants] == [("focal", "giou"), ("bce", "iou")]
-    assert "no box loss was given, so it stands beside giou" in field.notes[0]
-    assert "no classification loss was given, so it stands beside bce" in field.notes[1]
-    assert two_stage("iou").contestants[0].pair.cls == "cross-entropy"
+    assert [(c.losses["cls"], c.losses["reg"]) for c in field.contestants] == [
+        ("focal", "giou"),
+        ("bce", "iou"),
+    ]
+    assert "no reg loss was given, so it stands beside giou" in field.notes[0]
+    assert "no cls loss was given, so it stands beside bce" in field.notes[1]
+    assert two_stage("iou").contestants[0].losses["cls"] == "cross-entropy"
     assert one_stage("focal+giou").notes == ()
 
 
@@ -70,16 +71,21 @@ def test_formulas_are_numbered_and_a_name_may_be_given() -> None:
     assert [c.name for c in field.contestants] == ["formula 1 + formula 2", "mine", "formula 1 + ciou"]
     assert two_stage("Neg(Dot(Y,Log(Softmax(X))))").contestants[0].name == "formula 1 + giou"
     # Its variable tells no branch: it is of the detector's.
-    assert one_stage("Softplus(Neg(X))").contestants[0].pair.reg == "giou"
+    assert one_stage("Softplus(Neg(X))").contestants[0].losses["reg"] == "giou"
 
 
 def test_a_run_gives_its_pair_or_the_half_that_is_asked_for(run: Path) -> None:
     whole, box, cls = one_stage(str(run), f"focal+{run}", f"{run}+ciou").contestants
-    assert (whole.name, whole.pair.cls, whole.pair.reg, whole.pair.alpha) == ("found", BCE, IOU, 0.25)
-    assert (box.name, box.pair.reg, box.pair.alpha) == ("focal + found (box)", IOU, None)
-    assert (cls.name, cls.pair.cls, cls.pair.alpha) == ("found (cls) + ciou", BCE, 0.25)
+    assert (whole.name, whole.losses["cls"], whole.losses["reg"], whole.losses.alpha) == (
+        "found",
+        BCE,
+        IOU,
+        0.25,
+    )
+    assert (box.name, box.losses["reg"], box.losses.alpha) == ("focal + found (reg)", IOU, None)
+    assert (cls.name, cls.losses["cls"], cls.losses.alpha) == ("found (cls) + ciou", BCE, 0.25)
     # Its box loss alone carries over to a detector of the other branch.
-    assert two_stage(f"cross-entropy+{run}").contestants[0].pair.reg == IOU
+    assert two_stage(f"cross-entropy+{run}").contestants[0].losses["reg"] == IOU
 
 
 def test_a_loss_json_is_read_whether_it_holds_one_or_two(tmp_path: Path) -> None:
@@ -87,8 +93,8 @@ def test_a_loss_json_is_read_whether_it_holds_one_or_two(tmp_path: Path) -> None
     pair.parent.mkdir(parents=True)
     pair.write_text(json.dumps(to_json_pair(parse(BCE, "cls-binary"), parse(IOU, "reg"), 0.25, {})))
     (one,) = one_stage(str(pair)).contestants
-    assert (one.name, one.pair.alpha) == ("ours", 0.25)
-    assert parse(one.pair.reg, "reg") == parse(IOU, "reg")
+    assert (one.name, one.losses.alpha) == ("ours", 0.25)
+    assert parse(one.losses["reg"], "reg") == parse(IOU, "reg")
     single = tmp_path / "box.json"
     single.write_text(json.dumps({"format": 1, "branch": "reg", "formula": IOU}))
     assert one_stage(f"focal+{single}").contestants[0].name == "focal + box"
@@ -99,14 +105,14 @@ def test_a_loss_json_is_read_whether_it_holds_one_or_two(tmp_path: Path) -> None
     [
         (["focl"], UnknownNameError, "did you mean 'focal'"),
         (["focal+gio"], UnknownNameError, "did you mean 'giou'"),
-        (["focal", "focal+giou"], ConfigError, "focal and focal+giou are the same pair"),
+        (["focal", "focal+giou"], ConfigError, "focal and focal+giou are the same losses"),
         (["giou+focal"], ConfigError, "write focal+giou"),
-        (["focal+bce"], ConfigError, "bce is no box loss"),
-        (["focal+"], ConfigError, "expected a pair written CLS"),
-        (["focal+giou+iou"], ConfigError, "expected a pair written CLS"),
-        (["cross-entropy"], ConfigError, "cross-entropy: a cls-multiclass loss, and the one-stage detector takes"),
+        (["focal+bce"], ConfigError, "bce is no reg loss, and the order is CLS+REG"),
+        (["focal+"], ConfigError, "expected losses written CLS+REG"),
+        (["focal+giou+iou"], ConfigError, "expected losses written CLS+REG"),
+        (["cross-entropy"], ConfigError, "cross-entropy: a cls-multiclass loss, and the task detection takes"),
         (["cross-entropy"], ConfigError, "use --detector two-stage"),
-        (["arcface"], ConfigError, "no detector takes one"),
+        (["arcface"], ConfigError, "a margin loss, and the task detection takes cls-binary and reg ones"),
         (["a=focal", "a=bce"], ConfigError, "two contestants are called 'a'"),
         (["=focal"], ConfigError, "expected NAME=LOSS"),
         ([], ConfigError, "name a loss or more"),
@@ -123,7 +129,7 @@ def test_mistakes_are_told(texts: list[str], error: type[AutoLossError], words: 
 
 
 def test_the_same_expression_is_the_same_loss_however_it_is_named() -> None:
-    with pytest.raises(ConfigError, match="same pair"):
+    with pytest.raises(ConfigError, match="same losses"):
         one_stage("bce+iou", f"mine=bce+{IOU}")
     # With another weighting of positives it is another.
     assert len(one_stage("cse-autoloss-b-cls", "focal").contestants) == 2
@@ -148,7 +154,7 @@ def test_a_run_of_the_other_branch_names_the_detector_that_takes_it(run: Path) -
 
 
 def test_losses_on_coordinates_have_a_unit_of_their_own() -> None:
-    units = {entry.name: weight_unit(entry.name) for entry in entries("reg")}
+    units = {entry.name: weight_unit(entry.name) for entry in list_losses("reg")}
     assert units["l1"] == units["smooth-l1"] == 1 / 32
     assert {units[name] for name in units if "l1" not in name} == {1.0}
     assert weight_unit("Mul(3,Mul(3,Sub(3,Mul(3,Div(I,U)))))") == 1 / 32

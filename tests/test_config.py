@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import subprocess
 import sys
@@ -13,18 +12,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cse_autoloss.errors import ConfigError
+from cse_autoloss.settings.fields import Positive, Section
 from cse_autoloss.settings.load import (
     SearchConfig,
+    changed,
     config_names,
-    dump_config,
+    dump,
     load_config,
     parse_config,
     parse_duration,
 )
 from cse_autoloss.settings.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, read_yaml
-from cse_autoloss.settings.schema import Detection, Faults, Scenes, Simulate, Verify
+from cse_autoloss.settings.schema import config_model
+from cse_autoloss.settings.tasks import section_of, task_names
+from cse_autoloss.settings.tasks.detection import DetectionSettings, SceneSettings
+from cse_autoloss.settings.tasks.reid import ReidSettings
 
-_KEYS = st.sampled_from([*SearchConfig.model_fields, *Detection.model_fields]) | st.text(max_size=8)
+FOLDER = Path(load_config.__code__.co_filename).parents[1] / "search_configs"
+_KEYS = st.sampled_from([*SearchConfig.model_fields, *DetectionSettings.model_fields]) | st.text(max_size=8)
+
+
+def _shipped(name: str) -> dict:
+    return read_yaml(FOLDER / f"{name}.yaml")
 
 
 def mistake(values: dict) -> list[str]:
@@ -34,42 +43,33 @@ def mistake(values: dict) -> list[str]:
 
 
 class TestShippedFiles:
-    def test_the_default_file_says_the_defaults(self) -> None:
-        assert load_config() == SearchConfig()
+    @pytest.mark.parametrize("task", ["detection", "classification"])
+    def test_a_tasks_file_says_the_defaults(self, task: str) -> None:
+        assert load_config(task) == load_config(None, {"task": task}) == parse_config({"task": task})
 
-    def test_the_default_file_has_every_key_and_explains(self) -> None:
-        path = Path(load_config.__code__.co_filename).parents[1] / "search_configs" / "detection.yaml"
-        assert _keys(read_yaml(path)) == _keys(SearchConfig().model_dump())
-        assert path.read_text().count("#") > 40
+    def test_the_default_files_have_every_key_and_explain(self) -> None:
+        all_keys = {task: _keys(parse_config({"task": task}).model_dump()) for task in task_names()}
+        reinforce = {key for key in all_keys["detection"] if key.partition(".")[0] == "reinforce"}
+        own = {key for key in all_keys["classification"] if key.partition(".")[0] == "classification"}
+        assert _keys(_shipped("detection")) == all_keys["detection"] - reinforce
+        assert _keys(_shipped("classification")) == reinforce | own | {"task"}
+        for name, least in (("detection", 90), ("classification", 25)):
+            assert (FOLDER / f"{name}.yaml").read_text().count("#") > least
+
+    @pytest.mark.parametrize("task", ["faces", "reid"])
+    def test_other_tasks_files_have_the_keys_of_their_own(self, task: str) -> None:
+        shared = section_of("classification").model_fields.keys()
+        own = section_of(task).model_fields.keys()
+        assert _shipped(task)[task].keys() >= own - shared
+        assert load_config(task).own == section_of(task)()
 
     @pytest.mark.parametrize("name", config_names())
     def test_every_file_loads_and_survives_a_round_trip(self, name: str, tmp_path: Path) -> None:
         config = load_config(name)
         path = tmp_path / "config.yaml"
-        path.write_text(dump_config(config))
+        path.write_text(dump(config))
         assert load_config(path) == config
         assert parse_config(config.model_dump(mode="json")) == config
-
-    def test_sections_mirror_the_settings_they_fill(self) -> None:
-        from cse_autoloss.simulation import SimulateSettings
-        from cse_autoloss.tasks.detection import DetectionSettings
-        from cse_autoloss.tasks.faults import AnnotationFaults
-        from cse_autoloss.tasks.scenes import SceneSettings
-        from cse_autoloss.verification import VerifySettings
-
-        # The schedules are the search's and the audit's: `proxy.epochs` and `audit.epochs`.
-        elsewhere = {"epochs_short", "epochs_full"}
-        for section, settings, left_out in (
-            (Scenes(), SceneSettings(), set()),
-            (Faults(), AnnotationFaults(), set()),
-            (Detection(), DetectionSettings(), elsewhere),
-            (Verify(), VerifySettings(), set()),
-            (Simulate(), SimulateSettings(), set()),
-        ):
-            names = {field.name for field in dataclasses.fields(settings)}
-            assert set(type(section).model_fields) == names - left_out
-            for name in names - left_out - {"scenes", "faults"}:
-                assert getattr(section, name) == getattr(settings, name), name
 
     def test_importing_it_imports_nothing_heavy(self) -> None:
         heavy = "print([m for m in ('torch', 'numpy', 'deap') if m in sys.modules])"
@@ -111,12 +111,85 @@ class TestOverrides:
         assert hash(load_config()) == hash(load_config())
 
 
+class Tabular(Section):
+    """What a task of a user's can be told."""
+
+    penalty: Positive = 0.5
+    file: str
+
+
+class TestTasks:
+    def test_each_has_a_section_named_as_it(self) -> None:
+        for task in task_names():
+            config = parse_config({"task": task})
+            assert (config.task, config.section) == (task, task)
+            assert config.own is getattr(config, task)
+            assert config.own_as(section_of(task)) is config.own
+            assert type(config) is config_model(task, section_of(task))
+            assert task in dump(config)
+        with pytest.raises(ConfigError, match="task: expected one with ReidSettings, got 'detection'"):
+            load_config().own_as(ReidSettings)
+
+    def test_a_users_task_brings_its_own(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text("task: my.py:Tabular\nTabular:\n  file: a.csv\nseed: 3\n")
+        config = load_config(path, {"own.penalty": "1e-1"}, lambda task: {"my.py:Tabular": Tabular}[task])
+        assert config.own == Tabular(penalty=0.1, file="a.csv")
+        path.write_text(dump(config))
+        assert load_config(path, section=lambda task: Tabular) == config
+        with pytest.raises(ConfigError, match=r"^mine\.yaml: task: expected 'classification', "):
+            load_config(path)
+        with pytest.raises(
+            ConfigError, match=r"^options: Tabular\.penalty: expected a number above 0, got 0$"
+        ):
+            load_config(path, {"own.penalty": 0}, lambda task: Tabular)
+        with pytest.raises(ConfigError, match=r"^options: Tabular\.file: missing$"):
+            load_config(None, {"task": "my.py:Tabular"}, lambda task: Tabular)
+
+    @pytest.mark.parametrize("name", ["audit", "own", "copy", "_x", "a b", "", "model_x"])
+    def test_names_that_no_task_can_have(self, name: str) -> None:
+        with pytest.raises(ConfigError, match="config: task: a task can't be called "):
+            parse_config({"task": f"my.py:{name}"}, section=lambda task: Tabular)
+
+    def test_options_for_whatever_task(self) -> None:
+        config = load_config("faces", {"own.epochs": 3, "faces.epochs": 4, "own.lr": 0.2})
+        assert (config.faces.epochs, config.faces.lr) == (4, 0.2)
+        with pytest.raises(ConfigError, match=r"^options: faces\.label_noise: unknown key"):
+            load_config("faces", {"own.label_noise": 0.1})
+
+    def test_changes_are_checked(self) -> None:
+        config = changed(load_config(), {"detection.lr": 0.2, "seed": 2})
+        assert (config.detection.lr, config.seed) == (0.2, 2)
+        with pytest.raises(ConfigError, match=r"^options: detection\.lr: expected a number above 0, got 0$"):
+            changed(config, {"detection.lr": 0})
+
+    def test_sections_made_in_python_are_refused_in_the_same_words(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            DetectionSettings(scenes={"size": [3, 99]}, dater="digits")
+        assert str(caught.value).splitlines() == [
+            "DetectionSettings: scenes.size: expected at most the canvas of 64 pixels, got 99",
+            "DetectionSettings: dater: unknown key; did you mean 'data'?",
+        ]
+        with pytest.raises(ConfigError, match=r"^SceneSettings: digits\.1: expected one more value$"):
+            SceneSettings(digits=[1])
+
+
+TASKS = "'classification', 'detection', 'faces' or 'reid'"
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("values", "line"),
         [
             ({"evolution": {"populaton": 3}}, "evolution.populaton: unknown key; did you mean 'population'?"),
             ({"population": 3}, "population: unknown key; did you mean 'evolution.population'?"),
+            ({"lr": 0.1}, "lr: unknown key; did you mean 'detection.lr'?"),
+            ({"task": "detecton"}, f"task: expected {TASKS}, got 'detecton'; did you mean 'detection'?"),
+            ({"task": 5}, f"task: expected {TASKS}, got '5'"),
+            (
+                {"faces": {}},
+                f"faces: unknown key; expected one of: {', '.join(parse_config({}).model_dump())}",
+            ),
             ({"branch": "clss"}, "branch: expected 'cls', 'reg' or 'both', got 'clss'; did you mean 'cls'?"),
             (
                 {"evolution": {"population": -1}},
@@ -186,7 +259,8 @@ class TestMistakes:
         with pytest.raises(ConfigError, match=r"^smok: no such configuration; did you mean 'smoke'\?$"):
             load_config("smok")
         with pytest.raises(
-            ConfigError, match=r"expected a file or one of: detection, .*detection_two_stage, .*smoke$"
+            ConfigError,
+            match=r"expected a file or one of: cifar10, .*detection, .*detection_two_stage, .*smoke$",
         ):
             load_config("qqqqqq")
         with pytest.raises(ConfigError, match="no such file"):
@@ -226,9 +300,9 @@ class TestYaml:
     def test_empty_sections_mean_the_defaults(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.yaml"
         path.write_text("evolution:\n  # population: 3\nseed: 4\n")
-        assert load_config(path) == SearchConfig(seed=4)
+        assert load_config(path) == parse_config({"seed": 4})
         path.write_text("")
-        assert load_config(path) == SearchConfig()
+        assert load_config(path) == parse_config({})
 
     @pytest.mark.parametrize(
         ("text", "words"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cse_autoloss.detectors.boxes import iou_parts
+from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
-from cse_autoloss.tasks.scenes import SceneSettings
+from cse_autoloss.settings.load import changed
+from cse_autoloss.settings.tasks.detection import DetectionSettings, SceneSettings
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import Schedule, SplitName, TaskScore
 
 
 def bce_sum(logits: Tensor, target: Tensor, iou: Tensor) -> Tensor:
@@ -42,27 +45,40 @@ def task(settings: DetectionSettings) -> DetectionTask:
     return DetectionTask(settings)
 
 
+def scored(
+    task: DetectionTask, cls: Any, *, seed: int = 0, epochs: float, split: SplitName = "val"
+) -> TaskScore:
+    losses = {"cls": cls, "reg": giou_sum}
+    return task.train(losses, seed=seed, schedule=Schedule(epochs), settings={}, split=split)
+
+
+def trained(task: DetectionTask, cls: Any, epochs: float, train_limit: int | None = None) -> Detector:
+    run = task.training(
+        {"cls": cls, "reg": giou_sum}, seed=0, epochs=epochs, settings={}, train_limit=train_limit
+    )
+    run.advance(run.steps)
+    return run.model
+
+
 def test_what_it_says_of_the_data(task: DetectionTask) -> None:
     assert task.num_classes == 10
     assert task.class_names == tuple("0123456789")
-    assert task.notes == ()
+    assert task.check() == ()
     assert len(task.split("train")) == 96
 
 
 def test_learns_real_handwriting(task: DetectionTask) -> None:
-    score = task.train_and_score(bce_sum, giou_sum, seed=0, epochs=20)
+    score = scored(task, bce_sum, epochs=20)
     assert score.status == "ok"
     assert score.detail == ""
-    assert score.ap50 > 0.2
-    assert score.ap50 >= score.ap > 0.1
+    assert score.metrics["ap50"] > 0.2
+    assert score.metrics["ap50"] >= score.metrics["ap"] > 0.1
     assert score.seconds_train > 0
     assert score.seconds_score > 0
 
 
 def test_the_seed_decides(task: DetectionTask) -> None:
-    first, again, other = (
-        task.train_and_score(bce_sum, giou_sum, seed=seed, epochs=4).ap for seed in (5, 5, 6)
-    )
+    first, again, other = (scored(task, bce_sum, seed=seed, epochs=4).metrics["ap"] for seed in (5, 5, 6))
     assert first == again
     assert first != other
 
@@ -71,7 +87,7 @@ def test_the_callers_generator_is_left_alone(task: DetectionTask) -> None:
     torch.manual_seed(11)
     expected = torch.rand(1)
     torch.manual_seed(11)
-    task.train(bce_sum, giou_sum, seed=0, epochs=0.2)
+    trained(task, bce_sum, 0.2)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -79,8 +95,8 @@ def test_divergence_is_a_result(task: DetectionTask) -> None:
     def broken(logits: Tensor, target: Tensor, iou: Tensor) -> Tensor:
         return (-logits).exp().exp().sum()
 
-    score = task.train_and_score(broken, giou_sum, seed=0, epochs=1)
-    assert (score.status, score.ap, score.ap50, score.ap75) == ("diverged", 0.0, 0.0, 0.0)
+    score = scored(task, broken, epochs=1)
+    assert (score.status, score.metrics) == ("diverged", {})
     assert "at step 1 of 6" in score.detail
 
 
@@ -91,12 +107,12 @@ def test_the_limit_trains_on_fewer(task: DetectionTask) -> None:
         seen.append(len(target))
         return bce_sum(logits, target, iou)
 
-    task.train(spy, giou_sum, seed=0, epochs=2, train_limit=16)
+    trained(task, spy, 2, train_limit=16)
     assert seen == [16 * 64] * 2
 
 
 def test_predictions_of_a_split_and_of_images_agree(task: DetectionTask) -> None:
-    model = task.train(bce_sum, giou_sum, seed=0, epochs=2)
+    model = trained(task, bce_sum, 2)
     by_name = task.predict(model, "val")
     by_image = task.predict(model, torch.from_numpy(task.split("val").images[:3]))
     assert torch.equal(by_name.labels[:3], by_image.labels)
@@ -115,9 +131,9 @@ def test_test_scenes_are_touched_on_demand_only(
         return original(name)
 
     monkeypatch.setattr(task, "_split_images", spy)
-    task.train_and_score(bce_sum, giou_sum, seed=0, epochs=0.2)
+    scored(task, bce_sum, epochs=0.2)
     assert set(asked) == {"train", "val"}
-    task.train_and_score(bce_sum, giou_sum, seed=0, epochs=0.2, split="test")
+    scored(task, bce_sum, epochs=0.2, split="test")
     assert set(asked) == {"train", "val", "test"}
 
 
@@ -132,7 +148,7 @@ def test_test_scenes_are_touched_on_demand_only(
 )
 def test_impossible_settings_are_refused(settings: DetectionSettings, change: dict, expected: str) -> None:
     with pytest.raises(AutoLossError, match=expected):
-        DetectionTask(replace(settings, **change))
+        DetectionTask(changed(settings, change)).check()
 
 
 @pytest.mark.parametrize("detector", ["two-stage", "FILE"])
@@ -141,18 +157,18 @@ def test_other_detectors_train_and_score(detector: str, settings: DetectionSetti
         path = tmp_path / "mine.py"
         path.write_text("from cse_autoloss.detectors.two_stage import TwoStageDetector", encoding="utf-8")
         detector = f"{path}:TwoStageDetector"
-    task = DetectionTask(replace(settings, detector=detector))
-    assert task.branch == "cls-multiclass"
+    task = DetectionTask(changed(settings, {"detector": detector}))
+    assert task.slots["cls"].name == "cls-multiclass"
 
     def cross_entropy(logits: Tensor, target: Tensor, iou: Tensor) -> Tensor:
         assert logits.shape[1] == 11
         return F.cross_entropy(logits, target, reduction="sum")
 
-    score = task.train_and_score(cross_entropy, giou_sum, seed=0, epochs=8)
+    score = scored(task, cross_entropy, epochs=8)
     assert score.status == "ok"
-    assert score.ap50 > 0.1
-    again = task.train_and_score(cross_entropy, giou_sum, seed=0, epochs=8)
-    assert again.ap == score.ap
+    assert score.metrics["ap50"] > 0.1
+    again = scored(task, cross_entropy, epochs=8)
+    assert again.metrics == score.metrics
 
 
 def test_a_folder_in_cocos_format(tmp_path: Path) -> None:
@@ -177,5 +193,5 @@ def test_a_folder_in_cocos_format(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     task = DetectionTask(DetectionSettings(data=f"coco:{tmp_path}", image_size=64))
     assert task.class_names == ("dark", "bright")
-    assert "split in two halves" in task.notes[0]
-    assert task.train_and_score(bce_sum, giou_sum, seed=0, epochs=20).ap50 > 0.6
+    assert "split in two halves" in task.check()[0]
+    assert scored(task, bce_sum, epochs=20).metrics["ap50"] > 0.6

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cse_autoloss.detectors import registry
+from cse_autoloss import plugins
 from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.one_stage import OneStageDetector, OneStagePyramid
 from cse_autoloss.detectors.protocol import Detector
-from cse_autoloss.detectors.registry import detector_builder, detector_names
+from cse_autoloss.detectors.registry import DETECTORS, detector_builder
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.detectors.two_stage import TwoStageDetector, TwoStagePyramid
 from cse_autoloss.errors import AutoLossError, ConfigError, UnknownNameError
@@ -64,7 +64,7 @@ class TestTheGuidesExample(DetectorConformance):
 
 
 def test_names_give_builders() -> None:
-    assert detector_names()[:4] == OWN
+    assert DETECTORS.names()[:4] == OWN
     assert detector_builder("one-stage") is OneStageDetector
     assert detector_builder("two-stage") is TwoStageDetector
     assert detector_builder("one-stage-pyramid") is OneStagePyramid
@@ -73,12 +73,12 @@ def test_names_give_builders() -> None:
 
 def test_an_entry_point_gives_a_builder(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
-        EntryPoint("theirs", "cse_autoloss.detectors.two_stage:TwoStageDetector", registry.GROUP),
-        EntryPoint("broken", "no_such_package:Nothing", registry.GROUP),
+        EntryPoint("theirs", "cse_autoloss.detectors.two_stage:TwoStageDetector", DETECTORS.group),
+        EntryPoint("broken", "no_such_package:Nothing", DETECTORS.group),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == DETECTORS.group else [])
     assert detector_builder("theirs") is TwoStageDetector
-    assert detector_names() == (*OWN, "broken", "theirs")
+    assert DETECTORS.names() == (*OWN, "broken", "theirs")
     with pytest.raises(ConfigError, match="detector 'broken': no_such_package:Nothing: ModuleNotFoundError"):
         detector_builder("broken")
     with pytest.raises(UnknownNameError, match="did you mean 'theirs'"):
@@ -100,6 +100,7 @@ def test_a_file_is_run_once(tmp_path: Path) -> None:
         ("yolo:9", None, "unknown detector 'yolo:9'"),
         ("", None, "unknown detector ''"),
         ("FILE:Mine", None, "no such file"),
+        ("FILE:Mine", "raise SystemExit(3)", "SystemExit: 3"),
         ("FILE:Mine", "import nothing_of_that_name", "ModuleNotFoundError"),
         ("FILE:Mine", "class Mine(:", "SyntaxError"),
         ("FILE:Mine", "raise ValueError('first\\nsecond')", "ValueError: first second"),

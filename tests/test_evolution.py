@@ -2,7 +2,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from cse_autoloss.searches.evolution import Evolution, EvolutionState, Member, ranked
+from cse_autoloss.searches.evolution import Evolution
+from cse_autoloss.searches.protocol import Member, SearchState, ranked
 from cse_autoloss.spaces import BRANCHES, parse
 
 
@@ -20,25 +21,26 @@ class Rates:
     operators: tuple[str, ...] | None = None
 
 
-BOTH = (BRANCHES["cls-binary"], BRANCHES["reg"])
+BOTH = {"cls": BRANCHES["cls-binary"], "reg": BRANCHES["reg"]}
+REG = {"reg": BRANCHES["reg"]}
 
 
 def member(formula: str, *scores: float) -> Member:
     return Member(formula, parse(formula, "reg").digest, "seed", 0, scores)
 
 
-def populated() -> tuple[Evolution, EvolutionState]:
-    evolution = Evolution(Rates(), (BRANCHES["reg"],), seed=1)
+def populated() -> tuple[Evolution, SearchState]:
+    evolution = Evolution(Rates(), REG, seed=1)
     members = (member("Sub(1,Div(I,U))", 0.4), member("Neg(Log(Div(I,U)))", 0.5), member("Sub(U,I)", 0.1))
     return evolution, evolution.tell(evolution.init(), members)
 
 
 def test_same_state_same_questions() -> None:
     evolution, state = populated()
-    again = Evolution(Rates(), (BRANCHES["reg"],), seed=1)
-    assert evolution.ask(state, 0, 30) == again.ask(EvolutionState.from_json(state.to_json()), 0, 30)
+    again = Evolution(Rates(), REG, seed=1)
+    assert evolution.ask(state, 0, 30) == again.ask(SearchState.from_json(state.to_json()), 0, 30)
     assert evolution.ask(state, 0, 30) != evolution.ask(state, 1, 30)
-    assert evolution.ask(state, 0, 30) != Evolution(Rates(), (BRANCHES["reg"],), seed=2).ask(state, 0, 30)
+    assert evolution.ask(state, 0, 30) != Evolution(Rates(), REG, seed=2).ask(state, 0, 30)
 
 
 def test_every_kind_of_variation_comes_up_and_keeps_the_limits() -> None:
@@ -81,7 +83,7 @@ def test_what_failed_never_enters() -> None:
     assert all(m.formula != "Sub(E,I)" for m in after.populations["reg"])
 
 
-def test_branches_take_turns() -> None:
+def test_slots_take_turns() -> None:
     evolution = Evolution(Rates(), BOTH, seed=0)
     state = evolution.init()
     assert [p.graph.branch for p in evolution.ask(state, 0, 3)] == ["cls-binary"] * 3
@@ -91,7 +93,7 @@ def test_branches_take_turns() -> None:
 
 def test_the_first_generation_is_bred_from_the_starters() -> None:
     graph = parse("Sub(1,Div(I,U))", "reg")
-    evolution = Evolution(Rates(), (BRANCHES["reg"],), 0, starters=(graph,))
+    evolution = Evolution(Rates(), REG, 0, starters={"reg": (graph,)})
     proposals = evolution.ask(evolution.init(), 0, 100)
     assert sum(p.parents[:1] == (graph.digest,) for p in proposals) > 50
 
@@ -99,7 +101,7 @@ def test_the_first_generation_is_bred_from_the_starters() -> None:
 @pytest.mark.parametrize("name", ["scores", "formula"])
 def test_state_survives_json(name: str) -> None:
     _, state = populated()
-    back = EvolutionState.from_json(state.to_json())
+    back = SearchState.from_json(state.to_json())
     assert [getattr(m, name) for m in back.populations["reg"]] == [
         getattr(m, name) for m in state.populations["reg"]
     ]

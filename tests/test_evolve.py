@@ -14,15 +14,16 @@ import torch
 
 import cse_autoloss
 from cse_autoloss.bench.progress import RunStatus
+from cse_autoloss.bench.session import Session
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.report.write import provenance, write_best
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import load_config
 
-# Three generations, so that one of each branch overlaps with the next; rungs for both branches.
+# Three generations, so that one of each slot overlaps with the next; rungs for both slots.
 TINY: dict[str, Any] = {
-    "branch": "both",
     "generations": 3,
-    "proxy__halving_branch": "both",
+    "proxy__whole_slots": [],
     "evolution__offspring": 2,
     "evolution__handcrafted_seeds": False,
     "evolution__random_fraction": 0.5,
@@ -56,10 +57,10 @@ def test_summary_holds_what_is_promised(finished: tuple[cse_autoloss.RunResult, 
     assert funnel["trained"] > 0
     assert summary["baselines"]
     for baseline in summary["baselines"]:
-        assert baseline["test_ap"]["low"] <= baseline["test_ap"]["mean"] <= baseline["test_ap"]["high"]
+        assert baseline["test"]["low"] <= baseline["test"]["mean"] <= baseline["test"]["high"]
     best = summary["best"]
-    assert cse_autoloss.verify(best["cls"], branch="cls-binary").accepted
-    assert cse_autoloss.verify(best["reg"], branch="reg").accepted
+    assert cse_autoloss.verify(best["losses"]["cls"], branch="cls-binary").accepted
+    assert cse_autoloss.verify(best["losses"]["reg"], branch="reg").accepted
     assert best["gain"]["over"] in [b["name"] for b in summary["baselines"]]
     assert summary["verdict"]
     assert watcher.phases == ["measure", "search", "combine", "refine", "tune", "audit"]
@@ -108,31 +109,32 @@ def test_a_finished_directory_is_not_overwritten(finished: tuple[cse_autoloss.Ru
 def test_only_finishers_are_members(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
     with RunStore.read(finished[0].directory) as store:
         scores = store.scores()
-        rungs = {s.cls for s in scores if s.purpose == "rung"}
-        finishers = {s.cls for s in scores if s.purpose == "proxy" and s.cls in rungs}
+        rungs = {s.losses["cls"] for s in scores if s.purpose == "rung"}
+        proxies = {s.losses["cls"] for s in scores if s.purpose == "proxy"}
+        finishers = proxies & rungs
         state = store.load_state()
     assert state is not None
     assert len(finishers) < len(rungs)
-    members = {m["formula"] for m in state[1]["state"]["populations"]["cls-binary"]}
+    members = {m["formula"] for m in state[1]["state"]["populations"]["cls"]}
     assert not members & (rungs - finishers)
     assert not list((finished[0].directory / "states").glob("*"))
 
 
 def test_the_simulations_favourites_are_trained(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
     with RunStore.read(finished[0].directory) as store:
-        tried = {text for s in store.scores() if s.purpose in ("rung", "proxy") for text in (s.cls, s.reg)}
+        tried = {text for s in store.scores() if s.purpose in ("rung", "proxy") for text in s.losses.values()}
         passed = [
-            (one.branch, one.formula, verdict.figure)
+            (one.slot, one.formula, verdict.figure)
             for one in store.candidates()
             if one.origin not in ("seed", "random")
             and (verdict := store.verdicts(one.id).get("simulate")) is not None
             and verdict.accepted
         ]
-    for branch in ("cls-binary", "reg"):
-        figures = {name: [f for b, text, f in passed if b == branch and (text in tried) == trained]
+    for slot in ("cls", "reg"):
+        figures = {name: [f for own, text, f in passed if own == slot and (text in tried) == trained]
                    for name, trained in (("trained", True), ("left", False))}  # fmt: skip
         assert figures["trained"]
-        # One generation a branch: whatever was left was liked less than whatever was trained.
+        # One generation a slot: whatever was left was liked less than whatever was trained.
         assert max(figures["left"], default=0.0) <= min(figures["trained"])
     outranked = finished[0].summary["rejected"]["proxy"].get("outranked", 0)
     assert outranked > 0
@@ -142,7 +144,11 @@ def outcome(directory: Path) -> dict[str, Any]:
     """All that may not depend on workers, kills and clocks."""
     summary = json.loads((directory / "summary.json").read_text())
     with RunStore.read(directory) as store:
-        scores = sorted((s.purpose, s.cls, s.reg, s.seed, s.ap) for s in store.scores() if s.seed >= 0)
+        scores = sorted(
+            (s.purpose, *s.losses.values(), s.seed, s.metrics.get("ap"))
+            for s in store.scores()
+            if s.seed >= 0
+        )
     return {
         # A training that was done before a kill isn't done again.
         "funnel": {name: count for name, count in summary["funnel"].items() if name != "trained"},
@@ -212,12 +218,12 @@ def test_faulty_data_leaves_no_half_made_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_two_stage_detector_searches_the_multiclass_branch(tmp_path: Path) -> None:
+def test_two_stage_detector_searches_multiclass_losses(tmp_path: Path) -> None:
     result = cse_autoloss.evolve(
         config="smoke",
         out=tmp_path / "run",
         executor="inprocess",
-        branch="cls",
+        slot="cls",
         generations=1,
         detection__detector="two-stage",
         evolution__handcrafted_seeds=False,
@@ -226,7 +232,8 @@ def test_two_stage_detector_searches_the_multiclass_branch(tmp_path: Path) -> No
     )
     assert result.summary["baselines"][0]["name"] == "cross-entropy + giou"
     assert result.summary["best"] is None or result.load("cls").branch == "cls-multiclass"
-    assert set(result.summary["hall_of_fame"]) == {"cls-multiclass"}
+    assert result.summary["slots"] == {"cls": "cls-multiclass"}
+    assert set(result.summary["hall_of_fame"]) == {"cls"}
 
 
 def test_figures_without_an_interval_stay_out_of_the_loss_file(
@@ -235,19 +242,19 @@ def test_figures_without_an_interval_stay_out_of_the_loss_file(
     """Where the budget leaves one audit seed whole, there is a figure and no interval."""
     summary = finished[0].summary
     single = {"mean": 0.5, "low": None, "high": None}
+    session = Session(load_config("smoke"))
     with RunStore.read(finished[0].directory) as store:
-        facts = provenance(store, {**summary, "best": {**summary["best"], "test_ap": single, "gain": single}})
-    assert not {"test_ap", "gain"} & set(facts)
-    branches = ("cls-binary", "reg")
-    write_best(tmp_path / "best", summary["best"], branches, facts)
-    assert (
-        json.loads((tmp_path / "best" / "loss.json").read_text())["provenance"]["val_ap"] == facts["val_ap"]
-    )
+        best = {**summary["best"], "test": single, "gain": single}
+        facts = provenance(session, store, {**summary, "best": best})
+    assert not {"test", "gain"} & set(facts)
+    assert facts["metric"] == "ap"
+    write_best(tmp_path / "best", summary["best"], session, facts)
+    assert json.loads((tmp_path / "best" / "loss.json").read_text())["provenance"]["val"] == facts["val"]
 
 
-def test_a_branch_that_starts_from_nothing_is_filled_by_scouts(tmp_path: Path) -> None:
+def test_a_slot_that_starts_from_nothing_is_filled_by_scouts(tmp_path: Path) -> None:
     result = cse_autoloss.evolve(
-        config="smoke", out=tmp_path / "none", executor="inprocess", generations=1, branch="reg",
+        config="smoke", out=tmp_path / "none", executor="inprocess", generations=1, slot="reg",
         **{"evolution.handcrafted_seeds": False, "evolution.scouts": 300},
     )  # fmt: skip
     assert result.summary["funnel"]["generated"] > 2 * 300

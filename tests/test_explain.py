@@ -12,7 +12,7 @@ from cse_autoloss.errors import AutoLossError, UnknownNameError
 from cse_autoloss.explain import explain
 from cse_autoloss.explain.curves import is_iou_aware, panels, scale_dependence
 from cse_autoloss.explain.properties import findings
-from cse_autoloss.losses import CATALOGUE, entries, load_loss
+from cse_autoloss.losses import CATALOGUE, list_losses, load_loss
 from cse_autoloss.verdict import Verdict
 
 
@@ -48,7 +48,7 @@ def read(page: str) -> _Reader:
     return reader
 
 
-@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in entries()])
+@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in list_losses()])
 def test_curves_are_the_loss_and_its_derivative(entry: object) -> None:
     loss = load_loss(entry.name, reduction="none", alpha=None)  # type: ignore[attr-defined]
     for panel in panels(loss):
@@ -63,7 +63,7 @@ def test_curves_are_the_loss_and_its_derivative(entry: object) -> None:
 
 
 def test_levels_are_drawn_for_iou_aware_losses_only() -> None:
-    for entry in entries():
+    for entry in list_losses():
         loss = load_loss(entry.name, reduction="none", alpha=None)
         assert is_iou_aware(loss) == ("iou-aware" in entry.properties)
     lines = panels(load_loss("varifocal", reduction="none"))[0].lines
@@ -76,7 +76,7 @@ def test_a_baseline_is_not_drawn_beside_itself() -> None:
     assert [line.label for line in lines] == ["focal", "this loss = BCE"]
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in entries("reg")])
+@pytest.mark.parametrize("name", [entry.name for entry in list_losses("reg")])
 def test_the_scale_flag(name: str) -> None:
     depends = scale_dependence(load_loss(name, reduction="none")) > 1e-3
     assert depends == ("scale-invariant" not in CATALOGUE[name].properties)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 
 from cse_autoloss.errors import DataError, MissingExtraError, UnknownNameError
 from cse_autoloss.reinforce.run import reinforce
+from cse_autoloss.reinforce.tasks import reward_of
+from cse_autoloss.settings.tasks.faces import FacesSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.faces import FacesTask, load_faces
 from cse_autoloss.tasks.identities import (
@@ -21,7 +24,6 @@ from cse_autoloss.tasks.identities import (
     read_pairs,
     split_identities,
 )
-from cse_autoloss.tasks.stacked import TrainingSettings
 from cse_autoloss.tasks.verification import (
     equal_error_rate,
     rank1_with_distractors,
@@ -196,8 +198,16 @@ def test_orl_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_faces_are_learnt_and_diverged_models_have_no_score(people: Path) -> None:
-    parts, _ = load_faces(f"folder:{people}", (16, 16), seed=1)
-    task = FacesTask(parts, TrainingSettings("mlp", epochs=6, batch=10, lr=0.05), seed=1, pair_count=40)
+    small: dict[str, Any] = {
+        "image_size": 16,
+        "grey": True,
+        "model": "mlp",
+        "augment": False,
+        "head": "plain",
+    }
+    task = FacesTask(
+        FacesSettings(data=f"folder:{people}", epochs=6, batch=10, lr=0.05, seed=1, pair_count=40, **small)
+    )
     space = AmLfs(scale=10.0)
     theta = torch.tensor(space.start).repeat(2, 1)
     stack = task.stack(2, 10.0)
@@ -210,25 +220,25 @@ def test_faces_are_learnt_and_diverged_models_have_no_score(people: Path) -> Non
     assert good["eer"] < 0.1
     assert all(np.isnan(value) for value in bad.values())
     with pytest.raises(UnknownNameError, match="unknown reward of faces 'eer'"):
-        FacesTask(parts, TrainingSettings(), reward="eer")
+        reward_of(task, "eer")
 
 
 def test_a_whole_run_on_faces(people: Path, tmp_path: Path) -> None:
     overrides = {
         "task": "faces",
-        "reward": "tpr_at_far",
-        "data.source": f"folder:{people}",
-        "data.image_size": 16,
-        "data.grey": True,
-        "data.pair_count": 40,
-        "seeds": 1,
-        "training.head": "cosine",
-        "training.epochs": 2,
-        "training.batch": 10,
-        "search.samples": 2,
-        "search.intervals": 2,
-        "comparison.baselines": ["arcface"],
-        "comparison.lr_factors": [1.0],
+        "metric": "tpr_at_far",
+        "own.data": f"folder:{people}",
+        "own.image_size": 16,
+        "own.grey": True,
+        "own.pair_count": 40,
+        "reinforce.seeds": 1,
+        "own.head": "cosine",
+        "own.epochs": 2,
+        "own.batch": 10,
+        "reinforce.samples": 2,
+        "reinforce.intervals": 2,
+        "reinforce.baselines": ["arcface"],
+        "reinforce.lr_factors": [1.0],
     }
     _, summary = reinforce(out=tmp_path / "run", overrides=overrides)
     assert summary["metric"] == "tpr_at_far"

@@ -9,13 +9,15 @@ from typing import cast
 import numpy as np
 import pytest
 
+from cse_autoloss.bench.session import Session
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.report.write import provenance
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
-from cse_autoloss.tasks.faults import AnnotationFaults, with_faults
-from cse_autoloss.tasks.scenes import SceneSettings, make_scenes
+from cse_autoloss.settings.tasks.detection import AnnotationFaults, DetectionSettings, SceneSettings
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.faults import with_faults
+from cse_autoloss.tasks.scenes import make_scenes
 from cse_autoloss.tasks.splits import Split
 
 CLASSES = 10
@@ -99,21 +101,24 @@ def test_they_are_told_in_words() -> None:
 @pytest.mark.parametrize("key", ["unlabelled", "mislabelled"])
 @pytest.mark.parametrize("value", [-0.1, 1.1])
 def test_parts_that_are_none_are_refused(key: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=rf"faults\.{key}: expected a part in \[0, 1"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^AnnotationFaults: {key}: expected a number (of at least 0|below 1|of at most 1), got",
+    ):
         AnnotationFaults(**{key: value})
     with pytest.raises(ConfigError, match=rf"detection\.faults\.{key}: "):
         load_config(None, {f"detection.faults.{key}": value})
 
 
 def test_a_discovered_file_says_what_annotations_it_comes_from() -> None:
-    best = dict.fromkeys(("box_weight", "lr", "val_ap", "test_ap", "gain"))
+    best = {"settings": {}, "val": None, "test": None, "gain": None}
     summary = {"best": best, "seed": 0, "verdict": ""}
+    store = SimpleNamespace(directory=Path("run"))
 
-    def facts(faults: dict[str, float]) -> dict[str, object]:
-        store = SimpleNamespace(config={"detection": {"faults": faults}}, directory=Path("run"))
-        return provenance(cast(RunStore, store), summary)
+    def facts(unlabelled: float) -> dict[str, object]:
+        session = Session(load_config(None, {"detection.faults.unlabelled": unlabelled, "device": "cpu"}))
+        return provenance(session, cast(RunStore, store), summary)
 
-    whole = {"unlabelled": 0.0, "mislabelled": 0.0, "seed": 0}
-    assert "faults" not in facts(whole)
-    told = facts({**whole, "unlabelled": 0.5})["faults"]
+    assert "notes" not in facts(0.0)
+    told = facts(0.5)["notes"]
     assert told == "in the annotations to train on, 50% of the objects have no box, on purpose"

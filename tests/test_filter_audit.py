@@ -22,6 +22,7 @@ from cse_autoloss.filter_audit import Draw, FilterAuditOptions, audit_filters, r
 from cse_autoloss.filter_audit.result import render
 from cse_autoloss.filter_audit.sample import STILL, draw_groups, survivors, systematic, trained_formula
 from cse_autoloss.runs import RunStore
+from cse_autoloss.spaces import BRANCHES
 from cse_autoloss.verdict import Verdict
 
 
@@ -87,14 +88,14 @@ class TestSample:
         assert sum(drawn.values()) == pytest.approx(1049)
 
     def test_losses_without_a_gradient_are_one_training(self) -> None:
-        assert trained_formula("Mul(PY,Exp(Q))", "cls-binary") == STILL
-        assert trained_formula("Exp(1)", "reg") == STILL
+        assert trained_formula("Mul(PY,Exp(Q))", BRANCHES["cls-binary"]) == STILL
+        assert trained_formula("Exp(1)", BRANCHES["reg"]) == STILL
         for formula, branch in (("Exp(X)", "cls-binary"), ("X", "cls-multiclass"), ("Add(1,U)", "reg")):
-            assert trained_formula(formula, branch) == formula
+            assert trained_formula(formula, BRANCHES[branch]) == formula
 
 
 RUN: dict[str, Any] = {
-    "branch": "reg",
+    "slot": "reg",
     "generations": 2,
     "executor": "inprocess",
     "evolution__offspring": 4,
@@ -185,24 +186,25 @@ def test_a_good_loss_among_the_rejected_is_found(run: Path) -> None:
     """The best survivor, put among what verification rejected, beats the median survivor."""
     with RunStore.open(run) as store:
         best = max(
-            (s for s in store.scores("proxy", status="ok") if s.seed == 1000), key=lambda s: s.ap or 0.0
-        )
-        known = store.find_candidate("reg", _digest(best.reg))
+            (s for s in store.scores("proxy", status="ok") if s.seed == 1000),
+            key=lambda s: s.metrics["ap"],
+        ).losses["reg"]
+        known = store.find_candidate("reg", _digest(best))
         assert known is not None
         again = store.add_candidate(
-            branch="reg",
-            formula=f"Add(1,{best.reg})",
+            slot="reg",
+            formula=f"Add(1,{best})",
             digest="other",
             generation=99,
-            slot=0,
+            place=0,
             origin="point",
         )
         store.add_verdict(again.id, Verdict("verify", False, "a mistake", code="mistake"))
         store.add_rejected("reg", 99, "verify", "bred", 9_000, [again.id])
     result = audit_filters(run, replace(SMALL, count=5, stages=("verify",), confirm=1))
     (hit,) = [hit for hit in result.hits if hit.code == "mistake"]
-    assert hit.formula == f"Add(1,{best.reg})"
-    assert hit.ap > hit.median == result.medians["reg"]
+    assert hit.formula == f"Add(1,{best})"
+    assert hit.worth > hit.median == result.medians["reg"]
     assert hit.same_as == known.formula
     assert 7_000 < hit.weight < 11_000  # it stands for nearly all, so it is drawn again and again
     assert len(hit.again) == 1
@@ -229,7 +231,7 @@ def test_mistakes_are_told(tmp_path: Path, run: Path) -> None:
         audit_filters(tmp_path / "empty")
     with RunStore.open(run) as store:
         for one in store.rejected():
-            store.add_rejected(one.branch, one.generation, one.stage, one.source, one.population, [])
+            store.add_rejected(one.slot, one.generation, one.stage, one.source, one.population, [])
         store._database.write("DELETE FROM rejected_sample")
     with pytest.raises(RunError, match="older version"):
         audit_filters(run, SMALL)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError
 from cse_autoloss.fullsize.checkpoint import load_checkpoint
-from cse_autoloss.fullsize.config import changed, make_settings
 from cse_autoloss.fullsize.data import CocoImages, StepBatches, load_files
 from cse_autoloss.fullsize.evaluate import coco_table
 from cse_autoloss.fullsize.settings import TrainSettings, rate_at
 from cse_autoloss.fullsize.watch import Silent, StepReport
+from cse_autoloss.settings.load import changed, parse
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ class Seen(Silent):
 
 
 def test_the_1x_schedule() -> None:
-    own = make_settings({"detector": "torchvision:fcos_resnet50_fpn", "data": "coco:x"})
+    own = parse(TrainSettings, {"detector": "torchvision:fcos_resnet50_fpn", "data": "coco:x"})
     assert rate_at(0, 7000, own, 0.01) == pytest.approx(1e-5)
     assert rate_at(250, 7000, own, 0.01) == pytest.approx(0.01 * (0.001 + 0.999 / 2))
     assert rate_at(500, 7000, own, 0.01) == 0.01
@@ -73,7 +73,10 @@ def test_the_1x_schedule() -> None:
         ({"lr": True}, "settings: lr: expected a number, got true"),
         ({"seed": 1.5}, "settings: seed: expected a whole number, got 1.5"),
         ({"data": "DIR"}, "settings: data: expected coco:DIR, a folder in COCO's format, got 'DIR'"),
-        ({"centerness": "IoU"}, "settings: centerness: expected 'centerness' or 'iou', got 'IoU'"),
+        (
+            {"centerness": "IoU"},
+            "settings: centerness: expected 'centerness' or 'iou', got 'IoU'; did you mean 'iou'?",
+        ),
         ({"alpha": 2}, "settings: alpha: expected a number from 0 to 1, 'default' or null, got 2"),
         ({"milestones": 8}, "settings: milestones: expected a list, got 8"),
         ({"amp": "maybe"}, "settings: amp: expected true or false, got 'maybe'"),
@@ -81,7 +84,7 @@ def test_the_1x_schedule() -> None:
 )
 def test_impossible_settings(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        make_settings({"detector": "x", "data": "coco:x", **change})
+        parse(TrainSettings, {"detector": "x", "data": "coco:x", **change}, "settings")
     assert str(error.value) == message
 
 
@@ -127,7 +130,7 @@ def test_damaged_images_are_named(settings: TrainSettings) -> None:
 
 def test_a_folder_that_is_none(settings: TrainSettings) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        load_files(changed(settings, data="coco:nowhere"))
+        load_files(changed(settings, {"data": "coco:nowhere"}))
 
 
 def test_batches_can_be_taken_up_anywhere_and_shared() -> None:
@@ -183,7 +186,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(settings: TrainSettings, tm
     from cse_autoloss.fullsize.training import train
 
     seen = Seen()
-    through = changed(settings, max_steps=4, epochs=2)
+    through = changed(settings, {"max_steps": 4, "epochs": 2})
     tables = train(through, tmp_path / "a", watcher=seen)
     assert [report.step for report in seen.reports] == [1, 2, 3, 4]
     assert list(tables) == ["val"]
@@ -192,9 +195,9 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(settings: TrainSettings, tm
     assert kept["val"]["AP"] == tables["val"]["AP"]
     assert kept["val"]["AP large"] is None
 
-    train(changed(settings, max_steps=2, epochs=2), tmp_path / "b")
+    train(changed(settings, {"max_steps": 2, "epochs": 2}), tmp_path / "b")
     # A data set that moved, and other reading processes, change nothing.
-    train(changed(through, workers=1), tmp_path / "b", watcher=seen)
+    train(changed(through, {"workers": 1}), tmp_path / "b", watcher=seen)
     assert [report.step for report in seen.reports[4:]] == [3, 4]
     assert "goes on after step 2 of 4" in seen.lines
     one, other = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in "ab")
@@ -204,7 +207,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(settings: TrainSettings, tm
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 
     with pytest.raises(RunError, match="made with box_weight"):
-        train(changed(through, box_weight=2.0), tmp_path / "b")
+        train(changed(through, {"box_weight": 2.0}), tmp_path / "b")
     with pytest.raises(RunError, match=r"checkpoint.pt exists"):
         train(through, tmp_path / "b", resume=False)
 
@@ -232,7 +235,7 @@ def test_dense_detectors_train(
     monkeypatch.setattr(training, "coco_table", lambda *given: {})
     seen = Seen()
     training.train(
-        changed(settings, detector=detector, max_steps=1, **change), tmp_path / "out", watcher=seen
+        changed(settings, {"detector": detector, "max_steps": 1, **change}), tmp_path / "out", watcher=seen
     )
     assert "classification" in seen.reports[0].losses
     assert seen.lines[-1] == "starts from random weights"
@@ -260,7 +263,7 @@ def test_mistakes_end_before_the_training(
     from cse_autoloss.fullsize.training import train
 
     with pytest.raises(AutoLossError, match=message):
-        train(changed(settings, **change), tmp_path / "out")
+        train(changed(settings, change), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -270,7 +273,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(settings: TrainSettings, tm
     from cse_autoloss.fullsize.training import train
 
     with pytest.raises(RunError, match=r"the loss is not finite at step 1 of 2 \(loss_classifier"):
-        train(changed(settings, box_weight=1e300, cls_weight=1e300), tmp_path / "out")
+        train(changed(settings, {"box_weight": 1e300, "cls_weight": 1e300}), tmp_path / "out")
 
 
 @needs_torchvision
@@ -281,7 +284,7 @@ def test_a_damaged_image_is_named_by_a_reading_process(settings: TrainSettings, 
     for path in tmp_path.glob("train*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"^[^\n]*train\d\.png: can not be read[^\n]*$"):
-        train(changed(settings, workers=1), tmp_path / "out")
+        train(changed(settings, {"workers": 1}), tmp_path / "out")
 
 
 @needs_torchvision

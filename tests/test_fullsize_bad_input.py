@@ -14,9 +14,9 @@ from fullsize_samples import edit, needs_torchvision, small_settings, tiny_faste
 from PIL import Image
 
 from cse_autoloss.errors import AutoLossError, DataError, RunError
-from cse_autoloss.fullsize.config import changed
 from cse_autoloss.fullsize.data import load_files
 from cse_autoloss.fullsize.settings import TrainSettings
+from cse_autoloss.settings.load import changed
 
 pytestmark = [pytest.mark.torchvision, needs_torchvision]
 DETECTORS = (
@@ -139,7 +139,7 @@ def test_boxes_too_small_to_have_an_area_are_left_out(settings: TrainSettings, t
     add_image(tmp_path, "thin", 64, 48, small)
     files = load_files(settings)
     assert len(CocoImages(files.train, files.categories, 1)[6, True][1]["boxes"]) == 1
-    assert train(changed(settings, batch=7, max_steps=1), tmp_path / "out")
+    assert train(changed(settings, {"batch": 7, "max_steps": 1}), tmp_path / "out")
 
 
 @pytest.mark.parametrize("kind", ["retinanet", "fcos"])
@@ -156,12 +156,12 @@ def test_a_training_on_odd_images(settings: TrainSettings, tmp_path: Path) -> No
 
     rng = np.random.default_rng(0)
     add_image(tmp_path, "dot", 1, 1, [[0, 0, 1, 1]])
-    tables = train(changed(settings, max_steps=3, batch=7), tmp_path / "out")
+    tables = train(changed(settings, {"max_steps": 3, "batch": 7}), tmp_path / "out")
     assert "AP" in tables["val"]
     write_data(tmp_path)
     corners = rng.uniform(0, 40, (10_000, 2)).tolist()
     add_image(tmp_path, "crowd", 64, 64, [[x, y, 12.5, 9.25] for x, y in corners])
-    tables = train(changed(settings, max_steps=1, batch=7), tmp_path / "many")
+    tables = train(changed(settings, {"max_steps": 1, "batch": 7}), tmp_path / "many")
     assert "AP" in tables["val"]
 
 
@@ -184,7 +184,7 @@ def test_boxes_that_are_wrong(
         train(settings, tmp_path / "out")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
-    files = load_files(changed(settings, skip_bad=True))
+    files = load_files(changed(settings, {"skip_bad": True}))
     assert [len(own.boxes) for own in files.train.objects.values()] == [1, 0, 1, 1, 1, 0]
 
 
@@ -214,7 +214,7 @@ def test_checkpoints_that_a_training_can_not_go_on_from(settings: TrainSettings,
     from cse_autoloss.fullsize.training import train
 
     out = tmp_path / "out"
-    train(changed(settings, max_steps=1), out)
+    train(changed(settings, {"max_steps": 1}), out)
     whole = (out / "checkpoint.pt").read_bytes()
     for how, message in (
         ("truncated", "damaged or cut short"),
@@ -233,7 +233,7 @@ def test_checkpoints_that_a_training_can_not_go_on_from(settings: TrainSettings,
             (out / "checkpoint.pt").write_bytes(whole)
             continue
         with pytest.raises(AutoLossError, match=r"checkpoint\.pt: "):
-            train(changed(settings, weights=str(out / "checkpoint.pt")), tmp_path / "other")
+            train(changed(settings, {"weights": str(out / "checkpoint.pt")}), tmp_path / "other")
         (out / "checkpoint.pt").write_bytes(whole)
     # Data with another class since then:
     edit(tmp_path / "train.json", lambda content: content["annotations"][1].update(category_id=3))

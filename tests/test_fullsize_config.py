@@ -10,32 +10,29 @@ import pytest
 import torch
 
 from cse_autoloss.errors import AutoLossError, ConfigError, RunError
-from cse_autoloss.fullsize.config import (
-    dump_train_config,
-    load_train_config,
-    make_settings,
-    train_config_names,
-)
 from cse_autoloss.fullsize.families import family_of
-from cse_autoloss.fullsize.launch import launch_training
+from cse_autoloss.fullsize.launch import train_detector
 from cse_autoloss.fullsize.losses import loss_modules, settle
 from cse_autoloss.fullsize.settings import TrainSettings
 from cse_autoloss.losses import CATALOGUE
+from cse_autoloss.settings.load import FULL_SIZE, config_names, dump, load, parse
 
 BINARY = "Neg(Log(Sig(Mul(Sub(PY,NY),X))))"
 
 
 def settings(detector: str = "fcos", **values: Any) -> TrainSettings:
-    return make_settings({"detector": f"torchvision:{detector}_resnet50_fpn", "data": "coco:x", **values})
+    return parse(
+        TrainSettings, {"detector": f"torchvision:{detector}_resnet50_fpn", "data": "coco:x", **values}
+    )
 
 
 # -- files ---------------------------------------------------------------------------------------------------
 
 
 def test_the_packages_configurations_are_of_the_published_table() -> None:
-    assert train_config_names() == ["coco_faster_rcnn", "coco_fcos", "coco_mask_rcnn", "coco_retinanet"]
-    for name in train_config_names():
-        own = load_train_config(name, {"data": "coco:x"})
+    assert config_names(FULL_SIZE) == ["coco_faster_rcnn", "coco_fcos", "coco_mask_rcnn", "coco_retinanet"]
+    for name in config_names(FULL_SIZE):
+        own = load(TrainSettings, name, {"data": "coco:x"}, kind=FULL_SIZE)
         assert (own.epochs, own.milestones, own.batch, own.image_size, own.longest_side) == (
             12,
             (8, 11),
@@ -51,17 +48,17 @@ def test_the_packages_configurations_are_of_the_published_table() -> None:
         assert settled.alpha == (0.25 if pair == "b" else None)
 
 
-@pytest.mark.parametrize("name", train_config_names())
+@pytest.mark.parametrize("name", config_names(FULL_SIZE))
 def test_a_configuration_survives_a_round_trip(name: str, tmp_path: Path) -> None:
-    own = settle(load_train_config(name, {"data": "coco:x", "lr": 0.01, "clip": "1e1"}))
-    (tmp_path / "train.yaml").write_text(dump_train_config(own), encoding="utf-8")
-    assert load_train_config(tmp_path / "train.yaml") == own
+    own = settle(load(TrainSettings, name, {"data": "coco:x", "lr": 0.01, "clip": "1e1"}, kind=FULL_SIZE))
+    (tmp_path / "train.yaml").write_text(dump(own), encoding="utf-8")
+    assert load(TrainSettings, tmp_path / "train.yaml") == own
 
 
 def test_options_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("detector: torchvision:fcos_resnet50_fpn\nbatch: 8\nlr: 1e-3\n", encoding="utf-8")
-    own = load_train_config(path, {"data": "coco:x", "batch": 4})
+    own = load(TrainSettings, path, {"data": "coco:x", "batch": 4})
     assert (own.batch, own.lr) == (4, 1e-3)
 
 
@@ -69,15 +66,15 @@ def test_mistakes_name_file_key_and_what_was_meant(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("bach: 8\nepochs: many\nweights: none\n", encoding="utf-8")
     with pytest.raises(ConfigError) as error:
-        load_train_config(path, {"lr": -1, "detector": "x"})
+        load(TrainSettings, path, {"lr": -1, "detector": "x"})
     assert sorted(str(error.value).splitlines()) == [
         "mine.yaml: bach: unknown key; did you mean 'batch'?",
         "mine.yaml: data: missing; give --data coco:DIR, a folder in COCO's format",
         "mine.yaml: epochs: expected a whole number, got 'many'",
         "options: lr: expected a number above 0, got -1",
     ]
-    with pytest.raises(ConfigError, match="no such training configuration; did you mean 'coco_fcos'"):
-        load_train_config("coco_fco")
+    with pytest.raises(ConfigError, match="no such configuration; did you mean 'coco_fcos'"):
+        load(TrainSettings, "coco_fco", kind=FULL_SIZE)
 
 
 # -- losses --------------------------------------------------------------------------------------------------
@@ -193,22 +190,22 @@ def test_a_settled_loss_has_the_values_of_what_was_named() -> None:
 
 def test_a_training_that_goes_on_keeps_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match=r"no training of `cse-autoloss train` \(train\.yaml is missing\)"):
-        launch_training(resume=tmp_path)
-    (tmp_path / "train.yaml").write_text(dump_train_config(settings()), encoding="utf-8")
+        train_detector(resume=tmp_path)
+    (tmp_path / "train.yaml").write_text(dump(settings()), encoding="utf-8")
     with pytest.raises(
         ConfigError, match=r"lr: a training that goes on keeps it as it was; only .*workers may change"
     ):
-        launch_training(resume=tmp_path, overrides={"lr": 1.0})
+        train_detector(resume=tmp_path, overrides={"lr": 1.0})
     with pytest.raises(ConfigError, match="leave --config and --out away"):
-        launch_training(resume=tmp_path, out="elsewhere")
+        train_detector(resume=tmp_path, out="elsewhere")
     options = {"detector": "torchvision:fcos_resnet50_fpn", "data": "coco:x"}
     with pytest.raises(RunError, match=f"holds a training already; go on with it by --resume {tmp_path}"):
-        launch_training(out=tmp_path, overrides=options)
+        train_detector(out=tmp_path, overrides=options)
     with pytest.raises(RunError, match=r"weights: no\.pth: no such file; expected none, backbone or a file"):
-        launch_training(overrides={**options, "weights": "no.pth"})
+        train_detector(overrides={**options, "weights": "no.pth"})
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="give --out"):
-        launch_training(overrides=options)
+        train_detector(overrides=options)
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(SystemExit):  # the first process has told it
-        launch_training(overrides=options)
+        train_detector(overrides=options)

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cse_autoloss.errors import DataError
-from cse_autoloss.fullsize.config import changed
 from cse_autoloss.fullsize.data import CocoImages, load_files
 from cse_autoloss.fullsize.evaluate import coco_table
 from cse_autoloss.fullsize.losses import settle
 from cse_autoloss.fullsize.outlines import filled, packed
 from cse_autoloss.fullsize.settings import TrainSettings
+from cse_autoloss.settings.load import changed
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_mask_rcnn_trains_with_our_box_losses(
     monkeypatch.setattr(models.models, "get_model", tiny_faster_rcnn)
     tables = train(settings, tmp_path / "ours")
     assert tables["val"].keys() >= {"AP", "mask AP"}
-    train(changed(settings, loss=None, loss_reg=None), tmp_path / "theirs")
+    train(changed(settings, {"loss": None, "loss_reg": None}), tmp_path / "theirs")
     first = [(tmp_path / n / "scalars.jsonl").read_text().splitlines()[0] for n in ("ours", "theirs")]
     ours, theirs = (json.loads(line) for line in first)
     # Before the first step the networks are the same: masks keep torchvision's loss, boxes do not.

@@ -14,10 +14,12 @@ from cse_autoloss.discovery.duplicates import KnownLosses
 from cse_autoloss.discovery.funnel import KEPT_REJECTIONS, Entrant, Funnel, GenerationRecord
 from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.runs import RunStore
-from cse_autoloss.searches.evolution import Proposal
+from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.spaces import BRANCHES, parse
 from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.verification import VerifySettings, fingerprint, verify
+
+SLOTS = {"cls": BRANCHES["cls-binary"], "reg": BRANCHES["reg"]}
 
 
 @pytest.fixture
@@ -30,21 +32,21 @@ def _funnel(store: RunStore, generation: int = 0) -> Funnel:
     executor = make_executor(
         "inprocess", Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run")
     )
-    status = RunStatus(generation=generation, branch="reg")
+    status = RunStatus(generation=generation, slot="reg")
     bench = Workbench(executor, store, Clock(None), status, Silent())
-    return Funnel(bench, VerifySettings(), 20.0, None)
+    return Funnel(bench, SLOTS, VerifySettings(), 20.0, None)
 
 
 def _scout(store: RunStore, generation: int = 0) -> tuple[GenerationRecord, list[Entrant], Funnel]:
     funnel, record = _funnel(store, generation), GenerationRecord()
-    found = funnel.scout(BRANCHES["reg"], 2000, np.random.default_rng(generation), record)
+    found = funnel.scout("reg", 2000, np.random.default_rng(generation), record)
     return record, found, funnel
 
 
 def _bred(seed: int, count: int = 300) -> list[Entrant]:
     forest = random_forest(BRANCHES["reg"], count, np.random.default_rng(seed))
     origins = ("crossover", "point", "random")
-    return [Entrant(Proposal(forest.graph(i), origins[i % 3])) for i in range(count)]
+    return [Entrant(Proposal.of(forest.graph(i), origins[i % 3])) for i in range(count)]
 
 
 def test_rejected_scouts_are_sampled_and_counted(store: RunStore) -> None:
@@ -53,7 +55,7 @@ def test_rejected_scouts_are_sampled_and_counted(store: RunStore) -> None:
     assert 0 < len(found) <= accepted
     funnel.keep(record, "reg", 0)
     (kept,) = store.rejected()
-    assert (kept.branch, kept.generation, kept.stage, kept.source) == ("reg", 0, "verify", "scout")
+    assert (kept.slot, kept.generation, kept.stage, kept.source) == ("reg", 0, "verify", "scout")
     assert kept.population == 2000 - accepted
     assert len(kept.candidates) == KEPT_REJECTIONS
     for number in kept.candidates:
@@ -104,7 +106,7 @@ def test_duplicates_are_known_by_their_gradients_and_over_generations(store: Run
     funnel, record = _funnel(store), GenerationRecord()
 
     def entrants(*formulas: str) -> list[Entrant]:
-        return [Entrant(Proposal(parse(f, "reg"), "point")) for f in formulas]
+        return [Entrant(Proposal.of(parse(f, "reg"), "point")) for f in formulas]
 
     first = funnel.verify(entrants("Sub(1,Div(I,U))", "Sub(2,Div(I,U))"), "reg", record)
     assert [e.proposal.graph.formula for e in first] == ["Sub(1,Div(I,U))"]
@@ -117,31 +119,31 @@ def test_duplicates_are_known_by_their_gradients_and_over_generations(store: Run
         assert later._bench.status.funnel["duplicates"] > 0
 
 
-def _owner(store: RunStore, slot: int) -> int:
+def _owner(store: RunStore, place: int) -> int:
     return store.add_candidate(
-        branch="reg", formula=f"f{slot}", digest=f"d{slot}", generation=0, slot=slot, origin="point"
+        slot="reg", formula=f"f{place}", digest=f"d{place}", generation=0, place=place, origin="point"
     ).id
 
 
 def test_the_duplicates_table_is_bounded_and_forgets_the_oldest(store: RunStore) -> None:
     known = KnownLosses(store, limit=10)
-    for slot in range(25):
-        known.add("reg", f"mark{slot}")
-        assert ("reg", f"mark{slot}") in known
-        known.keep({("reg", f"mark{slot}"): _owner(store, slot)})
+    for place in range(25):
+        known.add("reg", f"mark{place}")
+        assert ("reg", f"mark{place}") in known
+        known.keep({("reg", f"mark{place}"): _owner(store, place)})
     again = KnownLosses(store, limit=10)
     for table in (known, again):
-        assert [slot for slot in range(25) if ("reg", f"mark{slot}") in table] == list(range(15, 25))
-        assert ("cls-binary", "mark20") not in table
+        assert [place for place in range(25) if ("reg", f"mark{place}") in table] == list(range(15, 25))
+        assert ("cls", "mark20") not in table
 
 
-def test_branches_may_overlap(store: RunStore) -> None:
+def test_slots_may_overlap(store: RunStore) -> None:
     known = KnownLosses(store, limit=1)
     known.add("reg", "mark0")
-    known.add("cls-binary", "mark1")
+    known.add("cls", "mark1")
     known.keep({("reg", "mark0"): _owner(store, 0)})
-    assert ("cls-binary", "mark1") in known
-    known.keep({("cls-binary", "mark1"): _owner(store, 1)})
+    assert ("cls", "mark1") in known
+    known.keep({("cls", "mark1"): _owner(store, 1)})
     assert ("reg", "mark0") in known
 
 

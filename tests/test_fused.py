@@ -11,12 +11,12 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import GraphBuilder, LossGraph
-from cse_autoloss.losses import GraphLoss, entries, load_loss
+from cse_autoloss.losses import GraphLoss, list_losses, load_loss
 from cse_autoloss.losses import fused as fused_module
 from cse_autoloss.losses.fused import kernel_of
 from cse_autoloss.spaces import BRANCHES, parse
 
-CLASSIFICATION = [entry for entry in entries() if entry.branch.startswith("cls")]
+CLASSIFICATION = [entry for entry in list_losses() if entry.branch.startswith("cls")]
 
 
 def data(branch: str, rows: int = 7) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,7 +100,7 @@ def test_random_expressions(branch: str) -> None:
     assert seen >= 100
 
 
-@pytest.mark.parametrize("entry", [entry.name for entry in entries("cls-multiclass")])
+@pytest.mark.parametrize("entry", [entry.name for entry in list_losses("cls-multiclass")])
 @pytest.mark.parametrize("with_iou", [True, False])
 def test_what_compilers_see_is_the_plain_form(entry: str, with_iou: bool) -> None:
     loss = load_loss(entry, reduction="none")

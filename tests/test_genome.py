@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cse_autoloss.graph import Kind, compile_graph
-from cse_autoloss.losses import GraphLoss, entries
+from cse_autoloss.losses import GraphLoss, list_losses
 from cse_autoloss.searches.evolution.genome import (
     Limits,
     PrimitiveSet,
@@ -43,7 +43,7 @@ def test_10000_random_losses_have_the_right_shape(branch: str) -> None:
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_variation_keeps_shapes(branch: str) -> None:
     primitives = PrimitiveSet.of(BRANCHES[branch])
-    losses = [entry.make() for entry in entries(branch)]
+    losses = [entry.make() for entry in list_losses(branch)]
     trees = [primitives.to_tree(loss.graph) for loss in losses if isinstance(loss, GraphLoss)]
     with seeded(1):
         for _ in range(1500):

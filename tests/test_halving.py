@@ -8,25 +8,33 @@ from typing import Any
 import pytest
 import torch
 
-from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.progress import Clock, RunStatus, Silent
 from cse_autoloss.bench.schedule import Batch, Process, Workbench
 from cse_autoloss.detectors.one_stage import OneStageDetector
-from cse_autoloss.detectors.pauses import keep, resume
-from cse_autoloss.detectors.training import Diverged, Schedule, TrainingRun, TrainingSet
+from cse_autoloss.detectors.training import TrainingSet, detector_run
 from cse_autoloss.discovery.halving import Ladder, climb
 from cse_autoloss.executors import Job, JobResult, Work, make_executor
 from cse_autoloss.losses import load_loss
 from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.tasks.protocol import Metric
+from cse_autoloss.training.loop import Diverged, Schedule, TrainingRun
+from cse_autoloss.training.pauses import keep, resume
+
+METRIC = Metric("ap")
+
+
+def pair(cls: str) -> LossSet:
+    return LossSet.of({"cls": cls, "reg": "giou"})
 
 
 def training(number: int, epochs: float = 6.0) -> Training:
-    return Training("proxy", LossPair(f"loss {number}", "giou"), 0, epochs)
+    return Training("proxy", pair(f"loss {number}"), 0, epochs)
 
 
 def scored(one: Training, ap: float | None) -> Score:
     status = "diverged" if ap is None else "ok"
-    return one.score(status, {"status": status, "ap": ap, "ap50": ap, "ap75": ap}, "", 0.0)
+    return one.score(status, {"status": status, "metrics": {"ap": ap}}, "", 0.0)
 
 
 def climbed(
@@ -39,9 +47,9 @@ def climbed(
     def train(wanted: Any) -> Generator[Batch, dict[str, JobResult], dict[str, Score]]:
         asked.append([t.until or t.epochs for t in wanted])
         yield Batch([])
-        return {t.key: scored(t, aps[int(t.pair.cls.split()[1])][t.until]) for t in wanted}
+        return {t.key: scored(t, aps[int(t.losses["cls"].split()[1])][t.until]) for t in wanted}
 
-    process = climb(ladder, trainings, train)
+    process = climb(ladder, trainings, train, METRIC)
     try:
         next(process)
         while True:
@@ -89,8 +97,8 @@ def test_as_many_candidates_as_take_the_same_time() -> None:
     assert ladder.going_on(1) == 1
 
 
-def test_keys_of_trainings_without_pauses_are_as_they_were() -> None:
-    assert training(0).key == "75bd3c38bfbfb6c96f7e49a9fb893e55"
+def test_keys_stay_so_that_a_run_can_be_gone_on_with() -> None:
+    assert training(0).key == "974a8afc9a3091f877f95a4a2c648622"
     assert training(0).rung(1.0, 100).key not in (training(0).key, training(0).rung(1.0, None).key)
     assert training(0).rung(1.0, 100).state_name == training(0).state_name
 
@@ -109,7 +117,9 @@ def run(data: TrainingSet, box_loss: Any = "giou", lr: float = 0.1) -> TrainingR
     torch.manual_seed(1)
     reg = load_loss(box_loss, reduction="sum") if isinstance(box_loss, str) else box_loss
     schedule = Schedule(epochs=4, batch=7, lr=lr)
-    return TrainingRun(OneStageDetector(1, 3), data, load_loss("bce", reduction="sum"), reg, schedule, seed=5)
+    return detector_run(
+        OneStageDetector(1, 3), data, load_loss("bce", reduction="sum"), reg, schedule, seed=5
+    )
 
 
 def weights(one: TrainingRun) -> torch.Tensor:
@@ -247,7 +257,7 @@ def test_looking_takes_in_what_is_there(bench: Workbench) -> None:
 def test_after_the_search_a_failure_that_may_be_the_machines_is_tried_again(
     bench: Workbench, purpose: str, status: str, again: bool
 ) -> None:
-    one = Training(purpose, LossPair("focal", "giou"), 0, 6.0)
+    one = Training(purpose, pair("focal"), 0, 6.0)
     bench.store.add_score(one.score(status, {"status": status}, "as it was", 1.0))
     score = bench.train([one], limit=10.0)[one.key]
     assert (score.detail != "as it was") == again

@@ -9,9 +9,11 @@ from cse_autoloss.errors import RunError
 from cse_autoloss.runs import RunStore
 
 
-@pytest.mark.parametrize(("key", "command"), [("compare", "compare"), ("space", "reinforce")])
-def test_another_commands_run_is_named(key: str, command: str, tmp_path: Path) -> None:
-    with RunStore.create(tmp_path / "run", {key: {}}):
+@pytest.mark.parametrize(
+    ("kept", "command"), [({"compare": {}}, "compare"), ({"search": "reinforce"}, "reinforce")]
+)
+def test_another_commands_run_is_named(kept: dict, command: str, tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run", kept):
         pass
     with pytest.raises(RunError, match=f"go on with it by cse-autoloss {command} --resume") as caught:
         cse_autoloss.evolve(resume=tmp_path / "run")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.losses import CATALOGUE, like, nearest
+from cse_autoloss.losses import CATALOGUE, find_alike, nearest
 
 BCE_LONG = "Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X)))))"
 
 
 @pytest.mark.parametrize("name", list(CATALOGUE))
 def test_every_loss_is_itself_and_no_other(name: str) -> None:
-    matches = like(name)
+    matches = find_alike(name)
     assert [match.entry.name for match in matches] == [name]
     assert str(matches[0]) == f"this is {CATALOGUE[name].title}"
 
@@ -36,7 +36,7 @@ def test_every_loss_is_itself_and_no_other(name: str) -> None:
     ],
 )
 def test_an_alias_is_found(formula: str, said: str) -> None:
-    assert [str(match) for match in like(formula)] == [f"this is {said}"]
+    assert [str(match) for match in find_alike(formula)] == [f"this is {said}"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_alias_is_found(formula: str, said: str) -> None:
     ],
 )
 def test_a_stranger_is_not(formula: str, branch: str) -> None:
-    assert like(formula, branch) == []
+    assert find_alike(formula, branch) == []
 
 
 def test_the_nearest_loss() -> None:
@@ -64,4 +64,4 @@ def test_the_nearest_loss() -> None:
 
 def test_a_bad_formula_is_told() -> None:
     with pytest.raises(AutoLossError, match="tell no branch"):
-        like("Add(X,1)")
+        find_alike("Add(X,1)")

@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.graph import compile_graph
-from cse_autoloss.losses import Entry, GraphLoss, entries, load_loss
+from cse_autoloss.losses import Entry, GraphLoss, list_losses, load_loss
 from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
 
-ALL = entries()
+ALL = list_losses()
 EXPRESSIONS = [entry for entry in ALL if entry.formula is not None]
 CLASSIFICATION = [entry for entry in ALL if entry.branch.startswith("cls")]
 BOXES = [entry for entry in ALL if entry.branch == "reg"]
@@ -113,9 +113,9 @@ def test_every_loss_has_a_reference() -> None:
 
 
 def test_entries_of_a_branch() -> None:
-    assert {entry.branch for entry in entries("reg")} == {"reg"}
+    assert {entry.branch for entry in list_losses("reg")} == {"reg"}
     with pytest.raises(UnknownNameError, match="did you mean 'reg'"):
-        entries("regg")
+        list_losses("regg")
 
 
 def test_published_formulas_are_the_published_strings() -> None:

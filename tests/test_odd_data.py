@@ -13,14 +13,16 @@ import torch
 from PIL import Image
 
 from cse_autoloss.detectors.assign import assign, grid_of
-from cse_autoloss.detectors.registry import BUILT_IN
+from cse_autoloss.detectors.registry import DETECTORS
 from cse_autoloss.errors import DataError
 from cse_autoloss.losses import load_loss
-from cse_autoloss.tasks.detection import DetectionScore, DetectionSettings, DetectionTask
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import Schedule, TaskScore
 
 Boxes = list[tuple[int, tuple[float, float, float, float]]]
 """Category id and [x, y, width, height] of the objects of an image."""
-PROXIES = tuple(BUILT_IN)
+PROXIES = tuple(DETECTORS.built_in)
 
 
 def folder(
@@ -56,12 +58,12 @@ def folder(
     return path
 
 
-def trained(path: Path, detector: str, **settings: Any) -> tuple[DetectionTask, DetectionScore]:
+def trained(path: Path, detector: str, **settings: Any) -> tuple[DetectionTask, TaskScore]:
     task = DetectionTask(
         DetectionSettings(data=f"coco:{path}", detector=detector, image_size=64, batch=4, **settings)
     )
-    cls = load_loss("bce" if task.branch == "cls-binary" else "cross-entropy", task.branch, "sum")
-    return task, task.train_and_score(cls, load_loss("giou", "reg", "sum"), seed=0, epochs=1)
+    losses = {slot: load_loss(name, task.slots[slot].name, "sum") for slot, name in task.baselines[0].items()}
+    return task, task.train(losses, seed=0, schedule=Schedule(1), settings={}, split="val")
 
 
 ONE: Boxes = [(1, (2.0, 2.0, 24.0, 20.0))]
@@ -91,7 +93,7 @@ def test_mixed_sizes_a_single_pixel_and_images_without_boxes(detector: str, tmp_
 def test_no_validation_image_has_a_box(detector: str, tmp_path: Path) -> None:
     path = folder(tmp_path / "data", [((64, 48), TWO)] * 4 + [((64, 48), [])] * 2, val=[4, 5])
     score = trained(path, detector)[1]
-    assert (score.status, score.ap) == ("ok", 0.0)
+    assert (score.status, score.metrics["ap"]) == ("ok", 0.0)
 
 
 @pytest.mark.parametrize("detector", PROXIES)

@@ -22,8 +22,9 @@ from cse_autoloss.detectors.one_stage import (
     decode,
 )
 from cse_autoloss.detectors.protocol import Detector
-from cse_autoloss.detectors.registry import BUILT_IN
-from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, total_steps, train
+from cse_autoloss.detectors.registry import detector_builder
+from cse_autoloss.detectors.training import TrainingSet, train
+from cse_autoloss.training.loop import Diverged, Schedule, total_steps
 
 CLASSES = 3
 
@@ -164,7 +165,7 @@ class TestTraining:
 
     def _model(self) -> Detector:
         torch.manual_seed(0)
-        return BUILT_IN["one-stage"](1, CLASSES)
+        return detector_builder("one-stage")(1, CLASSES)
 
     def test_learns(self) -> None:
         model, data = self._model(), self._data()

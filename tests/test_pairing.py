@@ -4,24 +4,26 @@ from typing import Any
 
 import pytest
 
-from cse_autoloss.bench.jobs import LossPair
+from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.schedule import Batch
 from cse_autoloss.discovery.pairing import Pairing, choose
+from cse_autoloss.tasks.protocol import Metric
 
 
 def chosen(aps: dict[str, dict[int, float | None]], seeds: tuple[int, ...]) -> tuple[list[Any], list[Any]]:
     """(name, mean) of what came out, and (name, seed) of what was trained."""
-    pairing = Pairing(tuple(LossPair(name, "giou") for name in aps), seeds, 15.0, None, "task")
+    pairs = tuple(LossSet.of({"cls": name, "reg": "giou"}) for name in aps)
+    pairing = Pairing(pairs, seeds, 15.0, None, "task", Metric("ap"))
     asked: list[tuple[str, int]] = []
 
     def train(wanted: Any) -> Any:
-        asked.extend((t.pair.cls, t.seed) for t in wanted)
+        asked.extend((t.losses["cls"], t.seed) for t in wanted)
         assert {(t.purpose, t.split, t.epochs) for t in wanted} <= {("combine", "val", 15.0)}
         yield Batch([])
         scores = {}
         for t in wanted:
-            ap = aps[t.pair.cls][t.seed]
-            value = {"status": "ok", "ap": ap, "ap50": ap, "ap75": ap}
+            ap = aps[t.losses["cls"]][t.seed]
+            value = {"status": "ok", "metrics": {"ap": ap}}
             if ap is not None:
                 scores[t.key] = t.score("ok", value, "", 0.0)
         return scores
@@ -32,7 +34,7 @@ def chosen(aps: dict[str, dict[int, float | None]], seeds: tuple[int, ...]) -> t
         while True:
             process.send({})
     except StopIteration as stop:
-        return [(pair.cls, ap) for pair, ap in stop.value], asked
+        return [(pair["cls"], ap) for pair, ap in stop.value], asked
 
 
 def test_the_best_third_is_trained_again_and_stands_first() -> None:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import asdict
 
 import pytest
@@ -16,8 +17,7 @@ from cse_autoloss.bench.budget import (
 ASKED = AuditSize(
     winners=3,
     baselines=7,
-    box_weights=(1.0, 2.0),
-    lrs=(0.05, 0.025),
+    grid={"box_weight": (1.0, 2.0), "lr": (0.05, 0.025)},
     tune_epochs=6,
     tune_seeds=1,
     seeds=5,
@@ -96,8 +96,10 @@ def test_pairs_are_trained_on_the_audits_schedule_where_there_is_time() -> None:
     assert not any("pairing" in note for note in hour.notes)
 
 
-def test_a_plan_of_an_older_run_is_read() -> None:
-    plan = asdict(sized(3600))
+def test_a_plan_comes_back_from_json() -> None:
+    size = sized(3600)
+    assert RunSize.from_json(json.loads(json.dumps(asdict(size)))) == size
+    plan = asdict(size)
     del plan["combine_epochs"]
     assert RunSize.from_json(plan).combine_epochs is None
 

@@ -12,20 +12,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydantic import TypeAdapter
 
-from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.errors import AutoLossError, RunError, UnknownNameError
 from cse_autoloss.losses import load_loss
-from cse_autoloss.predict import predict
+from cse_autoloss.predict import predict_images
 from cse_autoloss.predict.draw import draw, grid
 from cse_autoloss.predict.match import Found, Objects, best_threshold, match
 from cse_autoloss.predict.photographs import Picture
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import Schedule
 from cse_autoloss.tasks.splits import Split
 
 # -- matching ------------------------------------------------------------------------------------------------
@@ -143,8 +144,12 @@ EPOCHS = 2.0
 DETECTION = {"detection.image_size": 64, "detection.batch": 8}
 
 
-def entry(name: str, pair: LossPair) -> dict[str, Any]:
-    return {"name": name, "cls": pair.cls, "reg": pair.reg, "box_weight": pair.box_weight, "lr": pair.lr}
+def losses(cls: str, reg: str, alpha: float | None, box_weight: float, lr: float) -> LossSet:
+    return LossSet.of({"cls": cls, "reg": reg}, alpha, {"box_weight": box_weight, "lr": lr})
+
+
+def entry(name: str, pair: LossSet) -> dict[str, Any]:
+    return {"name": name, "losses": pair.losses, "settings": pair.tuned}
 
 
 @pytest.fixture(scope="module")
@@ -153,19 +158,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     base = tmp_path_factory.mktemp("predict")
     data = photographs(base / "data")
     config = load_config(None, {**DETECTION, "detection.data": f"coco:{data}", "budget": "1m"})
-    winner = LossPair("Neg(Mul(Add(Q,NY),Log(Sig(Mul(X,Sub(PY,NY))))))", "iou", 0.25, 4.0, 0.1)
-    plain = LossPair("bce", "giou", None, 2.0, 0.15)
-    task = DetectionTask(
-        TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
-    )
+    winner = losses("Neg(Mul(Add(Q,NY),Log(Sig(Mul(X,Sub(PY,NY))))))", "iou", 0.25, 4.0, 0.1)
+    plain = losses("bce", "giou", None, 2.0, 0.15)
+    task = DetectionTask(config.own_as(DetectionSettings))
     seed = SEEDS_OF_AUDIT
-    scored = task.train_and_score(
-        load_loss(winner.cls, "cls-binary", "sum", alpha=0.25),
-        load_loss("iou", "reg", "sum"),
+    scored = task.train(
+        {
+            "cls": load_loss(winner["cls"], "cls-binary", "sum", alpha=0.25),
+            "reg": load_loss("iou", "reg", "sum"),
+        },
         seed=seed,
-        epochs=EPOCHS,
-        box_weight=4.0,
-        lr=0.1,
+        schedule=Schedule(EPOCHS),
+        settings={"box_weight": 4.0, "lr": 0.1},
         split="test",
     )
     training = Training("audit", winner, seed, EPOCHS, "test")
@@ -175,7 +179,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             "summary",
             {
                 "best": entry("", winner) | {"alpha": 0.25},
-                "winners": [entry("discovered 2", plain.tuned(1.0, 0.1)), entry("discovered 1", winner)],
+                "winners": [
+                    entry("discovered 2", plain.with_settings({"box_weight": 1.0, "lr": 0.1})),
+                    entry("discovered 1", winner),
+                ],
                 "baselines": [entry("bce + giou", plain)],
             },
         )
@@ -185,7 +192,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_it_draws_what_the_audit_scored_and_keeps_the_weights(run: Run) -> None:
     notes: list[str] = []
-    first = predict(run.directory, note=notes.append)
+    first = predict_images(run.directory, note=notes.append)
     assert first.name == run.winner
     assert len(notes) == 1
     assert "training" in notes[0]
@@ -197,7 +204,7 @@ def test_it_draws_what_the_audit_scored_and_keeps_the_weights(run: Run) -> None:
         assert opened.width == 640
     assert len(list((run.directory / "weights").glob("*.pt"))) == 1
 
-    again = predict(run.directory, note=notes.append, count=2)
+    again = predict_images(run.directory, note=notes.append, count=2)
     assert len(notes) == 1, "the kept weights were read"
     assert again.ap == first.ap
     assert len(again.files) == 3
@@ -205,20 +212,20 @@ def test_it_draws_what_the_audit_scored_and_keeps_the_weights(run: Run) -> None:
 
 
 def test_other_losses_splits_scores_and_folders(run: Run, tmp_path: Path) -> None:
-    plain = predict(run.directory, loss="bce + giou", split="val", score=0.9, out=tmp_path)
+    plain = predict_images(run.directory, loss="bce + giou", split="val", score=0.9, out=tmp_path)
     assert (plain.name, plain.split, plain.score, plain.chosen) == ("bce + giou", "val", 0.9, False)
     assert plain.test_ap is None
     assert all(path.parent == tmp_path for path in plain.files)
     assert (
-        predict(run.directory, score=0.0, out=tmp_path).wrong
-        > predict(run.directory, score=1.0, out=tmp_path).wrong
+        predict_images(run.directory, score=0.0, out=tmp_path).wrong
+        > predict_images(run.directory, score=1.0, out=tmp_path).wrong
     )
 
 
 def test_single_photographs_of_any_size(run: Run, tmp_path: Path) -> None:
     for name, size in (("wide.png", (300, 20)), ("tall.jpg", (31, 97)), ("pixel.png", (1, 1))):
         Image.new("RGB", size, (128, 128, 128)).save(tmp_path / name)
-    result = predict(
+    result = predict_images(
         run.directory, [tmp_path / n for n in ("wide.png", "tall.jpg", "pixel.png")], out=tmp_path / "out"
     )
     assert result.ap is None
@@ -229,10 +236,10 @@ def test_single_photographs_of_any_size(run: Run, tmp_path: Path) -> None:
 
 def test_another_folder_with_the_same_classes(run: Run, tmp_path: Path) -> None:
     same = photographs(tmp_path / "same")
-    assert predict(run.directory, data=f"coco:{same}", out=tmp_path / "out").test_ap is None
+    assert predict_images(run.directory, data=f"coco:{same}", out=tmp_path / "out").test_ap is None
     one = photographs(tmp_path / "one", ("light",))
     with pytest.raises(AutoLossError, match="1 classes"):
-        predict(run.directory, data=f"coco:{one}")
+        predict_images(run.directory, data=f"coco:{one}")
 
 
 @pytest.mark.parametrize(
@@ -248,25 +255,25 @@ def test_another_folder_with_the_same_classes(run: Run, tmp_path: Path) -> None:
 )
 def test_mistakes(run: Run, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(AutoLossError, match=re.escape(message)) as error:
-        predict(run.directory, **arguments)
+        predict_images(run.directory, **arguments)
     assert "\n" not in str(error.value)
 
 
 def test_no_run_and_a_run_without_a_result(tmp_path: Path) -> None:
     with pytest.raises(RunError):
-        predict(tmp_path / "nothing")
+        predict_images(tmp_path / "nothing")
     with RunStore.create(tmp_path / "young", load_config(None).model_dump(mode="json")) as store:
         with pytest.raises(RunError, match="has no result yet"):
-            predict(tmp_path / "young")
+            predict_images(tmp_path / "young")
         store.set_meta("summary", {"best": None})
     with pytest.raises(RunError, match="found no loss"):
-        predict(tmp_path / "young")
+        predict_images(tmp_path / "young")
 
 
 def test_a_file_that_is_no_image(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(AutoLossError, match=r"text\.png: is no image that can be read"):
-        predict(run.directory, [tmp_path / "text.png"], out=tmp_path)
+        predict_images(run.directory, [tmp_path / "text.png"], out=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +288,7 @@ def test_a_file_that_is_no_image(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_weights_that_do_not_fit(run: Run, change: str, message: str, tmp_path: Path) -> None:
-    predict(run.directory, out=tmp_path)
+    predict_images(run.directory, out=tmp_path)
     path = next(p for p in (run.directory / "weights").glob("*.pt") if "bce" not in p.name)
     kept = path.read_bytes()
     content = torch.load(path, weights_only=True)
@@ -294,7 +301,7 @@ def test_weights_that_do_not_fit(run: Run, change: str, message: str, tmp_path: 
         torch.save({**content, change: bad[change]}, path)
     try:
         with pytest.raises(RunError, match=message) as error:
-            predict(run.directory, out=tmp_path)
+            predict_images(run.directory, out=tmp_path)
         assert "delete the file to train anew" in str(error.value)
     finally:
         path.write_bytes(kept)
@@ -302,4 +309,4 @@ def test_weights_that_do_not_fit(run: Run, change: str, message: str, tmp_path: 
 
 def test_an_unknown_name_is_told(run: Run) -> None:
     with pytest.raises(UnknownNameError):
-        predict(run.directory, loss="nothing at all")
+        predict_images(run.directory, loss="nothing at all")

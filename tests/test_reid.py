@@ -14,8 +14,8 @@ from PIL import Image
 
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.reinforce.run import reinforce
-from cse_autoloss.reinforce.settings import load_reinforce_config
 from cse_autoloss.reinforce.tasks import make_task
+from cse_autoloss.settings.load import load_config
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.ranking import rank_gallery, re_rank
@@ -207,14 +207,16 @@ def test_query_and_gallery() -> None:
 def test_people_are_learnt(market: Path, again: bool) -> None:
     overrides = {
         "task": "reid",
-        "data.source": f"market:{market}",
-        "data.image_size": 16,
-        "data.re_rank": again,
-        "training.epochs": 4,
-        "training.batch": 12,
-        "training.lr": 0.03,
+        "own.data": f"market:{market}",
+        "own.image_size": 16,
+        "own.re_rank": again,
+        "own.epochs": 4,
+        "own.batch": 12,
+        "own.lr": 0.03,
+        "own.model": "mlp",
+        "own.augment": False,
     }
-    task = make_task(load_reinforce_config(None, overrides), 0, "cpu")
+    task = make_task(load_config(None, overrides), 0, "cpu")
     space = AmLfs(scale=10.0)
     stack = task.stack(2, 10.0)
     for epoch in range(4):
@@ -229,19 +231,21 @@ def test_people_are_learnt(market: Path, again: bool) -> None:
 def test_a_whole_run_on_reid(market: Path, tmp_path: Path) -> None:
     overrides = {
         "task": "reid",
-        "space": "search-softmax",
-        "data.source": f"market:{market}",
-        "data.image_size": 16,
-        "seeds": 1,
-        "training.head": "cosine",
-        "training.epochs": 1,
-        "training.batch": 12,
-        "search.samples": 2,
-        "comparison.baselines": ["softmax"],
-        "comparison.lr_factors": [1.0],
-        "comparison.selection_control": False,
+        "reinforce.space": "search-softmax",
+        "own.data": f"market:{market}",
+        "own.image_size": 16,
+        "reinforce.seeds": 1,
+        "own.head": "cosine",
+        "own.epochs": 1,
+        "own.batch": 12,
+        "reinforce.samples": 2,
+        "reinforce.baselines": ["softmax"],
+        "reinforce.lr_factors": [1.0],
+        "reinforce.selection_control": False,
     }
     _, summary = reinforce(out=tmp_path / "run", overrides=overrides)
     assert summary["metric"] == "map"
-    with pytest.raises(ConfigError, match="expected 'orl' or 'market:DIR' for reid, got 'digits'"):
-        reinforce(out=tmp_path / "other", overrides={"task": "reid"})
+    with pytest.raises(
+        ConfigError, match=r"options: reid\.data: expected 'orl' or 'market:DIR', got 'digits'"
+    ):
+        reinforce(out=tmp_path / "other", overrides={"task": "reid", "own.data": "digits"})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import RunError
-from cse_autoloss.reinforce.loss import ParametricLoss
+from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.reinforce.progress import ReinforceStatus
 from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
@@ -19,14 +19,14 @@ from cse_autoloss.testing.spaces import SpaceConformance
 
 GUIDE = Path(__file__).parents[1] / "docs" / "reinforce.md"
 TINY: dict[str, Any] = {
-    "seeds": 1,
+    "reinforce.seeds": 1,
     "device": "cpu",
-    "data.train_limit": 100,
-    "training.epochs": 3,
-    "search.samples": 2,
-    "comparison.baselines": ["softmax"],
-    "comparison.lr_factors": [1.0],
-    "comparison.selection_control": False,
+    "own.train_limit": 100,
+    "own.epochs": 3,
+    "reinforce.samples": 2,
+    "reinforce.baselines": ["softmax"],
+    "reinforce.lr_factors": [1.0],
+    "reinforce.selection_control": False,
 }
 
 

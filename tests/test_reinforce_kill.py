@@ -18,13 +18,13 @@ from cse_autoloss.cli.app import main
 from cse_autoloss.reinforce.run import reinforce
 
 OPTIONS: dict[str, Any] = {
-    "seeds": 1,
+    "reinforce.seeds": 1,
     "device": "cpu",
-    "data.train_limit": 100,
-    "training.epochs": 30,
-    "search.samples": 3,
-    "comparison.baselines": ["softmax"],
-    "comparison.lr_factors": [2.0],
+    "own.train_limit": 100,
+    "own.epochs": 30,
+    "reinforce.samples": 3,
+    "reinforce.baselines": ["softmax"],
+    "reinforce.lr_factors": [2.0],
 }
 
 

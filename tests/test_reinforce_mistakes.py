@@ -23,10 +23,9 @@ from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.reinforce.trainings import search_epochs
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.search import Reinforce
+from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 from cse_autoloss.tasks.classification import ClassificationTask
-from cse_autoloss.tasks.image_splits import load_splits
-from cse_autoloss.tasks.stacked import TrainingSettings
 
 
 def _cifar(folder: Path, label: int = 3, cut: int = 0) -> str:
@@ -62,11 +61,11 @@ def _images(root: Path, names: dict[str, int]) -> str:
 @pytest.mark.parametrize(
     ("make", "options"),
     [
-        (_cifar, ["--model", "small", "--set=data.shrink=2"]),
+        (_cifar, ["--model", "small", "--set=own.shrink=2"]),
         (lambda p: _idx(p, [0, 1, 2] * 6, [2, 1, 0]), ["--model=mlp"]),
         (
             lambda p: _images(p, {"train/a": 9, "train/b": 9, "test/a": 2, "test/b": 2}),
-            ["--set=data.image_size=8"],
+            ["--set=own.image_size=8"],
         ),
     ],
     ids=["cifar10", "idx", "folder"],
@@ -86,9 +85,9 @@ def test_data_on_disk_from_the_command_to_the_table(
         "--seeds=1",
         "--device=cpu",
         "--label-noise=0.2",
-        "--set=training.batch=5",
+        "--set=own.batch=5",
     ]
-    few = ["--set=comparison.baselines=[softmax]", "--set=comparison.lr_factors=[1]"]
+    few = ["--set=reinforce.baselines=[softmax]", "--set=reinforce.lr_factors=[1]"]
     arguments = ["--data", make(tmp_path / "data"), *options, *tiny, *few, "--out", str(run)]
     monkeypatch.setattr(sys, "argv", ["cse-autoloss", "reinforce", *arguments])
     with pytest.raises(SystemExit) as end:
@@ -98,7 +97,7 @@ def test_data_on_disk_from_the_command_to_the_table(
     assert "am-lfs (searched)" in told.out
     assert told.out.splitlines()[-1] == f"{run}: summary.json, best/loss.py, best/model.pt, plots/"
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["data"]["source"] == arguments[1]
+    assert summary["classification"]["data"] == arguments[1]
     assert 0 <= summary["searched"]["test"]["mean"] <= 1
 
 
@@ -126,17 +125,32 @@ LONELY = [f"{person:04}_c1s1_1" for person in range(1, 7)]
 
 MISTAKES: list[tuple[str, Callable[[Path], str] | None, list[str], str]] = [
     ("one model", None, ["--samples", "1"], "one reward has no variance"),
-    ("no spread", None, ["--sigma", "0"], "search.sigma: Input should be greater than 0, got 0"),
-    ("negative spread", None, ["--sigma=-0.1"], "search.sigma: Input should be greater than 0, got -0.1"),
+    ("no spread", None, ["--sigma", "0"], "options: reinforce.sigma: expected a number above 0, got 0"),
+    (
+        "negative spread",
+        None,
+        ["--sigma=-0.1"],
+        "options: reinforce.sigma: expected a number above 0, got -0.1",
+    ),
     (
         "no intervals",
         None,
         ["--intervals", "0"],
-        "search.intervals: Input should be greater than or equal to 1",
+        "options: reinforce.intervals: expected a number of at least 1, got 0",
     ),
     ("no reward of that name", None, ["--reward", "acuracy"], "did you mean 'accuracy'?"),
-    ("no task of that name", None, ["--task", "face"], "task: expected 'classification', 'faces' or 'reid'"),
-    ("noise", None, ["--label-noise", "1"], "data.label_noise: Input should be less than 1"),
+    (
+        "no task of that name",
+        None,
+        ["--task", "face"],
+        "options: task: expected 'classification', 'detection', 'faces' or 'reid', got 'face'",
+    ),
+    (
+        "noise",
+        None,
+        ["--label-noise", "1"],
+        "options: classification.label_noise: expected a number below 1, got 1",
+    ),
     ("cifar cut off", lambda p: _cifar(p, cut=9), [], "61451 bytes are no whole number of records"),
     (
         "cifar label",
@@ -145,7 +159,7 @@ MISTAKES: list[tuple[str, Callable[[Path], str] | None, list[str], str]] = [
         "data_batch_2.bin: item 7 has label 12; labels run from 0 to 9",
     ),
     ("cifar not there", lambda p: f"cifar10:{p}", [], "data_batch_1.bin: No such file"),
-    ("shrink", _cifar, ["--set", "data.shrink=5"], "shrink: 5 does not divide the images' 32 x 32 pixels"),
+    ("shrink", _cifar, ["--set", "own.shrink=5"], "shrink: 5 does not divide the images' 32 x 32 pixels"),
     ("idx label", lambda p: _idx(p, [0, 1] * 3, [0, 2]), [], "item 1 has label 2; labels run from 0 to 1"),
     ("idx class of one", lambda p: _idx(p, [0, 0, 1], [0]), [], "class '1' has one image; two are needed"),
     ("idx class of none", lambda p: _idx(p, [0, 0, 2, 2], [0]), [], "class '1' has no training image"),
@@ -167,13 +181,13 @@ MISTAKES: list[tuple[str, Callable[[Path], str] | None, list[str], str]] = [
     (
         "faces without val",
         _faces_without_val,
-        ["--task=faces", "--set=data.pairs=PAIRS"],
+        ["--task=faces", "--set=own.pairs=PAIRS"],
         "the val split has 1 people",
     ),
     (
         "faces, one kind of pairs",
         lambda p: _images(p, {f"p{i}": 6 for i in range(12)}),
-        ["--task=faces", "--set=data.pairs=SAME"],
+        ["--task=faces", "--set=own.pairs=SAME"],
         "the test split has 12 pairs of one person and 0 of two",
     ),
     (
@@ -240,8 +254,7 @@ class _Brittle(SearchSoftmax):
 
 
 def test_a_diverged_model_is_last_and_is_never_copied(tmp_path: Path) -> None:
-    settings = TrainingSettings(epochs=4, lr=0.2)
-    task = ClassificationTask(load_splits("digits", train_limit=200), settings)
+    task = ClassificationTask(ClassificationSettings(epochs=4, lr=0.2, train_limit=200))
     search = Reinforce(_Brittle(10.0), samples=8, seed=3)
     seen: list[Any] = []
     with RunStore.create(tmp_path, {}) as store:
@@ -250,6 +263,7 @@ def test_a_diverged_model_is_last_and_is_never_copied(tmp_path: Path) -> None:
             task,
             store,
             "brittle",
+            metric=task.metrics[0],
             scale=None,
             lr_factor=1.0,
             copy_best=True,
@@ -276,13 +290,13 @@ def test_one_learning_rate_may_be_too_high(tmp_path: Path) -> None:
     _, summary = reinforce(
         out=tmp_path,
         overrides={
-            "seeds": 1,
+            "reinforce.seeds": 1,
             "device": "cpu",
-            "data.train_limit": 100,
-            "training.epochs": 2,
-            "search.samples": 2,
-            "comparison.baselines": ["softmax"],
-            "comparison.lr_factors": [1e30, 1.0],
+            "own.train_limit": 100,
+            "own.epochs": 2,
+            "reinforce.samples": 2,
+            "reinforce.baselines": ["softmax"],
+            "reinforce.lr_factors": [1e30, 1.0],
         },
     )
     with RunStore.read(tmp_path) as store:

@@ -16,33 +16,29 @@ from typer.testing import CliRunner
 
 from cse_autoloss.cli.reinforce import app_command
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
+from cse_autoloss.export.parametric_source import torch_source
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
+from cse_autoloss.losses.parametric import ParametricLoss, make_space
 from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.export import torch_source
-from cse_autoloss.reinforce.loss import ParametricLoss, make_space
 from cse_autoloss.reinforce.progress import ReinforceStatus
 from cse_autoloss.reinforce.run import reinforce
-from cse_autoloss.reinforce.settings import (
-    BASELINE_NAMES,
-    ReinforceConfig,
-    dump_reinforce_config,
-    load_reinforce_config,
-    parse_reinforce_config,
-)
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import dump, load_config, parse_config
+from cse_autoloss.settings.schema import ReinforceSettings
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 
 SMALL: dict[str, Any] = {
-    "seeds": 1,
+    "reinforce.seeds": 1,
     "device": "cpu",
-    "data.train_limit": 200,
-    "training.epochs": 4,
-    "search.samples": 3,
-    "search.intervals": 3,
-    "comparison.baselines": ["softmax", "cosface"],
-    "comparison.lr_factors": [2.0],
+    "own.train_limit": 200,
+    "own.epochs": 4,
+    "reinforce.samples": 3,
+    "reinforce.intervals": 3,
+    "reinforce.baselines": ["softmax", "cosface"],
+    "reinforce.lr_factors": [2.0],
 }
 
 
@@ -84,7 +80,9 @@ def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
     assert summary["verdict"].startswith("No better than")
     for name in ("mu.png", "gradient.png"):
         assert (whole / "plots" / name).read_bytes().startswith(b"\x89PNG")
-    assert load_reinforce_config(whole / "config.yaml") == load_reinforce_config(None, SMALL)
+    assert load_config(whole / "config.yaml") == load_config(
+        "classification", {**SMALL, "search": "reinforce"}
+    )
 
     loss = ParametricLoss.from_file(whole / "best" / "loss.json")
     logits, target = 10 * torch.randn(30, 10), torch.arange(30) % 10
@@ -111,10 +109,10 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_the_other_spaces_run(tmp_path: Path, space: str) -> None:
     overrides = {
         **SMALL,
-        "space": space,
-        "seeds": 2,
-        "training.epochs": 2,
-        "comparison.selection_control": False,
+        "reinforce.space": space,
+        "reinforce.seeds": 2,
+        "own.epochs": 2,
+        "reinforce.selection_control": False,
     }
     _, summary = reinforce(out=tmp_path, overrides=overrides)
     moved = summary["mu"]["end"] != summary["mu"]["start"]
@@ -126,10 +124,10 @@ def test_the_other_spaces_run(tmp_path: Path, space: str) -> None:
 def test_ablations_run(tmp_path: Path) -> None:
     overrides = {
         **SMALL,
-        "search.update": False,
-        "search.copy_best": False,
-        "training.epochs": 2,
-        "comparison.selection_control": False,
+        "reinforce.update": False,
+        "reinforce.copy_best": False,
+        "own.epochs": 2,
+        "reinforce.selection_control": False,
     }
     _, summary = reinforce(out=tmp_path, overrides=overrides)
     assert summary["mu"]["end"] == summary["mu"]["start"]
@@ -137,7 +135,7 @@ def test_ablations_run(tmp_path: Path) -> None:
 
 def test_models_that_all_diverge_end_the_run_in_words(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="all 1 models diverged; a lower learning rate"):
-        reinforce(out=tmp_path, overrides={**SMALL, "training.lr": 1e30})
+        reinforce(out=tmp_path, overrides={**SMALL, "own.lr": 1e30})
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -158,37 +156,44 @@ def test_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*settings, *arguments])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["directory"] == str(tmp_path / "run")
-    result = CliRunner().invoke(app, ["--set", "search.sample=4"])
+    result = CliRunner().invoke(app, ["--set", "reinforce.sample=4"])
     assert isinstance(result.exception, ConfigError)
-    assert "search.sample: unknown key; did you mean 'samples'?" in str(result.exception)
+    assert "options: reinforce.sample: unknown key; did you mean 'samples'?" in str(result.exception)
 
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"search.samples": 1}, "search.samples: expected 2 or more: one reward has no variance"),
-        ({"search.sigma": 0}, "search.sigma: Input should be greater than 0, got 0"),
-        ({"search.intervals": 0}, "search.intervals"),
-        ({"space": "am-lsf"}, "space: expected 'am-lfs', 'search-softmax' or 'random-softmax', got 'am-lsf'"),
-        ({"data.label_noise": 1}, "data.label_noise"),
-        ({"trainng.epochs": 3}, "trainng: unknown key; did you mean 'training'?"),
+        (
+            {"reinforce.samples": 1},
+            "options: reinforce.samples: expected 2 or more: one reward has no variance",
+        ),
+        ({"reinforce.sigma": 0}, "options: reinforce.sigma: expected a number above 0, got 0"),
+        ({"reinforce.intervals": 0}, "reinforce.intervals"),
+        (
+            {"reinforce.space": "am-lsf"},
+            "reinforce.space: expected 'am-lfs', 'search-softmax' or 'random-softmax', got 'am-lsf'",
+        ),
+        ({"own.label_noise": 1}, "options: classification.label_noise: expected a number below 1, got 1"),
+        ({"reinfroce.seeds": 3}, "options: reinfroce: unknown key; did you mean 'reinforce'?"),
         ({"seed.x": 3}, "seed"),
     ],
 )
 def test_mistakes_in_the_configuration(overrides: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_reinforce_config(None, overrides)
+        load_config("classification", overrides)
     assert words in str(caught.value)
 
 
 def test_the_commented_configuration_is_the_default() -> None:
-    default = load_reinforce_config()
-    assert default == ReinforceConfig()
-    assert parse_reinforce_config(default.model_dump(mode="json")) == default
-    assert tuple(BASELINES) == BASELINE_NAMES
-    assert "label_noise: 0.0" in dump_reinforce_config(default)
+    default = load_config("classification")
+    assert (
+        default == load_config(None, {"task": "classification"}) == parse_config({"task": "classification"})
+    )
+    assert tuple(BASELINES) == default.reinforce.baselines
+    assert "label_noise: 0.0" in dump(default)
     with pytest.raises(ConfigError, match="did you mean 'classification'"):
-        load_reinforce_config("clasification")
+        load_config("clasification")
 
 
 @pytest.mark.parametrize(
@@ -196,9 +201,9 @@ def test_the_commented_configuration_is_the_default() -> None:
     [("cifar10", "classification", "resnet20"), ("faces", "faces", "face"), ("reid", "reid", "face")],
 )
 def test_the_packages_configurations(name: str, task: str, model: str) -> None:
-    config = load_reinforce_config(name)
-    assert (config.task, config.training.model) == (task, model)
-    assert config.search.intervals == ReinforceConfig().search.intervals
+    config = load_config(name)
+    assert (config.task, config.own_as(TrainingSettings).model) == (task, model)
+    assert config.reinforce.intervals == ReinforceSettings().intervals
 
 
 def test_a_run_of_evolve_is_told_from_ours(tmp_path: Path) -> None:
@@ -212,7 +217,7 @@ def _cosines() -> tuple[Tensor, Tensor]:
     return 1.99 * torch.rand(200, 6, generator=generator, dtype=torch.float64) - 0.995, torch.arange(200) % 6
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", BASELINES)
 def test_baselines_are_the_catalogues_losses(name: str) -> None:
     cosine, target = _cosines()
     baseline = BASELINES[name]

@@ -10,13 +10,14 @@ from cse_autoloss.report.table import print_summary
 
 
 def entry(name: str, ap: float) -> dict[str, Any]:
-    test_ap = {"mean": ap, "low": ap - 0.01, "high": ap + 0.01, "seeds": [ap] * 5}
-    return {"name": name, "box_weight": 0.03125, "lr": 0.0375, "val_ap": 0.7123, "test_ap": test_ap}
+    test = {"mean": ap, "low": ap - 0.01, "high": ap + 0.01, "seeds": [ap] * 5}
+    return {"name": name, "settings": {"box_weight": 0.03125, "lr": 0.0375}, "val": 0.7123, "test": test}
 
 
 def test_every_column_is_whole_in_eighty() -> None:
     summary = {
         "best": None,
+        "metric": {"name": "ap", "title": "AP", "factor": 100.0, "higher": True},
         "winners": [entry("discovered 1", 0.7511)],
         "baselines": [entry("cse-autoloss-b-cls + cse-autoloss-b-reg", 0.7398)],
         "noise_floor": 0.002,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cse_autoloss.graph import compile_graph
-from cse_autoloss.losses import entries
+from cse_autoloss.losses import list_losses
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.searches.evolution import random_graph
 from cse_autoloss.spaces import BRANCHES, binary_inputs, parse
@@ -50,7 +50,7 @@ def test_a_term_that_is_nought_on_the_domain_goes() -> None:
 
 @pytest.mark.parametrize("branch", list(BRANCHES))
 def test_gradients_stay_and_nothing_grows(branch: str) -> None:
-    graphs = [loss.graph for entry in entries(branch) if isinstance(loss := entry.make(), GraphLoss)][:4]
+    graphs = [loss.graph for entry in list_losses(branch) if isinstance(loss := entry.make(), GraphLoss)][:4]
     graphs += [random_graph(BRANCHES[branch], seed, 2, 3) for seed in range(6)]
     for graph in graphs:
         short = shortened(graph)

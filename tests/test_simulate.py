@@ -185,9 +185,9 @@ def test_alpha_weights_the_classification_loss(simulator: Simulator) -> None:
 
 
 def test_mistakes_are_told() -> None:
-    with pytest.raises(AutoLossError, match=r"simulate: expected steps"):
+    with pytest.raises(AutoLossError, match=r"SimulateSettings: steps: expected a number of at least 1"):
         SimulateSettings(steps=0)
-    with pytest.raises(AutoLossError, match=r"simulate\.share"):
+    with pytest.raises(AutoLossError, match=r"SimulateSettings: share"):
         SimulateSettings(share=-1.0)
     empty = SimulationData(torch.rand(1, 1, 16, 16), torch.zeros(1, 1, 4), torch.full((1, 1), -1), 2)
     with pytest.raises(AutoLossError, match="no object"):

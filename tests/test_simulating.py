@@ -33,7 +33,7 @@ def simulated(
     bad: set[str] = frozenset(),
     cut: set[str] = frozenset(),  # type: ignore[assignment]
 ) -> tuple[list[Verdict | None], list[list[Job]]]:
-    process: Any = simulating(losses, None, 20.0)
+    process: Any = simulating("reg", losses, None, 20.0)
     batches: list[list[Job]] = []
     results: dict[str, JobResult] | None = None
     while True:

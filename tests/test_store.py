@@ -27,13 +27,13 @@ def store(tmp_path: Path) -> Any:
         yield opened
 
 
-def add(store: RunStore, slot: int = 0, **changes: Any) -> Candidate:
+def add(store: RunStore, place: int = 0, **changes: Any) -> Candidate:
     values = {
-        "branch": "reg",
-        "formula": f"Add(I,{slot})",
-        "digest": f"d{slot}",
+        "slot": "reg",
+        "formula": f"Add(I,{place})",
+        "digest": f"d{place}",
         "generation": 0,
-        "slot": slot,
+        "place": place,
         "origin": "random",
     }
     return store.add_candidate(**{**values, **changes})
@@ -43,16 +43,12 @@ def score(key: str = "k", **changes: Any) -> Score:
     values = {
         "key": key,
         "purpose": "proxy",
-        "cls": "bce",
-        "reg": "giou",
+        "losses": {"cls": "bce", "reg": "giou"},
         "split": "val",
         "seed": 0,
         "epochs": 6,
-        "box_weight": 2.0,
-        "lr": 0.05,
-        "ap": 0.41,
-        "ap50": 0.6,
-        "ap75": 0.4,
+        "settings": {"box_weight": 2.0, "lr": 0.05},
+        "metrics": {"ap": 0.41, "ap50": 0.6, "ap75": 0.4},
         "seconds": 7.5,
         "extra": {"seconds_train": 6.0},
     }
@@ -80,7 +76,7 @@ class TestWhatGoesInComesOut:
         assert (first.parents, first.duplicate_of) == (("p", "q"), None)
         same = add(store, 1, digest="d0")
         assert same.duplicate_of == first.id
-        assert add(store, 0, branch="cls-binary").duplicate_of is None
+        assert add(store, 0, slot="cls").duplicate_of is None
         assert store.find_candidate("reg", "d0") == first
         assert store.find_candidate("reg", "none") is None
         assert [c.id for c in store.candidates("reg", 0)] == [first.id, same.id]
@@ -102,7 +98,7 @@ class TestWhatGoesInComesOut:
     def test_scores(self, store: RunStore) -> None:
         candidate = add(store)
         kept = score("a", candidate=candidate.id)
-        failed = score("b", status="timeout", ap=None, ap50=None, ap75=None, detail="too long", seed=1)
+        failed = score("b", status="timeout", metrics={}, detail="too long", seed=1)
         store.add_score(kept)
         store.add_score(failed)
         assert store.score("a") == kept
@@ -112,13 +108,14 @@ class TestWhatGoesInComesOut:
         assert store.scores("proxy", status="ok") == [kept]
         assert store.scores("audit") == []
         assert store.scores(candidate=candidate.id) == [kept]
-        better = score("a", ap=0.5)
+        better = score("a", metrics={"ap": 0.5})
         store.add_score(better)
         assert store.score("a") == better
 
-    def test_a_failed_training_holds_no_ap(self, store: RunStore) -> None:
-        for changes in ({"status": "diverged"}, {"ap": None}, {"ap": 1.5}, {"ap": float("nan")}):
-            with pytest.raises(ValueError, match="AP"):
+    def test_a_failed_training_holds_no_metrics(self, store: RunStore) -> None:
+        odd = [{"ap": 0.5, "ap50": float(text)} for text in ("nan", "inf", "-inf")]
+        for changes in ({"status": "diverged"}, {"metrics": {}}, *({"metrics": metrics} for metrics in odd)):
+            with pytest.raises(ValueError, match="metrics"):
                 score(**changes)
         # The file itself refuses as well, should a record be made by other means.
         forged = score()
@@ -132,7 +129,7 @@ class TestWhatGoesInComesOut:
         assert store.fingerprint_owner("reg", "f") is None
         assert store.claim_fingerprint("reg", "f", one.id) == one.id
         assert store.claim_fingerprint("reg", "f", two.id) == one.id
-        assert store.claim_fingerprint("cls-binary", "f", two.id) == two.id
+        assert store.claim_fingerprint("cls", "f", two.id) == two.id
         store.mark_duplicate(two.id, one.id)
         assert store.candidate(two.id).duplicate_of == one.id
         with pytest.raises(ValueError, match="its own duplicate"):
@@ -158,13 +155,15 @@ class TestWhatGoesInComesOut:
             ("resumed", {}),
         ]
         assert len(store.events("shrunk")) == 1
-        for slot in range(6):
-            candidate = add(store, slot, digest="same" if slot < 2 else f"d{slot}")
-            store.add_verdict(candidate.id, Verdict("verify", slot > 1, "r", code="" if slot else "constant"))
-            if slot > 1:
-                store.add_verdict(candidate.id, Verdict("simulate", slot > 3, "", code="diverges"))
+        for place in range(6):
+            candidate = add(store, place, digest="same" if place < 2 else f"d{place}")
+            store.add_verdict(
+                candidate.id, Verdict("verify", place > 1, "r", code="" if place else "constant")
+            )
+            if place > 1:
+                store.add_verdict(candidate.id, Verdict("simulate", place > 3, "", code="diverges"))
         store.add_score(score())
-        store.add_score(score("bad", status="crashed", ap=None))
+        store.add_score(score("bad", status="crashed", metrics={}))
         assert store.funnel() == {
             "generated": 6,
             "duplicates": 1,
@@ -230,7 +229,7 @@ class TestResume:
         assert store.verdicts(first.id)["verify"].reason == "fine"
         assert len(store.candidates()) == 1
 
-    def test_another_proposal_takes_the_slot(self, store: RunStore) -> None:
+    def test_another_proposal_takes_the_place(self, store: RunStore) -> None:
         first = add(store)
         copy = add(store, 1, digest=first.digest)
         store.add_verdict(first.id, Verdict("verify", True, "fine"))
@@ -242,7 +241,7 @@ class TestResume:
         assert store.fingerprint_owner("reg", "f") is None
         kept = store.score("k")
         assert kept is not None
-        assert (kept.ap, kept.candidate) == (0.41, None)
+        assert (kept.metrics["ap"], kept.candidate) == (0.41, None)
 
 
 class TestOpening:
@@ -294,6 +293,21 @@ class TestOpening:
                 RunError, match=f"by a newer version of cse-autoloss .format {schema.VERSION + 1}"
             ):
                 open_it(store.directory)
+
+    def test_an_older_version(self, store: RunStore) -> None:
+        store.close()
+        connection = sqlite3.connect(store.directory / "run.sqlite")
+        connection.execute("PRAGMA user_version = 1")
+        connection.close()
+        before = (store.directory / "run.sqlite").read_bytes()
+        for open_it in (RunStore.open, RunStore.read):
+            with pytest.raises(
+                RunError, match=f"by an older version .*format 1, this version reads {schema.VERSION}"
+            ) as told:
+                open_it(store.directory)
+            assert str(store.directory / "best" / "loss.json") in str(told.value)
+            assert "\n" not in str(told.value)
+        assert (store.directory / "run.sqlite").read_bytes() == before
 
     def test_a_run_that_was_stopped_before_it_began(self, tmp_path: Path) -> None:
         sqlite3.connect(tmp_path / "run.sqlite").close()
@@ -352,15 +366,15 @@ generation = kept[0] + 1 if kept else 0
 print("begun", flush=True)
 while True:
     scores = []
-    for slot in range(3):
-        name = f"{generation}.{slot}"
+    for place in range(3):
+        name = f"{generation}.{place}"
         candidate = store.add_candidate(
-            branch="reg", formula=name, digest=name, generation=generation, slot=slot, origin="random"
+            slot="reg", formula=name, digest=name, generation=generation, place=place, origin="random"
         )
         store.add_verdict(candidate.id, Verdict("verify", True, "x" * 500))
-        store.add_score(Score(f"{generation}.{slot}", "proxy", "bce", "I", "val", slot, 1, 1.0, 0.1, ap=0.5))
+        store.add_score(Score(name, "proxy", {"reg": "I"}, "val", place, 1, metrics={"ap": 0.5}))
     with store.transaction():
-        store.add_score(Score(f"{generation}.last", "proxy", "bce", "I", "val", 9, 1, 1.0, 0.1, ap=0.25))
+        store.add_score(Score(f"{generation}.last", "proxy", {"reg": "I"}, "val", 9, 1, metrics={"ap": 0.25}))
         store.add_seconds("generations", 1.0)
         store.save_state(generation, {"generation": generation, "filler": "y" * 3000})
     generation += 1
@@ -455,7 +469,7 @@ with RunStore.create(sys.argv[1], {}) as store:
 
 class TestRejected:
     def test_samples_come_back_with_their_populations(self, store: RunStore) -> None:
-        one, two, three = (add(store, slot) for slot in range(3))
+        one, two, three = (add(store, place) for place in range(3))
         assert store.rejected() == []
         store.add_rejected("reg", 0, "verify", "scout", 20_000, [one.id, three.id])
         store.add_rejected("reg", 0, "verify", "bred", 7, [two.id])
@@ -474,24 +488,12 @@ class TestRejected:
         (only,) = store.rejected()
         assert (only.population, only.candidates) == (12, (new.id,))
 
-    def test_a_run_from_before_there_were_samples_is_read_and_gone_on_with(self, store: RunStore) -> None:
-        store.close()
-        with sqlite3.connect(store.directory / "run.sqlite") as connection:
-            connection.execute("DROP TABLE rejected_populations")
-            connection.execute("DROP TABLE rejected_sample")
-        connection.close()
-        with RunStore.read(store.directory) as old:
-            assert old.rejected() == []
-        with RunStore.open(store.directory) as again:
-            again.add_rejected("reg", 0, "verify", "scout", 10, [add(again).id])
-            assert len(again.rejected()) == 1
-
     def test_forgetting_keeps_the_newest_fingerprints(self, store: RunStore) -> None:
-        owners = [add(store, slot).id for slot in range(6)]
+        owners = [add(store, place).id for place in range(6)]
         for number, owner in enumerate(owners):
             store.claim_fingerprint("reg", f"mark{number}", owner)
         assert store.forget_fingerprints("reg", 6) == 0
-        assert store.forget_fingerprints("cls-binary", 1) == 0
+        assert store.forget_fingerprints("cls", 1) == 0
         assert store.forget_fingerprints("reg", 4) == 2
         assert store.fingerprint_owner("reg", "mark1") is None
         assert store.fingerprint_owner("reg", "mark2") == owners[2]

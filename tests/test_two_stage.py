@@ -13,10 +13,11 @@ from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.boxes import iou_parts, paired_iou
 from cse_autoloss.detectors.one_stage import Prediction
 from cse_autoloss.detectors.proposals import proposal_loss, sample_regions
-from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, train
+from cse_autoloss.detectors.training import TrainingSet, train
 from cse_autoloss.detectors.trunks import PlainSettings
 from cse_autoloss.detectors.two_stage import TwoStageDetector, TwoStagePyramid, TwoStageSettings, correct
 from cse_autoloss.losses import load_loss
+from cse_autoloss.training.loop import Diverged, Schedule
 
 SMALL = TwoStageSettings(
     trunk=PlainSettings(width=8, deep_width=12), proposal_width=8, proposals=(8, 10), hidden=16

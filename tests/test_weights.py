@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cse_autoloss.graph import LossGraph, compile_graph
-from cse_autoloss.losses import entries
+from cse_autoloss.losses import list_losses
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.searches.evolution.weights import RATIOS, Edges, WeightSearch, nearest_ratio
 from cse_autoloss.spaces import parse
@@ -47,7 +47,7 @@ def test_weights_do_what_they_say() -> None:
 
 @pytest.mark.parametrize("branch", ["cls-binary", "cls-multiclass", "reg"])
 def test_every_loss_of_the_catalogue_takes_them(branch: str) -> None:
-    graphs = [loss.graph for entry in entries(branch) if isinstance(loss := entry.make(), GraphLoss)]
+    graphs = [loss.graph for entry in list_losses(branch) if isinstance(loss := entry.make(), GraphLoss)]
     assert graphs
     for graph in graphs:
         edges = Edges(graph)

@@ -1,7 +1,8 @@
 """The audit: are the discovered losses better than those people use, on data that the search never saw?
 
-Winners and baselines are treated alike: the same small grid of box-loss weight and learning rate is tried for each on
-the validation split, and weights beyond the grid's ends for whoever is best there; the best setting of each is trained
+Winners and baselines are treated alike: the same small grid of the task's tunables (weights of slots, learning rate) is
+tried for each on the validation split, and values beyond the grid's ends for whoever is best there; the best setting of
+each is trained
 on the full schedule with the same seeds, and only that is scored on the test split. The gain is the mean of paired
 differences, seed by seed, with a bootstrap interval. It is taken over the baseline that did best on test, which
 flatters the baseline, and for the one winner that validation chose, which does not flatter the winner.
@@ -14,32 +15,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.bench.session import settings_of
 from cse_autoloss.bench.statistics import Interval, bootstrap_interval, paired_difference
 from cse_autoloss.runs.records import Score
+from cse_autoloss.tasks.protocol import Metric
 
-Metric = Literal["ap", "ap50", "ap75"]
+Setting = tuple[tuple[str, float], ...]
+"""(name, value) of each tunable."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A pair of losses in the audit.
+    """Losses that take part in an audit.
 
     Attributes:
         name: as it stands in the table.
-        pair: the losses.
-        discovered: whether the search found it; else it is a baseline.
-        val_ap: validation AP on the full schedule with its tuned setting, the mean over the tuning's seeds.
-        test: test AP, one a seed, in the order of the seeds; a training that failed counts as 0.
-        unit: what the grid's box weights are multiplied by, for a box loss in units far from GIoU's.
+        losses: of each slot; with the tuned settings once they are known.
+        discovered: whether the search found them; else they are a baseline.
+        val: validation figure of the metric on the full schedule with the tuned setting, the mean over the tuning's
+            seeds.
+        test: test figures, one a seed, in the order of the seeds; a training that failed counts as the metric's worst.
+        units: what the grid's values are multiplied by, by tunable, for a loss in units far from the usual.
     """
 
     name: str
-    pair: LossPair
+    losses: LossSet
     discovered: bool
-    val_ap: float = math.nan
+    val: float = math.nan
     test: tuple[float, ...] = ()
-    unit: float = 1.0
+    units: Setting = ()
 
 
 @dataclass(frozen=True)
@@ -47,23 +52,27 @@ class AuditPlan:
     """What an audit trains.
 
     Attributes:
+        metric: that decides.
+        task: digest of the data and model settings.
         seeds: training seeds of the final comparison, the same for all.
-        box_weights: grid of the tuning.
-        lrs: grid of the tuning.
+        grid: values of each tunable that the tuning tries; empty for no tuning.
+        open: tunables whose values go on beyond the grid's ends.
         tune_epochs: schedule of the tuning.
         tune_seeds: seeds of the tuning; they are not among `seeds`.
         epochs: full schedule.
-        train_limit: number of training scenes, None for all.
+        train_limit: number of training samples, None for all.
         confidence: of the intervals.
         resamples: of the bootstrap.
         split: that the final trainings are scored on.
-        edge_steps: whoever is best at an end of the grid of box weights has twice that weight tried (half of it at the
-            lower end) at its best rate, and so on, so many times at most: no grid suits every loss.
+        edge_steps: whoever is best at an end of an open tunable's values has twice that value tried (half of it at the
+            lower end) beside its other best settings, and so on, so many times at most: no grid suits every loss.
     """
 
+    metric: Metric
+    task: str
     seeds: tuple[int, ...]
-    box_weights: tuple[float, ...]
-    lrs: tuple[float, ...]
+    grid: Mapping[str, tuple[float, ...]]
+    open: tuple[str, ...]
     tune_epochs: float
     tune_seeds: tuple[int, ...]
     epochs: float
@@ -73,99 +82,110 @@ class AuditPlan:
     split: Literal["val", "test"] = "test"
     edge_steps: int = 0
 
-    def tuning(self, contestants: Sequence[Contestant], task: str) -> list[Training]:
-        """Trainings that choose each contestant's weight and rate, on validation."""
-        grid = [(weight, lr) for weight in self.box_weights for lr in self.lrs]
-        return [t for one in contestants for setting in grid for t in self._tuning(one, setting, task)]
+    def tuning(self, contestants: Sequence[Contestant]) -> list[Training]:
+        """Trainings that choose each contestant's setting, on validation."""
+        return [t for one in contestants for setting in self._grid() for t in self._tuning(one, setting)]
 
-    def further(
-        self, contestants: Sequence[Contestant], task: str, scores: Mapping[str, Score]
-    ) -> list[Training]:
+    def further(self, contestants: Sequence[Contestant], scores: Mapping[str, Score]) -> list[Training]:
         """What is still to be trained beyond the grid's ends, now that `scores` are known by training key."""
         return [
             training
             for one in contestants
-            for setting in self._tried(one, task, scores)
-            for training in self._tuning(one, setting, task)
+            for setting in self._tried(one, scores)
+            for training in self._tuning(one, setting)
             if training.key not in scores
         ]
 
-    def settled(self, one: Contestant, task: str, scores: Mapping[str, Score]) -> Contestant:
+    def settled(self, one: Contestant, scores: Mapping[str, Score]) -> Contestant:
         """The contestant with the setting that did best on validation."""
-        tried = self._tried(one, task, scores)
-        worth = {setting: self._worth(one, setting, task, scores) for setting in tried}
+        worth = {setting: self._worth(one, setting, scores) for setting in self._tried(one, scores)}
         best = max(worth, key=lambda setting: worth[setting])
-        return replace(one, pair=self._tuning(one, best, task)[0].pair, val_ap=worth[best])
+        return replace(one, losses=self._tuning(one, best)[0].losses, val=self.metric.figure(worth[best]))
 
-    def _tried(self, one: Contestant, task: str, scores: Mapping[str, Score]) -> list[tuple[float, float]]:
-        """(box weight, rate): the grid, and what lies beyond its ends as far as `scores` lead there."""
-        tried = [(weight, lr) for weight in self.box_weights for lr in self.lrs]
-        for _ in range(self.edge_steps if len(set(self.box_weights)) > 1 else 0):
-            if any(t.key not in scores for setting in tried for t in self._tuning(one, setting, task)):
+    def _grid(self) -> list[Setting]:
+        return [tuple(setting.items()) for setting in settings_of(self.grid)]
+
+    def _tried(self, one: Contestant, scores: Mapping[str, Score]) -> list[Setting]:
+        """The grid, and what lies beyond its ends as far as `scores` lead there."""
+        tried = self._grid()
+        for _ in range(self.edge_steps):
+            if any(t.key not in scores for setting in tried for t in self._tuning(one, setting)):
                 break
-            weight, lr = max(tried, key=lambda setting: self._worth(one, setting, task, scores))
-            weights = [weight for weight, _ in tried]
-            if weight == max(weights):
-                tried.append((2 * weight, lr))
-            elif weight == min(weights):
-                tried.append((weight / 2, lr))
-            else:
+            best = max(tried, key=lambda setting: self._worth(one, setting, scores))
+            beyond = self._beyond(best, tried)
+            if beyond is None:
                 break
+            tried.append(beyond)
         return tried
 
-    def _tuning(self, one: Contestant, setting: tuple[float, float], task: str) -> list[Training]:
-        weight, lr = setting
-        pair = one.pair.tuned(weight * one.unit, lr)
+    def _beyond(self, best: Setting, tried: Sequence[Setting]) -> Setting | None:
+        """One step past the end at which the best setting stands; None where it stands at none."""
+        for name in self.open:
+            values = [dict(setting)[name] for setting in tried]
+            value = dict(best)[name]
+            if len(set(self.grid[name])) > 1 and value in (max(values), min(values)):
+                further = 2 * value if value == max(values) else value / 2
+                return tuple({**dict(best), name: further}.items())
+        return None
+
+    def _tuning(self, one: Contestant, setting: Setting) -> list[Training]:
+        units = dict(one.units)
+        losses = one.losses.with_settings({name: value * units.get(name, 1.0) for name, value in setting})
         return [
-            Training("tune", pair, seed, self.tune_epochs, "val", self.train_limit, task)
+            Training("tune", losses, seed, self.tune_epochs, "val", self.train_limit, self.task)
             for seed in self.tune_seeds
         ]
 
-    def _worth(
-        self, one: Contestant, setting: tuple[float, float], task: str, scores: Mapping[str, Score]
-    ) -> float:
-        return _mean([_figure(scores.get(t.key)) for t in self._tuning(one, setting, task)])
+    def _worth(self, one: Contestant, setting: Setting, scores: Mapping[str, Score]) -> float:
+        return _mean([_worth(self.metric, scores.get(t.key)) for t in self._tuning(one, setting)])
 
-    def finished(
-        self, contestants: Sequence[Contestant], task: str, scores: Mapping[str, Score]
-    ) -> tuple[int, ...]:
+    def finished(self, contestants: Sequence[Contestant], scores: Mapping[str, Score]) -> tuple[int, ...]:
         """Seeds with which every contestant was trained; only these can be compared in pairs."""
         return tuple(
             seed
             for seed in self.seeds
-            if all(t.key in scores for t in replace(self, seeds=(seed,)).final(contestants, task))
+            if all(t.key in scores for t in replace(self, seeds=(seed,)).final(contestants))
         )
 
     def figures(
-        self, one: Contestant, task: str, scores: Mapping[str, Score], metric: Metric = "ap"
+        self, one: Contestant, scores: Mapping[str, Score], metric: Metric | None = None
     ) -> tuple[float, ...]:
-        """A contestant's figures on the final split, seed by seed; a training that failed counts as 0."""
-        return tuple(_figure(scores[t.key], metric) for t in self.final([one], task))
+        """A contestant's figures on the final split, seed by seed; a training that failed counts as the worst."""
+        chosen = metric or self.metric
+        return tuple(chosen.figure(_worth(chosen, scores[t.key])) for t in self.final([one]))
 
-    def final(self, contestants: Sequence[Contestant], task: str) -> list[Training]:
+    def final(self, contestants: Sequence[Contestant]) -> list[Training]:
         """Trainings on the full schedule; seed by seed, so that an early end leaves whole seeds."""
         return [
-            Training("audit", one.pair, seed, self.epochs, self.split, self.train_limit, task)
+            Training("audit", one.losses, seed, self.epochs, self.split, self.train_limit, self.task)
             for seed in self.seeds
             for one in contestants
         ]
+
+    def difference(
+        self, one: Sequence[float], other: Sequence[float], metric: Metric | None = None
+    ) -> Interval:
+        """Interval of the paired gain of figures over others, above 0 where they are better."""
+        chosen = metric or self.metric
+        pairs = [[chosen.figure(value) for value in values] for values in (one, other)]
+        return paired_difference(*pairs, confidence=self.confidence, resamples=self.resamples)
 
 
 Train = Callable[[list[Training]], Mapping[str, Score]]
 """Trains, and gives the scores by key; those that the deadline cut off are missing."""
 
 
-def tune(contestants: Sequence[Contestant], plan: AuditPlan, task: str, train: Train) -> list[Contestant]:
+def tune(contestants: Sequence[Contestant], plan: AuditPlan, train: Train) -> list[Contestant]:
     """Each contestant with the setting that did best on validation: over the grid, and beyond its ends."""
     scores: dict[str, Score] = {}
-    wanted = plan.tuning(contestants, task)
+    wanted = plan.tuning(contestants)
     while wanted:
         found = train(wanted)
         scores.update(found)
         if len(found) < len({training.key for training in wanted}):
             break
-        wanted = plan.further(contestants, task, scores)
-    return [plan.settled(one, task, scores) for one in contestants]
+        wanted = plan.further(contestants, scores)
+    return [plan.settled(one, scores) for one in contestants]
 
 
 @dataclass(frozen=True)
@@ -173,15 +193,18 @@ class AuditResult:
     """What the audit found.
 
     Attributes:
-        contestants: baselines and winners, each with its setting and test APs.
+        metric: that decides.
+        contestants: baselines and winners, each with its setting and test figures.
         best: the winner that validation chose, or None where the search found nothing.
         rival: the baseline with the best mean on test.
-        gain: interval of best − rival over paired seeds.
+        gain: interval of the best's gain over the rival over paired seeds; above 0 is better, whichever way the metric
+            points.
         noise_floor: standard deviation of a mean difference that seeds alone make between two equal losses.
         seeds: number of seeds that every contestant has.
         notes: what was left out or went wrong, in words.
     """
 
+    metric: Metric
     contestants: tuple[Contestant, ...]
     best: Contestant | None
     rival: Contestant | None
@@ -198,8 +221,11 @@ class AuditResult:
             return "The search found no loss that passed every stage."
         if self.rival is None or self.gain is None:
             return "The audit did not finish, so nothing is claimed about test data."
-        points = f"{self.gain.mean * 100:+.2f} AP [{self.gain.low * 100:+.2f}, {self.gain.high * 100:+.2f}]"
-        against = f"{self.rival.name} (box weight {self.rival.pair.box_weight:g}, tuned alike)"
+        points = gain_text(self.metric, self.gain)
+        settings = ", ".join(
+            f"{_words(name)} {value:g}" for name, value in self.rival.losses.settings if name != "lr"
+        )
+        against = f"{self.rival.name} ({settings + ', ' if settings else ''}tuned alike)"
         if self.gain.low > 0:
             return f"Better than the best baseline, {against}: {points} on test, {self.seeds} paired seeds."
         if self.gain.high < 0:
@@ -210,7 +236,7 @@ class AuditResult:
         )
 
     def interval(self, one: Contestant) -> Interval:
-        """Interval of a contestant's mean test AP over seeds."""
+        """Interval of a contestant's mean test figure over seeds."""
         return bootstrap_interval(one.test, confidence=self.confidence)
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,12 +245,10 @@ class AuditResult:
         def entry(one: Contestant) -> dict[str, Any]:
             return {
                 "name": one.name,
-                "cls": one.pair.cls,
-                "reg": one.pair.reg,
-                "box_weight": one.pair.box_weight,
-                "lr": one.pair.lr,
-                "val_ap": one.val_ap,
-                "test_ap": self.interval(one).to_dict() | {"seeds": list(one.test)},
+                "losses": one.losses.losses,
+                "settings": one.losses.tuned,
+                "val": one.val,
+                "test": self.interval(one).to_dict() | {"seeds": list(one.test)},
             }
 
         return {
@@ -237,33 +261,41 @@ class AuditResult:
         }
 
 
-def conclude(
-    contestants: Sequence[Contestant], plan: AuditPlan, task: str, scores: Mapping[str, Score]
-) -> AuditResult:
+def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping[str, Score]) -> AuditResult:
     """Compare the contestants on test, from the scores of `plan.final`; seeds that lack any score are left out."""
-    whole = replace(plan, seeds=plan.finished(contestants, task, scores))
+    whole = replace(plan, seeds=plan.finished(contestants, scores))
     count = len(whole.seeds)
     notes = []
     if count < len(plan.seeds):
         notes.append(
             f"{len(plan.seeds) - count} of {len(plan.seeds)} seeds were not finished and are left out"
         )
-    done = [replace(one, test=whole.figures(one, task, scores)) for one in contestants]
+    done = [replace(one, test=whole.figures(one, scores)) for one in contestants]
     winners = [one for one in done if one.discovered]
     baselines = [one for one in done if not one.discovered]
-    best = max(winners, key=lambda one: one.val_ap, default=None)
-    rival = max(baselines, key=lambda one: _mean(one.test), default=None) if count else None
+    toward = plan.metric.figure(1.0)
+    best = max(winners, key=lambda one: toward * one.val, default=None)
+    rival = max(baselines, key=lambda one: toward * _mean(one.test), default=None) if count else None
     gain = None
     if best is not None and rival is not None and count:
-        gain = paired_difference(best.test, rival.test, confidence=plan.confidence, resamples=plan.resamples)
+        gain = plan.difference(best.test, rival.test)
     return AuditResult(
-        tuple(done), best, rival, gain, _noise_floor(done), count, plan.confidence, tuple(notes)
+        plan.metric, tuple(done), best, rival, gain, _noise_floor(done), count, plan.confidence, tuple(notes)
     )
 
 
-def _figure(score: Score | None, metric: Metric = "ap") -> float:
-    value: float | None = getattr(score, metric, None)
-    return 0.0 if value is None else value
+def gain_text(metric: Metric, gain: Interval) -> str:
+    """The gain with its interval, for example "+1.03 AP [+0.41, +1.47]"."""
+    low, mean, high = (metric.text(value, sign="+") for value in (gain.low, gain.mean, gain.high))
+    return f"{mean} {'' if metric.higher else 'less '}{metric.label} [{low}, {high}]"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _worth(metric: Metric, score: Score | None) -> float:
+    return metric.worth({} if score is None else score.metrics)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -271,7 +303,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _noise_floor(contestants: Sequence[Contestant]) -> float:
-    """√(2/n) times the pooled standard deviation of test AP over seeds, within contestants."""
+    """√(2/n) times the pooled standard deviation of test figures over seeds, within contestants."""
     squares, freedom, n = 0.0, 0, 0
     for one in contestants:
         n = len(one.test)

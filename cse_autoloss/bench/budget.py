@@ -29,7 +29,7 @@ FINALISTS = 1 / 3
 REPORT_SECONDS = 4.0
 """Set aside for export, drawings and summary."""
 
-TRAIN_IMAGES = "train images"
+TRAIN_SAMPLES = "train samples"
 """Under this name a run's store keeps how many there are."""
 
 
@@ -52,12 +52,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class AuditSize:
-    """How large an audit is."""
+    """How large an audit is; `grid` holds the values that the tuning tries, by tunable, the learning rate last."""
 
     winners: int
     baselines: int
-    box_weights: tuple[float, ...]
-    lrs: tuple[float, ...]
+    grid: Mapping[str, tuple[float, ...]]
     tune_epochs: float
     tune_seeds: int
     seeds: int
@@ -65,8 +64,8 @@ class AuditSize:
 
     def seconds(self, cost: Cost, share: float) -> float:
         """Worker-seconds."""
-        grid = len(self.box_weights) * len(self.lrs) * self.tune_seeds
-        one = grid * cost.training(self.tune_epochs, share) + self.seeds * cost.training(self.epochs, share)
+        tuning = math.prod(len(values) for values in self.grid.values()) * self.tune_seeds
+        one = tuning * cost.training(self.tune_epochs, share) + self.seeds * cost.training(self.epochs, share)
         return (self.winners + self.baselines) * one
 
 
@@ -114,9 +113,8 @@ class RunSize:
     def from_json(cls, data: Mapping[str, Any]) -> RunSize:
         """The inverse of `dataclasses.asdict`, by way of JSON, which has lists for tuples."""
         values = dict(data)
-        audit: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("audit").items()
-        }
+        audit: dict[str, Any] = dict(values.pop("audit"))
+        audit["grid"] = {name: tuple(tried) for name, tried in audit["grid"].items()}
         return cls(**{**values, "audit": AuditSize(**audit), "notes": tuple(values["notes"])})
 
 
@@ -197,9 +195,9 @@ def fit(
     return RunSize(*found, refine=refined.generations)
 
 
-def train_limit(share: float, images: int, batch: int) -> int | None:
-    """Images to train on: that share of them, a batch at least; None for all."""
-    return None if share >= 1 else max(batch, round(share * images))
+def train_limit(share: float, samples: int, batch: int) -> int | None:
+    """Samples to train on: that share of them, a batch at least; None for all."""
+    return None if share >= 1 else max(batch, round(share * samples))
 
 
 def fit_audit(size: RunSize, left: float, workers: int, cost: Cost, audit: AuditSize) -> RunSize:
@@ -259,9 +257,8 @@ def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes
     if sized != audit:
         notes.append(
             f"audit: {sized.winners} winner(s) and {sized.baselines} baseline(s), {sized.seeds} seeds, "
-            f"{sized.epochs:g} epochs, {len(sized.box_weights)}x{len(sized.lrs)} settings tried "
-            f"(asked for {audit.winners}, {audit.baselines}, {audit.seeds}, {audit.epochs:g}, "
-            f"{len(audit.box_weights)}x{len(audit.lrs)})"
+            f"{sized.epochs:g} epochs, {_tried(sized)} settings tried "
+            f"(asked for {audit.winners}, {audit.baselines}, {audit.seeds}, {audit.epochs:g}, {_tried(audit)})"
         )
         return sized
     # Time that is left goes to more finalists and more seeds in turn.
@@ -283,24 +280,30 @@ def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes
     return sized
 
 
+def _tried(size: AuditSize) -> str:
+    return "x".join(str(len(values)) for values in size.grid.values())
+
+
 def _smaller(size: AuditSize) -> AuditSize:
     """One step down; what says least about the winner goes first."""
+    *others, last = size.grid or {"": (1.0,)}
+    wide = next((name for name in others if len(size.grid[name]) > 1), None)
     if size.tune_seeds > 1:
         return replace(size, tune_seeds=1)
     if size.winners > 2:
         return replace(size, winners=size.winners - 1)
     if size.baselines > 4:
         return replace(size, baselines=size.baselines - 1)
-    if len(size.lrs) > 1:
-        return replace(size, lrs=_thinner(size.lrs))
+    if len(size.grid.get(last, ())) > 1:
+        return _thinner(size, last)
     if size.winners > 1:
         return replace(size, winners=1)
     if size.baselines > 2:
         return replace(size, baselines=size.baselines - 1)
     if size.epochs > size.tune_epochs:
         return replace(size, epochs=max(size.tune_epochs, round(size.epochs * 0.75, 1)))
-    if len(size.box_weights) > 1:
-        return replace(size, box_weights=_thinner(size.box_weights))
+    if wide is not None:
+        return _thinner(size, wide)
     if size.seeds > 3:
         return replace(size, seeds=size.seeds - 1)
     if size.tune_epochs > 1:
@@ -313,6 +316,6 @@ def _smaller(size: AuditSize) -> AuditSize:
     return size
 
 
-def _thinner(grid: tuple[float, ...]) -> tuple[float, ...]:
-    """The grid without its last value; the first is the default."""
-    return grid[:-1]
+def _thinner(size: AuditSize, name: str) -> AuditSize:
+    """Without the last value that is tried of a tunable; the first is the default."""
+    return replace(size, grid={**size.grid, name: size.grid[name][:-1]})

@@ -5,7 +5,7 @@ Only plain values cross to a worker: formulas or catalogue names, numbers, and b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -14,85 +14,104 @@ from cse_autoloss.runs.records import Score, job_key
 STATES = "states"
 """Folder in a run's directory where workers keep the states of paused trainings."""
 
-_KEPT = ("seconds_train", "seconds_score", "epochs_trained", "train_images")
+_KEPT = ("seconds_train", "seconds_score", "epochs_trained", "train_samples")
 
 Purpose = Literal["proxy", "rung", "combine", "tune", "audit", "filter-audit"]
 
 
 @dataclass(frozen=True)
-class LossPair:
-    """A classification and a box loss, each a formula or a catalogue name, and how they are weighted.
+class LossSet:
+    """A loss for each slot of a task, each a formula or a catalogue name, and what a training is told with them.
 
     Attributes:
-        cls: formula or catalogue name of the classification loss.
-        reg: formula or catalogue name of the box loss.
-        alpha: α weighting of a formula in the binary branch; None for none. A catalogue name brings its own.
-        box_weight: factor on the box loss.
-        lr: peak learning rate; None is the task's.
+        slots: (slot, formula or name), in the task's order.
+        alpha: α weighting of formulas of binary classification; None for none. A catalogue name brings its own.
+        settings: (name, value) of the tunables that differ from the task's defaults, or were tuned.
     """
 
-    cls: str
-    reg: str
+    slots: tuple[tuple[str, str], ...]
     alpha: float | None = None
-    box_weight: float = 1.0
-    lr: float | None = None
+    settings: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        losses: Mapping[str, str],
+        alpha: float | None = None,
+        settings: Mapping[str, float] | None = None,
+    ) -> LossSet:
+        """From mappings, whose order counts."""
+        return cls(tuple(losses.items()), alpha, tuple((settings or {}).items()))
+
+    @property
+    def losses(self) -> dict[str, str]:
+        """Slot -> formula or name."""
+        return dict(self.slots)
+
+    @property
+    def tuned(self) -> dict[str, float]:
+        """Name -> value of the settings."""
+        return dict(self.settings)
 
     @property
     def name(self) -> str:
         """`cls + reg` as it stands in tables."""
-        return f"{self.cls} + {self.reg}"
+        return " + ".join(text for _, text in self.slots)
 
-    def tuned(self, box_weight: float, lr: float) -> LossPair:
-        """The same pair with other settings."""
-        return replace(self, box_weight=box_weight, lr=lr)
+    def __getitem__(self, slot: str) -> str:
+        return self.losses[slot]
+
+    def with_loss(self, slot: str, text: str) -> LossSet:
+        """The same with another loss in a slot."""
+        return replace(self, slots=tuple((name, text if name == slot else own) for name, own in self.slots))
+
+    def with_settings(self, settings: Mapping[str, float]) -> LossSet:
+        """The same with other settings."""
+        return replace(self, settings=tuple(settings.items()))
 
 
 @dataclass(frozen=True)
 class Training:
-    """A proxy training to be done.
+    """A training to be done.
 
     Attributes:
         purpose: what for.
-        pair: the losses.
+        losses: of each slot, with the settings.
         seed: of weights and batches.
-        epochs: passes over the training scenes.
+        epochs: passes over the training data.
         split: "val", or "test" in the audit alone.
-        train_limit: number of training scenes, None for all.
+        train_limit: number of training samples, None for all.
         task: digest of the data and model settings, so that a score is not taken over to another task.
         until: epochs of the schedule after which it pauses and is scored, to be gone on with if it is worth it; None
             for the end.
-        scenes: number of scenes that it is scored on, None for all.
+        score_limit: number of samples that it is scored on, None for all.
     """
 
     purpose: Purpose
-    pair: LossPair
+    losses: LossSet
     seed: int
     epochs: float
     split: Literal["val", "test"] = "val"
     train_limit: int | None = None
     task: str = ""
     until: float | None = None
-    scenes: int | None = None
+    score_limit: int | None = None
 
     @property
     def key(self) -> str:
         """Hash of everything that decides the result."""
         parts = asdict(self)
         del parts["purpose"]
-        # Left out where they say nothing, so that scores of runs from before they existed are found again.
-        for name in ("until", "scenes"):
-            if parts[name] is None:
-                del parts[name]
         return job_key(**parts)
 
-    def rung(self, until: float, scenes: int | None) -> Training:
+    def rung(self, until: float, score_limit: int | None) -> Training:
         """The same training up to a pause."""
-        return replace(self, purpose="rung", until=until, scenes=scenes)
+        return replace(self, purpose="rung", until=until, score_limit=score_limit)
 
     @property
     def state_name(self) -> str:
         """Names the state that is kept at its pauses: that of the whole training."""
-        return replace(self, until=None, scenes=None).key
+        return replace(self, until=None, score_limit=None).key
 
     def payload(self, pauses: bool = False) -> dict[str, Any]:
         """What the worker receives.
@@ -100,7 +119,21 @@ class Training:
         Args:
             pauses: whether the training has pauses, this one or earlier ones.
         """
-        return {"kind": "train", **asdict(self), "state": self.state_name if pauses else None}
+        return {
+            "kind": "train",
+            "losses": self.losses.losses,
+            "alpha": self.losses.alpha,
+            "settings": self.losses.tuned,
+            "seed": self.seed,
+            "split": self.split,
+            "schedule": {
+                "epochs": self.epochs,
+                "train_limit": self.train_limit,
+                "until": self.until,
+                "score_limit": self.score_limit,
+            },
+            "state": self.state_name if pauses else None,
+        }
 
     def score(self, status: str, value: dict[str, Any], detail: str, seconds: float) -> Score:
         """The record to keep: `value` is what `run` gave, empty where the job failed."""
@@ -108,23 +141,19 @@ class Training:
         return Score(
             key=self.key,
             purpose=self.purpose,
-            cls=self.pair.cls,
-            reg=self.pair.reg,
+            losses=self.losses.losses,
             split=self.split,
             seed=self.seed,
             epochs=self.epochs if self.until is None else self.until,
-            box_weight=self.pair.box_weight,
-            lr=self.pair.lr if self.pair.lr is not None else 0.0,
+            settings=self.losses.tuned,
             status="ok" if trained else str(value.get("status", status)),
-            ap=value["ap"] if trained else None,
-            ap50=value["ap50"] if trained else None,
-            ap75=value["ap75"] if trained else None,
+            metrics=value["metrics"] if trained else {},
             detail=detail or str(value.get("detail", "")),
             seconds=seconds,
             extra={name: value[name] for name in _KEPT if name in value},
         )
 
 
-def simulation_payload(branch: str, formulas: Sequence[str], alpha: float | None) -> dict[str, Any]:
-    """Ask a worker to simulate candidates side by side."""
-    return {"kind": "simulate", "branch": branch, "formulas": list(formulas), "alpha": alpha}
+def simulation_payload(slot: str, formulas: Sequence[str], alpha: float | None) -> dict[str, Any]:
+    """Ask a worker to simulate candidates of a slot side by side."""
+    return {"kind": "simulate", "slot": slot, "formulas": list(formulas), "alpha": alpha}

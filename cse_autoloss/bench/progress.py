@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cse_autoloss.runs import RunStore
+from cse_autoloss.tasks.protocol import Metric
+
 STAGES = ("measure", "generate", "verify", "simulate", "proxy", "combine", "tune", "audit")
 """The parts of a run that do its work; all other time is overhead."""
 
@@ -23,26 +26,28 @@ class RunStatus:
     Attributes:
         phase: what is going on, for example "search" or "audit".
         generation: number of the current generation, from 0.
-        branch: the branch that it works on.
+        slot: the slot that it works on.
         funnel: generated, duplicates, verified, simulated, trained.
         rejected: stage -> reason code -> count.
         seconds: wall time of each stage.
         elapsed: seconds since the start.
         budget: seconds in all, or None.
-        best: formula and validation AP of the best so far, by branch.
-        baseline: name and validation AP of the best handcrafted pair so far.
+        metric: that is climbed; None before the run has begun.
+        best: formula and validation figure of the best so far, by slot.
+        baseline: name and validation figure of the best handcrafted losses so far.
         done, total: progress within the phase, where it is known.
         message: one line on what just happened.
     """
 
     phase: str = "start"
     generation: int = 0
-    branch: str = ""
+    slot: str = ""
     funnel: Counter[str] = field(default_factory=Counter)
     rejected: dict[str, Counter[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     elapsed: float = 0.0
     budget: float | None = None
+    metric: Metric | None = None
     best: dict[str, tuple[str, float]] = field(default_factory=dict)
     baseline: tuple[str, float] | None = None
     done: int = 0
@@ -112,6 +117,12 @@ class Clock:
         self.busy: dict[str, float] = dict(busy or {})
         self.current = ""
         self._within = 0.0
+
+    @classmethod
+    def of(cls, store: RunStore, budget: float | None) -> Clock:
+        """The clock of a run, that goes on from what its store has."""
+        kept = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
+        return cls(budget, kept["elapsed"], kept["seconds"], kept.get("busy"))
 
     @property
     def elapsed(self) -> float:

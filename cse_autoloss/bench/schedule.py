@@ -44,7 +44,7 @@ result."""
 
 
 @dataclass
-class Task(Generic[T]):
+class Pending(Generic[T]):
     """A process under way.
 
     Attributes:
@@ -92,7 +92,7 @@ class Workbench:
         self.patience = 0.0
         self._waiting: list[tuple[int, int, Job]] = []
         self._count = 0
-        self._owners: dict[str, list[Task[Any]]] = {}
+        self._owners: dict[str, list[Pending[Any]]] = {}
 
     @property
     def out_of_time(self) -> bool:
@@ -101,7 +101,7 @@ class Workbench:
 
     # -- processes ------------------------------------------------------------------------------------
 
-    def start(self, process: Process[T], stage: str = "", rank: int = 0) -> Task[T]:
+    def start(self, process: Process[T], stage: str = "", rank: int = 0) -> Pending[T]:
         """Set a process going; its jobs are done whenever results are waited for.
 
         Args:
@@ -109,12 +109,12 @@ class Workbench:
             stage: that the workers' time is booked to; by default the one that the clock is in.
             rank: jobs of a lower rank go first.
         """
-        task = Task(process, rank, stage or self.clock.current)
+        task = Pending(process, rank, stage or self.clock.current)
         self._go_on(task, None)
         self._feed()
         return task
 
-    def finish(self, task: Task[T]) -> T:
+    def finish(self, task: Pending[T]) -> T:
         """Wait for a process; whatever else is under way goes on meanwhile."""
         while not task.done:
             self._wait(0.25)
@@ -200,7 +200,7 @@ class Workbench:
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _go_on(self, task: Task[Any], results: dict[str, JobResult] | None) -> None:
+    def _go_on(self, task: Pending[Any], results: dict[str, JobResult] | None) -> None:
         """Send a process its results (None to begin), and queue what it asks for then."""
         while True:
             try:
@@ -255,7 +255,7 @@ class Workbench:
             self.executor.cancel()
         self._waiting.clear()
         dropped = set(self._owners) - under_way
-        tasks: dict[int, Task[Any]] = {}
+        tasks: dict[int, Pending[Any]] = {}
         for key in dropped:
             for task in self._owners.pop(key):
                 task._left.discard(key)

@@ -1,41 +1,27 @@
-"""What all stages of a run share: its configuration, store, clock and task, and the rivals that it is measured by."""
+"""What everything that trains shares: the task, its digest, the workers' orders, seeds and limits.
+
+A search, a comparison, an audit of filters and a prediction are all made on one `Session`; none of them knows which
+task or which search it serves.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import time
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
 
-from cse_autoloss.bench.budget import TRAIN_IMAGES, AuditSize, Cost, RunSize, train_limit
-from cse_autoloss.bench.jobs import STATES, LossPair
-from cse_autoloss.bench.progress import Clock, RunStatus
-from cse_autoloss.detectors.registry import detector_builder
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.bench.budget import TRAIN_SAMPLES, AuditSize, Cost, RunSize, train_limit
+from cse_autoloss.bench.jobs import STATES, LossSet
+from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
+from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig
-from cse_autoloss.tasks.faults import AnnotationFaults
-
-BASELINES = {
-    "cls-binary": (
-        ("bce", "giou"),
-        ("quality-focal", "square-iou"),
-        ("quality-focal", "giou"),
-        ("focal", "giou"),
-        ("cse-autoloss-b-cls", "cse-autoloss-b-reg"),
-        ("varifocal", "giou"),
-        ("bce", "iou"),
-    ),
-    "cls-multiclass": (
-        ("cross-entropy", "giou"),
-        ("cse-autoloss-a-cls", "cse-autoloss-a-reg"),
-        ("softmax-focal", "giou"),
-        ("cross-entropy", "iou"),
-        ("softmax-poly-1", "giou"),
-        ("cross-entropy", "diou"),
-        ("cross-entropy", "log-iou"),
-    ),
-}
-"""Pairs that people use with a detector's classification branch, by how much would be lost if one were left out
-for lack of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md."""
+from cse_autoloss.tasks.protocol import Metric, Task
+from cse_autoloss.tasks.registry import TASKS
 
 SEEDS_OF_SEARCH = 1_000
 SEEDS_OF_TUNING = 2_000
@@ -43,60 +29,68 @@ SEEDS_OF_AUDIT = 3_000
 """Training seeds start at the run's seed times 10,000 plus these, so that no stage sees another's luck."""
 
 
-class RunFrame:
-    """What the stages of a run share.
+class Session:
+    """A configuration's task and what trainings on it need.
 
     Attributes:
-        config, store, clock, status: of the run.
-        work: what its workers are told at their start.
-        task: digest of the data, model and device settings; a score holds for one task.
-        cls_branch: the classification branch of the detector.
-        branches: that are searched.
-        alpha: α weighting of classification candidates.
-        baselines: pairs that people use, see `BASELINES`.
-        partner: for each branch, what stands in the other one while it is searched: the strongest plain baseline.
+        config: of the run.
+        device: "cpu" or "cuda".
+        task: in this process: its slots, metrics, tunables and baselines; its data are read at their first use.
+        metric: that is climbed.
+        slots: that are searched: all, the one that the configuration names, or those that the search is for.
+        digest: of the task's settings and the device; a score holds for one digest.
     """
 
-    def __init__(self, config: SearchConfig, store: RunStore, device: str) -> None:
+    def __init__(self, config: SearchConfig) -> None:
         self.config = config
-        self.store = store
-        before = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
-        self.clock = Clock(config.budget, before["elapsed"], before["seconds"], before.get("busy"))
-        self.status = RunStatus(budget=config.budget)
-        self.work = {
-            "detection": config.detection.model_dump(mode="json"),
-            "simulate": config.simulate.model_dump(mode="json"),
-            "device": device,
-            "states": str(store.directory.resolve() / STATES),
-        }
-        identity = json.dumps([self.work["detection"], self.work["device"]], sort_keys=True)
-        self.task = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        self.branches = searched_branches(config)
-        self.cls_branch = detector_builder(config.detection.detector).branch
-        self.alpha = config.alpha if self.cls_branch == "cls-binary" else None
-        self.baselines = BASELINES[self.cls_branch]
-        plain_cls, plain_reg = self.baselines[0]
-        self.partner = {self.cls_branch: plain_reg, "reg": plain_cls}
+        self.device = resolve_device(config.device)
+        self.task: Task = TASKS.get(config.task)(config.own, self.device)
+        self.metric = chosen_metric(self.task, config.metric)
+        self.slots = self._searched()
+        identity = json.dumps([config.task, config.own.model_dump(mode="json"), self.device], sort_keys=True)
+        self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    def _searched(self) -> tuple[str, ...]:
+        wanted, known = self.config.slot, tuple(self.task.slots)
+        if wanted is None:
+            return known
+        if wanted not in known:
+            raise UnknownNameError.of(f"slot of {self.config.task}", wanted, known)
+        return (wanted,)
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What the reader of the run's results should know of its data, in words."""
-        return AnnotationFaults(**self.config.detection.faults.model_dump()).notes
+    def plain(self) -> Mapping[str, str]:
+        """What people start from: slot -> loss."""
+        return self.task.baselines[0]
 
-    def pair(self, cls: str, reg: str) -> LossPair:
-        """A candidate pair as the search trains it, before any tuning."""
-        detection = self.config.detection
-        return LossPair(cls, reg, self.alpha, detection.box_weight, detection.lr)
+    @property
+    def alpha(self) -> float | None:
+        """α weighting of formulas, where a slot takes one."""
+        binary = any(signature.name == "cls-binary" for signature in self.task.slots.values())
+        return self.config.alpha if binary else None
+
+    @property
+    def defaults(self) -> dict[str, float]:
+        """The tunables as the search trains with them."""
+        return {one.name: one.default for one in self.task.tunables}
+
+    def untuned(self, losses: Mapping[str, str], alpha: float | None = None) -> LossSet:
+        """Losses as the search trains them."""
+        return LossSet.of({slot: losses[slot] for slot in self.task.slots}, alpha, self.defaults)
+
+    def beside(self, slot: str, formula: str, partners: Mapping[str, str] | None = None) -> LossSet:
+        """A candidate of a slot as the search trains it: the other slots have their partners, or the plain losses."""
+        losses = {**self.plain, **(partners or {}), slot: formula}
+        alpha = self.alpha if self.task.slots[slot].name == "cls-binary" else None
+        return self.untuned(losses, alpha)
 
     def first_seed(self, of: int) -> int:
         """First training seed of a stage; `of` is one of the SEEDS_OF_... above."""
         return self.config.seed * 10_000 + of
 
-    def train_limit(self, size: RunSize) -> int | None:
-        """Number of training images that a run of this size uses; None for all."""
-        detection = self.config.detection
-        images = self.store.meta(TRAIN_IMAGES, detection.scenes.counts[0])
-        return train_limit(size.share, images, detection.batch)
+    def train_limit(self, size: RunSize, store: RunStore) -> int | None:
+        """Number of training samples that a run of this size uses; None for all."""
+        return train_limit(size.share, store.meta(TRAIN_SAMPLES, 0), getattr(self.config.own, "batch", 1))
 
     def limit(self, cost: Cost, epochs: float) -> float:
         """Wall seconds after which a training is killed; never less than five times what an ordinary one takes."""
@@ -107,20 +101,62 @@ class RunFrame:
         audit = self.config.audit
         return AuditSize(
             winners=audit.finalists,
-            baselines=min(audit.baselines, len(self.baselines)),
-            box_weights=audit.box_weights,
-            lrs=tuple(self.config.detection.lr * factor for factor in audit.lr_factors),
+            baselines=min(audit.baselines, len(self.task.baselines)),
+            grid=self.grid(),
             tune_epochs=audit.tune_epochs,
             tune_seeds=audit.tune_seeds,
             seeds=audit.seeds,
             epochs=audit.epochs,
         )
 
+    def grid(self) -> dict[str, tuple[float, ...]]:
+        """Values that the tuning tries: the default times the task's factors, or the configuration's, by tunable."""
+        asked = dict(self.config.audit.grid)
+        known = [one.name for one in self.task.tunables]
+        for name in asked:
+            if name not in known:
+                raise UnknownNameError.of(f"tunable of {self.config.task}", name, known)
+        return {
+            one.name: tuple(one.default * factor for factor in asked.get(one.name, one.factors))
+            for one in self.task.tunables
+        }
 
-def searched_branches(config: SearchConfig) -> tuple[str, ...]:
-    """The branches that a configuration searches."""
-    cls = detector_builder(config.detection.detector).branch
-    return {"cls": (cls,), "reg": ("reg",), "both": (cls, "reg")}[config.branch]
+    @contextlib.contextmanager
+    def executor(self, states: Path | None = None, workers: int | None = None) -> Iterator[Executor]:
+        """Workers for the session's jobs.
+
+        Args:
+            states: folder for the states of paused trainings.
+            workers: how many; None is the configuration's number.
+        """
+        orders = {
+            "config": self.config.model_dump(mode="json"),
+            "device": self.device,
+            "states": str(states) if states else None,
+        }
+        work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", orders)
+        with make_executor(self.config.executor, work, workers or self.config.workers) as executor:
+            yield executor
+
+
+def states_folder(store: RunStore) -> Path:
+    """Where a run keeps the states of paused trainings."""
+    return store.directory.resolve() / STATES
+
+
+def chosen_metric(task: Task, name: str | None) -> Metric:
+    """The metric of that name; None is the task's first."""
+    known = {one.name: one for one in task.metrics}
+    if name is None:
+        return task.metrics[0]
+    if name not in known:
+        raise UnknownNameError.of(f"metric of {task.name}", name, known)
+    return known[name]
+
+
+def settings_of(grid: Mapping[str, tuple[float, ...]]) -> list[dict[str, float]]:
+    """Every point of a grid, the last name changing fastest."""
+    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
 
 def resolve_device(name: str) -> str:
@@ -134,3 +170,35 @@ def resolve_device(name: str) -> str:
     if name == "cuda":
         raise ConfigError("device: cuda was asked for, but torch sees no CUDA device; use auto or cpu")
     return "cpu"
+
+
+def new_directory(kind: str = "") -> Path:
+    """`runs/2026-01-31-174500`, with the kind before and a number behind it where that is taken."""
+    base = Path("runs") / time.strftime(f"{kind}%Y-%m-%d-%H%M%S")
+    directory, number = base, 2
+    while directory.exists():
+        directory, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return directory
+
+
+def fresh(directory: Path) -> Path:
+    """The directory, where it holds no run yet."""
+    if (directory / "run.sqlite").exists():
+        raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
+    return directory
+
+
+def remove_empty_run(directory: Path) -> None:
+    """Take back what was just made, so that the mended command finds the directory free."""
+    for name in ("config.yaml", "run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.lock"):
+        (directory / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+class NothingDone(Exception):
+    """The first training could not even be begun, for a reason that is the user's to mend: `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error

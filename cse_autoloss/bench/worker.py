@@ -1,4 +1,4 @@
-"""What a worker process does: hold the data and the default losses ready, then simulate and train on request.
+"""What a worker process does: hold a task ready, then simulate and train on request.
 
 `init` and `run` are the functions that the executors call; only JSON goes in and out. Torch is imported here and in
 what this module imports, so a worker is warm after its first job.
@@ -6,18 +6,16 @@ what this module imports, so a worker is warm after its first job.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
+from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import load_loss
-from cse_autoloss.simulation import SimulateSettings, Simulator
-from cse_autoloss.spaces import parse
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
-from cse_autoloss.tasks.one_of_each import one_of_each
+from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.tasks.protocol import LossFunction, Schedule, Simulation, Task
+from cse_autoloss.tasks.registry import TASKS, section_of
 
 
 @dataclass
@@ -25,36 +23,31 @@ class Context:
     """A worker's warm state.
 
     Attributes:
-        settings: of the task.
-        simulation: of the model optimisation simulation.
+        config: of the run.
         device: "cpu" or "cuda".
         states: folder for the states of paused trainings; None where there are none.
     """
 
-    settings: DetectionSettings
-    simulation: SimulateSettings
+    config: SearchConfig
     device: str
     states: Path | None = None
 
     @cached_property
-    def task(self) -> DetectionTask:
-        """Data and proxy, made at the first use."""
-        return DetectionTask(self.settings, self.device)
+    def task(self) -> Task:
+        """Made at the first use."""
+        return TASKS.get(self.config.task)(self.config.own, self.device)
 
     @cached_property
-    def simulator(self) -> Simulator:
-        """The simulation on one training image of each category."""
-        images = one_of_each(self.task.split("train"), self.task.num_classes)
-        return Simulator(self.simulation, images, self.device)
+    def simulation(self) -> Simulation | None:
+        """The task's second filter."""
+        return self.task.simulation(self.config.simulate)
 
 
-def init(config: dict[str, Any]) -> Context:
-    """Called once in a worker: `detection` and `simulate` settings, the device and the folder of `states`."""
+def init(work: dict[str, Any]) -> Context:
+    """Called once in a worker: the run's `config`, the `device` and the folder of `states`."""
+    states = work.get("states")
     return Context(
-        TypeAdapter(DetectionSettings).validate_python(config["detection"]),
-        TypeAdapter(SimulateSettings).validate_python(config["simulate"]),
-        config["device"],
-        Path(config["states"]) if config.get("states") else None,
+        parse_config(work["config"], section=section_of), work["device"], Path(states) if states else None
     )
 
 
@@ -68,37 +61,31 @@ def run(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _simulate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    graphs = [parse(formula, payload["branch"]) for formula in payload["formulas"]]
-    verdicts = context.simulator.run_batch(graphs, alpha=payload["alpha"])
+    assert context.simulation is not None
+    signature = context.task.slots[payload["slot"]]
+    graphs = [parse_formula(formula, signature) for formula in payload["formulas"]]
+    verdicts = context.simulation.run_batch(graphs, alpha=payload["alpha"])
     return {"verdicts": [verdict.to_dict() for verdict in verdicts]}
 
 
 def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    pair = payload["pair"]
-    options = {} if pair["alpha"] is None else {"alpha": pair["alpha"]}
-    cls = load_loss(pair["cls"], branch=context.task.branch, reduction="sum", **options)
-    reg = load_loss(pair["reg"], branch="reg", reduction="sum")
-    score = context.task.train_and_score(
-        cls,
-        reg,
-        seed=payload["seed"],
-        epochs=payload["epochs"],
-        box_weight=pair["box_weight"],
-        lr=pair["lr"],
-        split=payload["split"],
-        train_limit=payload["train_limit"],
-        until=payload["until"],
-        scenes=payload["scenes"],
-        state=context.states / f"{payload['state']}.pt" if context.states and payload["state"] else None,
-    )
-    return {
-        "status": score.status,
-        "detail": score.detail,
-        "ap": score.ap,
-        "ap50": score.ap50,
-        "ap75": score.ap75,
-        "seconds_train": score.seconds_train,
-        "seconds_score": score.seconds_score,
-        "epochs_trained": score.epochs_trained,
-        "train_images": len(context.task.split("train").images),
+    task, state = context.task, payload["state"]
+    losses = {
+        slot: slot_loss(text, task.slots[slot], payload["alpha"]) for slot, text in payload["losses"].items()
     }
+    score = task.train(
+        losses,
+        seed=payload["seed"],
+        schedule=Schedule(
+            **payload["schedule"], state=context.states / f"{state}.pt" if context.states and state else None
+        ),
+        settings=payload["settings"],
+        split=payload["split"],
+    )
+    return {**asdict(score), "metrics": dict(score.metrics)}
+
+
+def slot_loss(text: str, signature: Signature, alpha: float | None) -> LossFunction:
+    """A slot's loss as tasks take it: its sum over samples; α weighs losses of binary classification."""
+    options = {} if alpha is None or signature.name != "cls-binary" else {"alpha": alpha}
+    return load_loss(text, signature.name, reduction="sum", **options)

@@ -51,7 +51,7 @@ class SmallNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, channels, H, W) to embedding and logits."""
-        embedding = self.body(images)
+        embedding = self.body(images.contiguous())  # GroupNorm under vmap takes no channels-last layout
         return embedding, self.head(embedding)
 
 
@@ -79,7 +79,7 @@ class FaceNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, channels, H, W) to embedding and logits."""
-        embedding = self.body(images)
+        embedding = self.body(images.contiguous())  # GroupNorm under vmap takes no channels-last layout
         return embedding, self.head(embedding)
 
 

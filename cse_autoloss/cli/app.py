@@ -1,22 +1,28 @@
-"""The command line: each command parses, calls one library function and prints. Nothing heavy is imported early."""
+"""The program: its commands, and what becomes of errors. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cse_autoloss._version import __version__
-from cse_autoloss.cli.audit import app_command as audit_command
-from cse_autoloss.cli.compare import app_command as compare_command
-from cse_autoloss.cli.options import overrides
-from cse_autoloss.cli.predict import app_command as predict_command
-from cse_autoloss.cli.reinforce import app_command
-from cse_autoloss.cli.train import app_command as train_command
-from cse_autoloss.errors import AutoLossError, ConfigError, shorten
+from cse_autoloss.cli import (
+    audit,
+    compare,
+    evolve,
+    explain,
+    export,
+    losses,
+    predict,
+    reinforce,
+    render,
+    simulate,
+    train,
+    verify,
+)
+from cse_autoloss.errors import AutoLossError, printable, shorten
 
 app = typer.Typer(
     name="cse-autoloss",
@@ -26,10 +32,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Branch = Annotated[str, typer.Option("--branch", help="cls-binary, cls-multiclass or reg.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Formula = Annotated[str, typer.Argument(help="Prefix notation, or a name of the catalogue.")]
+for module in (
+    *(evolve, reinforce, compare, audit, predict, train),
+    *(verify, simulate, losses, render, export, explain),
+):
+    app.command(module.__name__.rpartition(".")[2])(module.command)
 
 
 def _version(wanted: bool) -> None:
@@ -48,243 +55,35 @@ def _options(
     """Options before the command."""
 
 
-@app.command()
-def evolve(
-    task: Annotated[str, typer.Option(help="What to find a loss for.")] = "detection",
-    branch: Annotated[str | None, typer.Option(help="cls, reg or both.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="digits, or coco:DIR with train.json and val.json.")
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(help="one-stage, two-stage, one-stage-pyramid, two-stage-pyramid, or FILE.py:NAME."),
-    ] = None,
-    skip_bad: Annotated[
-        bool | None, typer.Option("--skip-bad", help="Leave out faulty items and count them.")
-    ] = None,
-    budget: Annotated[str | None, typer.Option(help="Wall time in all, as 20m or 1h30m.")] = None,
-    generations: Annotated[int | None, typer.Option(help="Generations, in place of a budget.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
-    seed_loss: Annotated[
-        list[str] | None, typer.Option(help="A loss to start from; may be repeated.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings side by side; by default one a core.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    config: Annotated[
-        str | None, typer.Option(help="YAML file with settings, or detection or smoke.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting, as evolution.population=20; may be repeated."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No screen while it runs.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Search for a loss, audit it on held-out data and write everything into a run directory."""
-    from cse_autoloss.discovery.launch import launch
-    from cse_autoloss.report.live import watch
-    from cse_autoloss.settings.load import config_for
-
-    chosen: dict[str, Any] = {
-        "branch": branch,
-        "detection.data": data,
-        "detection.detector": detector,
-        "detection.skip_bad": skip_bad,
-        "budget": budget,
-        "generations": generations,
-        "seed": seed,
-        "seed_losses": seed_loss,
-        "workers": workers,
-        "device": device,
-    }
-    if detector is not None and config is None and resume is None:
-        config = config_for(detector)
-    options = overrides(chosen, settings)
-    with watch(quiet=quiet) as observer:
-        directory, summary = launch(
-            task, config=config, out=out, resume=resume, overrides=options, observer=observer
-        )
-    if as_json:
-        _print_json({"directory": str(directory), **summary})
-    else:
-        from cse_autoloss.report.table import print_summary
-
-        print_summary(summary, directory)
-
-
-@app.command()
-def verify(
-    formula: Annotated[
-        str | None, typer.Argument(help="Prefix notation, or a name of the catalogue.")
-    ] = None,
-    branch: Branch = "cls-binary",
-    file: Annotated[
-        Path | None, typer.Option(help="Formulas to verify, one a line; # starts a comment.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say whether a loss has the convergence properties of its branch. Exit code 1 where one has not."""
-    from cse_autoloss.api import verify as verify_formulas
-
-    if (formula is None) == (file is None):
-        raise ConfigError("verify: give either a formula or --file")
-    formulas = [formula] if formula is not None else _lines(file)
-    verdicts = verify_formulas([text for text in formulas if text], branch)
-    if as_json:
-        _print_json([{"formula": f, **v.to_dict()} for f, v in zip(formulas, verdicts, strict=True)])
-    else:
-        for text, verdict in zip(formulas, verdicts, strict=True):
-            print(verdict if formula is not None else f"{text}\t{verdict}")
-    if not all(verdicts):
-        raise typer.Exit(1)
-
-
-@app.command()
-def simulate(formula: Formula, branch: Branch = "cls-binary", as_json: AsJson = False) -> None:
-    """Say whether a small model learns with the loss on one image of each category. Exit code 1 where not."""
-    from cse_autoloss.api import simulate as simulate_formula
-
-    verdict = simulate_formula(formula, branch)
-    if as_json:
-        _print_json({"formula": formula, **verdict.to_dict()})
-    else:
-        print(verdict)
-    if not verdict:
-        raise typer.Exit(1)
-
-
-@app.command()
-def render(
-    formula: Formula,
-    out: Annotated[Path, typer.Option("--out", "-o", help="FILE.svg, FILE.png or FILE.dot.")],
-    branch: Annotated[str | None, typer.Option(help="Needed where the variables do not tell it.")] = None,
-) -> None:
-    """Draw the computation graph of a loss."""
-    from cse_autoloss.api import render as render_formula
-
-    render_formula(formula, out, branch)
-    print(out)
-
-
-@app.command()
-def export(
-    source: Annotated[
-        str, typer.Argument(help="A run directory, a formula, a catalogue name or a loss.json.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="FILE.py, .json, .tex, .onnx, .svg, .png or .dot.")
-    ],
-    branch: Annotated[str | None, typer.Option(help="Needed where the variables do not tell it.")] = None,
-) -> None:
-    """Write a loss as a file that runs, or is read, without this package."""
-    from cse_autoloss.api import export as export_source
-
-    export_source(source, out, branch)
-    print(out)
-
-
-@app.command()
-def explain(
-    source: Annotated[
-        str, typer.Argument(help="A catalogue name, a formula, a loss.json or a run directory.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="page.html; its pictures are put beside it.")],
-    branch: Annotated[str | None, typer.Option(help="Needed where the variables do not tell it.")] = None,
-) -> None:
-    """Draw a loss and its gradient beside those that people use, with its graph and the verifier's verdict."""
-    from cse_autoloss.api import explain as explain_source
-
-    for path in explain_source(source, out, branch):
-        print(path)
-
-
-@app.command()
-def losses(
-    branch: Annotated[str | None, typer.Option(help="Only the losses of this branch.")] = None,
-    like: Annotated[str | None, typer.Option(help="Say which loss this formula is a multiple of.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the catalogue: losses that people use, and published ones that searches found."""
-    from cse_autoloss.losses import entries
-
-    if like is not None:
-        from cse_autoloss.losses.like import like as find_like
-
-        matches = find_like(like, branch)
-        if as_json:
-            _print_json(
-                [
-                    {"name": m.entry.name, "scale": m.scale, "alpha": m.alpha, "offset": m.offset}
-                    for m in matches
-                ]
-            )
-        else:
-            print("\n".join(str(match) for match in matches) or "this is none of the catalogue's losses")
-        return
-    found = entries(branch)
-    if as_json:
-        _print_json(
-            [
-                {
-                    "name": e.name,
-                    "branch": e.branch,
-                    "title": e.title,
-                    "formula": e.formula,
-                    "source": e.source,
-                }
-                for e in found
-            ]
-        )
-        return
-    from cse_autoloss.report.table import print_catalogue
-
-    print_catalogue(found)
-
-
-app.command("reinforce")(app_command)
-app.command("audit")(audit_command)
-app.command("predict")(predict_command)
-app.command("train")(train_command)
-app.command("compare")(compare_command)
-
-
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; `--debug` shows the traceback."""
+    debug = "--debug" in sys.argv
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except AutoLossError as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error))
     except OSError as error:
         # A file that can't be opened or made: no rights, no space, a name that is too long.
-        if "--debug" in sys.argv or error.filename is None:
+        if debug or error.filename is None:
             raise
-        print(f"error: {shorten(str(error.filename))}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        _end(f"{shorten(str(error.filename))}: {error.strerror}")
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        # What typer says of an option it does not know quotes the option.
+        if not hasattr(error, "format_message"):
+            raise
+        error.message = "\n".join(printable(line) for line in error.message.splitlines())  # type: ignore[attr-defined]
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(error.exit_code)  # type: ignore[attr-defined]
 
 
-def _lines(path: Path | None) -> list[str]:
-    from cse_autoloss.errors import DataError
-
-    assert path is not None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+def _end(message: str) -> None:
+    print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

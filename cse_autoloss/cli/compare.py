@@ -1,18 +1,30 @@
-"""The command `compare`: parses, calls one library function and prints. Nothing heavy is imported early."""
+"""`compare`: losses side by side."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cse_autoloss.cli.options import overrides
+import cse_autoloss
+from cse_autoloss.cli.options import (
+    AsJson,
+    Data,
+    Device,
+    Quiet,
+    Resume,
+    Settings,
+    SkipBad,
+    Workers,
+    note,
+    overrides,
+    print_json,
+    silent,
+)
 
 
-def app_command(
+def command(
     losses: Annotated[
         list[str] | None,
         typer.Argument(
@@ -24,12 +36,8 @@ def app_command(
         ),
     ] = None,
     detector: Annotated[str | None, typer.Option(help="one-stage, two-stage, or any other.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="digits, or coco:DIR with train.json and val.json.")
-    ] = None,
-    skip_bad: Annotated[
-        bool | None, typer.Option("--skip-bad", help="Leave out faulty items and count them.")
-    ] = None,
+    data: Data = None,
+    skip_bad: SkipBad = None,
     seeds: Annotated[int | None, typer.Option(help="Trainings of each, with the same seeds for all.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Of each training.")] = None,
     tune: Annotated[
@@ -37,26 +45,19 @@ def app_command(
     ] = True,
     split: Annotated[str, typer.Option(help="test or val, for the final scores.")] = "test",
     seed: Annotated[int | None, typer.Option(help="Where the seeds start.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings side by side; by default one a core.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    workers: Workers = None,
+    device: Device = None,
     config: Annotated[str | None, typer.Option(help="YAML file with settings, as of evolve.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory; by default a new one in runs/.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the comparison in this directory.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting, as audit.tune_seeds=2; may be repeated."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    resume: Resume = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare losses: AP with intervals over paired seeds, each tuned alike, and the difference to the first."""
     from cse_autoloss.compare.live import watch
-    from cse_autoloss.compare.run import compare_losses
-    from cse_autoloss.compare.table import print_comparison
 
-    chosen: dict[str, Any] = {
+    chosen = {
         "detection.detector": detector,
         "detection.data": data,
         "detection.skip_bad": skip_bad,
@@ -68,7 +69,7 @@ def app_command(
     }
     options = overrides(chosen, settings)
     with watch(quiet=quiet) as observer:
-        directory, result = compare_losses(
+        directory, result = cse_autoloss.compare_losses(
             losses or (),
             config=config,
             overrides=options,
@@ -78,17 +79,11 @@ def app_command(
             out=out,
             resume=resume,
             observer=observer,
-            say=_quiet if quiet else _line,
+            say=silent if quiet else note,
         )
     if as_json:
-        print(json.dumps({"directory": str(directory), **result.to_dict()}, indent=2, ensure_ascii=False))
+        print_json({"directory": str(directory), **result.to_dict()})
     else:
+        from cse_autoloss.compare.table import print_comparison
+
         print_comparison(result, directory)
-
-
-def _line(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _quiet(text: str) -> None:
-    """Says nothing."""

@@ -1,11 +1,37 @@
-"""What the commands' `--set key=value` options say."""
+"""Options that commands share, and what they have in common: `--set key=value`, JSON, notes on the standard error."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from cse_autoloss.errors import ConfigError
+
+Branch = Annotated[str, typer.Option("--branch", help="cls-binary, cls-multiclass or reg.")]
+BranchOrTold = Annotated[
+    str | None, typer.Option("--branch", help="Needed where the variables do not tell it.")
+]
+Formula = Annotated[str, typer.Argument(help="Prefix notation, or a name of the catalogue.")]
+Source = Annotated[
+    str,
+    typer.Argument(help="A run directory, a formula, a catalogue name or a loss.json.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
+Data = Annotated[str | None, typer.Option(help="digits, or coco:DIR with train.json and val.json.")]
+SkipBad = Annotated[bool | None, typer.Option("--skip-bad", help="Leave out faulty items and count them.")]
+Workers = Annotated[int | None, typer.Option(help="Trainings side by side; by default one a core.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+RunOut = Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")]
+Resume = Annotated[Path | None, typer.Option(help="Go on with what this directory holds.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Any setting, as evolution.population=20; may be repeated.")
+]
 
 
 def overrides(chosen: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str, Any]:
@@ -27,3 +53,17 @@ def overrides(chosen: Mapping[str, Any], settings: Sequence[str] | None) -> dict
             raise ConfigError(f"--set: expected key=value, got {text!r}")
         found[key.strip()] = parse_yaml(f"value: {value}", "--set").get("value")
     return found
+
+
+def print_json(value: Any) -> None:
+    """Print plain data as JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Tell something while the result is not there yet."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def silent(text: str) -> None:
+    """Tell nothing."""

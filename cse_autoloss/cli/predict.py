@@ -1,19 +1,22 @@
-"""The command `predict`: parses, calls one library function and prints. Nothing heavy is imported early."""
+"""`predict`: pictures of what a run's detector finds."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import cse_autoloss
+from cse_autoloss.cli.options import AsJson, note, print_json, silent
 from cse_autoloss.errors import ConfigError
 
+if TYPE_CHECKING:
+    from cse_autoloss.predict import PredictResult
 
-def app_command(
+
+def command(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="Photographs to draw on.")
@@ -36,16 +39,14 @@ def app_command(
     ] = None,
     count: Annotated[int, typer.Option(help="Single pictures of a split, at most.")] = 24,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw what the detector of a run finds on photographs; it is trained once, and its weights are kept."""
-    from cse_autoloss.predict import predict
-
     folders = [text for text in data or [] if ":" in text and not os.path.exists(text)]
     photographs = [*(images or []), *(Path(text) for text in data or [] if text not in folders)]
     if len(folders) > 1:
         raise ConfigError(f"--data: expected one data set, got {' and '.join(folders)}")
-    result = predict(
+    result = cse_autoloss.predict_images(
         run,
         photographs,
         data=folders[0] if folders else None,
@@ -54,26 +55,15 @@ def app_command(
         out=out,
         score=score,
         count=count,
-        note=_silent if quiet or as_json else _note,
+        note=silent if quiet or as_json else note,
     )
     if as_json:
-        figures: dict[str, Any] = {
-            "loss": result.name,
-            "score": result.score,
-            "split": result.split,
-            "ap": result.ap._asdict() if result.ap else None,
-            "audit_ap": result.test_ap,
-            "right": result.right,
-            "wrong": result.wrong,
-            "missed": result.missed,
-            "files": [str(path) for path in result.files],
-        }
-        print(json.dumps(figures, indent=2, ensure_ascii=False))
+        print_json(result.to_dict())
     elif not quiet:
         _print(result)
 
 
-def _print(result: Any) -> None:
+def _print(result: PredictResult) -> None:
     how = "the best F1 on val" if result.chosen else "as asked for"
     print(f"{result.name}: detections with a score of {result.score:.2g} or more ({how})")
     if result.ap is not None:
@@ -85,11 +75,3 @@ def _print(result: Any) -> None:
     singles = result.files[1:]
     more = f", {singles[0].name}" + (f" to {singles[-1].name}" if len(singles) > 1 else "")
     print(f"{result.files[0]}{more}")
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _silent(text: str) -> None:
-    """Says nothing."""

@@ -1,17 +1,16 @@
-"""The command `reinforce`: parses, calls one library function and prints. Nothing heavy is imported early."""
+"""`reinforce`: the search of a parametric loss space."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cse_autoloss.cli.options import overrides
+import cse_autoloss
+from cse_autoloss.cli.options import AsJson, Device, Quiet, Resume, RunOut, Settings, overrides, print_json
 
 
-def app_command(
+def command(
     space: Annotated[str | None, typer.Option(help="am-lfs, search-softmax or random-softmax.")] = None,
     task: Annotated[str | None, typer.Option(help="classification, faces or reid.")] = None,
     data: Annotated[
@@ -31,48 +30,46 @@ def app_command(
     copy_best: Annotated[
         bool | None, typer.Option(help="--no-copy-best: models go on by themselves.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Device = None,
     config: Annotated[
         str | None, typer.Option(help="YAML file, or classification, cifar10, faces or reid.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting, as search.lr=0.1.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: RunOut = None,
+    resume: Resume = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search a parametric loss by REINFORCE while training, and compare it with what people use."""
-    from cse_autoloss.reinforce.report import table
-    from cse_autoloss.reinforce.run import reinforce
     from cse_autoloss.report.reinforce_live import watch
 
-    chosen: dict[str, Any] = {
-        "space": space,
+    chosen = {
+        "reinforce.space": space,
         "task": task,
-        "data.source": data,
-        "data.label_noise": label_noise,
-        "training.model": model,
-        "training.epochs": epochs,
-        "search.samples": samples,
-        "search.intervals": intervals,
-        "search.sigma": sigma,
-        "search.lr": lr,
-        "search.update": update,
-        "search.copy_best": copy_best,
-        "seeds": seeds,
+        "own.data": data,
+        "own.label_noise": label_noise,
+        "own.model": model,
+        "own.epochs": epochs,
+        "reinforce.samples": samples,
+        "reinforce.intervals": intervals,
+        "reinforce.sigma": sigma,
+        "reinforce.lr": lr,
+        "reinforce.update": update,
+        "reinforce.copy_best": copy_best,
+        "reinforce.seeds": seeds,
         "seed": seed,
-        "reward": reward,
+        "metric": reward,
         "device": device,
     }
     options = overrides(chosen, settings)
     with watch(quiet=quiet) as observer:
-        directory, summary = reinforce(
+        directory, summary = cse_autoloss.reinforce_loss(
             config=config, out=out, resume=resume, overrides=options, observer=observer
         )
     if as_json:
-        print(json.dumps({"directory": str(directory), **summary}, indent=2, ensure_ascii=False))
+        print_json({"directory": str(directory), **summary})
     else:
+        from cse_autoloss.reinforce.report import table
+
         print(table(summary))
         print(f"{directory}: summary.json, best/loss.py, best/model.pt, plots/")

@@ -1,18 +1,18 @@
-"""The command `train`: parses, calls one library function and prints. Nothing heavy is imported early."""
+"""`train`: a full-size detector with any loss."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cse_autoloss.cli.options import overrides
+import cse_autoloss
+from cse_autoloss.cli.options import AsJson, Quiet, Resume, Settings, overrides, print_json
 
 
-def app_command(
+def command(
     detector: Annotated[
         str | None,
         typer.Option(help="torchvision:NAME of a Faster or Mask R-CNN, RetinaNet or FCOS."),
@@ -68,19 +68,15 @@ def app_command(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default a new one in runs/.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the training in this folder.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting, as milestones=[16,22]; may be repeated."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    resume: Resume = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a full-size detector of torchvision with any loss; for several GPUs start it by torchrun."""
-    from cse_autoloss.fullsize.launch import launch_training
     from cse_autoloss.fullsize.watch import watch
 
-    chosen: dict[str, Any] = {
+    chosen = {
         "detector": detector,
         "data": data,
         "loss": loss,
@@ -99,7 +95,7 @@ def app_command(
     }
     options = overrides(chosen, settings)
     with watch(quiet=quiet) as watcher:
-        folder, tables = launch_training(
+        folder, tables = cse_autoloss.train_detector(
             config=config, out=out, resume=resume, device=device, overrides=options, watcher=watcher
         )
     if not tables:  # of several processes the first prints
@@ -109,7 +105,7 @@ def app_command(
             split: {name: None if math.isnan(value) else value for name, value in table.items()}
             for split, table in tables.items()
         }
-        print(json.dumps({"directory": str(folder), **plain}, indent=2))
+        print_json({"directory": str(folder), **plain})
     else:
         _print_tables(folder, tables)
 

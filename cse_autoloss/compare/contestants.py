@@ -1,17 +1,17 @@
-"""Who takes part: pairs of losses as a user writes them, completed, named and checked."""
+"""Who takes part: losses as a user writes them, completed, named and checked."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cse_autoloss.bench.audit import Contestant
-from cse_autoloss.bench.jobs import LossPair
+from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.compare.sources import Part, Source, read_source
 from cse_autoloss.compare.units import weight_unit
-from cse_autoloss.detectors.registry import BUILT_IN
 from cse_autoloss.errors import ConfigError, shorten
+from cse_autoloss.tasks.protocol import Task
 
 
 @dataclass(frozen=True)
@@ -27,51 +27,52 @@ class Field:
     notes: tuple[str, ...]
 
 
-def enlist(
-    texts: Sequence[str], *, detector: str, cls_branch: str, default_cls: str, default_reg: str
-) -> Field:
+def enlist(texts: Sequence[str], task: Task) -> Field:
     """Contestants from texts.
 
     Args:
-        texts: each a loss (see `sources.read_source`), `CLS+REG`, or `NAME=` and one of these.
-        detector: name of the detector, for messages.
-        cls_branch: classification branch that it takes.
-        default_cls, default_reg: stand beside a loss that is named alone.
+        texts: each a loss (see `sources.read_source`), one for each slot with + between them (`CLS+REG`), or `NAME=`
+            and one of these. A slot that is not named has the task's plain loss.
+        task: whose slots they are for.
 
     Raises:
-        ConfigError: a loss of a branch that the detector does not take, a pair with two losses of one kind, a
-            loss named twice, a name given twice.
+        ConfigError: a loss that no slot takes, two losses for one slot, losses in another order than the slots', losses
+            that were named before, a name given twice.
         AutoLossError: as of `sources.read_source`.
     """
     if not texts:
         raise ConfigError("compare: name a loss or more, as 'focal', 'focal+giou' or a run directory")
     contestants: list[Contestant] = []
     notes: list[str] = []
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[tuple[str, ...], str] = {}
     formulas: dict[str, str] = {}
     for text in texts:
         given, body = _name_of(text)
-        source = _pair_of(body, cls_branch)
-        _check_branch(source, body, detector, cls_branch)
-        cls = source.cls or _default(default_cls, cls_branch)
-        reg = source.reg or _default(default_reg, cls_branch)
-        label = given or source.label or f"{_label(cls, formulas)} + {_label(reg, formulas)}"
-        if source.cls is None:
-            notes.append(f"{label}: no classification loss was given, so it stands beside {default_cls}")
-        if source.reg is None:
-            notes.append(f"{label}: no box loss was given, so it stands beside {default_reg}")
-        same = (cls.digest, reg.digest)
+        parts, whole = _placed(body, task)
+        complete = {slot: parts.get(slot) or _part(task.baselines[0][slot], task) for slot in task.slots}
+        label = given or whole or " + ".join(_label(part, formulas) for part in complete.values())
+        for slot in task.slots:
+            if slot not in parts:
+                plain = task.baselines[0][slot]
+                notes.append(f"{label}: no {slot} loss was given, so it stands beside {plain}")
+        same = tuple(part.digest for part in complete.values())
         if same in seen:
-            raise ConfigError(f"{seen[same]} and {shorten(text)} are the same pair of losses: name it once")
+            raise ConfigError(f"{seen[same]} and {shorten(text)} are the same losses: name them once")
         if any(one.name == label for one in contestants):
             raise ConfigError(
                 f"two contestants are called {label!r}: tell them apart, as NAME={shorten(body)}"
             )
         seen[same] = shorten(text)
-        unit = weight_unit(reg.text)
-        if unit != 1:
-            notes.append(f"{label}: its box weights are multiplied by {unit:g}, to slope like GIoU's")
-        contestants.append(Contestant(label, LossPair(cls.text, reg.text, cls.alpha), False, unit=unit))
+        units = []
+        for tunable in task.tunables:
+            unit = weight_unit(complete[tunable.slot].text) if tunable.slot == "reg" else 1.0
+            if unit != 1:
+                units.append((tunable.name, unit))
+                words = tunable.name.replace("_", " ")
+                notes.append(f"{label}: its {words}s are multiplied by {unit:g}, to slope like GIoU's")
+        alpha = next((part.alpha for part in complete.values() if part.alpha is not None), None)
+        losses = LossSet.of({slot: part.text for slot, part in complete.items()}, alpha)
+        contestants.append(Contestant(label, losses, False, units=tuple(units)))
     return Field(tuple(contestants), tuple(notes))
 
 
@@ -85,49 +86,61 @@ def _name_of(text: str) -> tuple[str, str]:
     return name.strip(), body
 
 
-def _pair_of(text: str, cls_branch: str) -> Source:
+def _placed(text: str, task: Task) -> tuple[dict[str, Part], str]:
+    """The losses of a text by slot, and the name of the whole where it has one."""
+    slots = task.slots
     if "+" not in text or os.path.exists(text.strip()):
-        return read_source(text, cls_branch)
-    first, _, second = text.partition("+")
-    if not first.strip() or not second.strip() or "+" in second:
-        raise ConfigError(f"{shorten(text)!r}: expected a pair written CLS+REG, as focal+giou")
-    left, right = read_source(first, cls_branch), read_source(second, cls_branch)
-    if left.cls is None or right.reg is None:
-        wrong, expected = (first, "classification") if left.cls is None else (second, "box")
-        hint = f"; write {second.strip()}+{first.strip()}" if left.reg and right.cls else ""
-        raise ConfigError(
-            f"{shorten(text)!r}: {shorten(wrong.strip())} is no {expected} loss, and a pair is CLS+REG{hint}"
+        source = read_source(text, slots)
+        return {_slot_of(part, text, task, bool(source.label)): part for part in source.parts}, source.label
+    pieces = [piece.strip() for piece in text.split("+")]
+    wanted = "+".join(slot.upper() for slot in slots)
+    if not all(pieces) or len(pieces) != len(slots):
+        raise ConfigError(f"{shorten(text)!r}: expected losses written {wanted}, as focal+giou")
+    sources = [read_source(piece, slots) for piece in pieces]
+    placed: dict[str, Part] = {}
+    for piece, slot, source in zip(pieces, slots, sources, strict=True):
+        found = next((p for p in source.parts if p.signature == slots[slot].name), None)
+        if found is None:
+            for part in source.parts:
+                _slot_of(part, piece, task, bool(source.label))
+            hint = _reordered(pieces, sources, task)
+            raise ConfigError(
+                f"{shorten(text)!r}: {shorten(piece)} is no {slot} loss, and the order is {wanted}{hint}"
+            )
+        # A run or a file of several losses lends the one that it is asked for.
+        placed[slot] = (
+            replace(found, label=found.label or f"{source.label} ({slot})") if source.label else found
         )
-    # A run or a file of two losses lends the half that it is asked for.
-    cls = left.cls if not left.label else _named(left.cls, f"{left.label} (cls)")
-    reg = right.reg if not right.label else _named(right.reg, f"{right.label} (box)")
-    return Source(cls, reg)
+    return placed, ""
 
 
-def _named(part: Part, label: str) -> Part:
-    return Part(part.text, part.branch, part.label or label, part.alpha, part.digest)
+def _reordered(pieces: Sequence[str], sources: Sequence[Source], task: Task) -> str:
+    """What was probably meant, where another order fits."""
+    order = []
+    for signature in task.slots.values():
+        fitting = [p for p, s in zip(pieces, sources) if any(q.signature == signature.name for q in s.parts)]
+        if len(fitting) != 1:
+            return ""
+        order += fitting
+    return f"; write {'+'.join(order)}"
 
 
-def _default(name: str, cls_branch: str) -> Part:
-    source = read_source(name, cls_branch)
-    part = source.cls or source.reg
-    assert part is not None
-    return part
-
-
-def _check_branch(source: Source, text: str, detector: str, cls_branch: str) -> None:
-    branch = source.cls.branch if source.cls is not None else cls_branch
-    if branch == cls_branch:
-        return
-    text = shorten(text.strip())
-    takers = [name for name, builder in BUILT_IN.items() if builder.branch == branch]
-    if not takers:
-        raise ConfigError(f"{text}: a {branch} loss, and no detector takes one")
-    hint = f"; its box loss alone can be carried over, as {text} after a +" if source.label else ""
+def _slot_of(part: Part, text: str, task: Task, several: bool) -> str:
+    for slot, signature in task.slots.items():
+        if signature.name == part.signature:
+            return slot
+    takes = " and ".join(dict.fromkeys(signature.name for signature in task.slots.values()))
+    hint = getattr(task, "elsewhere", lambda signature: "")(part.signature)
+    if hint and several:
+        hint += f"; its box loss alone can be carried over, as {shorten(text.strip())} after a +"
     raise ConfigError(
-        f"{text}: a {branch} loss, and the {detector} detector takes {cls_branch} ones; "
-        f"use --detector {' or '.join(takers)}{hint}"
+        f"{shorten(text.strip())}: a {part.signature} loss, and the task {task.name} takes {takes} ones{hint}"
     )
+
+
+def _part(name: str, task: Task) -> Part:
+    (part,) = read_source(name, task.slots).parts
+    return part
 
 
 def _label(part: Part, formulas: dict[str, str]) -> str:

@@ -18,7 +18,7 @@ from cse_autoloss.report.screen import watching
 _PHASES = {
     "start": "starting",
     "measure": "measuring this machine",
-    "tune": "tuning weight and rate of each alike, on validation",
+    "tune": "tuning each alike, on validation",
     "audit": "comparing with paired seeds",
 }
 
@@ -29,8 +29,10 @@ def line(status: RunStatus) -> str:
     if status.total:
         parts.append(f"{status.done}/{status.total} trainings")
     if status.best:
-        name, (_, ap) = max(status.best.items(), key=lambda item: item[1][1])
-        parts.append(f"ahead: {name} AP {ap * 100:.1f}")
+        assert status.metric is not None
+        toward = status.metric.figure(1.0)
+        name, (_, value) = max(status.best.items(), key=lambda item: toward * item[1][1])
+        parts.append(f"ahead: {name} {status.metric.label} {status.metric.text(value, 1)}")
     left = time_left(status)
     return " · ".join([*parts, f"about {left}"] if left else parts)
 
@@ -38,13 +40,16 @@ def line(status: RunStatus) -> str:
 def render(status: RunStatus) -> RenderableType:
     """The whole screen; no wider than 80 columns."""
     rows: list[RenderableType] = [Text(_PHASES.get(status.phase, status.phase), style="cyan")]
-    if status.best:
+    if status.best and status.metric is not None:
+        label = status.metric.label
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("loss", no_wrap=True, overflow="ellipsis", max_width=44)
         table.add_column("trainings", justify="right")
-        table.add_column("best AP on val" if status.phase == "tune" else "mean AP", justify="right")
-        for name, (count, ap) in status.best.items():
-            table.add_row(name, count, f"{ap * 100:.2f}")
+        table.add_column(
+            f"best {label} on val" if status.phase == "tune" else f"mean {label}", justify="right"
+        )
+        for name, (count, value) in status.best.items():
+            table.add_row(name, count, status.metric.text(value))
         rows.append(table)
     if status.total:
         rows.append(Align.left(ProgressBar(total=status.total, completed=status.done, width=60)))

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cse_autoloss.bench.statistics import Interval
-from cse_autoloss.compare.result import METRICS, Comparison
+from cse_autoloss.compare.result import Comparison
 
-_TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
 _COLOUR, _FIRST, _AHEAD, _BEHIND = "#1f4e79", "#7f7f7f", "#2e7d32", "#b23b3b"
 
 
 def plot_comparison(result: Comparison, file: Path) -> None:
-    """Draw AP, AP50 and AP75 with intervals and single seeds, and the paired differences in AP.
+    """Draw each metric with intervals and single seeds, and the paired differences in the first.
 
     Args:
         result: with one seed or more.
@@ -34,28 +33,28 @@ def plot_comparison(result: Comparison, file: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(
         1,
-        len(METRICS) + paired,
+        len(result.metrics) + paired,
         sharey=True,
         squeeze=False,
-        width_ratios=[1.0] * len(METRICS) + [1.3] * paired,
+        width_ratios=[1.0] * len(result.metrics) + [1.3] * paired,
     )[0]
     rows = [float(len(names) - i) for i in range(len(names))]
-    for panel, metric in zip(panels, METRICS):
+    for panel, metric in zip(panels, result.metrics):
         drawn: list[float] = []
         for row, one in zip(rows, result.standings):
-            points = [100 * value for value in one.scores[metric]]
+            points = [metric.factor * value for value in one.scores[metric.name]]
             interval = result.interval(one, metric)
             panel.plot(points, [row - 0.24] * len(points), ".", color="0.65", markersize=4, zorder=1)
-            _bar(panel, row, interval, _FIRST if row == rows[0] and paired else _COLOUR)
+            _bar(panel, row, interval, metric.factor, _FIRST if row == rows[0] and paired else _COLOUR)
             if not one.failed:
-                drawn += [*points, 100 * interval.low, 100 * interval.high]
+                drawn += [*points, metric.factor * interval.low, metric.factor * interval.high]
         _limit(panel, drawn)
-        panel.set_title(_TITLES[metric], fontsize=11)
+        panel.set_title(metric.label, fontsize=11)
     if paired:
         _differences(panels[-1], result, rows)
     for row, one in zip(rows, result.standings):
         if one.failed:
-            text = f" {one.failed} of {len(result.seeds)} failed and count as 0"
+            text = f" {one.failed} of {len(result.seeds)} failed and count as {result.metrics[0].worst:g}"
             panels[0].text(
                 0, row + 0.2, text, transform=panels[0].get_yaxis_transform(), fontsize=8, color=_BEHIND
             )
@@ -72,6 +71,7 @@ def plot_comparison(result: Comparison, file: Path) -> None:
 
 def _differences(panel: Any, result: Comparison, rows: Sequence[float]) -> None:
     panel.axvline(0, color="0.4", linewidth=1)
+    factor = result.metrics[0].factor
     drawn = [0.0]
     for row, one in zip(rows, result.standings):
         interval = result.difference(one)
@@ -82,36 +82,36 @@ def _differences(panel: Any, result: Comparison, rows: Sequence[float]) -> None:
             )  # fmt: skip
             continue
         colour = _AHEAD if interval.low > 0 else _BEHIND if interval.high < 0 else _COLOUR
-        _bar(panel, row, interval, colour)
+        _bar(panel, row, interval, factor, colour)
         panel.annotate(
-            f"{100 * interval.mean:+.2f}", (100 * interval.mean, row), (0, 6), textcoords="offset points",
+            f"{factor * interval.mean:+.2f}", (factor * interval.mean, row), (0, 6), textcoords="offset points",
             ha="center", fontsize=8, color=colour, annotation_clip=True,
         )  # fmt: skip
         if not one.failed:
-            drawn += [100 * interval.mean, 100 * interval.low, 100 * interval.high]
+            drawn += [factor * interval.mean, factor * interval.low, factor * interval.high]
     _limit(panel, drawn)
-    panel.set_title("difference in AP, seed by seed", fontsize=11)
+    panel.set_title(f"gain in {result.metrics[0].label}, seed by seed", fontsize=11)
 
 
 def _limit(panel: Any, drawn: Sequence[float]) -> None:
-    """Show what was drawn; a row with failed trainings, which count as 0, may leave the panel on the left."""
+    """Show what was drawn; a row with failed trainings, which count as the worst, may leave the panel on the left."""
     finite = [value for value in drawn if math.isfinite(value)]
     if finite:
         room = 0.12 * (max(finite) - min(finite)) or 1.0
         panel.set_xlim(min(finite) - room, max(finite) + room)
 
 
-def _bar(panel: Any, row: float, interval: Interval, colour: str) -> None:
-    panel.plot(100 * interval.mean, row, "o", color=colour, markersize=6, zorder=3)
+def _bar(panel: Any, row: float, interval: Interval, factor: float, colour: str) -> None:
+    panel.plot(factor * interval.mean, row, "o", color=colour, markersize=6, zorder=3)
     if math.isfinite(interval.low) and math.isfinite(interval.high):
         panel.plot(
-            [100 * interval.low, 100 * interval.high], [row, row], color=colour, linewidth=2.2, zorder=2
+            [factor * interval.low, factor * interval.high], [row, row], color=colour, linewidth=2.2, zorder=2
         )
 
 
 def _heading(result: Comparison) -> str:
     count = len(result.seeds)
-    what = f"{result.task['detector']} on {result.task['data']}, {result.plan.split} split, "
+    what = f"{result.task['what']}, {result.plan.split} split, "
     seeds = f"{count} paired seeds" if count > 1 else "1 seed"
     bars = (
         f"; bars: {result.plan.confidence:.0%} bootstrap intervals over seeds, dots: seeds"

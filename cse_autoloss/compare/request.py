@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cse_autoloss.bench.audit import AuditPlan, Contestant
-from cse_autoloss.bench.jobs import LossPair
-from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
+from cse_autoloss.bench.jobs import LossSet
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING, Session
 from cse_autoloss.compare.contestants import Field
 from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.tasks.registry import section_of
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class Request:
 
     Attributes:
         field: the contestants.
-        config: sections `detection` and `audit` say what a training is and how it is tuned.
+        config: the task's section and `audit` say what a training is and how it is tuned.
         seeds: final trainings of each contestant.
         split: that they are scored on.
-        tune: whether box weight and learning rate are tuned first; else all have the configuration's.
+        tune: whether the task's tunables are tuned first; else all have the defaults.
     """
 
     field: Field
@@ -35,7 +36,7 @@ class Request:
         """Plain values, under the one key that tells a comparison's store from a search's."""
         kept = {
             "contestants": [
-                {"name": c.name, "cls": c.pair.cls, "reg": c.pair.reg, "alpha": c.pair.alpha, "unit": c.unit}
+                {"name": c.name, "losses": c.losses.losses, "alpha": c.losses.alpha, "units": dict(c.units)}
                 for c in self.field.contestants
             ],
             "notes": list(self.field.notes),
@@ -51,25 +52,30 @@ class Request:
         """The inverse of `to_json`."""
         kept = kept["compare"]
         contestants = tuple(
-            Contestant(c["name"], LossPair(c["cls"], c["reg"], c["alpha"]), False, unit=c["unit"])
+            Contestant(c["name"], LossSet.of(c["losses"], c["alpha"]), False, units=tuple(c["units"].items()))
             for c in kept["contestants"]
         )
         field = Field(contestants, tuple(kept["notes"]))
-        return cls(field, parse_config(kept["search"]), kept["seeds"], kept["split"], kept["tune"])
+        return cls(
+            field,
+            parse_config(kept["search"], section=section_of),
+            kept["seeds"],
+            kept["split"],
+            kept["tune"],
+        )
 
-    @property
-    def plan(self) -> AuditPlan:
+    def plan(self, session: Session) -> AuditPlan:
         """Trainings; without tuning its grid is empty."""
-        audit, config = self.config.audit, self.config
-        first = config.seed * 10_000
+        audit = self.config.audit
+        first = session.first_seed(SEEDS_OF_TUNING)
         return AuditPlan(
-            seeds=tuple(first + SEEDS_OF_AUDIT + i for i in range(self.seeds)),
-            box_weights=audit.box_weights if self.tune else (),
-            lrs=tuple(config.detection.lr * factor for factor in audit.lr_factors) if self.tune else (),
+            metric=session.metric,
+            task=session.digest,
+            seeds=tuple(session.first_seed(SEEDS_OF_AUDIT) + i for i in range(self.seeds)),
+            grid=session.grid() if self.tune else {},
+            open=tuple(one.name for one in session.task.tunables if one.open),
             tune_epochs=audit.tune_epochs,
-            tune_seeds=tuple(first + SEEDS_OF_TUNING + i for i in range(audit.tune_seeds))
-            if self.tune
-            else (),
+            tune_seeds=tuple(first + i for i in range(audit.tune_seeds)) if self.tune else (),
             epochs=audit.epochs,
             confidence=audit.confidence,
             resamples=audit.resamples,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
-from cse_autoloss.bench.audit import AuditPlan, Contestant, Metric
-from cse_autoloss.bench.statistics import Interval, bootstrap_interval, paired_difference
+from cse_autoloss.bench.audit import AuditPlan, Contestant
+from cse_autoloss.bench.statistics import Interval, bootstrap_interval
 from cse_autoloss.runs import Score
-
-METRICS: tuple[Metric, ...] = get_args(Metric)
+from cse_autoloss.tasks.protocol import Metric
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,12 @@ class Standing:
 
     Attributes:
         contestant: with the settings that tuning chose.
-        scores: metric -> one figure a seed, in [0, 1].
-        failed: trainings among them that gave no score and count as 0.
+        scores: metric's name -> one figure a seed.
+        failed: trainings among them that gave no score and count as the worst.
     """
 
     contestant: Contestant
-    scores: Mapping[Metric, tuple[float, ...]]
+    scores: Mapping[str, tuple[float, ...]]
     failed: int = 0
 
 
@@ -38,6 +37,7 @@ class Comparison:
         seeds: training seeds that every contestant has.
         plan: what was trained; its `seeds` are those that were asked for.
         task: detector and data, as configured.
+        metrics: that are told, the one that decides first.
         notes: what was completed, left out or went wrong, in words.
     """
 
@@ -45,25 +45,25 @@ class Comparison:
     seeds: tuple[int, ...]
     plan: AuditPlan
     task: Mapping[str, Any]
+    metrics: tuple[Metric, ...]
     notes: tuple[str, ...] = ()
 
-    def interval(self, one: Standing, metric: Metric = "ap") -> Interval:
+    def interval(self, one: Standing, metric: Metric | None = None) -> Interval:
         """Mean and interval of a contestant's figure over seeds."""
         return bootstrap_interval(
-            one.scores[metric], confidence=self.plan.confidence, resamples=self.plan.resamples
-        )
-
-    def difference(self, one: Standing, metric: Metric = "ap") -> Interval | None:
-        """Mean and interval of its paired differences to the first contestant; None for the first itself."""
-        first = self.standings[0]
-        if one is first or not self.seeds:
-            return None
-        return paired_difference(
-            one.scores[metric],
-            first.scores[metric],
+            one.scores[(metric or self.metrics[0]).name],
             confidence=self.plan.confidence,
             resamples=self.plan.resamples,
         )
+
+    def difference(self, one: Standing, metric: Metric | None = None) -> Interval | None:
+        """Mean and interval of its paired gains over the first contestant, above 0 where it is better; None for the
+        first itself."""
+        first = self.standings[0]
+        if one is first or not self.seeds:
+            return None
+        chosen = metric or self.metrics[0]
+        return self.plan.difference(one.scores[chosen.name], first.scores[chosen.name], chosen)
 
     def to_dict(self) -> dict[str, Any]:
         """What comparison.json holds; an interval that seeds can't tell has null bounds."""
@@ -79,20 +79,19 @@ class Comparison:
         }
 
     def _entry(self, one: Standing) -> dict[str, Any]:
-        pair = one.contestant.pair
+        losses = one.contestant.losses
         entry: dict[str, Any] = {
             "name": one.contestant.name,
-            "cls": pair.cls,
-            "reg": pair.reg,
-            "alpha": pair.alpha,
-            "box_weight": pair.box_weight,
-            "lr": pair.lr,
-            "val_ap": _finite(one.contestant.val_ap),
+            "losses": losses.losses,
+            "alpha": losses.alpha,
+            "settings": losses.tuned,
+            "val": _finite(one.contestant.val),
             "failed": one.failed,
         }
-        for metric in METRICS:
-            entry[metric] = {**_bounds(self.interval(one, metric)), "seeds": list(one.scores[metric])}
-        gains = {metric: self.difference(one, metric) for metric in METRICS}
+        for metric in self.metrics:
+            figures = one.scores[metric.name]
+            entry[metric.name] = {**_bounds(self.interval(one, metric)), "seeds": list(figures)}
+        gains = {metric.name: self.difference(one, metric) for metric in self.metrics}
         entry["difference"] = {metric: gain and _bounds(gain) for metric, gain in gains.items()}
         return entry
 
@@ -100,8 +99,8 @@ class Comparison:
 def compare_scores(
     contestants: Sequence[Contestant],
     plan: AuditPlan,
-    task: str,
     scores: Mapping[str, Score],
+    metrics: Sequence[Metric],
     *,
     about: Mapping[str, Any],
     notes: Sequence[str] = (),
@@ -111,12 +110,12 @@ def compare_scores(
     Args:
         contestants: with their chosen settings.
         plan: of the trainings.
-        task: digest that their keys were made with.
         scores: those that are known.
+        metrics: that are told.
         about: detector and data, for the report.
         notes: what is to be said besides.
     """
-    seeds = plan.finished(contestants, task, scores)
+    seeds = plan.finished(contestants, scores)
     whole = replace(plan, seeds=seeds)
     said = list(notes)
     if len(seeds) < len(plan.seeds):
@@ -124,28 +123,27 @@ def compare_scores(
         said.append(f"{missing} of {len(plan.seeds)} seeds were not finished and are left out")
     standings = []
     for one in contestants:
-        kept = [scores[t.key] for t in whole.final([one], task)]
-        failed = [score for score in kept if score.ap is None]
+        kept = [scores[t.key] for t in whole.final([one])]
+        failed = [score for score in kept if not score.metrics]
         if failed:
             said.append(
-                f"{one.name}: {len(failed)} of {len(kept)} trainings count as 0 ({failed[0].status}"
+                f"{one.name}: {len(failed)} of {len(kept)} trainings count as {plan.metric.worst:g} ({failed[0].status}"
                 f"{': ' + failed[0].detail if failed[0].detail else ''})"
             )
-        figures = {metric: whole.figures(one, task, scores, metric) for metric in METRICS}
+        figures = {metric.name: whole.figures(one, scores, metric) for metric in metrics}
         standings.append(Standing(one, figures, len(failed)))
     if len(seeds) == 1:
         said.append("one seed tells nothing of the spread, so there are no intervals")
-    if plan.split == "val" and plan.box_weights and plan.tune_seeds:
+    if plan.split == "val" and plan.grid and plan.tune_seeds:
         said.append("weights and rates were tuned on the same validation split that is scored here")
-    return Comparison(tuple(standings), seeds, plan, about, tuple(said))
+    return Comparison(tuple(standings), seeds, plan, about, tuple(metrics), tuple(said))
 
 
 def _tuning(plan: AuditPlan) -> dict[str, Any] | None:
     if not plan.tune_seeds:
         return None
     return {
-        "box_weights": list(plan.box_weights),
-        "lrs": list(plan.lrs),
+        "grid": {name: list(values) for name, values in plan.grid.items()},
         "epochs": plan.tune_epochs,
         "seeds": list(plan.tune_seeds),
     }

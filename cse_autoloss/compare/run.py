@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from cse_autoloss.bench.audit import Contestant, tune
 from cse_autoloss.bench.budget import Cost
 from cse_autoloss.bench.jobs import Training
+from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import BASELINES, resolve_device
+from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run
 from cse_autoloss.compare.contestants import enlist
 from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
-from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import ConfigError, RunError
-from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.settings.load import SearchConfig, config_for, load_config, parse_config
+from cse_autoloss.settings.load import changed, config_for, load_config
+from cse_autoloss.tasks.registry import section_of
 
 SHORTEST_LIMIT = 300.0
 """Seconds that any training may take before it is ended as hanging: a busy machine must not look like a bad loss."""
@@ -58,7 +52,7 @@ def compare_losses(
         overrides: dotted key -> value, as of `cse_autoloss.settings.load.load_config`.
         seeds: final trainings of each; by default the configuration's `audit.seeds`.
         split: "test" or "val", that the final trainings are scored on.
-        tune: tune box weight and learning rate of each on validation first.
+        tune: tune the task's tunables (box weight, learning rate) of each on validation first.
         out: directory of the comparison; by default a new one below `runs/`.
         resume: an earlier comparison's directory to go on with; then only `seeds` and workers may be given.
         observer: who watches.
@@ -81,32 +75,20 @@ def compare_losses(
             )
         directory = Path(resume)
         request = _resumed(directory, seeds, overrides or {})
+        session = Session(request.config)
     else:
         named = (overrides or {}).get("detection.detector")
-        settled = load_config(config or (config_for(named) if named else None), overrides)
-        detector = settled.detection.detector
-        branch = detector_builder(detector).branch
-        cls, reg = BASELINES[branch][0]
-        field = enlist(losses, detector=detector, cls_branch=branch, default_cls=cls, default_reg=reg)
+        settled = load_config(config or (config_for(named) if named else None), overrides, section_of)
+        session = Session(settled)
+        field = enlist(losses, session.task)
         request = Request(
             field, settled, seeds or settled.audit.seeds, "val" if split == "val" else "test", tune
         )
-        directory = Path(out) if out is not None else settled.out or _new_directory()
-        if (directory / "run.sqlite").exists():
-            raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
-    data_notes = _check_data(request.config)
+        directory = fresh(Path(out) if out is not None else settled.out or new_directory("compare-"))
+    data_notes = session.task.check()
     for note in (*request.field.notes, *data_notes):
         say(note)
-    return directory, _run(request, directory, observer or Silent(), say, data_notes)
-
-
-def _new_directory() -> Path:
-    """`runs/compare-2026-01-31-174500`, with a number behind it where that is taken."""
-    base = Path("runs") / time.strftime("compare-%Y-%m-%d-%H%M%S")
-    directory, number = base, 2
-    while directory.exists():
-        directory, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return directory
+    return directory, _run(request, session, directory, observer or Silent(), say, data_notes)
 
 
 def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:
@@ -122,8 +104,7 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
             )
         request = Request.from_json(store.config)
         if overrides:
-            merged = {**request.config.model_dump(mode="json"), **overrides}
-            request = replace(request, config=parse_config(merged, options=dict(overrides)))
+            request = replace(request, config=changed(request.config, overrides))
         if seeds is not None:
             request = replace(request, seeds=seeds)
         store.set_meta("config", request.to_json())
@@ -131,69 +112,42 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
     return request
 
 
-def _check_data(config: SearchConfig) -> tuple[str, ...]:
-    """Read the data once, so that what is wrong with them is said before anything is begun; their notes."""
-    from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
-
-    settings = TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
-    return DetectionTask(settings, "cpu").notes
-
-
 def _run(
-    request: Request, directory: Path, observer: Observer, say: Say, data_notes: Sequence[str]
+    request: Request,
+    session: Session,
+    directory: Path,
+    observer: Observer,
+    say: Say,
+    data_notes: Sequence[str],
 ) -> Comparison:
-    config = request.config
-    setting = {
-        "detection": config.detection.model_dump(mode="json"),
-        "simulate": config.simulate.model_dump(mode="json"),
-        "device": resolve_device(config.device),
-    }
-    # As of a search's own trainings: the same data and model, the same identity.
-    identity = json.dumps([setting["detection"], setting["device"]], sort_keys=True)
-    task = hashlib.sha256(identity.encode()).hexdigest()[:16]
     new = not (directory / "run.sqlite").exists()
     store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
-    work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", setting)
     try:
-        with store:
-            kept = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
-            clock = Clock(None, kept["elapsed"], kept["seconds"], kept.get("busy"))
-            with make_executor(config.executor, work, config.workers) as executor:
-                bench = Workbench(executor, store, clock, RunStatus(), observer)
-                try:
-                    result = _Stages(request, task, bench, say).complete(data_notes)
-                finally:
-                    bench.keep_clock()
+        with store, session.executor() as executor:
+            status = RunStatus(metric=session.metric)
+            bench = Workbench(executor, store, Clock.of(store, None), status, observer)
+            try:
+                result = _Stages(request, session, bench, say).complete(data_notes)
+            finally:
+                bench.keep_clock()
             write_comparison(result, directory)
             return result
-    except _NothingDone as nothing:
+    except NothingDone as nothing:
         if new:
-            _remove_empty(directory)
-        raise RunError(str(nothing)) from None
-
-
-class _NothingDone(Exception):
-    """The first training failed for a reason that is not the loss's."""
-
-
-def _remove_empty(directory: Path) -> None:
-    """Take back what was just made, so that the mended command finds the directory free."""
-    for name in ("run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.lock"):
-        (directory / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        directory.rmdir()
+            remove_empty_run(directory)
+        raise nothing.error from None
 
 
 class _Stages:
     """Measure, tune, train; all share plan, store and workers."""
 
-    def __init__(self, request: Request, task: str, bench: Workbench, say: Say) -> None:
-        self.request, self.plan, self.task, self.bench, self.say = request, request.plan, task, bench, say
-        self.store = bench.store
+    def __init__(self, request: Request, session: Session, bench: Workbench, say: Say) -> None:
+        self.request, self.session, self.bench, self.say = request, session, bench, say
+        self.plan, self.store = request.plan(session), bench.store
 
     def complete(self, data_notes: Sequence[str]) -> Comparison:
         contestants: Sequence[Contestant] = self._untuned()
-        cost = self._cost(contestants[0])
+        cost = measured(self.bench, contestants[0].losses, self.session.digest)
         longest = max(self.plan.tune_epochs, self.plan.epochs)
         limit = max(SHORTEST_LIMIT, self.request.config.proxy.limit_factor * cost.training(longest))
         self._announce(contestants, cost)
@@ -204,24 +158,32 @@ class _Stages:
             if self.request.tune:
                 field = contestants
                 train = partial(self._train, "tune", field, limit=limit, cost=cost)
-                contestants = tune(field, self.plan, self.task, train)
-            scores = self._train("audit", contestants, self.plan.final(contestants, self.task), limit, cost)
+                contestants = tune(field, self.plan, train)
+            scores = self._train("audit", contestants, self.plan.final(contestants), limit, cost)
             self.store.status = "finished"
         except KeyboardInterrupt:
             self.bench.cancel()
             self.store.status = "interrupted"
-            finals = self.plan.final(contestants, self.task)
+            finals = self.plan.final(contestants)
             scores = {t.key: kept for t in finals if (kept := self.store.score(t.key)) is not None}
             notes.append(f"interrupted; go on with: cse-autoloss compare --resume {self.store.directory}")
-        detection = self.request.config.detection
-        about = {"detector": detection.detector, "data": detection.data}
-        return compare_scores(contestants, self.plan, self.task, scores, about=about, notes=notes)
+        session, own = self.session, self.session.config.own
+        data, model = (getattr(own, name, None) for name in ("data", "detector"))
+        what = f"{model or session.task.name} on {data}" if data else session.task.name
+        about = {"task": session.task.name, "detector": model, "data": data, "what": what}
+        # The metric that decides comes first.
+        metrics = sorted(session.task.metrics, key=lambda metric: metric != session.metric)
+        return compare_scores(contestants, self.plan, scores, metrics, about=about, notes=notes)
 
     def _untuned(self) -> list[Contestant]:
-        """Everyone with the configuration's weight, in the unit of its box loss, and rate."""
-        own = self.request.config.detection
+        """Everyone with the task's defaults, in the unit of their losses."""
         return [
-            replace(one, pair=one.pair.tuned(own.box_weight * one.unit, own.lr))
+            replace(
+                one,
+                losses=one.losses.with_settings(
+                    {n: v * dict(one.units).get(n, 1.0) for n, v in self.session.defaults.items()}
+                ),
+            )
             for one in self.request.field.contestants
         ]
 
@@ -255,34 +217,9 @@ class _Stages:
         finally:
             bench.observer = watcher
 
-    def _cost(self, first: Contestant) -> Cost:
-        """Seconds of a training, from a short real one on each worker side by side; measured once."""
-        kept = self.store.meta("cost")
-        if kept is not None:
-            return Cost(**kept)
-        bench = self.bench
-        bench.status.phase = "measure"
-        # A worker's first steps are slow: it reads the data and torch prepares its kernels.
-        with bench.clock.stage("measure"):
-            for epochs in (0.1, 1.0):
-                probes = [
-                    Training("tune", first.pair, -1 - i, epochs, "val", None, self.task)
-                    for i in range(bench.executor.workers)
-                ]
-                scores = bench.train(probes, limit=600.0)
-        failed = [score for score in scores.values() if score.status not in ("ok", "diverged")]
-        if failed:
-            raise _NothingDone(f"the first training failed: {failed[0].detail}")
-        cost = Cost(
-            max(float(score.extra.get("seconds_train", score.seconds)) for score in scores.values()),
-            max(float(score.extra.get("seconds_score", 0.0)) for score in scores.values()),
-        )
-        self.store.set_meta("cost", asdict(cost))
-        return cost
-
     def _announce(self, contestants: Sequence[Contestant], cost: Cost) -> None:
         """How many trainings there are, and about how long they will take."""
-        tuning = self.plan.tuning(contestants, self.task) if self.request.tune else []
+        tuning = self.plan.tuning(contestants) if self.request.tune else []
         finals = len(self.plan.seeds) * len(contestants)
         done = sum(self.store.score(t.key) is not None for t in tuning)
         done_finals = min(finals, len(self.store.scores("audit")))
@@ -294,7 +231,7 @@ class _Stages:
             return
         kept = f", {done + done_finals} of them are done" if done + done_finals else ""
         self.say(
-            f"{len(tuning)} trainings to tune {len(contestants)} pairs alike and {finals} to compare them{kept}; "
+            f"{len(tuning)} trainings to tune {len(contestants)} contestants alike and {finals} to compare them{kept}; "
             f"about {each:.0f} s each, {workers} at a time: about {_words(seconds / workers)}"
         )
 

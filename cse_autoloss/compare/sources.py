@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cse_autoloss.errors import DataError, FormulaError, RunError, UnknownNameError, shorten
+from cse_autoloss.graph import Signature
 from cse_autoloss.losses import CATALOGUE, GraphLoss, infer_branch, load_loss, read_loss_file
 from cse_autoloss.runs import RunStore
 
@@ -17,18 +19,18 @@ MOST_LETTERS = 10_000
 
 @dataclass(frozen=True)
 class Part:
-    """One loss of a pair.
+    """One loss.
 
     Attributes:
-        text: catalogue name or formula, as `jobs.LossPair` takes it.
-        branch: "cls-binary", "cls-multiclass" or "reg".
+        text: catalogue name or formula, as `jobs.LossSet` takes it.
+        signature: name of its signature.
         label: what it is called in tables: its name; empty for a formula, which has none.
-        alpha: α weighting of a formula in the binary branch. A catalogue name brings its own.
+        alpha: α weighting of a formula of binary classification. A catalogue name brings its own.
         digest: the same for losses that are the same expression.
     """
 
     text: str
-    branch: str
+    signature: str
     label: str
     alpha: float | None
     digest: str
@@ -36,25 +38,24 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """What a text named: one loss, or a pair.
+    """What a text named: one loss, or one for several slots.
 
     Attributes:
-        cls, reg: the losses; None for the one that was not named.
-        label: name of the pair as a whole, for a run or a file that holds two; else empty.
+        parts: the losses that were named.
+        label: name of the whole, for a run or a file that holds several; else empty.
     """
 
-    cls: Part | None = None
-    reg: Part | None = None
+    parts: tuple[Part, ...]
     label: str = ""
 
 
-def read_source(text: str, cls_branch: str) -> Source:
+def read_source(text: str, slots: Mapping[str, Signature]) -> Source:
     """The losses that a text names.
 
     Args:
         text: a catalogue name, a published pair ("cse-autoloss-b"), a formula, the path of a loss.json, or a run
             directory.
-        cls_branch: branch of a formula whose variables do not tell it.
+        slots: of the task; the first one's signature is that of a formula whose variables do not tell it.
 
     Raises:
         UnknownNameError: none of these; the nearest name is offered.
@@ -64,26 +65,22 @@ def read_source(text: str, cls_branch: str) -> Source:
     """
     text = text.strip()
     if text in CATALOGUE:
-        return _single(_part(text, CATALOGUE[text].branch, text))
+        return Source((_part(text, CATALOGUE[text].branch, text),))
     halves = [f"{text}-cls", f"{text}-reg"]
     if all(name in CATALOGUE for name in halves):
-        cls, reg = (_part(name, CATALOGUE[name].branch, name) for name in halves)
-        return Source(cls, reg, text)
+        return Source(tuple(_part(name, CATALOGUE[name].branch, name) for name in halves), text)
+    first = next(iter(slots.values())).name
     path = Path(text)
     if "(" not in text and len(text) < 1000:
         if os.path.isdir(path):
-            return _from_run(path, cls_branch)
+            return _from_run(path)
         if path.suffix == ".json" or os.path.isfile(path):
             return _from_file(path)
         if "/" in text or "\\" in text:
             raise DataError(f"{shorten(text)}: no such run directory or loss.json")
     if not _may_be_formula(text):
         raise UnknownNameError.of("loss", text, CATALOGUE)
-    return _single(_part(text, _branch_of(text, cls_branch)))
-
-
-def _single(part: Part) -> Source:
-    return Source(reg=part) if part.branch == "reg" else Source(cls=part)
+    return Source((_part(text, _signature_of(text, first)),))
 
 
 def _part(text: str, branch: str, label: str = "", alpha: float | None = None) -> Part:
@@ -101,24 +98,22 @@ def _may_be_formula(text: str) -> bool:
     return "(" in text or (text.isalnum() and len(text) <= 2 and not text.islower())
 
 
-def _branch_of(formula: str, cls_branch: str) -> str:
+def _signature_of(formula: str, usual: str) -> str:
     try:
         return infer_branch(formula)
     except FormulaError as error:
         if "no branch" not in str(error):
             raise
-        return cls_branch
+        return usual
 
 
 def _from_file(path: Path) -> Source:
-    if _holds_pair(path):
-        cls, reg = (
-            _part(file.graph.formula, file.graph.branch, "", file.alpha)
-            for file in (read_loss_file(path, "cls"), read_loss_file(path, "reg"))
-        )
-        return Source(cls, reg, _title(path))
-    file = read_loss_file(path)
-    return _single(_part(file.graph.formula, file.graph.branch, _title(path), file.alpha))
+    names = ("cls", "reg") if _holds_pair(path) else (None,)
+    files = [read_loss_file(path, name) for name in names]
+    label = _title(path)
+    own = label if len(files) == 1 else ""
+    parts = [_part(file.graph.formula, file.graph.branch, own, file.alpha) for file in files]
+    return Source(tuple(parts), "" if own else label)
 
 
 def _title(path: Path) -> str:
@@ -138,7 +133,7 @@ def _holds_pair(path: Path) -> bool:
     return isinstance(data, dict) and "cls" in data and "reg" in data
 
 
-def _from_run(directory: Path, cls_branch: str) -> Source:
+def _from_run(directory: Path) -> Source:
     with RunStore.read(directory) as store:
         if "compare" in store.config:
             raise RunError(f"{directory}: a comparison, not a search: it has no loss of its own")
@@ -148,8 +143,10 @@ def _from_run(directory: Path, cls_branch: str) -> Source:
         raise RunError(
             f"{directory}: the run has found no loss yet; go on with it by evolve --resume {directory}"
         )
-    reg = _part(best["reg"], "reg", best["reg"] if best["reg"] in CATALOGUE else "")
-    cls, known = best["cls"], best["cls"] in CATALOGUE
-    branch = CATALOGUE[cls].branch if known else _branch_of(cls, cls_branch)
-    alpha = best["alpha"] if branch == "cls-binary" else None
-    return Source(_part(cls, branch, cls if known else "", alpha), reg, directory.resolve().name)
+    parts = []
+    for slot, text in best["losses"].items():
+        known = text in CATALOGUE
+        signature = CATALOGUE[text].branch if known else summary["slots"][slot]
+        alpha = best["alpha"] if signature == "cls-binary" else None
+        parts.append(_part(text, signature, text if known else "", alpha))
+    return Source(tuple(parts), directory.resolve().name)

@@ -13,7 +13,7 @@ from cse_autoloss.runs import RunStore
 class Standings:
     """An observer before another one: fills in the status what the scores so far say.
 
-    `status.best` is, by contestant, how many trainings it has in words and the AP to show: its best setting's while
+    `status.best` is, by contestant, how many trainings it has in words and the figure to show: its best setting's while
     tuning, the mean afterwards. `status.budget` is when the comparison will be over, in seconds from its start.
     """
 
@@ -37,9 +37,8 @@ class Standings:
         """
         self._watcher, self._store, self._later, self._workers = watcher, store, later, workers
         self._trainings = {
-            one.name: [t for t in trainings if (t.pair.cls, t.pair.reg, t.pair.alpha) == key]
+            one.name: [t for t in trainings if t.losses.with_settings({}) == one.losses.with_settings({})]
             for one in contestants
-            for key in [(one.pair.cls, one.pair.reg, one.pair.alpha)]
         }
         self._shown = -1
 
@@ -55,11 +54,12 @@ class Standings:
         seconds = []
         for name, trainings in self._trainings.items():
             kept = [score for t in trainings if (score := self._store.score(t.key)) is not None]
-            aps = [score.ap or 0.0 for score in kept]
+            assert status.metric is not None
+            worths = [status.metric.worth(score.metrics) for score in kept]
             seconds += [score.seconds for score in kept]
-            if aps:
-                shown = max(aps) if status.phase == "tune" else sum(aps) / len(aps)
-                status.best[name] = (f"{len(aps)} of {len(trainings)}", shown)
+            if worths:
+                shown = max(worths) if status.phase == "tune" else sum(worths) / len(worths)
+                status.best[name] = (f"{len(worths)} of {len(trainings)}", status.metric.figure(shown))
         if seconds:
             mean = sum(seconds[-50:]) / len(seconds[-50:])
             status.budget = status.elapsed + (status.total - status.done) * mean / self._workers + self._later

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cse_autoloss.bench.statistics import Interval
-from cse_autoloss.compare.result import METRICS, Comparison, Standing
+from cse_autoloss.compare.result import Comparison, Standing
 from cse_autoloss.losses import CATALOGUE
 
 
@@ -37,7 +37,7 @@ def _heading(result: Comparison) -> str:
     count = len(result.seeds)
     seeds = f"{count} paired seeds" if count > 1 else "1 seed"
     return (
-        f"{result.task['detector']} on {result.task['data']}, {result.plan.split} split, "
+        f"{result.task['what']}, {result.plan.split} split, "
         f"{result.plan.epochs:g} epoch{'' if result.plan.epochs == 1 else 's'}, {seeds}"
     )
 
@@ -45,30 +45,31 @@ def _heading(result: Comparison) -> str:
 def _table(result: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     table.add_column("loss", overflow="fold", min_width=14)
-    for name in ("AP", "AP50", "AP75"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for metric in result.metrics:
+        table.add_column(metric.label, justify="right", no_wrap=True)
     paired = len(result.standings) > 1
     if paired:
-        table.add_column("AP, less first", justify="right", no_wrap=True)
+        deciding = result.metrics[0]
+        gain = f"{deciding.label}, less first" if deciding.higher else f"less {deciding.label} than first"
+        table.add_column(gain, justify="right", no_wrap=True)
     for one in result.standings:
-        pair = one.contestant.pair
-        rate = "" if pair.lr is None else f", lr {pair.lr:.3g}"
-        name = f"{escape(one.contestant.name)}\n[dim]weight {pair.box_weight:.3g}{rate}[/dim]"
-        cells = [_cell(result.interval(one, metric), "{:.2f}", "{:.1f}") for metric in METRICS]
+        settings = ", ".join(f"{n.replace('_', ' ')} {v:.3g}" for n, v in one.contestant.losses.settings)
+        name = f"{escape(one.contestant.name)}\n[dim]{settings}[/dim]"
+        cells = [_cell(result.interval(one, m), m.factor, "{:.2f}", "{:.1f}") for m in result.metrics]
         if paired:
-            cells.append(_cell(result.difference(one), "{:+.2f}", "{:+.2f}"))
+            cells.append(_cell(result.difference(one), result.metrics[0].factor, "{:+.2f}", "{:+.2f}"))
         table.add_row(name, *cells, style=_style(result, one))
     return table
 
 
-def _cell(interval: Interval | None, mean: str, bound: str) -> str:
-    """Mean, and below it the interval, where there is one; ×100."""
+def _cell(interval: Interval | None, factor: float, mean: str, bound: str) -> str:
+    """Mean, and below it the interval, where there is one."""
     if interval is None:
         return ""
-    text = mean.format(100 * interval.mean)
+    text = mean.format(factor * interval.mean)
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return text
-    return f"{text}\n[dim]\\[{bound.format(100 * interval.low)}, {bound.format(100 * interval.high)}][/dim]"
+    return f"{text}\n[dim]\\[{bound.format(factor * interval.low)}, {bound.format(factor * interval.high)}][/dim]"
 
 
 def _style(result: Comparison, one: Standing) -> str | None:
@@ -94,7 +95,7 @@ def _formulas(result: Comparison) -> dict[str, str]:
     """Formulas of the contestants whose losses no catalogue names."""
     found = {}
     for one in result.standings:
-        for kind, text in (("cls", one.contestant.pair.cls), ("box", one.contestant.pair.reg)):
+        for slot, text in one.contestant.losses.slots:
             if text not in CATALOGUE:
-                found[f"{one.contestant.name}, {kind}"] = text
+                found[f"{one.contestant.name}, {slot}"] = text
     return found

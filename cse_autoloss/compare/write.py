@@ -11,14 +11,18 @@ from pathlib import Path
 
 from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.plot import plot_comparison
-from cse_autoloss.compare.result import METRICS, Comparison
+from cse_autoloss.compare.result import Comparison
 
-COLUMNS = (
-    "loss", "cls", "reg", "alpha", "box_weight", "lr", "val_ap", "seeds", "failed",
-    *(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")),
-    *(f"{metric}_difference{end}" for metric in METRICS for end in ("", "_low", "_high")),
-)  # fmt: skip
-"""Header of comparison.csv; AP in [0, 1], differences to the first row, empty where nothing can be said."""
+
+def columns(result: Comparison) -> list[str]:
+    """Header of comparison.csv; differences are gains over the first row, empty where nothing can be said."""
+    losses = result.standings[0].contestant.losses
+    names = [metric.name for metric in result.metrics]
+    return [
+        "loss", *losses.losses, "alpha", *losses.tuned, "val", "seeds", "failed",
+        *(f"{name}{end}" for name in names for end in ("", "_low", "_high")),
+        *(f"{name}_difference{end}" for name in names for end in ("", "_low", "_high")),
+    ]  # fmt: skip
 
 
 def write_comparison(result: Comparison, directory: Path) -> None:
@@ -30,22 +34,25 @@ def write_comparison(result: Comparison, directory: Path) -> None:
     """
     document = json.dumps(result.to_dict(), indent=2, ensure_ascii=False)
     _replace(directory / "comparison.json", document + "\n")
-    _replace(directory / "comparison.csv", _csv(COLUMNS, _rows(result)))
-    _replace(directory / "scores.csv", _csv(("loss", "seed", *METRICS), _seeds(result)))
+    _replace(directory / "comparison.csv", _csv(columns(result), _rows(result)))
+    _replace(
+        directory / "scores.csv",
+        _csv(("loss", "seed", *(metric.name for metric in result.metrics)), _seeds(result)),
+    )
     if result.seeds:
         plot_comparison(result, directory / "comparison.png")
 
 
 def _rows(result: Comparison) -> Iterable[list[object]]:
     for one in result.standings:
-        pair = one.contestant.pair
+        losses = one.contestant.losses
         row: list[object] = [
-            one.contestant.name, pair.cls, pair.reg, pair.alpha, pair.box_weight, pair.lr,
-            _number(one.contestant.val_ap), len(result.seeds), one.failed,
+            one.contestant.name, *losses.losses.values(), losses.alpha, *losses.tuned.values(),
+            _number(one.contestant.val), len(result.seeds), one.failed,
         ]  # fmt: skip
-        for metric in METRICS:
+        for metric in result.metrics:
             row += _cells(result.interval(one, metric))
-        for metric in METRICS:
+        for metric in result.metrics:
             row += _cells(result.difference(one, metric))
         yield row
 
@@ -53,7 +60,7 @@ def _rows(result: Comparison) -> Iterable[list[object]]:
 def _seeds(result: Comparison) -> Iterable[list[object]]:
     for one in result.standings:
         for place, seed in enumerate(result.seeds):
-            yield [one.contestant.name, seed, *(_number(one.scores[metric][place]) for metric in METRICS)]
+            yield [one.contestant.name, seed, *(_number(one.scores[m.name][place]) for m in result.metrics)]
 
 
 def _cells(interval: Interval | None) -> list[object]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from cse_autoloss.runs import RunStore
 
 KNOWN_LOSSES = 200_000
-"""Fingerprints that a run remembers of each branch, about 100 bytes each on disk; the oldest are forgotten first."""
+"""Fingerprints that a run remembers of each slot, about 100 bytes each on disk; the oldest are forgotten first."""
 
 
 class KnownLosses:
-    """The newest `limit` losses of each branch of a run, kept in its store.
+    """The newest `limit` losses of each slot of a run, kept in its store.
 
     What a generation adds is held in memory until the generation is kept: a resumed run, which begins the
-    interrupted generation anew, then knows exactly what the first attempt knew at that point. Branches know
-    nothing of each other, so that generations of two branches may overlap.
+    interrupted generation anew, then knows exactly what the first attempt knew at that point. Slots know
+    nothing of each other, so that generations of two slots may overlap.
     """
 
     def __init__(self, store: RunStore, limit: int = KNOWN_LOSSES) -> None:
@@ -22,17 +22,17 @@ class KnownLosses:
         self._fresh: set[tuple[str, str]] = set()
 
     def __contains__(self, loss: tuple[str, str]) -> bool:
-        """Whether (branch, fingerprint) is known."""
+        """Whether (slot, fingerprint) is known."""
         return loss in self._fresh or self._store.fingerprint_owner(*loss) is not None
 
-    def add(self, branch: str, fingerprint: str) -> None:
+    def add(self, slot: str, fingerprint: str) -> None:
         """Note a loss of the current generation."""
-        self._fresh.add((branch, fingerprint))
+        self._fresh.add((slot, fingerprint))
 
     def keep(self, owners: dict[tuple[str, str], int]) -> None:
         """Write the generation's losses to the store, with their candidates' ids, and forget the oldest ones."""
-        for (branch, fingerprint), candidate in owners.items():
-            self._store.claim_fingerprint(branch, fingerprint, candidate)
-        for branch in {branch for branch, _ in owners}:
-            self._store.forget_fingerprints(branch, self._limit)
+        for (slot, fingerprint), candidate in owners.items():
+            self._store.claim_fingerprint(slot, fingerprint, candidate)
+        for slot in {slot for slot, _ in owners}:
+            self._store.forget_fingerprints(slot, self._limit)
         self._fresh.difference_update(owners)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from cse_autoloss.discovery.duplicates import KnownLosses
 from cse_autoloss.discovery.reservoir import Reservoir
 from cse_autoloss.discovery.simulating import CHUNK, simulating
 from cse_autoloss.graph import Signature
-from cse_autoloss.searches.evolution import Proposal
+from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.spaces.random_expressions import Forest, RandomShape, random_forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import VerifySettings, verify_forest
@@ -52,36 +52,42 @@ class Funnel:
     """Sends candidates through the filters and counts what becomes of them."""
 
     def __init__(
-        self, bench: Workbench, settings: VerifySettings, simulate_limit: float, alpha: float | None
+        self,
+        bench: Workbench,
+        slots: Mapping[str, Signature],
+        settings: VerifySettings,
+        simulate_limit: float | None,
+        alpha: float | None,
+        operators: Sequence[str] | None = None,
     ) -> None:
         """
         Args:
             bench: whose workers simulate.
+            slots: that are searched.
             settings: of the verification.
-            simulate_limit: wall seconds after which a simulation is killed and the candidate rejected.
-            alpha: α weighting of candidates of the binary branch.
+            simulate_limit: wall seconds after which a simulation is killed and the candidate rejected; None where the
+                task has no simulation.
+            alpha: α weighting of candidates of binary classification.
+            operators: what scouts are drawn from, None for the paper's.
         """
         self._bench = bench
+        self._slots = slots
         self._settings = settings
         self._limit = simulate_limit
         self._alpha = alpha
+        self._operators = operators
         self._known = KnownLosses(bench.store)
 
     def scout(
-        self,
-        signature: Signature,
-        count: int,
-        rng: np.random.Generator,
-        record: GenerationRecord,
-        operators: Sequence[str] | None = None,
+        self, slot: str, count: int, rng: np.random.Generator, record: GenerationRecord
     ) -> list[Entrant]:
         """Draw random losses, a great many at a time, and keep those that have the properties and are new.
 
         About one in three thousand classification losses does, and one in two hundred box losses.
         """
-        status, branch = self._bench.status, signature.name
+        status, signature = self._bench.status, self._slots[slot]
         with self._bench.clock.stage("verify"):
-            forest = random_forest(signature, count, rng, RandomShape(operators=operators))
+            forest = random_forest(signature, count, rng, RandomShape(operators=self._operators))
             self._bench.look()
             report = verify_forest(forest, self._settings, marks=True)
             status.funnel["generated"] += count
@@ -94,27 +100,33 @@ class Funnel:
 
             def rejected(place: int) -> tuple[Entrant, Verdict]:
                 row = int(rows[place])
-                return Entrant(Proposal(forest.graph(row), "random")), report.verdict(row)
+                return Entrant(Proposal.of(forest.graph(row), "random")), report.verdict(row)
 
             self._offer(record, SCOUT, len(rows), rejected)
             fresh: list[Entrant] = []
             seen: set[str] = set()
             for row, mark in sorted(report.marks.items()):
-                if mark in seen or (branch, mark) in self._known:
+                if mark in seen or (slot, mark) in self._known:
                     status.funnel["duplicates"] += 1
                     continue
                 seen.add(mark)
                 status.funnel["verified"] += 1
-                fresh.append(Entrant(Proposal(forest.graph(row), "random"), "", mark))
+                fresh.append(Entrant(Proposal.of(forest.graph(row), "random"), "", mark))
         return fresh
 
-    def verify(self, entrants: Sequence[Entrant], branch: str, record: GenerationRecord) -> list[Entrant]:
-        """Those that have the properties and are no duplicate of a loss that went further before."""
+    def verify(self, entrants: Sequence[Entrant], slot: str, record: GenerationRecord) -> list[Entrant]:
+        """Those that have the properties and are no duplicate of a loss that went further before.
+
+        A parametric loss has them by the making of its space.
+        """
         status = self._bench.status
-        if not entrants:
-            return []
+        graphs = [e.proposal.graph for e in entrants if e.proposal.graph is not None]
+        if not graphs:
+            status.funnel["generated"] += len(entrants)
+            status.funnel["verified"] += len(entrants)
+            return [replace(entrant, fingerprint=entrant.proposal.digest) for entrant in entrants]
         with self._bench.clock.stage("verify"):
-            forest = Forest.of([e.proposal.graph for e in entrants])
+            forest = Forest.of(graphs)
             report = verify_forest(forest, self._settings, marks=True)
             status.funnel["generated"] += len(entrants)
             fresh: list[Entrant] = []
@@ -126,7 +138,7 @@ class Funnel:
                     verdict = report.verdict(row)
                     status.reject("verify", verdict.code)
                     rejected.setdefault(_source(entrant), []).append((entrant, verdict))
-                elif mark in seen or (branch, mark) in self._known:
+                elif mark in seen or (slot, mark) in self._known:
                     status.funnel["duplicates"] += 1
                 else:
                     seen.add(mark)
@@ -137,24 +149,32 @@ class Funnel:
         return fresh
 
     def simulate(
-        self, entrants: Sequence[Entrant], branch: str, wanted: int, record: GenerationRecord
+        self, entrants: Sequence[Entrant], slot: str, wanted: int, record: GenerationRecord
     ) -> list[Entrant]:
-        """The first `wanted` that the simulation accepts, in the order given, whatever order the workers end in."""
-        bench = self._bench
-        alpha = self._alpha if branch == "cls-binary" else None
+        """The first `wanted` that the simulation accepts, in the order given, whatever order the workers end in.
+
+        Without a simulation, and of parametric losses, these are the first `wanted`.
+        """
+        bench, limit = self._bench, self._limit
+        if limit is None or any(entrant.proposal.graph is None for entrant in entrants):
+            for entrant in entrants[: max(0, wanted)]:
+                record.verdicts.append((entrant, (_VERIFIED,)))
+                self._known.add(slot, entrant.fingerprint)
+            return list(entrants[: max(0, wanted)])
+        alpha = self._alpha if self._slots[slot].name == "cls-binary" else None
         rest = list(entrants)
         accepted: list[Entrant] = []
         with bench.clock.stage("simulate"):
             while rest and len(accepted) < wanted and not bench.out_of_time:
                 size = max(2 * (wanted - len(accepted)), CHUNK)
                 group, rest = rest[:size], rest[size:]
-                graphs = [entrant.proposal.graph for entrant in group]
-                verdicts = bench.finish(bench.start(simulating(graphs, alpha, self._limit)))
+                graphs = [e.proposal.graph for e in group if e.proposal.graph is not None]
+                verdicts = bench.finish(bench.start(simulating(slot, graphs, alpha, limit)))
                 for entrant, verdict in zip(group, verdicts, strict=True):
                     if verdict is None or len(accepted) >= wanted:
                         break
                     record.verdicts.append((entrant, (_VERIFIED, verdict)))
-                    self._known.add(branch, entrant.fingerprint)
+                    self._known.add(slot, entrant.fingerprint)
                     if verdict.accepted:
                         bench.status.funnel["simulated"] += 1
                         accepted.append(replace(entrant, simulated=verdict.figure or 0.0))
@@ -163,7 +183,7 @@ class Funnel:
                 bench.show()
         return accepted
 
-    def keep(self, record: GenerationRecord, branch: str, generation: int) -> dict[str, int]:
+    def keep(self, record: GenerationRecord, slot: str, generation: int) -> dict[str, int]:
         """Write the generation's decisions to the store; candidates' ids by digest."""
         store = self._bench.store
         numbers: dict[str, int] = {}
@@ -172,26 +192,26 @@ class Funnel:
         entries = [(e, verdicts, "") for e, verdicts in record.verdicts]
         for source, reservoir in record.rejected.items():
             entries += [(e, (verdict,), source) for e, verdict in reservoir.items]
-        for slot, (entrant, verdicts, source) in enumerate(entries):
-            graph = entrant.proposal.graph
+        for place, (entrant, verdicts, source) in enumerate(entries):
+            proposal = entrant.proposal
             candidate = store.add_candidate(
-                branch=branch,
-                formula=graph.formula,
-                digest=graph.digest,
-                generation=generation,
                 slot=slot,
-                origin=entrant.proposal.origin,
-                parents=entrant.proposal.parents,
+                formula=proposal.formula,
+                digest=proposal.digest,
+                generation=generation,
+                place=place,
+                origin=proposal.origin,
+                parents=proposal.parents,
             )
             for verdict in verdicts:
                 store.add_verdict(candidate.id, verdict)
             if source:
                 sample[source].append(candidate.id)
             if entrant.fingerprint:
-                owners.setdefault((branch, entrant.fingerprint), candidate.id)
-            numbers[graph.digest] = candidate.id
+                owners.setdefault((slot, entrant.fingerprint), candidate.id)
+            numbers[proposal.digest] = candidate.id
         for source, reservoir in record.rejected.items():
-            store.add_rejected(branch, generation, "verify", source, reservoir.population, sample[source])
+            store.add_rejected(slot, generation, "verify", source, reservoir.population, sample[source])
         self._known.keep(owners)
         return numbers
 
@@ -205,7 +225,9 @@ class Funnel:
         """Offer `count` candidates that verification stopped to the generation's sample of that source."""
         if source not in record.rejected:
             status, seed = self._bench.status, self._bench.store.config.get("seed", 0)
-            number = zlib.crc32(f"{seed}:{status.branch}:{status.generation}:{source}".encode())
+            number = zlib.crc32(
+                f"{seed}:{self._slots[status.slot].name}:{status.generation}:{source}".encode()
+            )
             record.rejected[source] = Reservoir(KEPT_REJECTIONS, number)
         record.rejected[source].offer(count, make)
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cse_autoloss.bench.jobs import Training
-from cse_autoloss.bench.schedule import Task
+from cse_autoloss.bench.schedule import Pending
 from cse_autoloss.discovery.funnel import Entrant, GenerationRecord
 from cse_autoloss.discovery.halving import Outcome
 from cse_autoloss.runs import Score
-from cse_autoloss.searches.evolution import Member
+from cse_autoloss.searches.protocol import Member
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Generation:
 
     Attributes:
         number: counted from 0.
-        branch: that it works on.
+        slot: that it works on.
         chosen: candidates that passed both filters.
         record: what the filters decided.
         counts: what its filters added to the status' counts.
@@ -29,14 +29,14 @@ class Generation:
     """
 
     number: int
-    branch: str
+    slot: str
     chosen: list[Entrant]
     record: GenerationRecord
     counts: dict[str, Any]
     climbers: list[tuple[Member, Training]] = field(default_factory=list)
     others: list[tuple[Member, Training]] = field(default_factory=list)
-    climbing: Task[dict[str, Outcome]] | None = None
-    whole: Task[dict[str, Score]] | None = None
+    climbing: Pending[dict[str, Outcome]] | None = None
+    whole: Pending[dict[str, Score]] | None = None
 
 
 def added(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,13 @@ finisher's score is that of an unbroken training, and rungs cost their scoring a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cse_autoloss.bench.jobs import Training
 from cse_autoloss.bench.schedule import Process
 from cse_autoloss.runs import Score
+from cse_autoloss.tasks.protocol import Metric
 
 Train = Callable[[Sequence[Training]], Process[dict[str, Score]]]
 
@@ -25,14 +26,15 @@ class Ladder:
     Attributes:
         rungs: shares of the schedule after which candidates are scored and the worse ones stopped; rising, below 1.
         keep: share of the candidates that goes on from a rung at most, rounded up.
-        floor: part of the best candidate's AP at a rung that one must have there to go on: it tells those that learn.
-        scenes: validation scenes that a rung is scored on; None for all.
+        floor: part of the best candidate's figure at a rung that one must have there to go on: it tells those that
+            learn. Where lower is better, at most the best's figure over that part.
+        score_limit: validation samples that a rung is scored on; None for all.
     """
 
     rungs: tuple[float, ...] = ()
     keep: float = 1.0
     floor: float = 0.0
-    scenes: int | None = None
+    score_limit: int | None = None
 
     def going_on(self, count: int) -> int:
         """How many of `count` candidates go on from a rung at most."""
@@ -60,23 +62,26 @@ class Outcome:
     finished: bool
 
 
-def climb(ladder: Ladder, trainings: Sequence[Training], train: Train) -> Process[dict[str, Outcome]]:
+def climb(
+    ladder: Ladder, trainings: Sequence[Training], train: Train, metric: Metric
+) -> Process[dict[str, Outcome]]:
     """Send trainings up the ladder; outcomes by the key of the whole training.
 
     Args:
         ladder: its rungs.
         trainings: to the end of the schedule; ties are broken by their order.
         train: does trainings side by side, and gives their scores by key.
+        metric: that candidates are ranked by.
     """
     outcomes = {training.key: Outcome(None, False) for training in trainings}
     alive = list(trainings)
     for rung in ladder.rungs:
-        rungs = [training.rung(rung * training.epochs, ladder.scenes) for training in alive]
+        rungs = [training.rung(rung * training.epochs, ladder.score_limit) for training in alive]
         scores = yield from train(rungs)
         found = [scores.get(training.key) for training in rungs]
         for training, score in zip(alive, found, strict=True):
             outcomes[training.key] = Outcome(score, False)
-        alive = _best(alive, found, ladder.going_on(len(alive)), ladder.floor)
+        alive = _best(alive, found, ladder.going_on(len(alive)), ladder.floor, metric)
     scores = yield from train(alive)
     for training in alive:
         score = scores.get(training.key)
@@ -85,13 +90,15 @@ def climb(ladder: Ladder, trainings: Sequence[Training], train: Train) -> Proces
 
 
 def _best(
-    trainings: Sequence[Training], scores: Sequence[Score | None], count: int, floor: float
+    trainings: Sequence[Training], scores: Sequence[Score | None], count: int, floor: float, metric: Metric
 ) -> list[Training]:
     """The best so many, best first, so that these are trained if time runs out.
 
-    Whoever has no AP, or less than `floor` of the best, is not among them.
+    Whoever failed, or is far behind the best, is not among them.
     """
-    ap: Mapping[int, float] = {i: s.ap for i, s in enumerate(scores) if s is not None and s.ap is not None}
-    least = floor * max(ap.values(), default=0.0)
-    best = sorted((i for i in ap if ap[i] >= least), key=lambda i: (-ap[i], i))[:count]
-    return [trainings[i] for i in best]
+    worth = {i: metric.worth(s.metrics) for i, s in enumerate(scores) if s is not None and s.metrics}
+    best = max(worth.values(), default=0.0)
+    # Worths of a metric where lower is better are negative: there a part of the best is its quotient.
+    least = floor * best if best >= 0 else best / floor if floor else -math.inf
+    ranking = sorted((i for i in worth if worth[i] >= least), key=lambda i: (-worth[i], i))[:count]
+    return [trainings[i] for i in ranking]

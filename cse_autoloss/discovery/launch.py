@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cse_autoloss.bench.progress import Observer
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
-from cse_autoloss.settings.load import SearchConfig, load_config, parse_config
+from cse_autoloss.bench.session import fresh, new_directory
+from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.settings.load import SearchConfig, changed, load_config, parse_config
+from cse_autoloss.tasks.registry import section_of
 
-TASKS = ("detection",)
 CHANGEABLE = ("budget", "generations", "workers")
 """What a resumed run may be given anew: these do not change what a training's score is."""
 
 
 def launch(
-    task: str,
+    task: str | None,
     *,
     config: str | Path | None,
     out: str | Path | None,
@@ -26,8 +26,6 @@ def launch(
     observer: Observer | None,
 ) -> tuple[Path, dict[str, Any]]:
     """Run to the end; arguments as of `cse_autoloss.evolve`. Directory and summary."""
-    if task not in TASKS:
-        raise UnknownNameError.of("task", task, TASKS)
     if resume is not None:
         if config is not None or out is not None:
             raise ConfigError(
@@ -36,17 +34,11 @@ def launch(
         directory = Path(resume)
         settled = _resumed(directory, overrides)
     else:
-        settled = load_config(config or task, overrides)
-        directory = Path(out) if out is not None else settled.out or _new_directory()
-        if (directory / "run.sqlite").exists():
-            raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
+        settled = load_config(config, {"task": task, **overrides} if task else overrides, section_of)
+        directory = fresh(Path(out) if out is not None else settled.out or new_directory())
     from cse_autoloss.discovery.run import discover
 
     return directory, discover(settled, directory, observer)
-
-
-_OTHERS = {"compare": "cse-autoloss compare", "space": "cse-autoloss reinforce"}
-"""Commands whose runs have a store too, by a key that their configurations alone have."""
 
 
 def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
@@ -58,26 +50,17 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
                 f"{name}: a resumed run keeps it as it was; only {', '.join(CHANGEABLE)} may change"
             )
     with RunStore.open(directory) as store:
-        other = next((command for key, command in _OTHERS.items() if key in store.config), None)
-        if other is not None:
+        other = "compare" if "compare" in store.config else store.config.get("search")
+        if other in ("compare", "reinforce"):
+            other = f"cse-autoloss {other}"
             raise RunError(f"{directory} is a run of {other}: go on with it by {other} --resume {directory}")
-        kept = parse_config(store.config)
-        values = {**store.config, **overrides}
-        if overrides.get("generations") is not None and "budget" not in overrides:
-            values["budget"] = None
-        changed = parse_config(values)
-        if changed != kept:
-            store.set_meta("config", changed.model_dump(mode="json"))
-            if (changed.budget, changed.generations) != (kept.budget, kept.generations):
+        kept = parse_config(store.config, section=section_of)
+        if overrides.get("generations") is not None:
+            overrides = {"budget": None, **overrides}
+        settled = changed(kept, overrides)
+        if settled != kept:
+            store.set_meta("config", settled.model_dump(mode="json"))
+            if (settled.budget, settled.generations) != (kept.budget, kept.generations):
                 store.set_meta("size", None)
                 store.set_meta("fitted_again", None)
-    return changed
-
-
-def _new_directory() -> Path:
-    """`runs/2026-01-31-174500`, with a number behind it where that is taken."""
-    base = Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
-    directory, number = base, 2
-    while directory.exists():
-        directory, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return directory
+    return settled

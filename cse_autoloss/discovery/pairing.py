@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cse_autoloss.bench.budget import finalists
-from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.schedule import Process
 from cse_autoloss.discovery.halving import Train
 from cse_autoloss.runs import Score
+from cse_autoloss.tasks.protocol import Metric
 
 
 @dataclass(frozen=True)
@@ -25,25 +26,27 @@ class Pairing:
         pairs: in the order that decides ties.
         seeds: of the trainings; the first is every pair's, the others are the finalists'.
         epochs: schedule.
-        train_limit: number of training scenes, None for all.
+        train_limit: number of training samples, None for all.
         task: digest of the data and model settings.
+        metric: that ranks.
     """
 
-    pairs: tuple[LossPair, ...]
+    pairs: tuple[LossSet, ...]
     seeds: tuple[int, ...]
     epochs: float
     train_limit: int | None
     task: str
+    metric: Metric
 
-    def training(self, pair: LossPair, seed: int) -> Training:
+    def training(self, pair: LossSet, seed: int) -> Training:
         """One pair with one seed."""
         return Training("combine", pair, seed, self.epochs, "val", self.train_limit, self.task)
 
 
-def choose(pairing: Pairing, train: Train) -> Process[list[tuple[LossPair, float]]]:
-    """Train them; pairs with their mean validation AP, finalists first, each part best first.
+def choose(pairing: Pairing, train: Train) -> Process[list[tuple[LossSet, float]]]:
+    """Train them; pairs with their mean validation worth, finalists first, each part best first.
 
-    A training that failed counts as 0; what the deadline cut off is left out of a mean.
+    A training that failed counts as the worst; what the deadline cut off is left out of a mean.
     """
     first, *others = pairing.seeds
     scores = yield from train([pairing.training(pair, first) for pair in pairing.pairs])
@@ -55,11 +58,11 @@ def choose(pairing: Pairing, train: Train) -> Process[list[tuple[LossPair, float
 
 
 def _ranked(
-    pairing: Pairing, pairs: Sequence[LossPair], seeds: Sequence[int], scores: dict[str, Score]
-) -> list[tuple[LossPair, float]]:
+    pairing: Pairing, pairs: Sequence[LossSet], seeds: Sequence[int], scores: dict[str, Score]
+) -> list[tuple[LossSet, float]]:
     found = []
     for pair in pairs:
         own = [scores.get(pairing.training(pair, seed).key) for seed in seeds]
-        aps = [score.ap or 0.0 for score in own if score is not None]
-        found.append((pair, sum(aps) / len(aps) if aps else 0.0))
+        worths = [pairing.metric.worth(score.metrics) for score in own if score is not None]
+        found.append((pair, sum(worths) / len(worths) if worths else pairing.metric.worth({})))
     return sorted(found, key=lambda item: -item[1])

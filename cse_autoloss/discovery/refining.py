@@ -8,18 +8,20 @@ held against the pair as it was, with seeds that no generation has used, and sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
-from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.schedule import Process
 from cse_autoloss.discovery.halving import Train
 from cse_autoloss.errors import FormulaError
+from cse_autoloss.graph import Signature
 from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.runs import Score
 from cse_autoloss.searches.evolution.weights import Edges, Weights, WeightSearch
+from cse_autoloss.tasks.protocol import Metric
 from cse_autoloss.verification import VerifySettings, verify
 
 
@@ -29,18 +31,21 @@ class Refining:
 
     Attributes:
         pair: the losses.
-        branches: that were searched; the other loss of the pair stays as it is.
+        slots: that were searched, with their signatures; the other losses stay as they are.
+        scaled: those whose scale is a tunable's to tell, which is tuned before.
         generations, offspring: of the strategy.
         step: first standard deviation of a weight's logarithm.
         seeds: of the trainings: one a generation, and those of the last comparison.
         epochs: schedule.
-        train_limit: number of training scenes, None for all.
+        train_limit: number of training samples, None for all.
         task: digest of the data and model settings.
         verify: thresholds that a weighted loss has to pass too.
+        metric: that ranks.
     """
 
-    pair: LossPair
-    branches: tuple[str, ...]
+    pair: LossSet
+    slots: Mapping[str, Signature]
+    scaled: tuple[str, ...]
     generations: int
     offspring: int
     step: float
@@ -49,8 +54,9 @@ class Refining:
     train_limit: int | None
     task: str
     verify: VerifySettings
+    metric: Metric
 
-    def training(self, pair: LossPair, seed: int) -> Training:
+    def training(self, pair: LossSet, seed: int) -> Training:
         """One pair with one seed."""
         return Training("combine", pair, seed, self.epochs, "val", self.train_limit, self.task)
 
@@ -61,12 +67,12 @@ class Refined:
 
     Attributes:
         pair: with weights, or as it was.
-        ap, before: mean validation AP of that and of the pair as it was, over the last comparison's seeds.
+        worth, before: mean validation worth of that and of the pair as it was, over the last comparison's seeds.
         generations: that were trained.
     """
 
-    pair: LossPair
-    ap: float
+    pair: LossSet
+    worth: float
     before: float
     generations: int
 
@@ -78,13 +84,13 @@ def refine(refining: Refining, train: Train) -> Process[Refined | None]:
         return None
     search = WeightSearch(weighing.size, refining.offspring, refining.step, seed=refining.seeds[0])
     seeds, last = refining.seeds[: refining.generations], refining.seeds[refining.generations :]
-    done = 0
+    done, worth_of = 0, refining.metric.worth
     for seed in seeds:
         wanted = [refining.training(weighing.pair(weights), seed) for weights in search.ask(weighing.admits)]
         scores = yield from train(wanted)
         if not wanted or not _all_there(wanted, scores):
             break
-        search.tell([scores[one.key].ap or 0.0 for one in wanted])
+        search.tell([worth_of(scores[one.key].metrics) for one in wanted])
         done += 1
     mean = weighing.pair(search.mean) if weighing.admits(search.mean) else refining.pair
     rivals = list(dict.fromkeys([refining.pair, mean]))
@@ -92,7 +98,10 @@ def refine(refining: Refining, train: Train) -> Process[Refined | None]:
     scores = yield from train(wanted)
     if not _all_there(wanted, scores):
         return None
-    worth = {pair: fmean(scores[one.key].ap or 0.0 for one in wanted if one.pair == pair) for pair in rivals}
+    worth = {
+        pair: fmean(worth_of(scores[one.key].metrics) for one in wanted if one.losses == pair)
+        for pair in rivals
+    }
     best = max(worth, key=lambda pair: worth[pair])
     return Refined(best, worth[best], worth[refining.pair], done)
 
@@ -104,20 +113,18 @@ class _Weighing:
         self._refining = refining
         self._verdicts: dict[str, bool] = {}
         self._edges: dict[str, Edges] = {}
-        for branch in refining.branches:
-            loss = load_loss(_loss(refining.pair, branch), branch=branch)
+        for slot, signature in refining.slots.items():
+            loss = load_loss(refining.pair[slot], signature.name)
             if isinstance(loss, GraphLoss):
-                # The scale of the box loss is the box weight's to tell, which is tuned before.
-                self._edges[branch] = Edges(loss.graph, scale=branch != "reg")
+                self._edges[slot] = Edges(loss.graph, scale=slot not in refining.scaled)
         self.size = sum(len(edges.places) for edges in self._edges.values())
 
-    def pair(self, weights: Weights) -> LossPair:
+    def pair(self, weights: Weights) -> LossSet:
         """The pair with such weights."""
         pair = self._refining.pair
-        for branch, edges in self._edges.items():
+        for slot, edges in self._edges.items():
             own, weights = weights[: len(edges.places)], weights[len(edges.places) :]
-            formula = edges.weighted(own).formula
-            pair = replace(pair, reg=formula) if branch == "reg" else replace(pair, cls=formula)
+            pair = pair.with_loss(slot, edges.weighted(own).formula)
         return pair
 
     def admits(self, weights: Weights) -> bool:
@@ -126,19 +133,14 @@ class _Weighing:
             pair = self.pair(weights)
         except FormulaError:
             return False
-        return all(self._holds(_loss(pair, branch), branch) for branch in self._edges)
+        return all(self._holds(pair[slot], slot) for slot in self._edges)
 
-    def _holds(self, formula: str, branch: str) -> bool:
+    def _holds(self, formula: str, slot: str) -> bool:
         if formula not in self._verdicts:
-            loss = load_loss(formula, branch=branch)
+            loss = load_loss(formula, self._refining.slots[slot].name)
             assert isinstance(loss, GraphLoss)
             self._verdicts[formula] = verify(loss.graph, self._refining.verify).accepted
         return self._verdicts[formula]
-
-
-def _loss(pair: LossPair, branch: str) -> str:
-    """The pair's loss of a branch."""
-    return pair.reg if branch == "reg" else pair.cls
 
 
 def _all_there(wanted: Sequence[Training], scores: dict[str, Score]) -> bool:

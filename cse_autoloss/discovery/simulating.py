@@ -15,14 +15,15 @@ CHUNK = 32
 
 
 def simulating(
-    graphs: Sequence[LossGraph], alpha: float | None, limit: float
+    slot: str, graphs: Sequence[LossGraph], alpha: float | None, limit: float
 ) -> Process[list[Verdict | None]]:
-    """Simulate candidates of one branch; a verdict for each, None for what the deadline cut off.
+    """Simulate candidates of one slot; a verdict for each, None for what the deadline cut off.
 
     A chunk that fails, or takes longer than its limit, is done again one by one: only then is it known whose fault
     it was.
 
     Args:
+        slot: that they are for.
         graphs: the candidates.
         alpha: α weighting of binary classification losses.
         limit: wall seconds after which one candidate is ended and rejected. A chunk may take twice that, for work
@@ -33,7 +34,7 @@ def simulating(
     chunks = [digests[start : start + CHUNK] for start in range(0, len(digests), CHUNK)]
     verdicts: dict[str, Verdict] = {}
     alone: list[str] = []
-    jobs = [_job(chunk, unique, alpha, limit * (2 + len(chunk) / 10)) for chunk in chunks]
+    jobs = [_job(slot, chunk, unique, alpha, limit * (2 + len(chunk) / 10)) for chunk in chunks]
     results = yield Batch(jobs)
     for job, chunk in zip(jobs, chunks, strict=True):
         result = results.get(job.key)
@@ -41,7 +42,7 @@ def simulating(
             verdicts.update(_verdicts(chunk, result))
         elif result is not None:
             alone += chunk
-    jobs = [_job([digest], unique, alpha, limit) for digest in alone]
+    jobs = [_job(slot, [digest], unique, alpha, limit) for digest in alone]
     results = yield Batch(jobs)
     for job, digest in zip(jobs, alone, strict=True):
         result = results.get(job.key)
@@ -50,9 +51,10 @@ def simulating(
     return [verdicts.get(graph.digest) for graph in graphs]
 
 
-def _job(digests: Sequence[str], graphs: dict[str, LossGraph], alpha: float | None, limit: float) -> Job:
-    chosen = [graphs[digest] for digest in digests]
-    payload = simulation_payload(chosen[0].branch, [graph.formula for graph in chosen], alpha)
+def _job(
+    slot: str, digests: Sequence[str], graphs: dict[str, LossGraph], alpha: float | None, limit: float
+) -> Job:
+    payload = simulation_payload(slot, [graphs[digest].formula for digest in digests], alpha)
     return Job(f"simulate:{len(digests)}:{digests[0]}", payload, limit)
 
 

@@ -14,7 +14,8 @@ from cse_autoloss.explain.pictures import curve_figure, formula_figure, scale_fi
 from cse_autoloss.explain.properties import Finding, findings
 from cse_autoloss.explain.template import PAGE
 from cse_autoloss.export import draw, to_latex
-from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, ReducedLoss, like, load_loss, nearest
+from cse_autoloss.export.latex import can_be_typeset
+from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, ReducedLoss, find_alike, load_loss, nearest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import verify
 
@@ -113,7 +114,8 @@ class Explanation:
     def _formula_html(self) -> str:
         if self.formula is None:
             return "<p>A plain torch module: it needs more than the operators can express.</p>"
-        picture = _image(self.pictures["formula.svg"], self.latex or self.formula)
+        typeset = self.pictures.get("formula.svg")
+        picture = "" if typeset is None else _image(typeset, self.latex or self.formula)
         return f'<div class="formula">{picture}</div><pre>{html.escape(self.formula)}</pre>'
 
     def _verdict_html(self) -> str:
@@ -175,7 +177,8 @@ def explain(source: str | Path, branch: str | None = None) -> Explanation:
     verdict, latex, dependence = None, None, None
     if graph is not None:
         latex = to_latex(graph)
-        pictures["formula.svg"] = to_bytes(formula_figure(latex), "svg")
+        if can_be_typeset(latex):
+            pictures["formula.svg"] = to_bytes(formula_figure(latex), "svg")
         verdict = verify(graph)
         with tempfile.TemporaryDirectory() as folder:
             for kind in ("svg", "png"):
@@ -204,7 +207,7 @@ def explain(source: str | Path, branch: str | None = None) -> Explanation:
 def _alias(loss: ReducedLoss, entry: Entry | None) -> str:
     if not isinstance(loss, GraphLoss) or entry is not None:
         return ""
-    matches = like(loss.formula, loss.branch)
+    matches = find_alike(loss.formula, loss.branch)
     if matches:
         return "; ".join(str(match).removeprefix("this is ") for match in matches)
     close = nearest(loss.formula, loss.branch)

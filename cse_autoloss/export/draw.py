@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.export.dot import to_dot
-from cse_autoloss.export.latex import to_latex
+from cse_autoloss.export.latex import can_be_typeset, to_latex
 from cse_autoloss.export.layout import Box, Layout, layered
 from cse_autoloss.export.picture import Picture, PictureNode, picture
 from cse_autoloss.export.shapes import arrow_head, rounded_box, smooth
@@ -19,6 +21,7 @@ from cse_autoloss.graph import LossGraph
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.path import Path as MatplotlibPath
 
 FORMATS = (".svg", ".png", ".dot")
 
@@ -34,7 +37,7 @@ _STYLE: dict[str, dict[str, Any]] = {
 _LABEL, _OPERAND, _TITLE, _LEAST_TITLE, _SMALL = 13.0, 8.0, 16.0, 10.0, 9.5
 _HEAD, _PORT, _OPERAND_ROOM = 5.0, 4.5, 9.0
 _MARGIN, _LAYER_GAP, _NODE_GAP = 22.0, 34.0, 13.0
-_DPI = 200
+_DPI, _MOST_PIXELS, _MOST_IN_ALL = 200, 30_000, 60e6
 
 
 def draw(graph: LossGraph, path: str | Path, *, title: str | None = None, as_written: bool = False) -> Path:
@@ -115,8 +118,8 @@ def _panel(heading: str, graph: LossGraph, shown: Picture, title: str | None) ->
     boxes = [_box(node) for node in shown.nodes]
     layout = layered(boxes, shown.edges, layer_gap=_LAYER_GAP, node_gap=_NODE_GAP)
     graph_width = max(right for _, right in layout.columns)
-    ys = [y for _, y in layout.centres] + [y for points in layout.waypoints for _, _, y in points]
-    graph_height = max(ys) - min(ys) + 30
+    highest, lowest = _ends(layout)
+    graph_height = lowest - highest + 30
     width = max(graph_width, _extent(_legend(shown), _SMALL)[0], 260.0)
     formula, size = (_formula(graph), _TITLE) if title is None else (title.replace("$", r"\$"), _TITLE)
     formula_width, formula_height = _extent(formula, size)
@@ -135,6 +138,12 @@ def _panel(heading: str, graph: LossGraph, shown: Picture, title: str | None) ->
     )
 
 
+def _ends(layout: Layout) -> tuple[float, float]:
+    """The least and the greatest y."""
+    ys = [y for _, y in layout.centres] + [y for trunk in layout.trunks for _, _, y in trunk]
+    return min(ys), max(ys)
+
+
 def _save(pictures: list[tuple[str, LossGraph, Picture]], path: Path, kind: str, title: str | None) -> None:
     from matplotlib.figure import Figure
 
@@ -151,7 +160,8 @@ def _save(pictures: list[tuple[str, LossGraph, Picture]], path: Path, kind: str,
         _paint(axes, panel, width, top)
         top += panel.height + 26.0
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(path, format=kind, dpi=_DPI, metadata=metadata)
+    dpi = min(_DPI, _MOST_PIXELS / max(width, height) * 72, 72 * (_MOST_IN_ALL / (width * height)) ** 0.5)
+    figure.savefig(path, format=kind, dpi=dpi, metadata=metadata)
 
 
 def _paint(axes: Axes, panel: _Panel, width: float, top: float) -> None:
@@ -164,9 +174,8 @@ def _paint(axes: Axes, panel: _Panel, width: float, top: float) -> None:
         place = top + panel.graph_top - 22.0 - (panel.graph_top - 22.0 - (20.0 if panel.heading else 0.0)) / 2
         axes.text(middle, place, panel.formula, size=panel.formula_size, color=_INK, va="center", ha="center")
     layout = panel.layout
-    ys = [y for _, y in layout.centres] + [y for points in layout.waypoints for _, _, y in points]
     left = middle - max(right for _, right in layout.columns) / 2
-    down = top + panel.graph_top + 15 - min(ys)
+    down = top + panel.graph_top + 15 - _ends(layout)[0]
     _paint_edges(axes, panel, left, down)
     for node, box, (x, y) in zip(panel.shown.nodes, panel.boxes, layout.centres, strict=True):
         _paint_node(axes, node, box, left + x, down + y)
@@ -182,46 +191,54 @@ def _paint(axes: Axes, panel: _Panel, width: float, top: float) -> None:
 
 
 def _paint_edges(axes: Axes, panel: _Panel, left: float, down: float) -> None:
-    from matplotlib.patches import PathPatch
-
-    layout, edges = panel.layout, panel.shown.edges
-    ports = _ports(panel)
-    for number, (edge, points) in enumerate(zip(edges, layout.waypoints, strict=True)):
-        (x0, y0), (x1, y1) = layout.centres[edge.source], layout.centres[edge.target]
-        target = panel.boxes[edge.target]
-        start, end = x0 + panel.boxes[edge.source].width / 2, x1 - target.width / 2
-        rise = ports[number]
+    """Each node's line through its layers once, and from it a branch to each user."""
+    layout, nodes, boxes = panel.layout, panel.shown.nodes, panel.boxes
+    lines, tips = [], []
+    trunks: list[list[tuple[float, float]]] = []
+    for (x, y), (_, right), box, trunk in zip(layout.centres, layout.columns, boxes, layout.trunks):
+        stops = [
+            (x + box.width / 2, y),
+            (right, y),
+            *(stop for a, b, h in trunk for stop in ((a, h), (b, h))),
+        ]
+        trunks.append([(left + x, down + y) for x, y in stops])
+        if trunk:
+            lines.append(smooth(trunks[-1]))
+    for edge, leave, rise in zip(panel.shown.edges, layout.leaves, _ports(panel)):
+        (x, y), target = layout.centres[edge.target], boxes[edge.target]
+        end, height = left + x - target.width / 2, down + y + rise
         # The end of a pill curves away from a port above or below its middle.
-        radius = min(_rounding(panel.shown.nodes[edge.target], target), target.height / 2)
-        end += radius - (radius**2 - rise**2) ** 0.5 if radius >= target.height / 2 else 0.0
-        out, into = layout.columns[edge.source][1], layout.columns[edge.target][0]
-        stops = [(start, y0), (out, y0), *(stop for a, b, y in points for stop in ((a, y), (b, y)))]
-        stops += [(into - _HEAD, y1 + rise), (end - _HEAD / 2, y1 + rise)]
-        line = smooth([(left + x, down + y) for x, y in stops])
-        axes.add_patch(
-            PathPatch(line, fill=False, edgecolor=_LINE, linewidth=1.2, capstyle="round", zorder=1)
-        )
-        tip = arrow_head(left + end, down + y1 + rise, _HEAD)
-        axes.add_patch(PathPatch(tip, facecolor=_LINE, linewidth=0, zorder=1))
-        if panel.shown.nodes[edge.target].ordered:
+        radius = min(_rounding(nodes[edge.target], target), target.height / 2)
+        tip = end + (radius - (radius**2 - rise**2) ** 0.5 if radius >= target.height / 2 else 0.0)
+        into = left + layout.columns[edge.target][0] - _HEAD
+        start = trunks[edge.source][: 2 * leave + 2][-2:]
+        lines.append(smooth([*(start[-1:] if leave else start), (into, height), (tip - _HEAD / 2, height)]))
+        tips.append(arrow_head(tip, height, _HEAD))
+        if nodes[edge.target].ordered:
             axes.text(
-                left + x1 - target.width / 2 + 9.5, down + y1 + 1.35 * rise, f"${'ab'[edge.position]}$",
+                end + 9.5, down + y + 1.35 * rise, f"${'ab'[edge.position]}$",
                 size=_OPERAND, color=_RUST, va="center_baseline", ha="center", zorder=3,
             )  # fmt: skip
+    _paint_paths(axes, lines, facecolor="none", edgecolor=_LINE, linewidth=1.2, capstyle="round", zorder=1)
+    _paint_paths(axes, tips, facecolor=_LINE, linewidth=0, zorder=1)
+
+
+def _paint_paths(axes: Axes, paths: list[MatplotlibPath], **look: Any) -> None:
+    from matplotlib.collections import PathCollection
+
+    axes.add_collection(PathCollection(paths, **look), autolim=False)
 
 
 def _ports(panel: _Panel) -> list[float]:
     """How far from the target's middle each edge ends: operands enter in the order they arrive in."""
     layout, edges = panel.layout, panel.shown.edges
-    arrive = [
-        points[-1][2] if points else layout.centres[edge.source][1]
-        for edge, points in zip(edges, layout.waypoints, strict=True)
-    ]
+    arriving: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
+    for number, (edge, leave) in enumerate(zip(edges, layout.leaves)):
+        y = layout.trunks[edge.source][leave - 1][2] if leave else layout.centres[edge.source][1]
+        arriving[edge.target].append((y, edge.position, number))
     ports = [0.0] * len(edges)
-    for target in {edge.target for edge in edges}:
-        rivals = [i for i, edge in enumerate(edges) if edge.target == target]
-        rivals.sort(key=lambda i: (arrive[i], edges[i].position))
-        for place, number in enumerate(rivals):
+    for rivals in arriving.values():
+        for place, (_, _, number) in enumerate(sorted(rivals)):
             ports[number] = _PORT * (2 * place - (len(rivals) - 1))
     return ports
 
@@ -253,7 +270,10 @@ def _box(node: PictureNode) -> Box:
 
 
 def _formula(graph: LossGraph) -> str:
+    """The title: the loss in mathematical type, or nothing where that can't be read."""
     latex = to_latex(graph)
+    if not can_be_typeset(latex):
+        return ""
     # Fractions in fractions stay small, or the formula towers over the drawing.
     if r"\frac" not in re.sub(r"\\frac\{[^{}]*\}\{[^{}]*\}", "", latex):
         latex = latex.replace(r"\frac", r"\dfrac")
@@ -264,6 +284,7 @@ def _legend(shown: Picture) -> str:
     return "     ".join(f"${latex}$  {meaning.replace(' - ', ' − ')}" for latex, meaning in shown.legend)
 
 
+@lru_cache(maxsize=1000)
 def _extent(text: str, size: float) -> tuple[float, float]:
     """Width and height of a text in points."""
     from matplotlib.textpath import TextPath

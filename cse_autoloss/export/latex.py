@@ -48,6 +48,18 @@ def _squared(text: str, level: int) -> str:
     return f"{text}^{{2}}" if is_low else rf"\left({text}\right)^{{2}}"
 
 
+_MOST_NESTED, _LONGEST = 15, 1000
+
+
+def can_be_typeset(latex: str) -> bool:
+    """Whether it is no longer and nested no deeper than matplotlib's mathtext (and an eye) can follow."""
+    depth = deepest = 0
+    for found in re.finditer(r"\\left|\\right(?!arrow)|[{}]", latex):
+        depth += 1 if found.group() in (r"\left", "{") else -1
+        deepest = max(deepest, depth)
+    return deepest <= _MOST_NESTED and len(latex) <= _LONGEST
+
+
 _FENCE = re.compile(r"\\left(\(|\||\\langle)|\\right(\)|\||\\rangle)")
 _TALL = re.compile(r"\\frac|\\sqrt|\^|\\left")
 

@@ -1,20 +1,30 @@
-"""Where the nodes of a drawing go: a layered layout, left to right, for graphs of up to a few hundred nodes.
+"""Where the nodes of a drawing go: a layered layout, left to right.
 
-The usual four steps (Sugiyama et al., 1981): each node gets a layer by its distance from the loss; edges
-over several layers get a waypoint in each; the order within the layers is changed until few edges cross;
-then nodes move towards their neighbours as far as those beside them allow. Lengths are in points; y grows
-downward.
+The usual four steps (Sugiyama et al., 1981), each nearly linear in the size of the graph. A node's layer is its
+longest distance from the loss. An edge over several layers gets a waypoint in each; the edges of a node share
+them, as branches of one line. Barycentre sweeps order the layers until few lines cross. Then nodes move towards
+their neighbours as far as those beside them allow. Lengths are in points; y grows downward.
 """
 
 from __future__ import annotations
 
 import random
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
-_RESTARTS = 12
-_SWEEPS = 8
+if TYPE_CHECKING:
+    import networkx as nx
+
+Slot = int | tuple[int, int]
+"""A node, or (source, layer) for the waypoint of its edges in a layer."""
+Rows = list[list[Slot]]
+
+_STARTS, _SWEEPS, _SETTLING = 24, 8, 30
+_LARGE = 6000
+"""Of more slots than these there is one start, of few sweeps."""
 _CROSSING, _SWAPPED = 10.0, 4.0
 
 
@@ -43,226 +53,169 @@ class Layout:
     Attributes:
         centres: (x, y) of each node.
         columns: (left, right) of the column in which each node stands.
-        waypoints: for each edge the places between its ends: (left, right, y), to be crossed level.
-        crossings: how many pairs of edges cross.
+        trunks: for each node the places that its line passes on the way to its farthest user, one in each layer
+            between: (left, right, y), to be crossed level.
+        leaves: for each edge how many of those places it passes before it leaves its source's line.
+        crossings: how many pairs of lines cross.
     """
 
     centres: tuple[tuple[float, float], ...]
     columns: tuple[tuple[float, float], ...]
-    waypoints: tuple[tuple[tuple[float, float, float], ...], ...]
+    trunks: tuple[tuple[tuple[float, float, float], ...], ...]
+    leaves: tuple[int, ...]
     crossings: int
 
 
 def layered(
     boxes: Sequence[Box], edges: Sequence[Edge], *, layer_gap: float = 30.0, node_gap: float = 12.0
 ) -> Layout:
-    """Place `boxes` (arguments before users, the last one is the loss) so that edges run left to right.
+    """Place `boxes` (the last one is the loss, which uses all others) so that edges run left to right.
 
     The same input gives the same layout in every process.
     """
-    return _Drawing(boxes, edges, layer_gap, node_gap).run()
+    import networkx as nx  # it takes a while to import, as scipy does, and most commands draw nothing
+
+    users = nx.DiGraph()  # from user to operand, in the order in which the formula names them
+    users.add_nodes_from(range(len(boxes)))
+    users.add_edges_from((edge.target, edge.source) for edge in edges)
+    layer: dict[Slot, int] = {}
+    for number, nodes in enumerate(nx.topological_generations(users)):
+        layer.update(dict.fromkeys(nodes, number))
+    trunks: list[list[Slot]] = []
+    slots = nx.DiGraph()  # from user to operand again, each edge from one layer to the next
+    for source in range(len(boxes)):
+        last = min((layer[user] for user in users.pred[source]), default=layer[source])
+        between = range(layer[source] - 1, last, -1)
+        trunks.append([source, *((source, number) for number in between)])
+        layer.update(zip(trunks[-1][1:], between))
+        nx.add_path(slots, trunks[-1][::-1])
+    leaves = [layer[edge.source] - layer[edge.target] - 1 for edge in edges]
+    ends = [trunks[edge.source][leave] for edge, leave in zip(edges, leaves)]
+    slots.add_edges_from((edge.target, end) for edge, end in zip(edges, ends))
+    ordered = [
+        (end, next_end)
+        for (edge, end), (follower, next_end) in pairwise(zip(edges, ends))
+        if edge.target == follower.target and boxes[edge.target].ordered
+    ]
+
+    rows = _order(slots, layer, len(boxes) - 1, ordered)
+    height = {slot: boxes[slot].height if isinstance(slot, int) else 2.0 for slot in slots}
+    y = _heights(slots, rows, {slot: h + node_gap for slot, h in height.items()})
+    widths = [max((boxes[s].width for s in row if isinstance(s, int)), default=0.0) for row in rows]
+    lefts = list(accumulate((width + layer_gap for width in widths[:0:-1]), initial=0.0))[::-1]
+    columns = [(left, left + width) for left, width in zip(lefts, widths)]
+    return Layout(
+        centres=tuple((sum(columns[layer[i]]) / 2, y[i]) for i in range(len(boxes))),
+        columns=tuple(columns[layer[i]] for i in range(len(boxes))),
+        trunks=tuple(tuple((*columns[layer[s]], y[s]) for s in trunk[1:]) for trunk in trunks),
+        leaves=tuple(leaves),
+        crossings=sum(_crossings(slots, *pair) for pair in pairwise(rows)),
+    )
 
 
-class _Drawing:
-    """Slots are the nodes first, then the waypoints of long edges."""
+def _order(slots: nx.DiGraph, layer: dict[Slot, int], loss: int, ordered: list[tuple[Slot, Slot]]) -> Rows:
+    """The layers with their slots in an order in which few lines cross."""
+    import networkx as nx
 
-    def __init__(
-        self, boxes: Sequence[Box], edges: Sequence[Edge], layer_gap: float, node_gap: float
-    ) -> None:
-        self.boxes, self.edges = boxes, edges
-        self.layer_gap, self.node_gap = layer_gap, node_gap
-        self.layer = _layers(len(boxes), edges)
-        self.chains: list[list[int]] = []
-        for edge in edges:
-            chain = [edge.source]
-            for layer in range(self.layer[edge.source] - 1, self.layer[edge.target], -1):
-                self.layer.append(layer)
-                chain.append(len(self.layer) - 1)
-            self.chains.append([*chain, edge.target])
-        self.left: list[list[int]] = [[] for _ in self.layer]
-        self.right: list[list[int]] = [[] for _ in self.layer]
-        # Links (left slot, right slot) between each layer and the one right of it.
-        self.links: list[list[tuple[int, int]]] = [[] for _ in range(max(self.layer) + 1)]
-        for chain in self.chains:
-            for a, b in pairwise(chain):
-                self.left[b].append(a)
-                self.right[a].append(b)
-                self.links[self.layer[a]].append((a, b))
-        # The operands' slots next to each node whose operands have an order.
-        self.ordered: list[tuple[int, int]] = []
-        for first, second in pairwise(edges):
-            if first.target == second.target and boxes[first.target].ordered:
-                at = edges.index(first)
-                self.ordered.append((self.chains[at][-2], self.chains[at + 1][-2]))
+    natural: Rows = [[] for _ in range(max(layer.values()) + 1)]
+    for slot in nx.dfs_preorder_nodes(slots, loss):
+        natural[layer[slot]].append(slot)
+    chance = random.Random(0)
+    best, least = natural, _cost(slots, natural, ordered)
+    sweeps = min(_SWEEPS, 1 + _LARGE // len(slots))
+    for attempt in range(max(1, min(_STARTS, _LARGE // len(slots)))):
+        rows = [list(row) for row in natural]
+        if attempt:
+            for row in rows:
+                chance.shuffle(row)
+        for sweep in range(sweeps):
+            _sweep(slots, rows, from_loss=(sweep + attempt) % 2 == 0)
+            cost = _cost(slots, rows, ordered)
+            if cost < least:
+                best, least = [list(row) for row in rows], cost
+        if least[0] == 0:
+            break
+    return best
 
-    def run(self) -> Layout:
-        rows = self._best_rows()
-        y = self._heights(rows)
-        columns = self._columns()
-        of = [columns[layer] for layer in self.layer]
-        nodes = range(len(self.boxes))
-        rank = _ranks(rows)
-        return Layout(
-            centres=tuple((sum(of[i]) / 2, y[i]) for i in nodes),
-            columns=tuple(of[i] for i in nodes),
-            waypoints=tuple(tuple((*of[s], y[s]) for s in chain[1:-1]) for chain in self.chains),
-            crossings=sum(_crossings(links, rank) for links in self.links),
-        )
 
-    def _best_rows(self) -> list[list[int]]:
-        chance = random.Random(0)
-        natural = self._natural_rows()
-        best, least = natural, float("inf")
-        for attempt in range(_RESTARTS):
-            rows = [list(row) for row in natural]
-            if attempt:
-                for row in rows:
-                    chance.shuffle(row)
-            for sweep in range(_SWEEPS):
-                self._sweep(rows, from_right=(sweep + attempt) % 2 == 0)
-                self._swap_neighbours(rows)
-                cost = self._cost(rows)
-                if cost < least - 1e-9:
-                    best, least = [list(row) for row in rows], cost
-        return best
-
-    def _natural_rows(self) -> list[list[int]]:
-        """Slots in the order in which the formula names them."""
-        rows: list[list[int]] = [[] for _ in range(max(self.layer) + 1)]
-        seen: set[int] = set()
-        stack = [len(self.boxes) - 1]
-        while stack:
-            slot = stack.pop()
-            if slot in seen:
-                continue
-            seen.add(slot)
-            rows[self.layer[slot]].append(slot)
-            stack.extend(reversed(self.left[slot]))
-        return rows
-
-    def _sweep(self, rows: list[list[int]], *, from_right: bool) -> None:
-        """Order each layer by the mean place of its neighbours in the layer before."""
-        order = range(1, len(rows)) if from_right else range(len(rows) - 2, -1, -1)
-        for number in order:
-            rank = _relative(rows)
-            beside = self.right if from_right else self.left
-            place = {
-                slot: sum(rank[n] for n in beside[slot]) / len(beside[slot]) if beside[slot] else rank[slot]
-                for slot in rows[number]
+def _sweep(slots: nx.DiGraph, rows: Rows, *, from_loss: bool) -> None:
+    """Order each layer by the mean place of its neighbours in the layer before, then swap slots side by side."""
+    beside = slots.pred if from_loss else slots.succ
+    way = rows if from_loss else rows[::-1]
+    rank = {slot: i for row in rows for i, slot in enumerate(row)}
+    for number, row in enumerate(way):
+        if number:
+            shift = (len(row) - len(way[number - 1])) / 2
+            mean = {
+                s: sum(rank[n] for n in beside[s]) / len(beside[s]) + shift if beside[s] else rank[s]
+                for s in row
             }
-            rows[number].sort(key=lambda slot: place[slot])
-
-    def _swap_neighbours(self, rows: list[list[int]]) -> None:
-        improved = True
-        while improved:
-            improved = False
-            for number, row in enumerate(rows):
-                cost = self._cost(rows, number)
-                for i in range(len(row) - 1):
-                    row[i], row[i + 1] = row[i + 1], row[i]
-                    new = self._cost(rows, number)
-                    if new < cost - 1e-9:
-                        cost, improved = new, True
-                    else:
-                        row[i], row[i + 1] = row[i + 1], row[i]
-
-    def _cost(self, rows: list[list[int]], number: int | None = None) -> float:
-        """Of all, or of what the order of layer `number` decides."""
-        touched = range(len(rows)) if number is None else (number, number + 1)
-        beside = rows if number is None else rows[max(number - 1, 0) : number + 2]
-        rank, middle = _ranks(beside), _relative(beside)
-        total = 0.0
-        for links in (self.links[n] for n in touched if n < len(rows)):
-            total += _CROSSING * _crossings(links, rank)
-            total += sum(abs(middle[a] - middle[b]) for a, b in links)
-        swapped = sum(rank[a] > rank[b] for a, b in self.ordered if a in rank and b in rank)
-        return total + _SWAPPED * swapped
-
-    def _heights(self, rows: list[list[int]]) -> dict[int, float]:
-        y: dict[int, float] = {}
-        for row in rows:
-            top = 0.0
-            for above, slot in zip([None, *row], row, strict=False):
-                top += self._apart(above, slot) if above is not None else 0.0
-                y[slot] = top
-            middle = (y[row[0]] + y[row[-1]]) / 2
-            for slot in row:
-                y[slot] -= middle
-        for sweep in range(60):
-            order = rows if sweep % 2 else rows[::-1]
-            for row in order:
-                targets, weights = [], []
-                for slot in row:
-                    is_waypoint = slot >= len(self.boxes)
-                    near = [*self.left[slot], *self.right[slot]]
-                    # A waypoint pulls harder, so that long edges run straight.
-                    pulls = [(4.0 if is_waypoint and n >= len(self.boxes) else 1.0) for n in near]
-                    targets.append(
-                        sum(p * y[n] for p, n in zip(pulls, near)) / sum(pulls) if near else y[slot]
-                    )
-                    weights.append(sum(pulls) if near else 1.0)
-                gaps = [self._apart(a, b) for a, b in pairwise(row)]
-                y.update(zip(row, _spread(targets, weights, gaps), strict=True))
-        return y
-
-    def _apart(self, above: int, below: int) -> float:
-        """Least distance of the centres of two neighbours in a layer."""
-        heights = [self.boxes[s].height if s < len(self.boxes) else 2.0 for s in (above, below)]
-        return sum(heights) / 2 + self.node_gap
-
-    def _columns(self) -> list[tuple[float, float]]:
-        """(left, right) of each layer, layer 0 (the loss) at the right."""
-        widths = [
-            max((box.width for box, layer in zip(self.boxes, self.layer) if layer == number), default=0.0)
-            for number in range(max(self.layer) + 1)
-        ]
-        columns, at = [(0.0, 0.0)] * len(widths), 0.0
-        for number in range(len(widths) - 1, -1, -1):
-            columns[number] = (at, at + widths[number])
-            at += widths[number] + self.layer_gap
-        return columns
+            row.sort(key=lambda slot: mean[slot])
+        sides = [[sorted(rank[n] for n in side[slot]) for side in (slots.pred, slots.succ)] for slot in row]
+        for i in range(len(row) - 1):
+            upper, lower = sides[i], sides[i + 1]
+            if sum(map(_pairs_crossing, upper, lower)) > sum(map(_pairs_crossing, lower, upper)):
+                row[i], row[i + 1] = row[i + 1], row[i]
+                sides[i], sides[i + 1] = lower, upper
+        rank.update((slot, i) for i, slot in enumerate(row))
 
 
-def _layers(count: int, edges: Sequence[Edge]) -> list[int]:
-    """Each node's longest distance from the loss, so that it stands next to its nearest user."""
-    layers = [0] * count
-    for edge in sorted(edges, key=lambda e: -e.target):
-        layers[edge.source] = max(layers[edge.source], layers[edge.target] + 1)
-    return layers
+def _pairs_crossing(upper: list[int], lower: list[int]) -> int:
+    """How many lines of a slot cross those of the slot below it, told by the sorted places of their other ends."""
+    return sum(bisect_left(lower, place) for place in upper)
 
 
-def _ranks(rows: list[list[int]]) -> dict[int, int]:
-    return {slot: i for row in rows for i, slot in enumerate(row)}
-
-
-def _relative(rows: list[list[int]]) -> dict[int, float]:
-    """Place in the layer, counted from the layer's middle."""
-    return {slot: i - (len(row) - 1) / 2 for row in rows for i, slot in enumerate(row)}
-
-
-def _crossings(links: list[tuple[int, int]], rank: dict[int, int]) -> int:
+def _crossings(slots: nx.DiGraph, users: list[Slot], operands: list[Slot]) -> int:
+    """How many pairs of lines between two layers cross: inversions of the order of their ends."""
+    rank = {slot: i for i, slot in enumerate(users)}
+    seen: list[int] = []
     total = 0
-    for i, (a, b) in enumerate(links):
-        for c, d in links[i + 1 :]:
-            total += (rank[a] - rank[c]) * (rank[b] - rank[d]) < 0
+    for slot in operands:
+        ends = sorted(rank[n] for n in slots.pred[slot])
+        total += sum(len(seen) - bisect_right(seen, end) for end in ends)
+        for end in ends:
+            insort(seen, end)
     return total
 
 
-def _spread(targets: list[float], weights: list[float], gaps: list[float]) -> list[float]:
-    """Places nearest to `targets` by weighted squares, each at least its gap after the one before.
+def _cost(slots: nx.DiGraph, rows: Rows, ordered: list[tuple[Slot, Slot]]) -> tuple[float, float]:
+    """How tangled it is: crossings, and operands out of their order; then how far the lines climb."""
+    rank = {slot: i for row in rows for i, slot in enumerate(row)}
+    middle = {slot: i - (len(row) - 1) / 2 for row in rows for i, slot in enumerate(row)}
+    crossings = sum(_crossings(slots, *pair) for pair in pairwise(rows))
+    swapped = sum(rank[a] > rank[b] for a, b in ordered)
+    climb = sum(abs(middle[a] - middle[b]) for a, b in slots.edges)
+    return _CROSSING * crossings + _SWAPPED * swapped, climb
 
-    Subtracting the gaps leaves an isotonic regression, solved by pooling adjacent violators.
+
+def _heights(slots: nx.DiGraph, rows: Rows, room: dict[Slot, float]) -> dict[Slot, float]:
+    """Each slot's y: near the mean of its neighbours, each layer in its order and with room between its slots.
+
+    In a layer the places nearest to those means, by weighted squares and with least distances, are an isotonic
+    regression, once the distances are taken off.
     """
-    offsets = [0.0]
-    for gap in gaps:
-        offsets.append(offsets[-1] + gap)
-    pools: list[tuple[float, float, int]] = []  # mean, weight, how many
-    for target, weight, offset in zip(targets, weights, offsets, strict=True):
-        mean, total, many = target - offset, weight, 1
-        while pools and pools[-1][0] > mean:
-            before, heavy, more = pools.pop()
-            mean = (before * heavy + mean * total) / (heavy + total)
-            total, many = total + heavy, many + more
-        pools.append((mean, total, many))
-    flat = [mean for mean, _, many in pools for _ in range(many)]
-    return [place + offset for place, offset in zip(flat, offsets, strict=True)]
+    import networkx as nx
+    import numpy as np
+    from scipy.optimize import isotonic_regression
+
+    offsets = [
+        np.array([0.0, *accumulate((room[a] + room[b]) / 2 for a, b in pairwise(row))]) for row in rows
+    ]
+    y = {slot: float(o - off[-1] / 2) for row, off in zip(rows, offsets) for slot, o in zip(row, off)}
+    # A waypoint pulls a waypoint harder, so that long edges run straight.
+    pulls = {
+        slot: [
+            (n, 1.0 if isinstance(slot, int) or isinstance(n, int) else 4.0)
+            for n in nx.all_neighbors(slots, slot)
+        ]
+        for slot in slots
+    }
+    weights = {slot: sum(pull for _, pull in near) for slot, near in pulls.items()}
+    for sweep in range(max(4, min(_SETTLING, 4 * _LARGE // len(slots)))):
+        for row, offset in list(zip(rows, offsets))[:: 1 if sweep % 2 else -1]:
+            targets = [sum(pull * y[n] for n, pull in pulls[slot]) / weights[slot] for slot in row]
+            if len(row) > 1:
+                flat = isotonic_regression(targets - offset, weights=[weights[slot] for slot in row]).x
+                targets = (flat + offset).tolist()
+            y.update(zip(row, targets))
+    return y

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cse_autoloss.filter_audit.estimate import Rate
+from cse_autoloss.tasks.protocol import Metric
 
 TARGETS = {"verify": 0.01, "simulate": 0.05}
 """Less than this share of a filter's rejections should have been as good as the median survivor."""
@@ -17,22 +18,22 @@ class Hit:
     """A rejected candidate that beat the median survivor.
 
     Attributes:
-        branch, formula, stage, source: of the candidate.
+        slot, formula, stage, source: of the candidate.
         code, reason: why it was rejected.
-        ap, median: its AP and that of the median survivor, in [0, 1].
+        worth, median: its worth (the metric, negated where lower is better) and that of the median survivor.
         weight: how many of the rejected it stands for.
         same_as: formula of a candidate with the same gradients that went further, or empty.
-        again: AP with further seeds, where they were asked for.
+        again: worth with further seeds, where they were asked for.
         confirmed: whether the mean of those is above the median too; None where none was asked for.
     """
 
-    branch: str
+    slot: str
     formula: str
     stage: str
     source: str
     code: str
     reason: str
-    ap: float
+    worth: float
     median: float
     weight: float
     same_as: str = ""
@@ -65,11 +66,12 @@ class FilterAudit:
 
     Attributes:
         rows: for each filter: bred, random, all.
-        medians: by branch, AP of the median survivor.
-        survivors: by branch, how many it is the median of.
+        medians: by slot, worth of the median survivor.
+        survivors: by slot, how many it is the median of.
         hits: every hit, best first.
         confidence: of intervals and bounds.
         schedule: what was trained, in words.
+        metric: that candidates were scored by.
         complete: False where it was interrupted: only what was trained by then is counted.
     """
 
@@ -79,6 +81,7 @@ class FilterAudit:
     hits: tuple[Hit, ...]
     confidence: float
     schedule: str
+    metric: Metric
     complete: bool
     notes: tuple[str, ...] = field(default_factory=tuple)
 
@@ -133,14 +136,18 @@ def render(result: FilterAudit) -> Sequence[Any]:
             style="bold" if row.source == "all" else None,
         )  # fmt: skip
     parts: list[Any] = [table]
+
+    def told(worth: float) -> str:
+        return f"{result.metric.text(result.metric.figure(worth), 1)} {result.metric.label}"
+
     medians = "; ".join(
-        f"{branch} {100 * ap:.1f} AP (of {result.survivors[branch]})" for branch, ap in result.medians.items()
+        f"{slot} {told(worth)} (of {result.survivors[slot]})" for slot, worth in result.medians.items()
     )
     parts.append(Text(f"A hit beats the median survivor: {medians}. {result.schedule}"))
     for hit in result.hits:
         same = f", same gradients as {hit.same_as}" if hit.same_as else ""
         sure = {None: "", True: ", confirmed", False: ", not confirmed by further seeds"}[hit.confirmed]
-        parts.append(Text(f"Hit: {100 * hit.ap:.1f} AP, {hit.stage} ({hit.code}){sure}{same}: {hit.formula}"))
+        parts.append(Text(f"Hit: {told(hit.worth)}, {hit.stage} ({hit.code}){sure}{same}: {hit.formula}"))
     parts += [Text(f"Note: {note}") for note in result.notes]
     parts += [Text(words, style="bold") for words in result.verdicts]
     return parts

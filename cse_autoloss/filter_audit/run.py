@@ -6,7 +6,6 @@ Data, schedule, seed, partner loss and settings are the run's own. Scores go to 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,21 +15,20 @@ from typing import Final
 
 import numpy as np
 
-from cse_autoloss.bench.budget import TRAIN_IMAGES, Cost, RunSize, train_limit
-from cse_autoloss.bench.jobs import LossPair, Training
+from cse_autoloss.bench.budget import Cost, RunSize
+from cse_autoloss.bench.jobs import Training
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import BASELINES, SEEDS_OF_SEARCH, resolve_device
-from cse_autoloss.detectors.registry import detector_builder
+from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
 from cse_autoloss.errors import ConfigError, RunError
-from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.filter_audit.estimate import Draw, rate
 from cse_autoloss.filter_audit.result import FilterAudit, Hit, Row
 from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors, trained_formula
+from cse_autoloss.graph import parse_formula
 from cse_autoloss.runs import Candidate, RunStore, Score
-from cse_autoloss.searches.evolution import EvolutionState
-from cse_autoloss.settings.load import SearchConfig, parse_config
-from cse_autoloss.spaces import parse
+from cse_autoloss.searches.protocol import SearchState
+from cse_autoloss.settings.load import parse_config
+from cse_autoloss.tasks.registry import section_of
 from cse_autoloss.verification import fingerprint
 
 STAGES = ("verify", "simulate")
@@ -102,22 +100,15 @@ class _Audit:
 
     def __init__(self, store: RunStore, options: FilterAuditOptions, observer: Observer) -> None:
         self.store, self.options, self.observer = store, options, observer
-        self.config: SearchConfig = parse_config(store.config)
-        self.work = {
-            "detection": self.config.detection.model_dump(mode="json"),
-            "simulate": self.config.simulate.model_dump(mode="json"),
-            "device": resolve_device(self.config.device),
-        }
-        identity = json.dumps([self.work["detection"], self.work["device"]], sort_keys=True)
-        self.task = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        self.session = Session(parse_config(store.config, section=section_of))
+        self.slots = self.session.task.slots
         self.size = RunSize.from_json(store.meta("size"))
         kept = store.load_state()
         assert kept is not None
-        self.state = EvolutionState.from_json(kept[1]["state"])
-        self.cls_branch = detector_builder(self.config.detection.detector).branch
+        self.state = SearchState.from_json(kept[1]["state"])
         self.groups = draw_groups(store, options.stages, options.count, options.seed)
-        self.branches = tuple(self.state.populations)
-        self.survivors = {b: survivors(store, b, SURVIVORS, options.seed) for b in self.branches}
+        self.searched = tuple(self.state.populations)
+        self.survivors = {slot: survivors(store, slot, SURVIVORS, options.seed) for slot in self.searched}
 
     def complete(self) -> FilterAudit:
         picks = [pick for group in self.groups for pick in group.picks]
@@ -126,11 +117,9 @@ class _Audit:
         # In random order, so that an interruption leaves a random sample too.
         order = np.random.default_rng([self.options.seed, len(picks)]).permutation(len(picks))
         first += [self._training(picks[place].candidate) for place in order]
-        work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", self.work)
-        workers = self.options.workers or self.config.workers
         complete, again = True, dict[str, Score]()
-        with make_executor(self.config.executor, work, workers) as executor:
-            status = RunStatus(phase="filter audit")
+        with self.session.executor(workers=self.options.workers) as executor:
+            status = RunStatus(phase="filter audit", metric=self.session.metric)
             bench = _Bench(executor, self.store, Clock(None), status, self.observer)
             try:
                 scores = bench.train(first, self._limit())
@@ -147,45 +136,41 @@ class _Audit:
 
     def _training(self, candidate: Candidate, further: int = 0) -> Training:
         """As the search would have trained the candidate, with the first seed or a further one."""
-        plain_cls, plain_reg = BASELINES[self.cls_branch][0]
-        usual = plain_cls if candidate.branch == "reg" else plain_reg
-        partner = self.state.partners.get(candidate.branch, usual)
-        formula = trained_formula(candidate.formula, candidate.branch)
-        cls, reg = (partner, formula) if candidate.branch == "reg" else (formula, partner)
-        detection = self.config.detection
-        alpha = self.config.alpha if candidate.branch == "cls-binary" else None
-        pair = LossPair(cls, reg, alpha, detection.box_weight, detection.lr)
-        seed = self.config.seed * 10_000 + SEEDS_OF_SEARCH + further
-        return Training(PURPOSE, pair, seed, self.size.epochs, "val", self._train_limit(), self.task)
+        slot, session = candidate.slot, self.session
+        formula = trained_formula(candidate.formula, self.slots[slot])
+        losses = session.beside(slot, formula, self.state.partners.get(slot))
+        seed = session.first_seed(SEEDS_OF_SEARCH) + further
+        limit = session.train_limit(self.size, self.store)
+        return Training(PURPOSE, losses, seed, self.size.epochs, "val", limit, session.digest)
 
     def _further(self, hits: Sequence[Pick]) -> list[Training]:
         return [self._training(p.candidate, 1 + i) for p in hits for i in range(self.options.confirm)]
 
-    def _train_limit(self) -> int | None:
-        detection = self.config.detection
-        images = self.store.meta(TRAIN_IMAGES, detection.scenes.counts[0])
-        return train_limit(self.size.share, images, detection.batch)
-
     def _limit(self) -> float:
         kept = self.store.meta("cost")
         usual = Cost(**kept).training(self.size.epochs, self.size.share) if kept else 10.0
-        return max(60.0, self.config.proxy.limit_factor * usual)
+        return max(60.0, self.session.config.proxy.limit_factor * usual)
 
     # -- figures --------------------------------------------------------------------------------------
 
     def _medians(self, scores: Mapping[str, Score]) -> dict[str, float]:
-        """Of all survivors with a score; one whose training failed counts as 0, for it had passed both filters."""
+        """Worths of the survivors; one whose training failed counts as the worst, for it had passed both filters."""
         found = {}
-        for branch, candidates in self.survivors.items():
-            aps = [s.ap or 0.0 for c in candidates if (s := scores.get(self._training(c).key)) is not None]
-            if aps:
-                found[branch] = median(aps)
+        for slot, candidates in self.survivors.items():
+            own = [s for c in candidates if (s := scores.get(self._training(c).key)) is not None]
+            if own:
+                found[slot] = median(self._worth(score) for score in own)
         return found
 
     def _is_hit(self, pick: Pick, scores: Mapping[str, Score], medians: Mapping[str, float]) -> bool:
         score = scores.get(self._training(pick.candidate).key)
-        middle = medians.get(pick.candidate.branch)
-        return score is not None and score.ap is not None and middle is not None and score.ap > middle
+        middle = medians.get(pick.candidate.slot)
+        return bool(
+            score is not None and score.metrics and middle is not None and self._worth(score) > middle
+        )
+
+    def _worth(self, score: Score) -> float:
+        return self.session.metric.worth(score.metrics)
 
     def _result(self, scores: Mapping[str, Score], again: Mapping[str, Score], complete: bool) -> FilterAudit:
         medians = self._medians(scores)
@@ -206,12 +191,12 @@ class _Audit:
                 hits += [self._hit(p, scores, again, medians) for p in found[group]]
             rows.append(self._row(stage, "all", of_stage, tried, found, scores))
         counts = {
-            branch: sum(self._training(c).key in scores for c in candidates)
-            for branch, candidates in self.survivors.items()
+            slot: sum(self._training(c).key in scores for c in candidates)
+            for slot, candidates in self.survivors.items()
         }
         return FilterAudit(
-            tuple(rows), medians, counts, tuple(sorted(hits, key=lambda h: -h.ap)), self.options.confidence,
-            self._schedule(), complete, self._notes(complete, medians),
+            tuple(rows), medians, counts, tuple(sorted(hits, key=lambda h: -h.worth)), self.options.confidence,
+            self._schedule(), self.session.metric, complete, self._notes(complete, medians),
         )  # fmt: skip
 
     def _row(
@@ -243,27 +228,27 @@ class _Audit:
     ) -> Hit:
         candidate = pick.candidate
         verdict = self.store.verdicts(candidate.id)[pick.stage]
-        ap, middle = scores[self._training(candidate).key].ap, medians[candidate.branch]
-        assert ap is not None
+        worth, middle = self._worth(scores[self._training(candidate).key]), medians[candidate.slot]
         further = [again.get(t.key) for t in self._further([pick])]
-        aps = tuple(score.ap or 0.0 for score in further if score is not None)
+        worths = tuple(self._worth(score) for score in further if score is not None)
         hit = Hit(
-            candidate.branch, candidate.formula, pick.stage, pick.source, verdict.code, verdict.reason, ap, middle,
-            pick.weight, self._same_as(candidate), aps,
+            candidate.slot, candidate.formula, pick.stage, pick.source, verdict.code, verdict.reason, worth, middle,
+            pick.weight, self._same_as(candidate), worths,
         )  # fmt: skip
-        return replace(hit, confirmed=sum(aps) / len(aps) > middle) if aps else hit
+        return replace(hit, confirmed=sum(worths) / len(worths) > middle) if worths else hit
 
     def _same_as(self, candidate: Candidate) -> str:
         """Formula of the candidate with the same gradients that went to the simulation, other than itself."""
-        mark = fingerprint(parse(candidate.formula, candidate.branch))
-        owner = self.store.fingerprint_owner(candidate.branch, mark)
+        mark = fingerprint(parse_formula(candidate.formula, self.slots[candidate.slot]))
+        owner = self.store.fingerprint_owner(candidate.slot, mark)
         return "" if owner in (None, candidate.id) else self.store.candidate(owner).formula
 
     def _schedule(self) -> str:
-        detection, share = self.config.detection, self.size.share
-        part = "" if share >= 1 else f" on {share:.0%} of the scenes"
+        share = self.size.share
+        part = "" if share >= 1 else f" on {share:.0%} of the data"
+        settings = "".join(f", {n.replace('_', ' ')} {v:g}" for n, v in self.session.defaults.items())
         return (
-            f"Trained as in the search: {self.size.epochs:g} epochs{part}, box weight {detection.box_weight:g}, "
+            f"Trained as in the search: {self.size.epochs:g} epochs{part}{settings}, "
             "the same first seed, scored on validation."
         )
 
@@ -274,6 +259,6 @@ class _Audit:
             else ["interrupted: only what was trained by then is counted; run it again to go on"]
         )
         notes += [
-            f"no survivor of {b}, so nothing can beat their median" for b in self.branches if b not in medians
+            f"no survivor of {s}, so nothing can beat their median" for s in self.searched if s not in medians
         ]
         return tuple(notes)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cse_autoloss.graph import Signature
 from cse_autoloss.runs import Candidate, RunStore
+from cse_autoloss.verdict import Verdict
 
 BRED, RANDOM = "bred", "random"
-MOVING = {"reg": {"I", "U", "E"}}
-"""Variables that carry a gradient; those of classification losses are the logits, X, alone."""
 STILL = "1"
 """Trained in place of every loss that reads nothing that moves: all have gradients of 0, which is the same training."""
 
@@ -98,24 +98,34 @@ def systematic(
     return [(pool[min(int(p), last)][0], interval * int(t)) for p, t in zip(places, times, strict=True)]
 
 
-def survivors(store: RunStore, branch: str, count: int, seed: int) -> list[Candidate]:
-    """At most `count` candidates of the branch, at random of those that passed both filters and were no seed."""
+def survivors(store: RunStore, slot: str, count: int, seed: int) -> list[Candidate]:
+    """At most `count` candidates of the slot, at random of those that passed both filters and were no seed."""
     passed = [
         candidate
-        for candidate in store.candidates(branch)
+        for candidate in store.candidates(slot)
         if candidate.origin != "seed" and candidate.duplicate_of is None
-        and store.verdicts(candidate.id).get("simulate")
+        and _passed(store.verdicts(candidate.id))
     ]  # fmt: skip
     if len(passed) <= count:
         return passed
-    chosen = np.random.default_rng([seed, len(branch)]).choice(len(passed), count, replace=False)
+    chosen = np.random.default_rng([seed, len(slot)]).choice(len(passed), count, replace=False)
     return [passed[place] for place in sorted(chosen)]
 
 
-def trained_formula(formula: str, branch: str) -> str:
+def _passed(verdicts: Mapping[str, Verdict]) -> bool:
+    """Whether every filter that saw the candidate accepted it."""
+    return bool(verdicts) and all(verdict.accepted for verdict in verdicts.values())
+
+
+def moving(signature: Signature) -> tuple[str, ...]:
+    """Variables that carry a gradient."""
+    return ("I", "U", "E") if signature.name == "reg" else ("X",)
+
+
+def trained_formula(formula: str, signature: Signature) -> str:
     """What is trained for a candidate: its formula, or `STILL` where it reads nothing that moves."""
     names = set(formula.replace("(", ",").replace(")", ",").split(","))
-    return formula if names & MOVING.get(branch, {"X"}) else STILL
+    return formula if names & set(moving(signature)) else STILL
 
 
 def _shares(sizes: Sequence[int]) -> list[float]:
@@ -129,7 +139,7 @@ def _source(origin: str) -> str:
 
 def _verify_pools(store: RunStore) -> dict[str, list[tuple[int, float]]]:
     pools: dict[str, list[tuple[int, float]]] = {BRED: [], RANDOM: []}
-    for one in sorted(store.rejected(), key=lambda r: (r.branch, r.generation, r.source)):
+    for one in sorted(store.rejected(), key=lambda r: (r.slot, r.generation, r.source)):
         if one.stage == "verify":
             pools[_source(one.source)] += [(n, one.population / len(one.candidates)) for n in one.candidates]
     return pools

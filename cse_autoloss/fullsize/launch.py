@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cse_autoloss.errors import ConfigError, MissingExtraError, RunError
-from cse_autoloss.fullsize.config import changed, load_train_config
 from cse_autoloss.fullsize.settings import NOT_PART_OF_THE_RESULT, TrainSettings
 from cse_autoloss.fullsize.watch import Watcher
+from cse_autoloss.settings.load import FULL_SIZE, changed, load
 
 if TYPE_CHECKING:
     from cse_autoloss.fullsize.training import Tables
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONFIG = "train.yaml"
 
 
-def launch_training(
+def train_detector(
     *,
     config: str | Path | None = None,
     out: str | Path | None = None,
@@ -75,7 +75,7 @@ def _settled(
                 "--resume goes on with a training as it was configured: leave --config and --out away"
             )
         return _resumed(Path(resume), overrides), Path(resume)
-    settings = _with_whole_paths(settle(load_train_config(config, overrides)))
+    settings = _with_whole_paths(settle(load(TrainSettings, config, overrides, kind=FULL_SIZE)))
     if out is None and several:
         raise ConfigError("give --out: the processes of a torchrun write one folder")
     folder = Path(out) if out is not None else _new_folder()
@@ -88,15 +88,15 @@ def _resumed(folder: Path, overrides: dict[str, Any]) -> TrainSettings:
     file = folder / CONFIG
     if not file.is_file():
         raise RunError(f"{folder}: no training of `cse-autoloss train` ({CONFIG} is missing)")
-    kept = load_train_config(file)
+    kept = load(TrainSettings, file)
     for name in overrides:
         if name not in NOT_PART_OF_THE_RESULT:
             may = ", ".join(sorted(NOT_PART_OF_THE_RESULT))
             raise ConfigError(f"{name}: a training that goes on keeps it as it was; only {may} may change")
     if not overrides:
         return kept
-    settings = load_train_config(file, overrides)
-    return changed(settings, data=f"coco:{settings.root.resolve()}")
+    settings = changed(kept, overrides)
+    return changed(settings, {"data": f"coco:{settings.root.resolve()}"})
 
 
 def _with_whole_paths(settings: TrainSettings) -> TrainSettings:
@@ -106,7 +106,7 @@ def _with_whole_paths(settings: TrainSettings) -> TrainSettings:
         weights = str(Path(weights).expanduser().resolve())
         if not Path(weights).is_file():
             raise RunError(f"weights: {settings.weights}: no such file; expected none, backbone or a file")
-    return changed(settings, data=f"coco:{settings.root.resolve()}", weights=weights)
+    return changed(settings, {"data": f"coco:{settings.root.resolve()}", "weights": weights})
 
 
 def _new_folder() -> Path:

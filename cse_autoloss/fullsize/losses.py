@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from cse_autoloss.errors import ConfigError, FormulaError, RunError, UnknownNameError, nearest, shorten
 from cse_autoloss.export import from_json, from_json_pair
-from cse_autoloss.fullsize.config import changed
 from cse_autoloss.fullsize.families import family_of
 from cse_autoloss.fullsize.settings import TrainSettings
 from cse_autoloss.losses import CATALOGUE, GraphLoss, LossFile, ReducedLoss, infer_branch, load_loss
+from cse_autoloss.settings.load import changed
 
 OWN = "torchvision"
 """What to say, as None, for torchvision's own loss."""
@@ -67,7 +67,7 @@ def settle(settings: TrainSettings) -> TrainSettings:
         alpha = None
     elif alpha == "default":
         alpha = cls.alpha
-    settled = changed(settings, loss=cls and cls.text, loss_reg=box and box.text, alpha=alpha)
+    settled = changed(settings, {"loss": cls and cls.text, "loss_reg": box and box.text, "alpha": alpha})
     loss_modules(settled)
     return settled
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
-from cse_autoloss.settings.schema import Count, NotNegative, Number, Positive, Section, Share, Text, Whole
+from cse_autoloss.errors import shorten
+from cse_autoloss.settings.fields import (
+    Count,
+    NotNegative,
+    Number,
+    Positive,
+    Section,
+    Share,
+    Text,
+    Whole,
+    like,
+)
 
 NOT_PART_OF_THE_RESULT = frozenset(
     {
@@ -62,8 +73,12 @@ class TrainSettings(Section):
         tensorboard: write TensorBoard's files; None does where TensorBoard is installed.
     """
 
-    detector: Text
-    data: Text
+    detector: Annotated[Text, Field(description="give --detector, for example torchvision:fcos_resnet50_fpn")]
+    data: Annotated[
+        Text,
+        Field(description="give --data coco:DIR, a folder in COCO's format"),
+        like("coco:.+", "coco:DIR, a folder in COCO's format"),
+    ]
     train_file: Text = "train.json"
     val_file: Text = "val.json"
     test_file: Text = "test.json"
@@ -97,12 +112,16 @@ class TrainSettings(Section):
     max_steps: Count | None = None
     tensorboard: bool | None = None
 
-    @field_validator("data")
+    @field_validator("alpha", mode="wrap")
     @classmethod
-    def _check_data(cls, value: str) -> str:
-        if not value.removeprefix("coco:") or not value.startswith("coco:"):
-            raise ValueError(f"expected coco:DIR, a folder in COCO's format, got {value!r}")
-        return value
+    def _one_fault(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        """Of a value that may be of several types, pydantic tells what is wrong with it as each of them."""
+        try:
+            return check(value)
+        except ValidationError:
+            raise ValueError(
+                f"expected a number from 0 to 1, 'default' or null, got {shorten(repr(value))}"
+            ) from None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -24,7 +24,6 @@ from torch.utils.data import DataLoader
 
 from cse_autoloss.errors import ConfigError, DataError, RunError
 from cse_autoloss.fullsize import checkpoint
-from cse_autoloss.fullsize.config import dump_train_config
 from cse_autoloss.fullsize.data import CocoImages, Example, Files, StepBatches, Target, load_files
 from cse_autoloss.fullsize.evaluate import coco_table
 from cse_autoloss.fullsize.families import Family, family_of
@@ -36,6 +35,7 @@ from cse_autoloss.fullsize.scalars import ScalarWriter, check_tensorboard
 from cse_autoloss.fullsize.settings import NOT_PART_OF_THE_RESULT, TrainSettings, rate_at
 from cse_autoloss.fullsize.watch import Silent, StepReport, Watcher
 from cse_autoloss.runs.lock import RunLock
+from cse_autoloss.settings.load import dump
 
 Tables = dict[str, dict[str, float]]
 
@@ -108,7 +108,7 @@ def train(
             if place.leads:
                 _make_folder(out)
                 stack.callback(RunLock(out / "train.lock").release)
-                (out / "train.yaml").write_text(dump_train_config(settings), encoding="utf-8")
+                (out / "train.yaml").write_text(dump(settings), encoding="utf-8")
         writer = None
         if place.leads:
             writer = stack.enter_context(ScalarWriter(out, training.step, settings.tensorboard))

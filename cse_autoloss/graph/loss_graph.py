@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph.signature import Kind, Signature
 from cse_autoloss.operators import ALL_OPERATORS, Operator
-
-if TYPE_CHECKING:
-    import networkx
 
 MAX_DEPTH = 100
 """Deepest nesting of operators that is taken; published losses have a depth of at most 10."""
@@ -124,34 +121,6 @@ class LossGraph:
             inner = ",".join(texts[a] for a in node.args)
             texts.append(f"{node.symbol}({inner})" if node.args else node.symbol)
         return texts[-1]
-
-    def to_networkx(self) -> networkx.DiGraph:
-        """Directed graph, edges from argument to user; nodes carry `symbol` and `kind`, edges `position`."""
-        import networkx
-
-        # A node may take the same argument twice, hence a multigraph.
-        graph = networkx.MultiDiGraph(branch=self.branch, root=self.root)
-        for index, (node, kind) in enumerate(zip(self.nodes, self.kinds, strict=True)):
-            graph.add_node(index, symbol=node.symbol, kind=kind.value)
-            for position, arg in enumerate(node.args):
-                graph.add_edge(arg, index, position=position)
-        return graph
-
-    @classmethod
-    def from_networkx(cls, graph: networkx.MultiDiGraph, signature: Signature) -> LossGraph:
-        """The inverse of `to_networkx`; raises FormulaError where the graph is no expression of the branch."""
-        import networkx
-
-        builder = GraphBuilder(signature)
-        index: dict[int, int] = {}
-        try:
-            order = list(networkx.topological_sort(graph))
-        except networkx.NetworkXUnfeasible:
-            raise FormulaError("the graph has a cycle; an expression has none") from None
-        for name in order:
-            edges = sorted(graph.in_edges(name, data="position"), key=lambda edge: edge[2])
-            index[name] = builder.add(graph.nodes[name]["symbol"], *(index[edge[0]] for edge in edges))
-        return builder.finish(index[graph.graph["root"]])
 
     def __str__(self) -> str:
         return self.formula

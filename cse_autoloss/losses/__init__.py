@@ -1,8 +1,8 @@
 """Losses as torch modules: any expression, and a catalogue of handcrafted and published ones."""
 
-from cse_autoloss.losses.catalogue import CATALOGUE, entries
+from cse_autoloss.losses.catalogue import CATALOGUE, list_losses
 from cse_autoloss.losses.entry import Entry, Point
-from cse_autoloss.losses.like import Match, like, nearest
+from cse_autoloss.losses.like import Match, find_alike, nearest
 from cse_autoloss.losses.load import LossFile, infer_branch, load_loss, parse_loss_json, read_loss_file
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss
@@ -15,9 +15,9 @@ __all__ = [
     "Match",
     "Point",
     "ReducedLoss",
-    "entries",
+    "find_alike",
     "infer_branch",
-    "like",
+    "list_losses",
     "load_loss",
     "nearest",
     "parse_loss_json",

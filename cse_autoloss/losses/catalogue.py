@@ -21,7 +21,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
 """The losses by name, branch by branch."""
 
 
-def entries(branch: str | None = None) -> tuple[Entry, ...]:
+def list_losses(branch: str | None = None) -> tuple[Entry, ...]:
     """The losses of one branch, or all; UnknownNameError for a branch that has none."""
     if branch is None:
         return tuple(CATALOGUE.values())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cse_autoloss.losses.catalogue import entries
+from cse_autoloss.losses.catalogue import list_losses
 from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.load import load_loss
 from cse_autoloss.losses.reduction import ReducedLoss
@@ -54,7 +54,7 @@ class Match:
         return text + (" where the boxes overlap" if self.overlapping else "")
 
 
-def like(formula: str, branch: str | None = None) -> list[Match]:
+def find_alike(formula: str, branch: str | None = None) -> list[Match]:
     """The losses of the catalogue that `formula` is, up to a positive factor and what has no gradient.
 
     Args:
@@ -69,7 +69,7 @@ def like(formula: str, branch: str | None = None) -> list[Match]:
     """
     loss = load_loss(formula, branch, "none", alpha=None)
     mine = _Profile(loss)
-    found = (_match(entry, mine) for entry in entries(loss.branch))
+    found = (_match(entry, mine) for entry in list_losses(loss.branch))
     return sorted((match for match in found if match is not None), key=_plainness)
 
 
@@ -82,7 +82,7 @@ def nearest(formula: str, branch: str | None = None) -> tuple[Entry, float] | No
     mine = _Profile(loss)
     if not mine.usable:
         return None
-    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in entries(loss.branch)]
+    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in list_losses(loss.branch)]
     scored = [(entry, _cosine(mine.gradient, other.gradient)) for entry, other in others]
     return max(scored, key=lambda pair: pair[1])
 

@@ -12,6 +12,7 @@ from cse_autoloss.errors import AutoLossError, DataError, FormulaError, UnknownN
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses.catalogue import CATALOGUE
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
 from cse_autoloss.spaces import BRANCHES, parse
 
@@ -55,7 +56,8 @@ def load_loss(
     """A loss as a torch module, called `loss(logits, target, iou=None)` or `loss(pred_boxes, target_boxes)`.
 
     Args:
-        source: a name of the catalogue ("focal"), a formula in prefix notation, or the path of a loss.json.
+        source: a name of the catalogue ("focal"), a formula in prefix notation, the path of a loss.json, or the JSON
+            of a parametric loss (`ParametricLoss.text`).
         branch: "cls-binary", "cls-multiclass" or "reg". Needed for a formula whose variables do not tell it;
             for a name or a file it must agree.
         reduction: "mean", "sum" or "none".
@@ -75,6 +77,8 @@ def load_loss(
         entry = CATALOGUE[text]
         _agree(text, entry.branch, branch)
         return entry.make(reduction, alpha)
+    if text.startswith("{"):
+        return ParametricLoss.from_text(text, reduction)
     if isinstance(source, Path) or text.endswith(".json"):
         file = read_loss_file(source, branch)
         _agree(text, file.graph.branch, branch)

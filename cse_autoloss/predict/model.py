@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
-from cse_autoloss.bench.budget import TRAIN_IMAGES, train_limit
-from cse_autoloss.bench.jobs import LossPair
+from cse_autoloss.bench.budget import TRAIN_SAMPLES, train_limit
+from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, resolve_device
+from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import detector_builder
-from cse_autoloss.detectors.training import Diverged
 from cse_autoloss.errors import RunError, UnknownNameError
-from cse_autoloss.losses import load_loss
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig, parse_config
-from cse_autoloss.tasks.detection import DetectionSettings, DetectionTask
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.registry import section_of
+from cse_autoloss.training.loop import Diverged
 
 FORMAT = 1
 """The version of the weights' file."""
@@ -42,14 +42,14 @@ class Plan:
 
     Attributes:
         name: of the losses, as the run's table has it.
-        pair: the losses with their tuned settings.
+        losses: with their tuned settings.
         seed, epochs, train_limit: of the audit's first training.
         test_ap: what that training scored in the audit; None where there was none.
         config: of the run.
     """
 
     name: str
-    pair: LossPair
+    losses: LossSet
     seed: int
     epochs: float
     train_limit: int | None
@@ -59,7 +59,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Tells apart the weights of different trainings of one run."""
-        parts = [asdict(self.pair), self.seed, self.epochs, self.train_limit, self.config.detection.detector]
+        parts = [asdict(self.losses), self.seed, self.epochs, self.train_limit, self.config.own.detector]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
@@ -75,38 +75,36 @@ def read_plan(directory: Path, loss: str | None = None) -> Plan:
         UnknownNameError: no such name; the nearest is offered.
     """
     with RunStore.read(directory) as store:
-        config = parse_config(store.config)
+        config = parse_config(store.config, section=section_of)
+        if config.task != DetectionTask.name:
+            raise RunError(f"{directory}: a run of {config.task}; pictures are drawn of detections alone")
         summary = store.meta("summary")
         size = store.meta("size") or {}
-        images = store.meta(TRAIN_IMAGES, config.detection.scenes.counts[0])
+        samples = store.meta(TRAIN_SAMPLES, 0)
         if summary is None or summary["best"] is None:
             state = "has no result yet" if summary is None else "found no loss"
             raise RunError(f"{directory}: the run {state}; there is nothing to draw with")
-        name, pair = _chosen(summary, loss)
+        name, losses = _chosen(summary, loss)
         audit = size.get("audit", {})
         epochs = float(audit.get("epochs", config.audit.epochs))
         seed = config.seed * 10_000 + SEEDS_OF_AUDIT
         share = float(size.get("share", 1.0))
         scored = [
-            score.ap
+            score.metrics["ap"]
             for score in store.scores("audit", status="ok")
-            if (score.cls, score.reg, score.seed, score.epochs) == (pair.cls, pair.reg, seed, epochs)
-            and (score.box_weight, score.lr) == (pair.box_weight, pair.lr)
+            if (score.losses, score.settings) == (losses.losses, losses.tuned)
+            and (score.seed, score.epochs) == (seed, epochs)
         ]
-    limit = train_limit(share, images, config.detection.batch)
-    return Plan(name, pair, seed, epochs, limit, scored[0] if scored else None, config)
+    limit = train_limit(share, samples, config.own.batch)
+    return Plan(name, losses, seed, epochs, limit, scored[0] if scored else None, config)
 
 
-def _chosen(summary: dict[str, Any], loss: str | None) -> tuple[str, LossPair]:
+def _chosen(summary: dict[str, Any], loss: str | None) -> tuple[str, LossSet]:
     best = summary["best"]
     entries = {entry["name"]: entry for entry in summary["winners"] + summary["baselines"]}
     found = {entry["name"] for entry in summary["winners"]}
     if loss is None:
-        same = [
-            name
-            for name in found
-            if (entries[name]["cls"], entries[name]["reg"]) == (best["cls"], best["reg"])
-        ]
+        same = [name for name in found if entries[name]["losses"] == best["losses"]]
         name, entry = (same[0] if same else "best"), best
     elif loss in entries:
         name, entry = loss, entries[loss]
@@ -115,13 +113,12 @@ def _chosen(summary: dict[str, Any], loss: str | None) -> tuple[str, LossPair]:
     else:
         raise UnknownNameError.of("loss of this run", loss, ("best", *entries))
     alpha = best["alpha"] if loss is None or name in found or name == "best" else None
-    return name, LossPair(entry["cls"], entry["reg"], alpha, entry["box_weight"], entry["lr"])
+    return name, LossSet.of(entry["losses"], alpha, entry["settings"])
 
 
 def make_task(config: SearchConfig) -> DetectionTask:
     """The run's data and detector."""
-    settings = TypeAdapter(DetectionSettings).validate_python(config.detection.model_dump(mode="json"))
-    return DetectionTask(settings, resolve_device(config.device))
+    return DetectionTask(config.own, resolve_device(config.device))
 
 
 def load_or_train(
@@ -146,22 +143,21 @@ def load_or_train(
     # As a worker of the run does it: sums over several threads differ in their last digits.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pair = plan.pair
-    options = {} if pair.alpha is None else {"alpha": pair.alpha}
+    losses = {slot: slot_loss(text, task.slots[slot], plan.losses.alpha) for slot, text in plan.losses.slots}
     try:
-        model = task.train(
-            load_loss(pair.cls, branch=task.branch, reduction="sum", **options),
-            load_loss(pair.reg, branch="reg", reduction="sum"),
+        run = task.training(
+            losses,
             seed=plan.seed,
             epochs=plan.epochs,
-            box_weight=pair.box_weight,
-            lr=pair.lr,
+            settings=plan.losses.tuned,
             train_limit=plan.train_limit,
         )
+        run.advance(run.steps)
     except Diverged as diverged:
         raise RunError(f"{directory}: the training of {plan.name} diverged: {diverged}") from None
     finally:
         torch.set_num_threads(threads)
+    model = cast(Detector, run.model)
     write_weights(path, model, plan, task)
     return model
 
@@ -173,10 +169,10 @@ def write_weights(path: Path, model: Detector, plan: Plan, task: DetectionTask) 
     torch.save(
         {
             "format": FORMAT,
-            "detector": plan.config.detection.detector,
+            "detector": plan.config.own.detector,
             "classes": list(task.class_names),
             "channels": int(task.split("train").images.shape[1]),
-            "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.pair)},
+            "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.losses)},
             "state": model.state_dict(),
         },
         temporary,
@@ -193,7 +189,7 @@ def read_weights(path: Path, plan: Plan, task: DetectionTask) -> Detector:
         state = kept["state"]
     except Exception as error:  # torch raises many kinds for a damaged file
         raise RunError(f"{path}: the weights can not be read ({type(error).__name__}); {mend}") from None
-    wanted = plan.config.detection.detector
+    wanted = plan.config.own.detector
     own_channels = task.split("train").images.shape[1]
     for what, has, expected in (
         ("format", form, FORMAT),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from cse_autoloss.errors import DataError
 from cse_autoloss.predict.match import Objects, objects_on
+from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.tasks.coco import PADDING, CocoFolder, load_coco
-from cse_autoloss.tasks.detection import DetectionSettings, SplitName
+from cse_autoloss.tasks.detection import SplitName
 from cse_autoloss.tasks.splits import Split
 
 SHOWN = 640
@@ -123,8 +124,3 @@ def _sharper(settings: DetectionSettings, name: SplitName, count: int) -> list[N
     )
     split = load_coco(shown).splits[name]
     return [_pixels(split.images[row]) for row in range(count)]
-
-
-def with_data(settings: DetectionSettings, data: str) -> DetectionSettings:
-    """The same settings for another folder in COCO's format."""
-    return replace(settings, data=data)

@@ -1,10 +1,11 @@
-"""`predict`: from a run to pictures of what its detector finds."""
+"""`predict_images`: from a run to pictures of what its detector finds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,8 +16,10 @@ from cse_autoloss.predict.draw import Drawn, draw, grid
 from cse_autoloss.predict.match import best_threshold, found_on
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
 from cse_autoloss.predict.photographs import of_files, of_split
+from cse_autoloss.settings.load import changed
 from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric
-from cse_autoloss.tasks.detection import DetectionTask, SplitName
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import SplitName
 
 GRID = 6
 """Pictures in the grid."""
@@ -49,8 +52,22 @@ class PredictResult:
     wrong: int
     missed: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {
+            "loss": self.name,
+            "score": self.score,
+            "split": self.split,
+            "ap": self.ap._asdict() if self.ap else None,
+            "audit_ap": self.test_ap,
+            "right": self.right,
+            "wrong": self.wrong,
+            "missed": self.missed,
+            "files": [str(path) for path in self.files],
+        }
 
-def predict(
+
+def predict_images(
     run: str | Path,
     images: Sequence[str | Path] = (),
     *,
@@ -120,7 +137,7 @@ def predict(
 
 
 def _other_data(task: DetectionTask, data: str) -> DetectionTask:
-    other = DetectionTask(replace(task.settings, data=data), str(task.device))
+    other = DetectionTask(changed(task.settings, {"data": data}), str(task.device))
     if other.class_names != task.class_names:
         raise DataError(
             f"{data}: {len(other.class_names)} classes ({shorten(', '.join(other.class_names))}), but the detector "
@@ -152,7 +169,7 @@ def _draw_files(task: DetectionTask, model: Detector, paths: list[Path], thresho
 
 
 def _title(plan: Plan, ap: AveragePrecision | None, split: str | None) -> str:
-    detector = shorten(plan.config.detection.detector)
+    detector = shorten(plan.config.own.detector)
     if ap is None:
         return f"{plan.name}, {detector}"
     figures = f"AP {100 * ap.ap:.1f}, AP50 {100 * ap.ap50:.1f}, AP75 {100 * ap.ap75:.1f}"

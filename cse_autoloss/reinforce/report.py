@@ -12,19 +12,20 @@ from typing import Any
 
 from cse_autoloss._version import __version__
 from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
-from cse_autoloss.reinforce.export import torch_source
-from cse_autoloss.reinforce.loss import SPACE_TYPES, ParametricLoss
+from cse_autoloss.export.parametric_source import torch_source
+from cse_autoloss.losses.parametric import SPACE_TYPES, ParametricLoss
 from cse_autoloss.reinforce.plots import plot_gradient, plot_mu
-from cse_autoloss.reinforce.settings import ReinforceConfig
 from cse_autoloss.reinforce.trainings import checkpoint_name
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import SearchConfig
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces.parametric import ParametricSpace
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def write_report(
-    store: RunStore, config: ReinforceConfig, space: ParametricSpace, results: Results
+    store: RunStore, config: SearchConfig, space: ParametricSpace, results: Results
 ) -> dict[str, Any]:
     """Write summary.json, best/ and plots/ into the run directory; the summary.
 
@@ -46,7 +47,7 @@ def write_report(
     provenance = {
         "run": store.directory.name,
         "task": config.task,
-        "data": config.data.source,
+        "data": config.own.model_dump(mode="json")["data"],
         "seed": chosen,
     }
     if isinstance(space, tuple(SPACE_TYPES.values())):  # of a space of your own the source is yours
@@ -64,22 +65,22 @@ def write_report(
     return summary
 
 
-def epochs(store: RunStore, config: ReinforceConfig, key: str) -> list[dict[str, Any]]:
+def epochs(store: RunStore, config: SearchConfig, key: str) -> list[dict[str, Any]]:
     """What the store kept of each epoch of a search."""
-    found = (store.meta(f"epoch:{key}:{epoch}") for epoch in range(config.training.epochs))
+    found = (store.meta(f"epoch:{key}:{epoch}") for epoch in range(config.own_as(TrainingSettings).epochs))
     return [entry for entry in found if entry is not None]
 
 
 def summarise(
-    store: RunStore, config: ReinforceConfig, space: ParametricSpace, results: Results
+    store: RunStore, config: SearchConfig, space: ParametricSpace, results: Results
 ) -> dict[str, Any]:
     """The summary as JSON values. Rivals and the exported search are chosen on validation, never on test."""
     searched = results["searched"]
-    metric = next(iter(searched[0]["test"])) if config.reward is None else config.reward
+    metric = next(iter(searched[0]["test"])) if config.metric is None else config.metric
     others = {name: rows for name, rows in results.items() if name != "searched"}
     best = max(range(len(searched)), key=lambda i: searched[i]["val"])
     rival = max(others, key=lambda name: _mean([row["val"] for row in others[name]]))
-    confidence = config.comparison.confidence
+    confidence = config.audit.confidence
 
     def row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = [_value(item, metric) for item in rows]
@@ -102,9 +103,9 @@ def summarise(
         "space": space.name,
         "settings": space.to_dict(),
         "task": config.task,
-        "data": config.data.model_dump(mode="json"),
+        config.section: config.own.model_dump(mode="json"),
         "metric": metric,
-        "seeds": config.seeds,
+        "seeds": config.reinforce.seeds,
         "mu": {
             "parameters": list(space.parameters),
             "start": list(space.start),

@@ -11,21 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.loss import make_space
 from cse_autoloss.reinforce.progress import Observer, ReinforceStatus, Reporter, Silent
 from cse_autoloss.reinforce.report import write_report
-from cse_autoloss.reinforce.settings import (
-    ReinforceConfig,
-    dump_reinforce_config,
-    load_reinforce_config,
-    parse_reinforce_config,
-)
-from cse_autoloss.reinforce.tasks import make_task
+from cse_autoloss.reinforce.tasks import make_task, reward_of
 from cse_autoloss.reinforce.trainings import EpochDone, best_on_test, search_epochs, tuned_baseline
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce
+from cse_autoloss.settings.load import SearchConfig, dump, load_config, parse_config
+from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.stacked import StackedTask
 
@@ -45,10 +41,11 @@ def reinforce(
     """Search a parametric loss space and write everything into a run directory.
 
     Args:
-        config: YAML file, or the name of one that comes with the package; by default "classification".
+        config: YAML file, or the name of one that comes with the package; by default the one named as the task,
+            and that is classification unless an override says otherwise.
         out: run directory; by default a new one below `runs/`.
         resume: an earlier run's directory to go on with, as it was configured.
-        overrides: dotted key -> value, as of `load_reinforce_config`.
+        overrides: dotted key -> value, as of `load_config`.
         space: one of your own, searched in place of the configured one; to resume its run, give it again.
         observer: is shown the run's status after each epoch.
 
@@ -65,24 +62,34 @@ def reinforce(
             )
         directory = Path(resume)
         with RunStore.open(directory) as store:
-            if store.config.get("task") == "detection":
+            if "space" in store.config:
+                raise RunError(
+                    f"{directory}: begun by an earlier version, whose settings read otherwise; begin it anew"
+                )
+            if store.config.get("search") != "reinforce":
                 raise RunError(
                     f"{directory}: a run of `evolve`; go on with it by evolve --resume {directory}"
                 )
             _check_space(store, space)
             store.add_event("resumed")
-            settled = parse_reinforce_config(store.config)
+            settled = parse_config(store.config)
             return directory, _Run(settled, store, observer or Silent(), space).complete()
-    settled = load_reinforce_config(config, overrides)
+    chosen = {**(overrides or {}), "search": "reinforce"}
+    if config is None:
+        chosen.setdefault("task", "classification")
+    settled = load_config(config, chosen)
     directory = (
-        Path(out) if out is not None else _new_directory(settled.space if space is None else space.name)
+        Path(out)
+        if out is not None
+        else _new_directory(settled.reinforce.space if space is None else space.name)
     )
     if (directory / "run.sqlite").exists():
         raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
     # Before there is a directory: what is wrong with the data should not leave half a run behind.
     task = make_task(settled, settled.seed, _device(settled.device))
+    reward_of(task, settled.metric)
     with RunStore.create(directory, settled.model_dump(mode="json")) as store:
-        (directory / "config.yaml").write_text(dump_reinforce_config(settled), encoding="utf-8")
+        (directory / "config.yaml").write_text(dump(settled), encoding="utf-8")
         if space is not None:
             store.set_meta("own space", space.to_dict())
         return directory, _Run(settled, store, observer or Silent(), space, task).complete()
@@ -94,7 +101,7 @@ class _Run:
 
     def __init__(
         self,
-        config: ReinforceConfig,
+        config: SearchConfig,
         store: RunStore,
         observer: Observer,
         own: ParametricSpace | None = None,
@@ -102,21 +109,21 @@ class _Run:
     ) -> None:
         """`own` is a space of the user's, `first` the task of the first seed where it is there already."""
         self.config, self.store, self.own = config, store, own
-        self.scale = config.training.scale
-        self.head = self.scale if config.training.head == "cosine" else None
+        self.training, self.search = config.own_as(TrainingSettings), config.reinforce
+        self.scale, self.head = self.training.scale, self.training.cosine_scale
         self.device = _device(config.device)
         self.first = first
-        self.is_random = own is None and config.space == "random-softmax"
+        self.is_random = own is None and self.search.space == "random-softmax"
         space = self._space()
         status = ReinforceStatus(
-            space.name, config.task, config.reward or "", space.parameters, space.start, config.seeds
+            space.name, config.task, config.metric or "", space.parameters, space.start, self.search.seeds
         )
         self.reporter = Reporter(status, observer, self._model_epochs())
 
     def complete(self) -> dict[str, Any]:
         self.store.status = "running"
         results: dict[str, list[dict[str, Any]]] = {}
-        for number, seed in enumerate(range(self.config.seed, self.config.seed + self.config.seeds)):
+        for number, seed in enumerate(range(self.config.seed, self.config.seed + self.search.seeds)):
             self.reporter.status.seed = number
             task: StackedTask | None = None
 
@@ -126,7 +133,7 @@ class _Run:
                     task, self.first = self.first, None
                     if task is None:
                         task = make_task(self.config, seed, self.device)
-                    self.reporter.status.metric = task.metric
+                    self.reporter.status.metric = reward_of(task, self.config.metric).name
                 return task
 
             self._seed(seed, lazy, results)
@@ -137,8 +144,8 @@ class _Run:
     def _seed(
         self, seed: int, task: Callable[[], StackedTask], results: dict[str, list[dict[str, Any]]]
     ) -> None:
-        comparison, search = self.config.comparison, self.config.search
-        for name in comparison.baselines:
+        search = self.search
+        for name in search.baselines:
             results.setdefault(name, []).append(self._baseline(name, task, seed))
         policy = Reinforce(
             self._space(),
@@ -152,7 +159,7 @@ class _Run:
         copies = search.copy_best and not self.is_random
         found = self._tuned("searched", "search", policy, task, seed, copies)
         results.setdefault("searched", []).append(found)
-        if comparison.selection_control and not self.is_random:
+        if search.selection_control and not self.is_random:
             still = Reinforce(
                 make_space("am-lfs", intervals=1, scale=self.scale),
                 samples=search.samples,
@@ -164,8 +171,8 @@ class _Run:
             results.setdefault(CONTROL, []).append(found)
 
     def _baseline(self, name: str, task: Callable[[], StackedTask], seed: int) -> dict[str, Any]:
-        baseline, factors = BASELINES[name], self.config.comparison.lr_factors
-        epochs, models = self.config.training.epochs, len(baseline.grid) * len(factors)
+        baseline, factors = BASELINES[name], self.search.lr_factors
+        epochs, models = self.training.epochs, len(baseline.grid) * len(factors)
         key = f"{name}:{seed}"
 
         def told(epoch: int, rewards: Sequence[float], mu: Sequence[float]) -> None:
@@ -175,7 +182,13 @@ class _Run:
             self.reporter.begin(name, epochs)
             head = self.scale if baseline.cosine else self.head
             return tuned_baseline(
-                baseline, task(), scale=self.scale, head=head, lr_factors=factors, told=told
+                baseline,
+                one := task(),
+                metric=reward_of(one, self.config.metric),
+                scale=self.scale,
+                head=head,
+                lr_factors=factors,
+                told=told,
             )
 
         result = self._once(key, "baselines", models * epochs, work)
@@ -194,7 +207,7 @@ class _Run:
     ) -> dict[str, Any]:
         """A whole search at each learning rate; the one that ends best on validation, and its test."""
         tried = []
-        epochs, factors = self.config.training.epochs, self.config.comparison.lr_factors
+        epochs, factors = self.training.epochs, self.search.lr_factors
         title = CONTROL if name == "control" else f"{policy.space.name} (searched)"
         for number, factor in enumerate(factors, 1):
             key = f"{name}:{seed}:{factor:g}"
@@ -217,9 +230,10 @@ class _Run:
                 try:
                     return search_epochs(
                         policy,
-                        task(),
+                        one := task(),
                         self.store,
                         key,
+                        metric=reward_of(one, self.config.metric),
                         scale=self.head,
                         lr_factor=factor,
                         copy_best=copy_best,
@@ -261,10 +275,10 @@ class _Run:
 
     def _model_epochs(self) -> int:
         """Epochs of one model in all trainings of the run: what its time is judged by."""
-        comparison, samples = self.config.comparison, self.config.search.samples
-        models = sum(len(BASELINES[name].grid) for name in comparison.baselines)
-        models += 1 if self.is_random else samples * (2 if comparison.selection_control else 1)
-        return models * len(comparison.lr_factors) * self.config.training.epochs * self.config.seeds
+        search = self.search
+        models = sum(len(BASELINES[name].grid) for name in search.baselines)
+        models += 1 if self.is_random else search.samples * (2 if search.selection_control else 1)
+        return models * len(search.lr_factors) * self.training.epochs * search.seeds
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -277,8 +291,8 @@ class _Run:
     def _space(self) -> ParametricSpace:
         if self.own is not None:
             return self.own
-        search, scale = self.config.search, self.scale
-        if self.config.space == "am-lfs":
+        search, scale = self.search, self.scale
+        if search.space == "am-lfs":
             return make_space(
                 "am-lfs",
                 intervals=search.intervals,
@@ -286,7 +300,7 @@ class _Run:
                 form=search.form,
                 least_slope=search.least_slope,
             )
-        return make_space(self.config.space, scale=scale)
+        return make_space(search.space, scale=scale)
 
 
 def _check_space(store: RunStore, space: ParametricSpace | None) -> None:

@@ -2,69 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from cse_autoloss.bench.session import chosen_metric
+from cse_autoloss.errors import ConfigError, UnknownNameError, shorten
+from cse_autoloss.settings.load import SearchConfig
+from cse_autoloss.tasks.protocol import Metric
+from cse_autoloss.tasks.registry import TASKS
+from cse_autoloss.tasks.stacked import StackedTask
 
-from cse_autoloss.errors import ConfigError
-from cse_autoloss.reinforce.settings import Data, ReinforceConfig
-from cse_autoloss.tasks.stacked import StackedTask, TrainingSettings
 
-
-def make_task(config: ReinforceConfig, seed: int, device: str) -> StackedTask:
+def make_task(config: SearchConfig, seed: int, device: str) -> StackedTask:
     """Data and models; the seed decides splits, label noise, weights and batches.
 
     Raises:
+        ConfigError: the task is not one of models that train side by side.
         DataError: the data can not be read.
     """
-    data, training = config.data, config.training
-    settings = TrainingSettings(
-        training.model,
-        training.epochs,
-        training.batch,
-        training.lr,
-        training.momentum,
-        training.weight_decay,
-        training.augment,
-    )
-    options: dict[str, Any] = {"seed": seed, "device": device, "reward": config.reward}
-    if config.task == "faces":
-        return _faces(data, settings, options)
-    if config.task == "reid":
-        return _reid(data, settings, options)
-    from cse_autoloss.tasks.classification import ClassificationTask
-    from cse_autoloss.tasks.image_splits import load_splits
-
-    splits = load_splits(
-        data.source,
-        seed=seed,
-        val_share=data.val_share,
-        train_limit=data.train_limit,
-        label_noise=data.label_noise,
-        image_size=data.image_size,
-        grey=data.grey,
-        shrink=data.shrink,
-    )
-    return ClassificationTask(splits, settings, **options)
+    kind = TASKS.get(config.task)
+    if not issubclass(kind, StackedTask):
+        raise ConfigError(f"task: expected one whose models train side by side, got {shorten(config.task)!r}")
+    task = kind(config.own.model_copy(update={"seed": seed}), device)
+    task.check()
+    return task
 
 
-def _faces(data: Data, settings: TrainingSettings, options: dict[str, Any]) -> StackedTask:
-    from cse_autoloss.tasks.faces import FacesTask, load_faces
-
-    size = (data.image_size, data.image_size)
-    grey = data.grey or data.source == "orl"
-    parts, pairs = load_faces(data.source, size, seed=options["seed"], grey=grey, pairs=data.pairs)
-    return FacesTask(parts, settings, far=data.far, pair_count=data.pair_count, test_pairs=pairs, **options)
-
-
-def _reid(data: Data, settings: TrainingSettings, options: dict[str, Any]) -> StackedTask:
-    from cse_autoloss.tasks.reid import ReidTask, orl_as_reid, read_market
-
-    if data.source == "orl":
-        splits = orl_as_reid((data.image_size, data.image_size), options["seed"])
-    elif data.source.startswith("market:"):
-        folder = Path(data.source.removeprefix("market:")).expanduser()
-        size = (2 * data.image_size, data.image_size)
-        splits = read_market(folder, size, options["seed"], data.val_share)
-    else:
-        raise ConfigError(f"data.source: expected 'orl' or 'market:DIR' for reid, got {data.source!r}")
-    return ReidTask(splits, settings, re_ranked=data.re_rank, **options)
+def reward_of(task: StackedTask, name: str | None) -> Metric:
+    """The metric that is climbed: of that name, or the task's first; one of which more is better."""
+    metric = chosen_metric(task, name)
+    if not metric.higher:
+        rewards = [one.name for one in task.metrics if one.higher]
+        raise UnknownNameError.of(f"reward of {task.name}", metric.name, rewards)
+    return metric

@@ -14,6 +14,7 @@ from cse_autoloss.errors import RunError
 from cse_autoloss.reinforce.baselines import Baseline
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.search import Reinforce, ReinforceState, best_of
+from cse_autoloss.tasks.protocol import Metric
 from cse_autoloss.tasks.stacked import StackedTask
 
 EpochDone = Callable[[int, Sequence[float], Sequence[float]], None]
@@ -30,6 +31,7 @@ def search_epochs(
     store: RunStore,
     key: str,
     *,
+    metric: Metric,
     scale: float | None,
     lr_factor: float,
     copy_best: bool,
@@ -40,10 +42,11 @@ def search_epochs(
 
     Args:
         search: the distribution.
-        task: data, models and metric.
+        task: data and models.
         store: keeps state and rewards of each epoch, beside a checkpoint of the models; a killed run goes on
             from the last whole epoch and comes to the same end.
         key: names this search in the store.
+        metric: that is climbed.
         scale: of the models' heads.
         lr_factor: times the task's learning rate.
         copy_best: copy the best model to all after each epoch.
@@ -68,7 +71,7 @@ def search_epochs(
     while state.epoch < task.settings.epochs:
         drawn = search.ask(state)
         task.train_epoch(stack, search.space, drawn, state.epoch, lr_factor=lr_factor, own_orders=own_orders)
-        rewards = task.reward(stack)
+        rewards = task.rewards(stack, metric)
         best = best_of(rewards)
         after = search.tell(state, rewards)
         if copy_best:
@@ -111,6 +114,7 @@ def tuned_baseline(
     baseline: Baseline,
     task: StackedTask,
     *,
+    metric: Metric,
     scale: float,
     head: float | None,
     lr_factors: Sequence[float],
@@ -123,7 +127,8 @@ def tuned_baseline(
 
     Args:
         baseline: the loss and its grid.
-        task: data, models and metric.
+        task: data and models.
+        metric: that decides.
         scale: s of the losses.
         head: scale of the models' heads, None for plain logits.
         lr_factors: times the task's learning rate.
@@ -145,7 +150,7 @@ def tuned_baseline(
         task.train_epoch(stack, baseline.space(scale), theta, epoch, lr_factor=rates)
         rewards: list[float] = []
         if best_epoch or epoch == task.settings.epochs - 1:
-            rewards = task.reward(stack)
+            rewards = task.rewards(stack, metric)
             index = best_of(rewards)
             if rewards[index] > val:
                 winner, best, val = stack.model(index), index, rewards[index]

@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cse_autoloss.bench.progress import Observer, RunStatus
+from cse_autoloss.losses.parametric import title_of
 from cse_autoloss.report.screen import watching
 
 _STAGES = (
     ("generated", "generate", "proposed by the search"),
     ("verified", "verify", "right slopes, vanishing gradient"),
     ("simulated", "simulate", "a small model learns with it"),
-    ("trained", "proxy", "detector trained and scored"),
+    ("trained", "proxy", "trained and scored"),
 )
 _PHASES = {
     "start": "starting",
@@ -37,17 +38,22 @@ def line(status: RunStatus) -> str:
     """The status in one line."""
     parts = [f"[{clock_face(status.elapsed)}]", _PHASES.get(status.phase, status.phase)]
     if status.phase == "search":
-        parts.append(f"generation {status.generation} ({status.branch})")
+        parts.append(f"generation {status.generation} ({status.slot})")
     parts += [f"{name} {status.funnel.get(name, 0):,}" for name, _, _ in _STAGES]
     if status.total:
         parts.append(f"{status.done}/{status.total} done")
-    parts += [f"best {branch} AP {ap * 100:.1f}" for branch, (_, ap) in status.best.items()]
+    parts += [f"best {slot} {_figure(status, value)}" for slot, (_, value) in status.best.items()]
     if status.baseline:
-        parts.append(f"baseline {status.baseline[0]} AP {status.baseline[1] * 100:.1f}")
+        parts.append(f"baseline {status.baseline[0]} {_figure(status, status.baseline[1])}")
     left = time_left(status)
     if left:
         parts.append(left)
     return " · ".join(parts)
+
+
+def _figure(status: RunStatus, value: float) -> str:
+    assert status.metric is not None
+    return f"{status.metric.label} {status.metric.text(value, 1)}"
 
 
 def clock_face(seconds: float) -> str:
@@ -94,23 +100,23 @@ def render(status: RunStatus) -> RenderableType:
         )
 
     rows: list[RenderableType] = [funnel, Text()]
-    for branch, (formula, ap) in sorted(status.best.items()):
+    for slot, (formula, value) in sorted(status.best.items()):
         rows.append(
             Text.assemble(
-                (f"best {branch:<11}", "green"),
-                f" AP {ap * 100:5.1f}  ",
-                (formula, "bold"),
+                (f"best {slot:<11}", "green"),
+                f" {_figure(status, value)}  ",
+                (title_of(formula), "bold"),
                 no_wrap=True,
                 overflow="ellipsis",
             )
         )
     if status.baseline:
-        name, ap = status.baseline
-        rows.append(Text.assemble(("best handcrafted", "yellow"), f" AP {ap * 100:5.1f}  ", name))
+        name, value = status.baseline
+        rows.append(Text.assemble(("best handcrafted", "yellow"), f" {_figure(status, value)}  ", name))
     rows.append(Text())
     state = _PHASES.get(status.phase, status.phase)
     if status.phase == "search":
-        state += f", generation {status.generation} ({status.branch})"
+        state += f", generation {status.generation} ({status.slot})"
     if status.total:
         state += f", {status.done} of {status.total} trainings"
     left = time_left(status)

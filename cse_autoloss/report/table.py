@@ -18,35 +18,42 @@ if TYPE_CHECKING:
 def print_summary(summary: Mapping[str, Any], directory: Path, console: Console | None = None) -> None:
     """Print what a run found: formulas, the audit's table, the verdict in words, where the files are."""
     console = console or Console(soft_wrap=False)
-    best = summary["best"]
+    from cse_autoloss.losses.parametric import title_of
+
+    best, metric = summary["best"], summary["metric"]
+    title, factor = metric["title"], metric["factor"]
     if best is not None:
         console.print()
         console.print(Text("Discovered", style="bold"))
-        for name in ("cls", "reg"):
-            console.print(Text(f"  {name}  {best[name]}"), soft_wrap=True)
+        width = max(map(len, best["losses"]))
+        for slot, formula in best["losses"].items():
+            console.print(Text(f"  {slot:<{width}}  {title_of(formula)}"), soft_wrap=True)
     contestants = [(True, one) for one in summary["winners"]] + [(False, one) for one in summary["baselines"]]
-    scored = [(found, one) for found, one in contestants if one["test_ap"]["mean"] is not None]
+    scored = [(found, one) for found, one in contestants if one["test"]["mean"] is not None]
     if scored:
         table = Table(
-            title=f"Test split, full schedule, {len(scored[0][1]['test_ap']['seeds'])} paired seeds",
+            title=f"Test split, full schedule, {len(scored[0][1]['test']['seeds'])} paired seeds",
             title_justify="left",
             box=SIMPLE,
             pad_edge=False,
         )
         # Whole within 80 columns: only the name may break.
         table.add_column("loss", overflow="fold", min_width=16)
-        for name in ("AP", "95 % interval", "box weight", "lr", "AP on val"):
+        settings = list(scored[0][1]["settings"])
+        for name in (title, "95 % interval", *(n.replace("_", " ") for n in settings), f"{title} on val"):
             table.add_column(name, justify="right", no_wrap=True)
-        for found, one in sorted(scored, key=lambda item: -item[1]["test_ap"]["mean"]):
-            ap = one["test_ap"]
-            bounds = "" if ap["low"] is None else f"[{ap['low'] * 100:.1f}, {ap['high'] * 100:.1f}]"
+        toward = -1 if metric["higher"] else 1
+        for found, one in sorted(scored, key=lambda item: toward * item[1]["test"]["mean"]):
+            test = one["test"]
+            bounds = (
+                "" if test["low"] is None else f"[{test['low'] * factor:.1f}, {test['high'] * factor:.1f}]"
+            )
             table.add_row(
                 one["name"],
-                f"{ap['mean'] * 100:.2f}",
+                f"{test['mean'] * factor:.2f}",
                 bounds,
-                f"{one['box_weight']:g}",
-                f"{one['lr']:g}",
-                f"{one['val_ap'] * 100:.1f}",
+                *(f"{one['settings'][name]:g}" for name in settings),
+                f"{one['val'] * factor:.1f}",
                 style="green" if found else None,
             )
         console.print()
@@ -54,7 +61,7 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         if summary.get("noise_floor"):
             console.print(
                 "Noise floor: seeds alone move a difference of two means by "
-                f"±{summary['noise_floor'] * 100:.2f} AP (1 sd)."
+                f"±{summary['noise_floor'] * factor:.2f} {title} (1 sd)."
             )
     console.print()
     console.print(Text(summary["verdict"], style="bold"))

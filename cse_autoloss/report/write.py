@@ -13,15 +13,21 @@ from typing import Any
 
 from cse_autoloss._version import __version__
 from cse_autoloss.bench.audit import AuditResult
-from cse_autoloss.bench.jobs import LossPair
+from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
+from cse_autoloss.bench.session import Session
 from cse_autoloss.export import draw, draw_pair, to_json, to_json_pair, torch_source, torch_source_pair
-from cse_autoloss.graph import LossGraph
+from cse_autoloss.export.parametric_source import torch_source as parametric_source
+from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.runs.store import RunStore
-from cse_autoloss.searches.evolution import EvolutionState, ranked
-from cse_autoloss.tasks.faults import AnnotationFaults
+from cse_autoloss.searches.protocol import SearchState, ranked
+from cse_autoloss.tasks.protocol import Metric
+
+PAIR = ("cls", "reg")
+"""Slots whose losses go into one file, as a detector takes them."""
 
 HALL_OF_FAME = 20
 """Members of each population that the summary lists."""
@@ -31,11 +37,11 @@ def write_report(
     store: RunStore,
     status: RunStatus,
     clock: Clock,
-    state: EvolutionState,
-    pairs: Sequence[tuple[LossPair, float]],
+    state: SearchState,
+    found: Sequence[tuple[LossSet, float]],
     audit: AuditResult | None,
     notes: Sequence[str],
-    branches: Sequence[str],
+    session: Session,
     workers: int = 1,
 ) -> dict[str, Any]:
     """Write summary.json and best/ into the run directory.
@@ -45,20 +51,29 @@ def write_report(
         status: counts of the funnel.
         clock: seconds of the stages.
         state: of the search.
-        pairs: the discovered pairs, best validation AP first, with that AP.
+        found: the discovered losses, best validation worth first, with that worth.
         audit: None where it was not reached.
         notes: what was shrunk.
-        branches: that were searched.
+        session: task, slots and metric.
         workers: trainings side by side.
 
     Returns:
         The summary.
     """
-    best = _best(pairs, audit, branches)
-    found = audit.to_dict() if audit else {"baselines": [], "winners": [], "verdict": _unaudited(best, store)}
+    metric = session.metric
+    best = _best(found, audit, metric)
+    told = audit.to_dict() if audit else {"baselines": [], "winners": [], "verdict": _unaudited(best, store)}
     summary: dict[str, Any] = {
         "version": __version__,
         "status": store.status,
+        "task": session.task.name,
+        "slots": {slot: session.task.slots[slot].name for slot in session.slots},
+        "metric": {
+            "name": metric.name,
+            "title": metric.label,
+            "higher": metric.higher,
+            "factor": metric.factor,
+        },
         "seed": store.config.get("seed"),
         "generations": state.generation,
         "funnel": {
@@ -69,29 +84,29 @@ def write_report(
         "seconds": {**{k: round(v, 2) for k, v in clock.seconds.items()}, "total": round(clock.elapsed, 2)},
         "overhead": round(clock.overhead, 4),
         "utilisation": clock.utilisation(workers),
-        "baselines": found["baselines"],
-        "winners": found["winners"],
+        "baselines": told["baselines"],
+        "winners": told["winners"],
         "best": best,
-        "noise_floor": found.get("noise_floor"),
-        "verdict": found["verdict"],
-        "notes": [*notes, *found.get("notes", [])],
+        "noise_floor": told.get("noise_floor"),
+        "verdict": told["verdict"],
+        "notes": [*notes, *told.get("notes", [])],
         "hall_of_fame": {
-            branch: [
+            slot: [
                 {
                     "formula": m.formula,
-                    "val_ap": m.fitness,
+                    "val": metric.figure(m.fitness),
                     "seeds": len(m.scores),
                     "name": m.name,
                     "origin": m.origin,
                 }
                 for m in ranked(members)[:HALL_OF_FAME]
             ]
-            for branch, members in state.populations.items()
+            for slot, members in state.populations.items()
         },
     }
     summary = _finite(summary)
     if best is not None:
-        write_best(store.directory / "best", best, branches, provenance(store, summary))
+        write_best(store.directory / "best", best, session, provenance(session, store, summary))
     _write_atomically(
         store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     )
@@ -100,61 +115,66 @@ def write_report(
 
 
 def write_best(
-    directory: Path, best: Mapping[str, Any], branches: Sequence[str], provenance: Mapping[str, Any]
+    directory: Path, best: Mapping[str, Any], session: Session, provenance: Mapping[str, Any]
 ) -> None:
-    """Write loss.py, loss.json, graph.svg, graph.png and graph.dot of the discovered loss."""
+    """Write loss.py, loss.json, graph.svg, graph.png and graph.dot of the discovered losses.
+
+    Where a slot alone was searched, the other losses are a catalogue's, and nobody asks for their graphs.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    cls_branch = next((branch for branch in branches if branch != "reg"), "cls-binary")
-    # Where the boxes alone were searched, the other loss is a catalogue's, and nobody asks for its graph.
-    cls = _graph(best["cls"], cls_branch) if cls_branch in branches else None
-    reg = _graph(best["reg"], "reg")
-    alpha = best["alpha"]
-    searched = [g for g, b in ((cls, cls_branch), (reg, "reg")) if b in branches and g is not None]
-    if cls is not None and reg is not None and len(branches) == 2:
-        source = torch_source_pair(cls, reg, alpha=alpha, provenance=provenance)
-        document = to_json_pair(cls, reg, alpha, provenance)
+    for slot in session.slots:
+        if is_parametric(best["losses"][slot]):
+            loss = ParametricLoss.from_text(best["losses"][slot])
+            document = {**loss.to_dict(), "provenance": dict(provenance)}
+            _write_forms(
+                directory, "", parametric_source(loss.space, loss.theta.tolist(), provenance), document
+            )
+            return
+    graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
+    known = {slot: graph for slot, graph in graphs.items() if graph is not None}
+    if tuple(known) == PAIR:
+        cls, reg = known.values()
+        source = torch_source_pair(cls, reg, alpha=best["alpha"], provenance=provenance)
+        document = to_json_pair(cls, reg, best["alpha"], provenance)
         for suffix in ("svg", "png", "dot"):
             draw_pair(cls, reg, directory / f"graph.{suffix}")
-    else:
-        graph = searched[0]
-        own_alpha = alpha if graph.branch == "cls-binary" else None
-        source = torch_source(graph, alpha=own_alpha, provenance=provenance)
-        document = to_json(graph, own_alpha, provenance)
+        _write_forms(directory, "", source, document)
+        return
+    for slot, graph in known.items():
+        end = "" if len(known) == 1 else f"_{slot}"
+        alpha = best["alpha"] if graph.signature.name == "cls-binary" else None
         for suffix in ("svg", "png", "dot"):
-            draw(graph, directory / f"graph.{suffix}")
-    _write_atomically(directory / "loss.py", source)
-    _write_atomically(directory / "loss.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+            draw(graph, directory / f"graph{end}.{suffix}")
+        source = torch_source(graph, alpha=alpha, provenance=provenance)
+        _write_forms(directory, end, source, to_json(graph, alpha, provenance))
+
+
+def _write_forms(directory: Path, end: str, source: str, document: Mapping[str, Any]) -> None:
+    _write_atomically(directory / f"loss{end}.py", source)
+    _write_atomically(
+        directory / f"loss{end}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def _best(
-    pairs: Sequence[tuple[LossPair, float]], audit: AuditResult | None, branches: Sequence[str]
+    found: Sequence[tuple[LossSet, float]], audit: AuditResult | None, metric: Metric
 ) -> dict[str, Any] | None:
     if audit is not None and audit.best is not None:
-        one = audit.best
-        return {
-            "cls": one.pair.cls,
-            "reg": one.pair.reg,
-            "alpha": one.pair.alpha,
-            "box_weight": one.pair.box_weight,
-            "lr": one.pair.lr,
-            "val_ap": one.val_ap,
-            "test_ap": audit.interval(one).to_dict() if one.test else None,
-            "gain": {"over": audit.rival.name, **audit.gain.to_dict()}
-            if audit.rival and audit.gain
-            else None,
-        }
-    if not pairs:
+        losses, val = audit.best.losses, audit.best.val
+    elif found:
+        losses, val = found[0][0], metric.figure(found[0][1])
+    else:
         return None
-    pair, val_ap = pairs[0]
+    one = audit.best if audit is not None else None
     return {
-        "cls": pair.cls,
-        "reg": pair.reg,
-        "alpha": pair.alpha,
-        "box_weight": pair.box_weight,
-        "lr": pair.lr,
-        "val_ap": val_ap,
-        "test_ap": None,
-        "gain": None,
+        "losses": losses.losses,
+        "alpha": losses.alpha,
+        "settings": losses.tuned,
+        "val": val,
+        "test": audit.interval(one).to_dict() if audit and one and one.test else None,
+        "gain": {"over": audit.rival.name, **audit.gain.to_dict()}
+        if audit and one and audit.rival and audit.gain
+        else None,
     }
 
 
@@ -167,31 +187,29 @@ def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:
     return "The audit was not reached, so nothing is claimed about test data."
 
 
-def _graph(text: str, branch: str) -> LossGraph | None:
-    loss = load_loss(text, branch=branch)
+def _graph(text: str, signature: Signature) -> LossGraph | None:
+    loss = load_loss(text, signature.name)
     return loss.graph if isinstance(loss, GraphLoss) else None
 
 
-def provenance(store: RunStore, summary: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(session: Session, store: RunStore, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Where a loss comes from and what it reached, for its file."""
     best = summary["best"]
     facts: dict[str, Any] = {
         "cse_autoloss": __version__,
         "run": store.directory.name,
+        "task": session.task.name,
         "seed": summary["seed"],
-        "data": store.config.get("detection", {}).get("data"),
-        "box_weight": best["box_weight"],
-        "lr": best["lr"],
-        "val_ap": best["val_ap"],
+        "data": getattr(session.config.own, "data", None),
+        **best["settings"],
+        "metric": session.metric.name,
+        "val": best["val"],
         "verdict": summary["verdict"],
     }
-    faults = AnnotationFaults(**store.config.get("detection", {}).get("faults", {}))
-    if faults.notes:
-        facts["faults"] = "; ".join(faults.notes)
+    if session.task.notes:
+        facts["notes"] = "; ".join(session.task.notes)
     # One seed gives a figure without an interval: that is for the summary to tell, with its note.
-    facts |= {
-        name: best[name] for name in ("test_ap", "gain") if best[name] and best[name]["low"] is not None
-    }
+    facts |= {name: best[name] for name in ("test", "gain") if best[name] and best[name]["low"] is not None}
     return facts
 
 

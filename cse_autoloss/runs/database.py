@@ -134,9 +134,6 @@ def _connect(directory: Path, purpose: Literal["create", "write", "read"]) -> sq
             if purpose != "read":
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
-            if purpose == "write":
-                for table in schema.ADDED:
-                    connection.execute(table)
         except BaseException:
             connection.close()
             raise
@@ -148,7 +145,7 @@ def _create_tables(connection: sqlite3.Connection, meta: Mapping[str, Any]) -> N
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-    for table in (*schema.TABLES, *schema.ADDED):
+    for table in schema.TABLES:
         connection.execute(table)
     for key, value in meta.items():
         connection.execute("INSERT INTO meta VALUES (?, ?)", (key, dump(value)))
@@ -177,9 +174,18 @@ def _check_version(directory: Path, connection: sqlite3.Connection, purpose: str
         raise RunError(f"{directory}: holds a run already; resume it, or choose another directory")
     if version != schema.VERSION:
         age = "a newer" if version > schema.VERSION else "an older"
+        # The losses of an older run are files that every version reads.
+        way = (
+            "; go on with it in that version"
+            if version > schema.VERSION
+            else (
+                f"; its losses are in {directory / 'best' / 'loss.json'}, which every command takes:"
+                " go on by a new run from them, with --seed-loss"
+            )
+        )
         raise RunError(
             f"{directory}: the run was written by {age} version of cse-autoloss"
-            f" (format {version}, this version reads {schema.VERSION})"
+            f" (format {version}, this version reads {schema.VERSION}){way}"
         )
 
 

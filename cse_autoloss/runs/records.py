@@ -16,10 +16,10 @@ class Candidate:
 
     Attributes:
         id: number in the store.
-        branch: "cls-binary", "cls-multiclass" or "reg".
+        slot: the task's slot that it is for, for example "cls".
         formula: prefix notation.
         digest: canonical hash; equal for formulas that differ in the order of commutative operands only.
-        generation, slot: its place in the search: the slot-th proposal of that generation.
+        generation, place: where in the search: the place-th proposal of that generation.
         origin: "seed", "random", "crossover", "mutation", ...
         parents: digests of the candidates that it was bred from.
         duplicate_of: id of the earlier candidate that is the same loss, if there is one.
@@ -27,11 +27,11 @@ class Candidate:
     """
 
     id: int
-    branch: str
+    slot: str
     formula: str
     digest: str
     generation: int
-    slot: int
+    place: int
     origin: str
     parents: tuple[str, ...]
     duplicate_of: int | None
@@ -43,14 +43,14 @@ class Rejected:
     """What one filter threw away in one generation, and the uniform sample of it that was kept.
 
     Attributes:
-        branch, generation: where.
+        slot, generation: where.
         stage: the filter, "verify" or "simulate".
         source: where the candidates came from, for example "scout" or "bred".
         population: how many were thrown away.
         candidates: ids of those in the sample.
     """
 
-    branch: str
+    slot: str
     generation: int
     stage: str
     source: str
@@ -60,17 +60,18 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Score:
-    """What one training came to. Only status "ok" carries an AP; any other status says why there is none.
+    """What one training came to. Only status "ok" carries metrics; any other status says why there are none.
 
     Attributes:
         key: `job_key` of everything that decides the result.
         purpose: "proxy", "tune", "audit", ...: what it was trained for.
-        cls, reg: formulas (or catalogue names) of the pair of losses.
+        losses: formula (or catalogue name) of each slot's loss.
         split: the split it was scored on: "val" or "test".
-        seed, epochs, box_weight, lr: the schedule.
+        seed, epochs: of the training.
+        settings: what is tuned for every contestant, by name: learning rate, weights of slots.
         status: "ok", "diverged", "error", "timeout", "crashed".
-        ap, ap50, ap75: in [0, 1].
-        detail: one line for a person when there is no AP.
+        metrics: finite figures by name.
+        detail: one line for a person when there are no metrics.
         seconds: of training and scoring.
         candidate: id of the candidate it was trained for; None for baselines.
         extra: more figures, as JSON.
@@ -78,28 +79,26 @@ class Score:
 
     key: str
     purpose: str
-    cls: str
-    reg: str
+    losses: Mapping[str, str]
     split: str
     seed: int
     epochs: float
-    box_weight: float
-    lr: float
+    settings: Mapping[str, float] = field(default_factory=dict)
     status: str = "ok"
-    ap: float | None = None
-    ap50: float | None = None
-    ap75: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
     detail: str = ""
     seconds: float = 0.0
     candidate: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.status == "ok":
-            if self.ap is None or not (math.isfinite(self.ap) and 0.0 <= self.ap <= 1.0):
-                raise ValueError(f"a score with status 'ok' needs an AP in [0, 1], but got ap={self.ap!r}")
-        elif self.ap is not None:
-            raise ValueError(f"a score with status {self.status!r} can't hold an AP, but got ap={self.ap!r}")
+        finite = bool(self.metrics) and all(math.isfinite(value) for value in self.metrics.values())
+        if self.status == "ok" and not finite:
+            raise ValueError(f"a score with status 'ok' needs finite metrics, but got {dict(self.metrics)}")
+        if self.status != "ok" and self.metrics:
+            raise ValueError(
+                f"a score with status {self.status!r} can't hold metrics, but got {dict(self.metrics)}"
+            )
 
 
 @dataclass(frozen=True)

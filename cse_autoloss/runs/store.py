@@ -14,11 +14,11 @@ from cse_autoloss.runs.database import Database, dump
 from cse_autoloss.runs.records import Candidate, Event, Rejected, Score
 from cse_autoloss.verdict import Verdict
 
-_CANDIDATE: Final = "id, branch, formula, digest, generation, slot, origin, parents, duplicate_of, created"
+_CANDIDATE: Final = "id, slot, formula, digest, generation, place, origin, parents, duplicate_of, created"
 _SCORE: Final = (
-    "key, purpose, cls, reg, split, seed, epochs, box_weight, lr, status, ap, ap50, ap75, detail, seconds,"
-    " candidate, extra"
+    "key, purpose, losses, split, seed, epochs, settings, status, metrics, detail, seconds, candidate, extra"
 )
+_JSON: Final = ("losses", "settings", "metrics", "extra")
 
 
 class RunStore:
@@ -149,40 +149,40 @@ class RunStore:
     def add_candidate(
         self,
         *,
-        branch: str,
+        slot: str,
         formula: str,
         digest: str,
         generation: int,
-        slot: int,
+        place: int,
         origin: str,
         parents: tuple[str, ...] = (),
     ) -> Candidate:
-        """Keeps the `slot`-th proposal of `generation`, and tells whether an earlier one was the same loss.
+        """Keeps the `place`-th proposal of `generation`, and tells whether an earlier one was the same loss.
 
-        A resumed search proposes its unfinished generation again: a proposal that its slot holds already is
-        given back as it stands, with its verdicts; a different one takes the slot, and the old one goes.
+        A resumed search proposes its unfinished generation again: a proposal that its place holds already is
+        given back as it stands, with its verdicts; a different one takes the place, and the old one goes.
         """
         with self.transaction():
             rows = self._rows(
-                f"SELECT {_CANDIDATE} FROM candidates WHERE branch = ? AND generation = ? AND slot = ?",
-                branch,
-                generation,
+                f"SELECT {_CANDIDATE} FROM candidates WHERE slot = ? AND generation = ? AND place = ?",
                 slot,
+                generation,
+                place,
             )
             if rows:
                 kept = _candidate(rows[0])
                 if (kept.formula, kept.digest) == (formula, digest):
                     return kept
                 self._write("DELETE FROM candidates WHERE id = ?", kept.id)
-            original = self.find_candidate(branch, digest)
+            original = self.find_candidate(slot, digest)
             number = self._write(
-                "INSERT INTO candidates (branch, formula, digest, generation, slot, origin, parents,"
+                "INSERT INTO candidates (slot, formula, digest, generation, place, origin, parents,"
                 " duplicate_of, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                branch,
+                slot,
                 formula,
                 digest,
                 generation,
-                slot,
+                place,
                 origin,
                 dump(list(parents)),
                 original.id if original else None,
@@ -202,21 +202,21 @@ class RunStore:
             raise KeyError(number)
         return _candidate(rows[0])
 
-    def find_candidate(self, branch: str, digest: str) -> Candidate | None:
-        """The first candidate of the branch with this digest."""
+    def find_candidate(self, slot: str, digest: str) -> Candidate | None:
+        """The first candidate of the slot with this digest."""
         rows = self._rows(
-            f"SELECT {_CANDIDATE} FROM candidates WHERE branch = ? AND digest = ? ORDER BY id LIMIT 1",
-            branch,
+            f"SELECT {_CANDIDATE} FROM candidates WHERE slot = ? AND digest = ? ORDER BY id LIMIT 1",
+            slot,
             digest,
         )
         return _candidate(rows[0]) if rows else None
 
-    def candidates(self, branch: str | None = None, generation: int | None = None) -> list[Candidate]:
+    def candidates(self, slot: str | None = None, generation: int | None = None) -> list[Candidate]:
         """Candidates in the order of their ids."""
         rows = self._rows(
-            f"SELECT {_CANDIDATE} FROM candidates WHERE branch = coalesce(?, branch)"
+            f"SELECT {_CANDIDATE} FROM candidates WHERE slot = coalesce(?, slot)"
             " AND generation = coalesce(?, generation) ORDER BY id",
-            branch,
+            slot,
             generation,
         )
         return [_candidate(row) for row in rows]
@@ -251,47 +251,47 @@ class RunStore:
         )
         return {row[0]: Verdict(row[0], bool(row[1]), *row[2:]) for row in rows}
 
-    def claim_fingerprint(self, branch: str, fingerprint: str, candidate: int) -> int:
+    def claim_fingerprint(self, slot: str, fingerprint: str, candidate: int) -> int:
         """Id of the candidate that owns the fingerprint: the first to claim it."""
         with self.transaction():
             self._write(
                 "INSERT INTO fingerprints VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                branch,
+                slot,
                 fingerprint,
                 candidate,
             )
-            owner = self.fingerprint_owner(branch, fingerprint)
+            owner = self.fingerprint_owner(slot, fingerprint)
             assert owner is not None
             return owner
 
-    def fingerprint_owner(self, branch: str, fingerprint: str) -> int | None:
+    def fingerprint_owner(self, slot: str, fingerprint: str) -> int | None:
         """Id of the candidate that owns the fingerprint, if one does."""
         rows = self._rows(
-            "SELECT candidate FROM fingerprints WHERE branch = ? AND fingerprint = ?", branch, fingerprint
+            "SELECT candidate FROM fingerprints WHERE slot = ? AND fingerprint = ?", slot, fingerprint
         )
         return int(rows[0][0]) if rows else None
 
-    def forget_fingerprints(self, branch: str, keep: int) -> int:
-        """Drops all fingerprints of the branch but the `keep` whose candidates came last; how many went."""
+    def forget_fingerprints(self, slot: str, keep: int) -> int:
+        """Drops all fingerprints of the slot but the `keep` whose candidates came last; how many went."""
         newest = self._rows(
-            "SELECT candidate FROM fingerprints WHERE branch = ? ORDER BY candidate DESC LIMIT 1 OFFSET ?",
-            branch,
+            "SELECT candidate FROM fingerprints WHERE slot = ? ORDER BY candidate DESC LIMIT 1 OFFSET ?",
+            slot,
             max(keep, 1) - 1,
         )
         if not newest:
             return 0
         return self._write(
-            "DELETE FROM fingerprints WHERE branch = ? AND candidate < ?", branch, newest[0][0]
+            "DELETE FROM fingerprints WHERE slot = ? AND candidate < ?", slot, newest[0][0]
         ).rowcount
 
     def add_rejected(
-        self, branch: str, generation: int, stage: str, source: str, population: int, sample: Iterable[int]
+        self, slot: str, generation: int, stage: str, source: str, population: int, sample: Iterable[int]
     ) -> None:
         """Keeps of how many candidates that a filter threw away the candidates `sample` are a uniform sample."""
         with self.transaction():
             self._write(
                 "INSERT OR REPLACE INTO rejected_populations VALUES (?, ?, ?, ?, ?)",
-                branch,
+                slot,
                 generation,
                 stage,
                 source,
@@ -303,36 +303,32 @@ class RunStore:
                 )
 
     def rejected(self) -> list[Rejected]:
-        """What the filters threw away, by generation; empty for a run that kept no samples."""
-        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'rejected_populations'"):
-            return []
+        """What the filters threw away, by generation."""
         samples: dict[tuple[Any, ...], list[int]] = {}
         for number, *place in self._rows(
-            "SELECT c.id, c.branch, c.generation, s.stage, s.source FROM rejected_sample s"
+            "SELECT c.id, c.slot, c.generation, s.stage, s.source FROM rejected_sample s"
             " JOIN candidates c ON c.id = s.candidate ORDER BY c.id"
         ):
             samples.setdefault(tuple(place), []).append(number)
         rows = self._rows(
-            "SELECT branch, generation, stage, source, population FROM rejected_populations"
-            " ORDER BY generation, branch, stage, source"
+            "SELECT slot, generation, stage, source, population FROM rejected_populations"
+            " ORDER BY generation, slot, stage, source"
         )
         return [
-            Rejected(branch, generation, stage, source, population, tuple(samples.get(tuple(place), ())))
+            Rejected(slot, generation, stage, source, population, tuple(samples.get(tuple(place), ())))
             for *place, population in rows
-            for branch, generation, stage, source in [place]
+            for slot, generation, stage, source in [place]
         ]
 
     # -- scores and the state of a search ------------------------------------------------------------------
 
     def add_score(self, score: Score) -> None:
         """Keeps a training's result under its key; the latest wins."""
-        values = [getattr(score, name) for name in _SCORE.split(", ")[:-1]]
-        marks = ", ".join("?" * (len(values) + 2))
+        values = [getattr(score, name) for name in _SCORE.split(", ")]
+        texts = [dump(dict(value)) if isinstance(value, Mapping) else value for value in values]
+        marks = ", ".join("?" * (len(texts) + 1))
         self._write(
-            f"INSERT OR REPLACE INTO scores ({_SCORE}, created) VALUES ({marks})",
-            *values,
-            dump(dict(score.extra)),
-            time.time(),
+            f"INSERT OR REPLACE INTO scores ({_SCORE}, created) VALUES ({marks})", *texts, time.time()
         )
 
     def score(self, key: str) -> Score | None:
@@ -379,7 +375,7 @@ class RunStore:
     def funnel(self) -> dict[str, int]:
         """How many candidates came to each stage: generated, duplicates, verified, simulated, trained.
 
-        The last three count those that passed; a training passes with an AP.
+        The last three count those that passed; a training passes with its metrics.
         """
         generated, duplicates = self._rows("SELECT count(*), count(duplicate_of) FROM candidates")[0]
         passed = dict(self._rows("SELECT stage, sum(accepted) FROM verdicts GROUP BY stage"))
@@ -410,4 +406,4 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
 
 def _score(row: tuple[Any, ...]) -> Score:
     named = dict(zip(_SCORE.split(", "), row))
-    return Score(**{**named, "extra": json.loads(named["extra"])})
+    return Score(**{**named, **{name: json.loads(named[name]) for name in _JSON}})

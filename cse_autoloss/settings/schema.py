@@ -1,134 +1,44 @@
-"""The settings of a search: their names, types, defaults and bounds. What they mean stands in detection.yaml.
+"""The settings of a run: their names, types, defaults and bounds. What they mean stands in detection.yaml, and for
+REINFORCE in classification.yaml.
 
-The sections `detection`, `verify` and `simulate` have the fields of those parts' own settings, so that
-``VerifySettings(**config.verify.model_dump())`` works; importing this imports neither them nor torch.
+The models that check a file are what the parts of a run read: `config.verify` is a `VerifySettings`. What a task can
+be told stands in a section of its own, named as the task: see `config_model`.
 """
 
 from __future__ import annotations
 
-import re
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from cse_autoloss.errors import ConfigError, shorten
-from cse_autoloss.settings.durations import parse_duration
+from cse_autoloss.settings.fields import (
+    Count,
+    Number,
+    Positive,
+    Seconds,
+    Section,
+    Share,
+    Text,
+    Whole,
+    check_order,
+)
+from cse_autoloss.settings.filters import SimulateSettings, VerifySettings
 
+S = TypeVar("S", bound=Section)
 
-def _number(value: Any) -> Any:
-    """A text like "1e-3", which some YAML writers quote, is a number; true and false are none."""
-    if isinstance(value, bool):
-        raise ValueError(f"expected a number, got {str(value).lower()}")
-    if isinstance(value, str):
-        try:
-            return float(value) if len(value) < 50 else value
-        except ValueError:
-            return value
-    return value
-
-
-def _seconds(value: Any) -> Any:
-    try:
-        return parse_duration(value)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
+BaselineName = Literal["softmax", "label-smoothing", "focal", "a-softmax", "cosface", "arcface"]
+SpaceName = Literal["am-lfs", "search-softmax", "random-softmax"]
 
 
 def _automatic(value: Any) -> Any:
     return None if value == "auto" else value
 
 
-def _like(pattern: str, expected: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"expected {expected}, got {shorten(value)!r}")
-        return value
-
-    return AfterValidator(check)
-
-
-Whole = Annotated[int, BeforeValidator(_number)]
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Share = Annotated[Number, Field(ge=0.0, le=1.0)]
-Count = Annotated[Whole, Field(ge=1)]
-Positive = Annotated[Number, Field(gt=0.0)]
-NotNegative = Annotated[Number, Field(ge=0.0)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Text = Annotated[str, Field(min_length=1, max_length=10_000)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and strict about its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty(cls, values: Any) -> Any:
-        """A section whose lines are all comments reads as null: it means the defaults."""
-        return {} if values is None else values
-
-
-def _ordered(name: str, bounds: tuple[float, float]) -> None:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"{name}: expected [least, most], got {list(bounds)}")
-
-
-class Scenes(Section):
-    """The embedded scenes of handwriting; see `tasks.scenes.SceneSettings`."""
-
-    canvas: Annotated[Whole, Field(ge=16, le=1024)] = 64
-    digits: tuple[Count, Count] = (1, 4)
-    size: tuple[Count, Count] = (12, 28)
-    clutter: Annotated[Whole, Field(ge=0)] = 0
-    overlap: Share = 0.1
-    class_exponent: NotNegative = 0.0
-    contrast: tuple[Positive, Share] = (0.5, 1.0)
-    noise: NotNegative = 0.08
-    counts: tuple[Count, Count, Count] = (800, 400, 800)
-    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _ordered("digits", self.digits)
-        _ordered("size", self.size)
-        _ordered("contrast", self.contrast)
-        if self.size[1] > self.canvas:
-            raise ValueError(f"size: expected at most the canvas of {self.canvas} pixels, got {self.size[1]}")
-        return self
-
-
-class Faults(Section):
-    """Faults made in the annotations to train on; see `tasks.faults.AnnotationFaults`."""
-
-    unlabelled: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    mislabelled: Share = 0.0
-    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
-
-
-class Detection(Section):
-    """Data, model and optimiser of a training; see `tasks.detection.DetectionSettings`."""
-
-    data: Annotated[str, _like(r"digits|coco:.+", "'digits' or 'coco:DIR'")] = "digits"
-    scenes: Scenes = Scenes()
-    faults: Faults = Faults()
-    image_size: Annotated[Whole, Field(ge=32, le=4096)] = 128
-    train_file: Text = "train.json"
-    val_file: Text = "val.json"
-    test_file: Text = "test.json"
-    image_folder: Text = "."
-    skip_bad: bool = False
-    cache: Path | None = None
-    detector: Text = "one-stage"
-    batch: Count = 16
-    lr: Positive = 0.15
-    weight_decay: NotNegative = 1e-2
-    box_weight: Positive = 2.0
-
-
-class Evolution(Section):
-    """How candidates are bred; see `evolution.EvolutionRates` and `search.SearchPlan`."""
+class EvolutionSettings(Section):
+    """How candidates are bred; see `searches.evolution`."""
 
     population: Annotated[Whole, Field(ge=2, le=100_000)] = 40
     offspring: Count = 16
@@ -160,7 +70,7 @@ class Evolution(Section):
                 f"expected crossover + subtree_mutation + point_mutation <= 1, got {total:g}"
                 " (constant mutation gets the rest)"
             )
-        _ordered("init_depth", self.init_depth)
+        check_order("init_depth", self.init_depth)
         for name, value, limit, bound in (
             ("init_depth", self.init_depth[1], "max_depth", self.max_depth),
             ("elite", self.elite, "population", self.population),
@@ -171,40 +81,42 @@ class Evolution(Section):
         return self
 
 
-class Verify(Section):
-    """Thresholds of the convergence properties; see `verification.VerifySettings`."""
+class ReinforceSettings(Section):
+    """REINFORCE over a parametric space, and what its losses are held against; see `searches.reinforce`."""
 
-    sign_tolerance: Share = 1e-4
-    vanish_share: Share = 0.05
-    flat: NotNegative = 1e-6
-    fall_share: Share = 1e-5
+    space: SpaceName = "am-lfs"
+    samples: Annotated[Whole, Field(ge=1, le=10_000)] = 32
+    intervals: Annotated[Whole, Field(ge=1, le=1000)] = 6
+    form: Literal["bounded", "unbounded"] = "bounded"
+    least_slope: Annotated[Number, Field(gt=0.0, le=1.0)] = 0.1
+    sigma: Positive = 0.2
+    lr: Positive = 0.05
+    update: bool = True
+    copy_best: bool = True
+    seeds: Annotated[Whole, Field(ge=1, le=100)] = 3
+    baselines: tuple[BaselineName, ...] = get_args(BaselineName)
+    lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1, 0.5, 2.0, 10.0)
+    selection_control: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.space != "random-softmax" and self.update and self.samples < 2:
+            raise ValueError(
+                "samples: expected 2 or more: one reward has no variance, so that μ would never move"
+            )
+        return self
 
 
-class Simulate(Section):
-    """The small training that a candidate must pass before a proxy training; see `SimulateSettings`."""
-
-    share: NotNegative = 0.4
-    steps: Count = 30
-    lr: Positive = 0.04
-    lr_box: Positive = 0.015
-    clip: Positive = 10.0
-    width: Annotated[Whole, Field(ge=4, multiple_of=4)] = 24
-    hidden: Count = 32
-    trunk_steps: Annotated[Whole, Field(ge=0)] = 100
-    box_weight: Positive = 2.0
-    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
-
-
-class Proxy(Section):
+class ProxySettings(Section):
     """The short trainings that score candidates."""
 
     epochs: Positive = 10
     limit_factor: Annotated[Number, Field(ge=1.0)] = 5.0
     halving: tuple[Annotated[Number, Field(gt=0.0, lt=1.0)], ...] = (0.1667,)
-    halving_branch: Literal["cls", "reg", "both"] = "cls"
+    whole_slots: tuple[Text, ...] = ("reg",)
     keep: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
     floor: Share = 0.1
-    rung_scenes: Count = 100
+    rung_samples: Count = 100
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -213,7 +125,7 @@ class Proxy(Section):
         return self
 
 
-class Refine(Section):
+class RefineSettings(Section):
     """The tuning of the best pair's weights; see `refining.Refining`."""
 
     generations: Annotated[Whole, Field(ge=0, le=100)] = 0
@@ -222,14 +134,13 @@ class Refine(Section):
     seeds: Count = 5
 
 
-class Audit(Section):
+class AuditSettings(Section):
     """The comparison of winners and baselines on data that the search never saw; see `audit.AuditPlan`."""
 
     share: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.5
     finalists: Count = 3
     baselines: Count = 7
-    box_weights: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2.0, 4.0, 1.0)
-    lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.5)
+    grid: dict[Text, Annotated[tuple[Positive, ...], Field(min_length=1)]] = Field(default_factory=dict)
     tune_epochs: Positive = 15
     tune_seeds: Count = 1
     edge_steps: Annotated[Whole, Field(ge=0, le=10)] = 2
@@ -240,10 +151,18 @@ class Audit(Section):
 
 
 class SearchConfig(Section):
-    """Everything that a search can be told; made by `cse_autoloss.settings.load.load_config`."""
+    """Everything that a run can be told but what its task can; `config_model` adds that.
 
-    task: Literal["detection"] = "detection"
-    branch: Literal["cls", "reg", "both"] = "both"
+    Made by `cse_autoloss.settings.load.load_config`.
+    """
+
+    section: ClassVar[str] = ""
+    """Key of the task's own section."""
+
+    task: Text = "detection"
+    search: Text = "evolution"
+    slot: Text | None = None
+    metric: Text | None = None
     seed: Annotated[Whole, Field(ge=0, lt=100_000)] = 0
     budget: Seconds | None = 1200.0
     generations: Count | None = None
@@ -254,13 +173,13 @@ class SearchConfig(Section):
     seed_losses: tuple[Text, ...] = ()
     alpha: Annotated[Number, Field(gt=0.0, lt=1.0)] | None = None
     simulate_limit: Seconds = 20.0
-    detection: Detection = Detection()
-    evolution: Evolution = Evolution()
-    verify: Verify = Verify()
-    simulate: Simulate = Simulate()
-    proxy: Proxy = Proxy()
-    refine: Refine = Refine()
-    audit: Audit = Audit()
+    evolution: EvolutionSettings = EvolutionSettings()
+    reinforce: ReinforceSettings = ReinforceSettings()
+    verify: VerifySettings = VerifySettings()
+    simulate: SimulateSettings = SimulateSettings()
+    proxy: ProxySettings = ProxySettings()
+    refine: RefineSettings = RefineSettings()
+    audit: AuditSettings = AuditSettings()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -269,3 +188,44 @@ class SearchConfig(Section):
                 "expected a budget or a number of generations: with neither, a search never ends"
             )
         return self
+
+    @property
+    def own(self) -> Any:
+        """The task's section: `config.detection` of a detection run."""
+        return getattr(self, self.section)
+
+    def own_as(self, kind: type[S]) -> S:
+        """The task's section, where it is of a kind.
+
+        Raises:
+            ConfigError: it is not: the task is none that the caller can do something with.
+        """
+        if not isinstance(self.own, kind):
+            raise ConfigError(f"task: expected one with {kind.__name__}, got {shorten(self.task)!r}")
+        return self.own
+
+
+@lru_cache(maxsize=64)
+def config_model(task: str, section: type[Section]) -> type[SearchConfig]:
+    """The model of a task's configurations: `SearchConfig`, and the task's section under the task's name.
+
+    Args:
+        task: "detection", or "FILE.py:NAME", whose section is called NAME.
+        section: what the task can be told.
+
+    Raises:
+        ConfigError: a section can't be called so.
+    """
+    name = section_key(task)
+    taken = name in SearchConfig.model_fields or hasattr(SearchConfig, name)
+    if taken or not name.isidentifier() or name.startswith(("_", "model_")):
+        raise ConfigError(f"a task can't be called {shorten(name)!r}")
+    fields: dict[str, Any] = {"task": (Text, task), name: (section, {})}
+    model = create_model("SearchConfig", __base__=SearchConfig, **fields)
+    model.section = name
+    return model
+
+
+def section_key(task: str) -> str:
+    """Key of a task's section: its name, less the file that it is in."""
+    return task.rpartition(":")[2]

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cse_autoloss.graph import LossGraph, compile_graph
+from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.simulation.losses import LossBatch
-from cse_autoloss.simulation.settings import SimulateSettings
 from cse_autoloss.simulation.small_model import Cells, detection_score, paired_iou
 from cse_autoloss.simulation.small_trunk import PRIOR, boxes_of, one_cycle
 from cse_autoloss.spaces import box_inputs, parse

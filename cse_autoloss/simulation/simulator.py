@@ -13,8 +13,8 @@ import torch
 
 from cse_autoloss.errors import ConfigError, FormulaError
 from cse_autoloss.graph import LossGraph
+from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.simulation.heads import DEFAULTS, Outcome, StackedHeads
-from cse_autoloss.simulation.settings import SimulateSettings
 from cse_autoloss.simulation.small_model import Cells, SimulationData, choose_cells, make_targets
 from cse_autoloss.simulation.small_trunk import frozen_features
 from cse_autoloss.spaces import parse

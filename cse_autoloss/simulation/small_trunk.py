@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cse_autoloss.simulation.settings import SimulateSettings
+from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.simulation.small_model import STRIDE, Targets, paired_iou
 from cse_autoloss.spaces import box_inputs
 

@@ -1,40 +1,59 @@
-"""Image classification: accuracy of a stack of models on embedded digits or a data set of your own."""
+"""Image classification: accuracy on embedded digits or a data set of your own."""
 
 from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.tasks.image_files import LabelledImages
-from cse_autoloss.tasks.image_splits import ImageSplits
-from cse_autoloss.tasks.stacked import SplitName, StackedTask, TrainingSettings
+from cse_autoloss.tasks.image_splits import ImageSplits, load_splits
+from cse_autoloss.tasks.protocol import Metric, SplitName
+from cse_autoloss.tasks.stacked import StackedTask
 
 
 class ClassificationTask(StackedTask):
     """Scores by accuracy in [0, 1]: the share of images whose highest logit is that of their class."""
 
     name = "classification"
-    metrics = ("accuracy",)
+    Settings = ClassificationSettings
+    metrics: ClassVar = (Metric("accuracy"),)
+    settings: ClassificationSettings
 
-    def __init__(
-        self,
-        splits: ImageSplits,
-        settings: TrainingSettings,
-        *,
-        seed: int = 0,
-        device: str = "cpu",
-        reward: str | None = None,
-    ) -> None:
-        """Arguments as of `StackedTask`; `splits` as of `load_splits`."""
-        super().__init__(
-            splits.train, len(splits.class_names), settings, seed=seed, device=device, reward=reward
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That labels are wrong on purpose."""
+        noise = self.settings.label_noise
+        return (f"{noise:.0%} of the labels to train on are wrong on purpose",) if noise else ()
+
+    @cached_property
+    def splits(self) -> ImageSplits:
+        """All images, as of `load_splits`."""
+        own = self.settings
+        return load_splits(
+            own.data,
+            seed=own.seed,
+            val_share=own.val_share,
+            train_limit=own.train_limit,
+            label_noise=own.label_noise,
+            image_size=own.image_size,
+            grey=own.grey,
+            shrink=own.shrink,
         )
-        self._held_out = {"val": splits.val, "test": splits.test}
+
+    @property
+    def learnt(self) -> tuple[LabelledImages, int]:
+        """See `StackedTask.learnt`."""
+        return self.splits.train, len(self.splits.class_names)
 
     def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
         """{"accuracy": …} of each model."""
-        return [{"accuracy": value} for value in self._accuracy(stack, self._held_out[split]).tolist()]
+        images = self.splits.val if split == "val" else self.splits.test
+        return [{"accuracy": value} for value in self._accuracy(stack, images).tolist()]
 
     def _accuracy(self, stack: ModelStack, images: LabelledImages) -> Tensor:
         labels = torch.from_numpy(images.labels).to(self.device)

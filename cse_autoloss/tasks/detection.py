@@ -2,117 +2,142 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cse_autoloss.detectors.assign import Assignment
-from cse_autoloss.detectors.one_stage import ClassificationLoss, Detections, RegressionLoss
-from cse_autoloss.detectors.pauses import keep, resume
-from cse_autoloss.detectors.protocol import Detector
-from cse_autoloss.detectors.registry import detector_builder
-from cse_autoloss.detectors.training import Diverged, Schedule, TrainingRun, TrainingSet
+from cse_autoloss.detectors.one_stage import Detections
+from cse_autoloss.detectors.protocol import Detector, DetectorBuilder
+from cse_autoloss.detectors.registry import DETECTORS, detector_builder
+from cse_autoloss.detectors.training import TrainingSet, detector_run
 from cse_autoloss.errors import ConfigError
+from cse_autoloss.graph import Signature
+from cse_autoloss.settings.filters import SimulateSettings
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.simulation import Simulator
+from cse_autoloss.spaces import BRANCHES, REG
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.coco import CocoFolder, load_coco
-from cse_autoloss.tasks.faults import AnnotationFaults, with_faults
-from cse_autoloss.tasks.scenes import CLASS_NAMES, SceneSettings, load_scenes
+from cse_autoloss.tasks.faults import with_faults
+from cse_autoloss.tasks.one_of_each import one_of_each
+from cse_autoloss.tasks.protocol import LossFunction, Metric, Schedule, SplitName, Task, TaskScore, Tunable
+from cse_autoloss.tasks.scenes import CLASS_NAMES, load_scenes
 from cse_autoloss.tasks.splits import Split
+from cse_autoloss.tasks.trained import trained
+from cse_autoloss.training.loop import Schedule as OneCycle
+from cse_autoloss.training.loop import TrainingRun
 
-SplitName = Literal["val", "test"]
-
-
-@dataclass(frozen=True)
-class DetectionSettings:
-    """Everything that decides what a proxy training is, but the losses.
-
-    Attributes:
-        data: "digits" for the embedded scenes, "coco:DIR" for a folder in COCO's format.
-        scenes: what the embedded scenes look like.
-        faults: made on purpose in the annotations to train on, of whatever data.
-        image_size: longer side that images of a COCO folder are brought to, pixels.
-        train_file, val_file, test_file: JSON files of a COCO folder; without a test.json, val is split in
-            two.
-        image_folder: folder, inside a COCO folder, that its images' names start from.
-        skip_bad: leave out items of a COCO folder that are wrong, and count them, in place of an error.
-        cache: folder for made scenes; None is the user's cache folder.
-        detector: the proxy, a name that `detectors.registry.detector_builder` takes: "one-stage", "two-stage",
-            that of an installed entry point, or "my_file.py:Build".
-        batch, lr, weight_decay: of the optimiser.
-        epochs_short: of a proxy training in the search.
-        epochs_full: of a training in the audit.
-        box_weight: of the box loss, relative to the classification loss.
-    """
-
-    data: str = "digits"
-    scenes: SceneSettings = field(default_factory=SceneSettings)
-    faults: AnnotationFaults = field(default_factory=AnnotationFaults)
-    image_size: int = 128
-    train_file: str = "train.json"
-    val_file: str = "val.json"
-    test_file: str = "test.json"
-    image_folder: str = "."
-    skip_bad: bool = False
-    cache: Path | None = None
-    detector: str = "one-stage"
-    batch: int = 16
-    lr: float = 0.15
-    weight_decay: float = 1e-2
-    epochs_short: float = 6
-    epochs_full: float = 15
-    box_weight: float = 2.0
+BASELINES = {
+    "cls-binary": (
+        ("bce", "giou"),
+        ("quality-focal", "square-iou"),
+        ("quality-focal", "giou"),
+        ("focal", "giou"),
+        ("cse-autoloss-b-cls", "cse-autoloss-b-reg"),
+        ("varifocal", "giou"),
+        ("bce", "iou"),
+    ),
+    "cls-multiclass": (
+        ("cross-entropy", "giou"),
+        ("cse-autoloss-a-cls", "cse-autoloss-a-reg"),
+        ("softmax-focal", "giou"),
+        ("cross-entropy", "iou"),
+        ("softmax-poly-1", "giou"),
+        ("cross-entropy", "diou"),
+        ("cross-entropy", "log-iou"),
+    ),
+}
+"""Pairs that people use with a detector's classification loss, by how much would be lost if one were left out for lack
+of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md."""
 
 
-@dataclass(frozen=True)
-class DetectionScore:
-    """What a pair of losses reached.
+class DetectionTask(Task):
+    """Trains and scores proxies on one data set; the data is read once, at the first use, and shared by all calls.
 
     Attributes:
-        ap, ap50, ap75: COCO's, in [0, 1]; 0 where the training diverged.
-        seconds_train, seconds_score: wall time.
-        status: "ok", or "diverged" when the loss or its gradient was not finite at some step.
-        detail: why, in words; empty when there is nothing to say.
-        epochs_trained: that were done in this call, where an earlier one's state was gone on from.
+        slots: "cls", whose signature the proxy decides, and "reg".
+        class_names, num_classes: of the data.
     """
 
-    ap: float
-    ap50: float
-    ap75: float
-    seconds_train: float
-    seconds_score: float
-    status: Literal["ok", "diverged"]
-    detail: str = ""
-    epochs_trained: float = 0.0
-
-
-class DetectionTask:
-    """Trains and scores proxies on one data set; the data is read once and shared by all calls.
-
-    Attributes:
-        branch: "cls-binary" or "cls-multiclass": which classification losses the proxy takes.
-    """
+    name = "detection"
+    Settings = DetectionSettings
+    pauses = True
+    simulates = True
+    metrics = (Metric("ap", title="AP"), Metric("ap50", title="AP50"), Metric("ap75", title="AP75"))
 
     def __init__(self, settings: DetectionSettings, device: str = "cpu") -> None:
-        self._builder = detector_builder(settings.detector)
-        self.branch = self._builder.branch
         self.settings = settings
         self.device = torch.device(device)
-        self._splits, self.class_names, self.notes = self._load()
-        self.num_classes = len(self.class_names)
-        self._splits["train"] = with_faults(self._splits["train"], settings.faults, self.num_classes)
-        self.notes += settings.faults.notes
-        train_images = torch.from_numpy(self._splits["train"].images)
-        sample = train_images[:1000].float() / 255
-        self._mean = sample.mean(dim=(0, 2, 3), keepdim=True)
-        self._std = sample.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3)
         self._training: TrainingSet | None = None
         self._images: dict[str, Tensor] = {}
         self._metrics: dict[tuple[str, int | None], AveragePrecisionMetric] = {}
+
+    @cached_property
+    def _builder(self) -> DetectorBuilder:
+        return detector_builder(self.settings.detector)
+
+    @cached_property
+    def slots(self) -> dict[str, Signature]:
+        return {"cls": BRANCHES[self._builder.branch], "reg": REG}
+
+    @property
+    def tunables(self) -> tuple[Tunable, ...]:
+        own = self.settings
+        return (
+            Tunable("box_weight", own.box_weight, (1.0, 2.0, 0.5), open=True, slot="reg"),
+            Tunable("lr", own.lr, (1.0, 0.5)),
+        )
+
+    @property
+    def baselines(self) -> tuple[dict[str, str], ...]:
+        return tuple({"cls": cls, "reg": reg} for cls, reg in BASELINES[self._builder.branch])
+
+    def elsewhere(self, signature: str) -> str:
+        """Where a loss of a signature that this proxy does not take has its place, in words; empty for nowhere."""
+        takers = [name for name in DETECTORS.built_in if detector_builder(name).branch == signature]
+        return f"; use --detector {' or '.join(takers)}" if takers else ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the settings tell of the data."""
+        return self.settings.faults.notes
+
+    def check(self) -> tuple[str, ...]:
+        """Read the data; notes on them. See `Task.check`."""
+        return (*self._data[2], *self.notes)
+
+    @cached_property
+    def _data(self) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
+        splits, names, notes = self._load()
+        train = with_faults(splits["train"], self.settings.faults, len(names))
+        return {**splits, "train": train}, names, notes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the data."""
+        return self._data[1]
+
+    @property
+    def num_classes(self) -> int:
+        """How many there are."""
+        return len(self.class_names)
+
+    @cached_property
+    def _normal(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the training images, a number for each channel."""
+        sample = torch.from_numpy(self.split("train").images)[:1000].float() / 255
+        deviation = sample.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3)
+        return sample.mean(dim=(0, 2, 3), keepdim=True), deviation
+
+    def simulation(self, settings: SimulateSettings) -> Simulator:
+        """The model optimisation simulation on one training image of each category."""
+        return Simulator(settings, one_of_each(self.split("train"), self.num_classes), self.device)
 
     def _load(self) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
         """Splits, class names, and what the reader of a report should know of the data."""
@@ -142,128 +167,64 @@ class DetectionTask:
         )
         return found.splits, found.class_names, found.notes
 
-    def train_and_score(
-        self,
-        cls_loss: ClassificationLoss,
-        reg_loss: RegressionLoss,
-        *,
-        seed: int,
-        epochs: float,
-        box_weight: float = 1.0,
-        lr: float | None = None,
-        split: SplitName = "val",
-        train_limit: int | None = None,
-        until: float | None = None,
-        scenes: int | None = None,
-        state: Path | None = None,
-    ) -> DetectionScore:
-        """Train a proxy with the two losses and score it.
-
-        Args:
-            cls_loss: (logits (M, columns), target (M,), iou (M,)) -> scalar sum; see `branch`.
-            reg_loss: (predicted (P, 4), target (P, 4)) -> scalar sum.
-            seed: of the weights and the order of batches; the same for every loss it is given to.
-            epochs: passes over the training scenes.
-            box_weight: of the box loss.
-            lr: peak learning rate; None is the settings'.
-            split: "test" is for the final audit alone.
-            train_limit: train on the first so many images only.
-            until: pause after so many epochs of the schedule, and score what there is.
-            scenes: score on the first so many images only.
-            state: file that pauses leave the training's state in, and that it goes on from if it is there. The
-                result is the same without it, but takes longer.
-        """
-        started = time.perf_counter()
-        run = self.training(
-            cls_loss,
-            reg_loss,
-            seed=seed,
-            epochs=epochs,
-            box_weight=box_weight,
-            lr=lr,
-            train_limit=train_limit,
-        )
-        stop = run.steps if until is None else max(1, round(run.steps * min(until / epochs, 1.0)))
-        if state is not None:
-            resume(run, state, stop)
-        begun = run.step
-        try:
-            run.advance(stop)
-        except Diverged as diverged:
-            return DetectionScore(
-                0.0, 0.0, 0.0, time.perf_counter() - started, 0.0, "diverged", str(diverged)
-            )
-        if state is not None and stop < run.steps:
-            keep(run, state)
-        trained = time.perf_counter()
-        found = self.predict(run.model, split, scenes)
-        result = self._metric(split, scenes)(
-            found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
-        )
-        return DetectionScore(
-            *result,
-            trained - started,
-            time.perf_counter() - trained,
-            "ok",
-            epochs_trained=epochs * (stop - begun) / run.steps,
-        )
-
     def train(
         self,
-        cls_loss: ClassificationLoss,
-        reg_loss: RegressionLoss,
+        losses: Mapping[str, LossFunction],
         *,
         seed: int,
-        epochs: float,
-        box_weight: float = 1.0,
-        lr: float | None = None,
-        train_limit: int | None = None,
-    ) -> Detector:
-        """A proxy trained with the two losses; arguments as of `train_and_score`.
+        schedule: Schedule,
+        settings: Mapping[str, float],
+        split: SplitName,
+    ) -> TaskScore:
+        """Train a proxy with the losses and score it; see `Task.train`.
 
-        Raises:
-            cse_autoloss.detectors.training.Diverged: when the loss or its gradient is not finite at some
-            step.
+        `losses["cls"]`: (logits (M, columns), target (M,), iou (M,)) -> scalar sum; `losses["reg"]`: (predicted (P, 4),
+        target (P, 4)) -> scalar sum.
         """
-        run = self.training(
-            cls_loss,
-            reg_loss,
-            seed=seed,
-            epochs=epochs,
-            box_weight=box_weight,
-            lr=lr,
-            train_limit=train_limit,
-        )
-        run.advance(run.steps)
-        return run.model
+
+        def run() -> TrainingRun:
+            limit = schedule.train_limit
+            return self.training(
+                losses, seed=seed, epochs=schedule.epochs, settings=settings, train_limit=limit
+            )
+
+        def score(run: TrainingRun) -> dict[str, float]:
+            found = self.predict(cast(Detector, run.model), split, schedule.score_limit)
+            result = self._metric(split, schedule.score_limit)(
+                found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
+            )
+            return dict(zip(("ap", "ap50", "ap75"), result, strict=True))
+
+        return trained(run, schedule, score, len(self.split("train")))
 
     def training(
         self,
-        cls_loss: ClassificationLoss,
-        reg_loss: RegressionLoss,
+        losses: Mapping[str, LossFunction],
         *,
         seed: int,
         epochs: float,
-        box_weight: float = 1.0,
-        lr: float | None = None,
+        settings: Mapping[str, float],
         train_limit: int | None = None,
     ) -> TrainingRun:
-        """A training of `epochs` epochs, at its beginning; arguments as of `train_and_score`."""
+        """A training of `epochs` epochs, at its beginning; arguments as of `train`."""
         data = self._training_set()
         if train_limit is not None and train_limit < len(data):
             data = TrainingSet(
                 data.images[:train_limit], Assignment(*(t[:train_limit] for t in data.assigned))
             )
-        schedule = Schedule(
+        schedule = OneCycle(
             epochs=epochs,
             batch=self.settings.batch,
-            lr=self.settings.lr if lr is None else lr,
+            lr=settings.get("lr", self.settings.lr),
             weight_decay=self.settings.weight_decay,
         )
         model = self._build(data.images.shape[1], self.num_classes, seed)
         model.to(memory_format=torch.channels_last)
         model.to(self.device)
-        return TrainingRun(model, data, cls_loss, reg_loss, schedule, seed=seed, box_weight=box_weight)
+        box_weight = settings.get("box_weight", self.settings.box_weight)
+        return detector_run(
+            model, data, losses["cls"], losses["reg"], schedule, seed=seed, box_weight=box_weight
+        )
 
     @torch.no_grad()
     def predict(
@@ -284,20 +245,21 @@ class DetectionTask:
 
     def split(self, name: Literal["train", "val", "test"]) -> Split:
         """Images and boxes as arrays, for pictures. Reading "test" is for the final audit alone."""
-        return self._splits[name]
+        return self._data[0][name]
 
     def _normalised(self, images: Tensor) -> Tensor:
-        normal = (images.float() / 255 - self._mean) / self._std
+        mean, deviation = self._normal
+        normal = (images.float() / 255 - mean) / deviation
         return normal.to(self.device, memory_format=torch.channels_last)
 
     def _split_images(self, name: str) -> Tensor:
         if name not in self._images:
-            self._images[name] = self._normalised(torch.from_numpy(self._splits[name].images))
+            self._images[name] = self._normalised(torch.from_numpy(self._data[0][name].images))
         return self._images[name]
 
     def _metric(self, name: str, limit: int | None = None) -> AveragePrecisionMetric:
         if (name, limit) not in self._metrics:
-            split = self._splits[name]
+            split = self._data[0][name]
             part = split if limit is None else split.take(np.arange(min(limit, len(split))))
             self._metrics[name, limit] = AveragePrecisionMetric(part, self.num_classes)
         return self._metrics[name, limit]
@@ -310,7 +272,7 @@ class DetectionTask:
 
     def _training_set(self) -> TrainingSet:
         if self._training is None:
-            truth = self._splits["train"]
+            truth = self._data[0]["train"]
             images = self._split_images("train")
             model = self._build(images.shape[1], self.num_classes)
             labels = torch.from_numpy(truth.labels).masked_fill(torch.from_numpy(truth.crowd), -1)

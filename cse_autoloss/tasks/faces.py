@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.errors import DataError
+from cse_autoloss.settings.tasks.faces import FacesSettings
 from cse_autoloss.tasks.identities import (
     Identities,
     Pairs,
@@ -19,7 +21,9 @@ from cse_autoloss.tasks.identities import (
     read_pairs,
     split_identities,
 )
-from cse_autoloss.tasks.stacked import SplitName, StackedTask, TrainingSettings
+from cse_autoloss.tasks.image_files import LabelledImages
+from cse_autoloss.tasks.protocol import Metric, SplitName
+from cse_autoloss.tasks.stacked import StackedTask
 from cse_autoloss.tasks.verification import (
     equal_error_rate,
     rank1_with_distractors,
@@ -35,65 +39,62 @@ class FacesTask(StackedTask):
     """Scores the cosines between embeddings of people that are in no other split.
 
     accuracy: 10-fold verification accuracy; tpr_at_far: share of true pairs accepted at a false accept rate;
-    rank1: identification, where half of the people (at least one) are distractors; eer: equal error rate, lower
-    is better, so it is no reward.
+    rank1: identification, where half of the people (at least one) are distractors; eer: equal error rate.
     """
 
     name = "faces"
-    metrics = ("accuracy", "tpr_at_far", "rank1")
+    Settings = FacesSettings
+    metrics: ClassVar = (
+        Metric("accuracy"),
+        Metric("tpr_at_far", title="TPR at FAR"),
+        Metric("rank1", title="rank-1"),
+        Metric("eer", higher=False, title="EER", worst=1.0),
+    )
+    settings: FacesSettings
 
-    def __init__(
-        self,
-        parts: Sequence[Identities],
-        settings: TrainingSettings,
-        *,
-        seed: int = 0,
-        device: str = "cpu",
-        reward: str | None = None,
-        far: float = 0.01,
-        pair_count: int = 600,
-        test_pairs: Pairs | None = None,
-    ) -> None:
-        """
-        Args:
-            parts: train, validation and test, with disjoint people.
-            settings, seed, device, reward: as of `StackedTask`.
-            far: false accept rate of tpr_at_far.
-            pair_count: pairs that are made by the seed, half of them of one person.
-            test_pairs: pairs of test photographs, in place of made ones.
-        """
-        train, val, test = parts
-        super().__init__(train.images, len(train.names), settings, seed=seed, device=device, reward=reward)
-        self._parts = {"val": val, "test": test}
-        self._pairs = {
-            "val": make_pairs(val.images.labels, pair_count, seed),
-            "test": test_pairs or make_pairs(test.images.labels, pair_count, seed),
+    @cached_property
+    def people(self) -> tuple[tuple[Identities, ...], dict[str, Pairs]]:
+        """Train, validation and test people, and the pairs to verify."""
+        own = self.settings
+        size, grey = (own.image_size, own.image_size), own.grey or own.data == "orl"
+        parts, listed = load_faces(own.data, size, seed=own.seed, grey=grey, pairs=own.pairs)
+        val, test = (part.images.labels for part in parts[1:])
+        pairs = {
+            "val": make_pairs(val, own.pair_count, own.seed),
+            "test": listed or make_pairs(test, own.pair_count, own.seed),
         }
-        for split, (_, _, same) in self._pairs.items():
+        for split, (_, _, same) in pairs.items():
             if len(same) < FOLDS or not same.any() or same.all():
                 raise DataError(
                     f"the {split} split has {int(same.sum())} pairs of one person and {int((~same).sum())} of two; "
                     f"both kinds are needed, {FOLDS} pairs in all"
                 )
-        self.far = far
+        return parts, pairs
+
+    @property
+    def learnt(self) -> tuple[LabelledImages, int]:
+        """See `StackedTask.learnt`."""
+        train = self.people[0][0]
+        return train.images, len(train.names)
 
     def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
         """{"accuracy", "tpr_at_far", "rank1", "eer"} of each model, all in [0, 1]."""
-        part = self._parts[split]
-        first, second, same = self._pairs[split]
+        parts, pairs = self.people
+        part = parts[1] if split == "val" else parts[2]
+        first, second, same = pairs[split]
         labels = part.images.labels
         sought = labels < max(1, len(part.names) // 2)
         found = []
         for features in self.embed(stack, part.images):
             if not np.isfinite(features).all():
-                found.append(dict.fromkeys((*self.metrics, "eer"), math.nan))
+                found.append(dict.fromkeys((metric.name for metric in self.metrics), math.nan))
                 continue
             similarity = (features[first] * features[second]).sum(1)
             alike = features[sought] @ features.T
             found.append(
                 {
                     "accuracy": verification_accuracy(similarity, same, FOLDS),
-                    "tpr_at_far": tpr_at_far(similarity, same, self.far),
+                    "tpr_at_far": tpr_at_far(similarity, same, self.settings.far),
                     "rank1": rank1_with_distractors(alike[:, sought], labels[sought], alike[:, ~sought]),
                     "eer": equal_error_rate(similarity, same),
                 }

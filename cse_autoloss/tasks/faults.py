@@ -6,44 +6,10 @@ negatives, the more such objects cost. Validation and test keep their annotation
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.settings.tasks.detection import AnnotationFaults
 from cse_autoloss.tasks.splits import Split
-
-
-@dataclass(frozen=True)
-class AnnotationFaults:
-    """What part of the training annotations is wrong, and how.
-
-    Attributes:
-        unlabelled: part of the objects, in [0, 1), whose boxes are left out.
-        mislabelled: part of the other objects, in [0, 1], that get one of the other classes, drawn evenly.
-        seed: of the draws.
-    """
-
-    unlabelled: float = 0.0
-    mislabelled: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse parts that are none."""
-        if not 0 <= self.unlabelled < 1:
-            raise ConfigError(f"faults.unlabelled: expected a part in [0, 1), got {self.unlabelled}")
-        if not 0 <= self.mislabelled <= 1:
-            raise ConfigError(f"faults.mislabelled: expected a part in [0, 1], got {self.mislabelled}")
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the reader of a result should know of them, in words; none where there are no faults."""
-        told = []
-        if self.unlabelled:
-            told.append(f"{self.unlabelled:.0%} of the objects have no box")
-        if self.mislabelled:
-            told.append(f"{self.mislabelled:.0%} of the {'others' if told else 'objects'} have a wrong class")
-        return (f"in the annotations to train on, {' and '.join(told)}, on purpose",) if told else ()
 
 
 def with_faults(split: Split, faults: AnnotationFaults, num_classes: int) -> Split:

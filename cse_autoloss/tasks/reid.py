@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +16,12 @@ from numpy.typing import NDArray
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import DataError
+from cse_autoloss.settings.tasks.reid import ReidSettings
 from cse_autoloss.tasks.identities import read_identities, split_identities
 from cse_autoloss.tasks.image_files import LabelledImages, image_paths, read_image
+from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.ranking import JUNK, rank_gallery, re_rank
-from cse_autoloss.tasks.stacked import SplitName, StackedTask, TrainingSettings
+from cse_autoloss.tasks.stacked import StackedTask
 
 _NAME = re.compile(r"(-1|\d+)_c(\d+)")
 
@@ -53,39 +57,45 @@ class ReidTask(StackedTask):
     """Scores the gallery's ranking by embedding: mAP and CMC, single query, without the query's own camera."""
 
     name = "reid"
-    metrics = ("map", "rank1", "rank5", "rank10")
+    Settings = ReidSettings
+    metrics: ClassVar = (
+        Metric("map", title="mAP"),
+        *(Metric(f"rank{k}", title=f"rank-{k}") for k in (1, 5, 10)),
+    )
+    settings: ReidSettings
 
-    def __init__(
-        self,
-        splits: ReidSplits,
-        settings: TrainingSettings,
-        *,
-        seed: int = 0,
-        device: str = "cpu",
-        reward: str | None = None,
-        re_ranked: bool = False,
-    ) -> None:
-        """`re_ranked` ranks by k-reciprocal distances; the rest as of `StackedTask`."""
-        super().__init__(splits.train, splits.classes, settings, seed=seed, device=device, reward=reward)
-        self._sets = {"val": splits.val, "test": splits.test}
-        for name, (query, gallery) in self._sets.items():
+    @cached_property
+    def splits(self) -> ReidSplits:
+        """All photographs."""
+        own = self.settings
+        if own.data == "orl":
+            found = orl_as_reid((own.image_size, own.image_size), own.seed)
+        else:
+            folder = Path(own.data.removeprefix("market:")).expanduser()
+            found = read_market(folder, (2 * own.image_size, own.image_size), own.seed, own.val_share)
+        for name, (query, gallery) in (("val", found.val), ("test", found.test)):
             if not _answered(query, gallery):  # better now than after the training
                 raise DataError(
                     f"the {name} split is empty: no query has an image of its person by another camera"
                 )
-        self._re_ranked = re_ranked
+        return found
+
+    @property
+    def learnt(self) -> tuple[LabelledImages, int]:
+        """See `StackedTask.learnt`."""
+        return self.splits.train, self.splits.classes
 
     def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
         """{"map", "rank1", "rank5", "rank10"} of each model, in [0, 1]."""
-        query, gallery = self._sets[split]
+        query, gallery = self.splits.val if split == "val" else self.splits.test
         found = []
         for own, others in zip(
             self.embed(stack, query.images), self.embed(stack, gallery.images), strict=True
         ):
             if not (np.isfinite(own).all() and np.isfinite(others).all()):
-                found.append(dict.fromkeys(self.metrics, math.nan))
+                found.append(dict.fromkeys((metric.name for metric in self.metrics), math.nan))
                 continue
-            distance = re_rank(own, others) if self._re_ranked else 2 - 2 * own @ others.T
+            distance = re_rank(own, others) if self.settings.re_rank else 2 - 2 * own @ others.T
             ranking = rank_gallery(
                 distance, query.images.labels, gallery.images.labels, query.cameras, gallery.cameras
             )

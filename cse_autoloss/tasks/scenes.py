@@ -12,14 +12,13 @@ import json
 import os
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.settings.tasks.detection import SceneSettings
 from cse_autoloss.tasks.splits import Split, pad_objects
 
 SPLITS = ("train", "val", "test")
@@ -30,51 +29,6 @@ INK = 0.25
 FORMAT = 1
 """Part of the cache's key: raise it when the same settings make other scenes."""
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
-
-
-@dataclass(frozen=True)
-class SceneSettings:
-    """What the scenes look like.
-
-    Attributes:
-        canvas: side of the square image, pixels.
-        digits: least and most digits a scene.
-        size: least and most length of a digit's longer side, pixels.
-        clutter: most fragments of digits a scene.
-        overlap: largest share of a digit's box that an earlier digit's box may cover.
-        class_exponent: classes are drawn with frequencies ∝ (class + 1)^-exponent; 0 draws all alike.
-        contrast: least and most brightness of a digit, of 1.
-        noise: standard deviation of the pixel noise, of 1.
-        counts: scenes in train, val and test.
-        seed: of everything above.
-    """
-
-    canvas: int = 64
-    digits: tuple[int, int] = (1, 4)
-    size: tuple[int, int] = (12, 28)
-    clutter: int = 0
-    overlap: float = 0.1
-    class_exponent: float = 0.0
-    contrast: tuple[float, float] = (0.5, 1.0)
-    noise: float = 0.08
-    counts: tuple[int, int, int] = (800, 400, 800)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what no scene can be made of, naming the setting."""
-        for name in ("digits", "size", "contrast"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ConfigError(f"scenes.{name}: expected 0 < least <= most, got ({low}, {high})")
-        if self.size[1] > self.canvas:
-            raise ConfigError(f"scenes.size: {self.size[1]} pixels do not fit on a canvas of {self.canvas}")
-        if min(self.counts) < 1:
-            raise ConfigError(f"scenes.counts: expected at least 1 scene a split, got {self.counts}")
-        if self.clutter < 0 or self.noise < 0 or not 0 <= self.overlap <= 1:
-            raise ConfigError(
-                "scenes: expected clutter >= 0, noise >= 0 and overlap in [0, 1], got "
-                f"{self.clutter}, {self.noise} and {self.overlap}"
-            )
 
 
 def make_scenes(settings: SceneSettings) -> dict[str, Split]:
@@ -98,7 +52,7 @@ def load_scenes(settings: SceneSettings, cache: Path | None = None) -> dict[str,
             more.
     """
     folder = default_cache() if cache is None else cache
-    key = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True)
+    key = json.dumps({"format": FORMAT, **settings.model_dump()}, sort_keys=True)
     path = folder / f"scenes-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     stored = _read_cache(path, key)
     if stored is not None:

@@ -1,85 +1,114 @@
-"""What tasks on labelled images share: B models trained together with losses of their own, scored by a
-metric."""
+"""What tasks on labelled images share: a softmax head is trained, and a metric of the task scores it.
+
+One loss is trained by `train`, as of `Task`. A search of a parametric space trains B models side by side, each with a
+loss of its own: `stack`, `train_epoch` and `scores`.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from cse_autoloss.classifiers import ModelStack, Sgd, make_classifier
 from cse_autoloss.classifiers.seeds import derived_seed, generator
-from cse_autoloss.errors import ConfigError, UnknownNameError
+from cse_autoloss.settings.stacked import TrainingSettings
+from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.image_files import LabelledImages
+from cse_autoloss.tasks.protocol import LossFunction, Metric, Schedule, SplitName, Task, TaskScore, Tunable
+from cse_autoloss.tasks.trained import trained
+from cse_autoloss.training.loop import Schedule as OneCycle
+from cse_autoloss.training.loop import TrainingRun, watched
 
-SplitName = Literal["val", "test"]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How the models are trained.
-
-    Attributes:
-        model: one of `classifiers.MODELS`.
-        epochs: of a whole training; the learning rate falls over them as half a cosine.
-        batch: images of a step; the last, incomplete batch of an epoch is left out.
-        lr: at the start.
-        momentum, weight_decay: of `Sgd`.
-        augment: random crops after padding by an eighth, and mirror images.
-    """
-
-    model: str = "mlp"
-    epochs: int = 40
-    batch: int = 50
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    augment: bool = False
+BASELINES = ("cross-entropy", "softmax-focal", "softmax-poly-1", "softmax-focal-1")
+"""Losses that people use with softmax heads."""
 
 
-class StackedTask:
-    """Trains stacks on `train` and scores them on validation or test; subclasses say how.
+class StackedTask(Task):
+    """Trains on `learnt` and scores on validation or test; subclasses say how.
 
     Attributes:
-        name: of the task.
-        metrics: names that `scores` gives; the first is the reward unless another is asked for.
-        settings: of the training.
-        seed: of weights, batches and augmentation.
+        settings: of data and training.
+        device: where models live.
     """
 
-    name: str
-    metrics: tuple[str, ...]
+    pauses = True
+    slots: ClassVar = {"loss": CLS_MULTICLASS}
+    settings: TrainingSettings
 
-    def __init__(
+    @property
+    def tunables(self) -> tuple[Tunable, ...]:
+        """The learning rate."""
+        return (Tunable("lr", self.settings.lr, (1.0, 0.3, 3.0), open=True),)
+
+    @property
+    def baselines(self) -> tuple[dict[str, str], ...]:
+        """`BASELINES`."""
+        return tuple({"loss": name} for name in BASELINES)
+
+    @property
+    def learnt(self) -> tuple[LabelledImages, int]:
+        """The images to learn from, and how many classes they are of."""
+        raise NotImplementedError
+
+    def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
+        """All metrics of each model; NaN where it has diverged. "test" is for the final audit alone."""
+        raise NotImplementedError
+
+    def check(self) -> tuple[str, ...]:
+        """Read the data; notes on them. See `Task.check`."""
+        _ = self.learnt
+        return tuple(self.notes)
+
+    # -- one loss ----------------------------------------------------------------------------------------------
+
+    def train(
         self,
-        train: LabelledImages,
-        classes: int,
-        settings: TrainingSettings,
+        losses: Mapping[str, LossFunction],
         *,
-        seed: int = 0,
-        device: str = "cpu",
-        reward: str | None = None,
-    ) -> None:
-        if reward is not None and reward not in self.metrics:
-            raise UnknownNameError.of(f"reward of {self.name}", reward, self.metrics)
-        if settings.epochs < 1 or settings.batch < 2:
-            raise ConfigError(
-                f"expected epochs >= 1 and batch >= 2, got {settings.epochs} and {settings.batch}"
+        seed: int,
+        schedule: Schedule,
+        settings: Mapping[str, float],
+        split: SplitName,
+    ) -> TaskScore:
+        """Train a model with the loss and score it; see `Task.train`.
+
+        `losses["loss"]`: (logits (N, C), target (N,) int64) -> scalar sum; there is no background. The schedule's
+        epochs count, not the settings'; all of the split is scored, whatever the schedule's limit.
+        """
+        own, loss = self.settings, watched(losses["loss"])
+        pixels, labels = self._pixels, self._labels
+
+        def run() -> TrainingRun:
+            model = self._model(seed, own.cosine_scale).to(self.device)
+
+            def batch_loss(index: Tensor, source: torch.Generator) -> Tensor:
+                images = self._normal(pixels[index])
+                if own.augment:
+                    images = augment(images, source)
+                return loss(model(images)[1], labels[index]) / len(index)
+
+            count = min(len(labels), schedule.train_limit or len(labels))
+            lr = settings.get("lr", own.lr)
+            cycle = OneCycle(
+                schedule.epochs, min(own.batch, count), lr, own.weight_decay, own.momentum, warmup=0.0
             )
-        self.settings, self.seed, self.device, self.classes = settings, seed, device, classes
-        self.metric = reward or self.metrics[0]
-        self._pixels = torch.from_numpy(train.pixels.copy()).to(device)
-        self._labels = torch.from_numpy(train.labels).to(device)
-        sample = self._pixels[:2000].float() / 255
-        self._mean = sample.mean((0, 2, 3), keepdim=True)
-        self._std = sample.std((0, 2, 3), keepdim=True).clamp(min=1e-3)
+            return TrainingRun(model, count, batch_loss, cycle, seed=seed)
+
+        def score(run: TrainingRun) -> dict[str, float]:
+            return self.scores(ModelStack([run.model], device=self.device), split)[0]
+
+        return trained(run, schedule, score, len(labels))
+
+    # -- losses side by side -----------------------------------------------------------------------------------
 
     def stack(self, copies: int, scale: float | None) -> ModelStack:
         """Copies of one untrained model; the same for the same seed and head.
@@ -88,13 +117,8 @@ class StackedTask:
             copies: B.
             scale: s for normalised features, None for plain logits.
         """
-        shape = self._pixels.shape
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed("weights", self.seed))
-            size = (int(shape[1]), int(shape[2]), int(shape[3]))
-            model = make_classifier(self.settings.model, size, self.classes, scale)
         sgd = Sgd(self.settings.momentum, self.settings.weight_decay)
-        return ModelStack([model] * copies, sgd, self.device)
+        return ModelStack([self._model(self.settings.seed, scale)] * copies, sgd, self.device)
 
     def train_epoch(
         self,
@@ -117,14 +141,14 @@ class StackedTask:
             own_orders: each model has an order of batches of its own; by default all have the same, so that
                 rewards differ by the losses alone.
         """
-        count = len(self._labels)
+        count, seed = len(self._labels), self.settings.seed
         batch = min(self.settings.batch, count)
         steps = count // batch
         rows = range(stack.copies) if own_orders else range(1)
-        names = [("order", self.seed, epoch, row) for row in rows]
+        names = [("order", seed, epoch, row) for row in rows]
         order = torch.stack([torch.randperm(count, generator=generator(*name)) for name in names])
         order = (order if own_orders else order[0]).to(self.device)
-        noise = generator("augment", self.seed, epoch)
+        noise = generator("augment", seed, epoch)
         total = torch.zeros(stack.copies, device=self.device)
         for step in range(steps):
             index = order[..., step * batch : (step + 1) * batch]
@@ -136,13 +160,9 @@ class StackedTask:
             total += stack.step(images, self._labels[index], space, theta, lr * lr_factor)
         return total / steps
 
-    def reward(self, stack: ModelStack) -> list[float]:
-        """The metric of each model on validation; NaN where it has diverged."""
-        return [own[self.metric] for own in self.scores(stack, "val")]
-
-    def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
-        """All metrics of each model; NaN where it has diverged. "test" is for the final audit alone."""
-        raise NotImplementedError
+    def rewards(self, stack: ModelStack, metric: Metric) -> list[float]:
+        """The worth of each model on validation; NaN where it has diverged."""
+        return [metric.worth(own) for own in self.scores(stack, "val")]
 
     def embed(self, stack: ModelStack, images: LabelledImages) -> NDArray[np.float64]:
         """Embeddings of length 1, (B, N, D); NaN for a model that has diverged."""
@@ -154,8 +174,33 @@ class StackedTask:
         found[stack.failed] = torch.nan
         return found.cpu().numpy()
 
+    # -- what they share ---------------------------------------------------------------------------------------
+
+    def _model(self, seed: int, scale: float | None) -> nn.Module:
+        """An untrained model; the global generator stays as it was."""
+        channels, height, width = self._pixels.shape[1:]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed("weights", seed))
+            shape = (int(channels), int(height), int(width))
+            return make_classifier(self.settings.model, shape, self.learnt[1], scale)
+
+    @cached_property
+    def _pixels(self) -> Tensor:
+        return torch.from_numpy(self.learnt[0].pixels.copy()).to(self.device)
+
+    @cached_property
+    def _labels(self) -> Tensor:
+        return torch.from_numpy(self.learnt[0].labels).to(self.device)
+
+    @cached_property
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the training images, a number for each channel."""
+        sample = self._pixels[:2000].float() / 255
+        return sample.mean((0, 2, 3), keepdim=True), sample.std((0, 2, 3), keepdim=True).clamp(min=1e-3)
+
     def _normal(self, pixels: Tensor) -> Tensor:
-        return (pixels.float() / 255 - self._mean) / self._std
+        mean, deviation = self._scale
+        return (pixels.float() / 255 - mean) / deviation
 
 
 def augment(images: Tensor, source: torch.Generator) -> Tensor:

@@ -20,7 +20,8 @@ from cse_autoloss.detectors.boxes import iou_parts, paired_iou
 from cse_autoloss.detectors.one_stage import ClassificationLoss, RegressionLoss
 from cse_autoloss.detectors.protocol import Detector, DetectorBuilder
 from cse_autoloss.detectors.registry import DETECTOR_BRANCHES, detector_builder
-from cse_autoloss.detectors.training import Diverged, Schedule, TrainingSet, train
+from cse_autoloss.detectors.training import TrainingSet, train
+from cse_autoloss.training.loop import Diverged, Schedule
 
 CLASSES = 3
 

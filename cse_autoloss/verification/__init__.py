@@ -1,5 +1,6 @@
 """The first filter: does a loss have the convergence properties, that is, does it point the right way?"""
 
+from cse_autoloss.settings.filters import VerifySettings
 from cse_autoloss.verification.population import (
     PopulationReport,
     fingerprint,
@@ -7,7 +8,6 @@ from cse_autoloss.verification.population import (
     verify_forest,
     verify_population,
 )
-from cse_autoloss.verification.settings import VerifySettings
 from cse_autoloss.verification.shorten import shortened
 
 __all__ = [

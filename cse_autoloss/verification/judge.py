@@ -11,8 +11,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from cse_autoloss.settings.filters import VerifySettings
 from cse_autoloss.verification.curves import ProbeGrid
-from cse_autoloss.verification.settings import VerifySettings
 
 
 class Fault(IntEnum):

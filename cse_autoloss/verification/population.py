@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cse_autoloss.graph import LossGraph, Signature
+from cse_autoloss.settings.filters import THRESHOLDS, VerifySettings
 from cse_autoloss.spaces.random_expressions import Forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification.fingerprint import digest_of_slopes
@@ -22,7 +23,6 @@ from cse_autoloss.verification.grids import GridKind, probe_grid
 from cse_autoloss.verification.judge import Fault, Findings, judge
 from cse_autoloss.verification.node_table import NodeTable, make_table, table_of_graph
 from cse_autoloss.verification.reasons import accepted, rejected, structural
-from cse_autoloss.verification.settings import DEFAULT, VerifySettings
 from cse_autoloss.verification.table_evaluate import TableEvaluator, keep
 
 BLOCK_NODES = 200_000
@@ -112,7 +112,7 @@ class PopulationReport:
 _KINDS: tuple[GridKind, ...] = ("binary", "binary-coupled", "multiclass", "reg")
 
 
-def verify(graph: LossGraph, settings: VerifySettings = DEFAULT) -> Verdict:
+def verify(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> Verdict:
     """Check one candidate.
 
     For classification, where w = 1: the loss falls as a logit moves towards the right answer, everywhere, is
@@ -138,7 +138,7 @@ def verify(graph: LossGraph, settings: VerifySettings = DEFAULT) -> Verdict:
     return report.verdict(0)
 
 
-def verify_population(graphs: Sequence[LossGraph], settings: VerifySettings = DEFAULT) -> list[Verdict]:
+def verify_population(graphs: Sequence[LossGraph], settings: VerifySettings = THRESHOLDS) -> list[Verdict]:
     """A verdict for each candidate, in order: the same, to the letter, as `verify` gives."""
     verdicts: list[Verdict | None] = [None] * len(graphs)
     by_branch: dict[str, list[int]] = {}
@@ -165,7 +165,7 @@ def _cuts(nodes: NDArray[np.int64]) -> list[int]:
 
 
 def verify_forest(
-    forest: Forest, settings: VerifySettings = DEFAULT, *, marks: bool = False, device: str = "cpu"
+    forest: Forest, settings: VerifySettings = THRESHOLDS, *, marks: bool = False, device: str = "cpu"
 ) -> PopulationReport:
     """Verify a batch of expressions that are no `LossGraph`s yet.
 

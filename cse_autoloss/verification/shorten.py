@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import GraphBuilder, LossGraph
+from cse_autoloss.settings.filters import THRESHOLDS, VerifySettings
 from cse_autoloss.spaces.random_expressions import Forest
 from cse_autoloss.verification.population import verify_forest
-from cse_autoloss.verification.settings import DEFAULT, VerifySettings
 
 
-def shortened(graph: LossGraph, settings: VerifySettings = DEFAULT) -> LossGraph:
+def shortened(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> LossGraph:
     """The graph with ever smaller parts in the place of larger ones, as long as the gradients stay what they are.
 
     A loss's value may change by a constant, its gradients by no more than a fingerprint's rounding (1e-4 of

@@ -1,18 +1,13 @@
 """Evolution of loss expressions: DEAP's trees behind `init / ask / tell`."""
 
-from cse_autoloss.searches.evolution.evolution import Evolution, EvolutionRates, Proposal
+from cse_autoloss.searches.evolution.evolution import Evolution, make_evolution
 from cse_autoloss.searches.evolution.genome import Limits, PrimitiveSet, random_graph, seeded
-from cse_autoloss.searches.evolution.population import EvolutionState, Member, ranked
 
 __all__ = [
     "Evolution",
-    "EvolutionRates",
-    "EvolutionState",
     "Limits",
-    "Member",
     "PrimitiveSet",
-    "Proposal",
+    "make_evolution",
     "random_graph",
-    "ranked",
     "seeded",
 ]

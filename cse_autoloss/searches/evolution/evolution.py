@@ -7,9 +7,7 @@ Its population and tournament sizes, rates and depths are not published; those o
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
@@ -24,106 +22,54 @@ from cse_autoloss.searches.evolution.genome import (
     random_tree,
     seeded,
 )
-from cse_autoloss.searches.evolution.population import EvolutionState, Member, ranked
-
-
-class EvolutionRates(Protocol):
-    """The settings that an evolution reads; the `evolution` section of a search's configuration has them."""
-
-    @property
-    def population(self) -> int: ...
-    @property
-    def tournament(self) -> int: ...
-    @property
-    def crossover(self) -> float: ...
-    @property
-    def subtree_mutation(self) -> float: ...
-    @property
-    def point_mutation(self) -> float: ...
-    @property
-    def random_fraction(self) -> float: ...
-    @property
-    def max_depth(self) -> int: ...
-    @property
-    def max_nodes(self) -> int: ...
-    @property
-    def init_depth(self) -> tuple[int, int]: ...
-    @property
-    def operators(self) -> Sequence[str] | None: ...
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A candidate that the search wants to know the worth of.
-
-    Attributes:
-        graph: the loss.
-        origin: how it was made.
-        parents: digests of the losses it was bred from.
-    """
-
-    graph: LossGraph
-    origin: str
-    parents: tuple[str, ...] = ()
+from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
+from cse_autoloss.settings.schema import EvolutionSettings, SearchConfig
 
 
 class Evolution:
     """Tournament selection, typed crossover and mutations, random immigrants, survival of the best."""
 
+    expressions = True
+    samples = None
+
     def __init__(
         self,
-        rates: EvolutionRates,
-        signatures: tuple[Signature, ...],
+        rates: EvolutionSettings,
+        slots: Mapping[str, Signature],
         seed: int,
-        starters: Sequence[LossGraph] = (),
+        starters: Mapping[str, Sequence[LossGraph]] | None = None,
     ) -> None:
         """
         Args:
             rates: sizes and probabilities, and the operators that new parts are made of (None: the paper's); what
                 crossover, subtree and point mutation leave is constant mutation.
-            signatures: the branches to search, in turn.
+            slots: to search, in turn.
             seed: of the run.
-            starters: losses that candidates are bred from as long as a branch has no population.
+            starters: losses that candidates of a slot are bred from as long as it has no population.
         """
         self._rates = rates
         self._seed = seed
         self._limits = Limits(rates.max_depth, rates.max_nodes)
+        self.slots = dict(slots)
         self._primitives = {
-            signature.name: PrimitiveSet.of(signature, rates.operators) for signature in signatures
+            slot: PrimitiveSet.of(signature, rates.operators) for slot, signature in slots.items()
         }
-        self._starters = tuple(starters)
+        self._starters = dict(starters or {})
 
-    @property
-    def branches(self) -> tuple[str, ...]:
-        """The branches that are searched."""
-        return tuple(self._primitives)
-
-    def init(self) -> EvolutionState:
+    def init(self) -> SearchState:
         """An empty state: the first generation is bred from the starters, or is random where there are none."""
-        return EvolutionState(0, dict.fromkeys(self._primitives, ()))
+        return SearchState(0, dict.fromkeys(self.slots, ()))
 
-    def branch_of(self, generation: int) -> str:
-        """The branch that a generation works on: they take turns."""
-        return self.branches[generation % len(self.branches)]
-
-    def ask(self, state: EvolutionState, attempt: int, count: int) -> list[Proposal]:
-        """Candidates for the generation that `state` is about to begin.
-
-        Args:
-            state: as `init` or `tell` gave it.
-            attempt: number of earlier calls for this generation; a further call gives other candidates.
-            count: how many.
-        """
-        branch = self.branch_of(state.generation)
-        primitives = self._primitives[branch]
-        members = ranked(state.populations[branch]) or tuple(
-            Member(graph.formula, graph.digest, "seed", 0, ())
-            for graph in self._starters
-            if graph.branch == branch
+    def ask(self, state: SearchState, attempt: int, count: int) -> list[Proposal]:
+        """Candidates for the generation that `state` is about to begin; see `Search.ask`."""
+        slot = slot_of(self.slots, state.generation)
+        primitives = self._primitives[slot]
+        members = ranked(state.populations[slot]) or tuple(
+            Member(graph.formula, graph.digest, "seed", 0, ()) for graph in self._starters.get(slot, ())
         )
         trees = [primitives.to_tree(parse_formula(m.formula, primitives.signature)) for m in members]
         proposals: list[Proposal] = []
-        with seeded(f"{self._seed}:{branch}:{state.generation}:{attempt}"):
+        with seeded(f"{self._seed}:{primitives.signature.name}:{state.generation}:{attempt}"):
             while len(proposals) < count:
                 tree, origin, parents = self._breed(primitives, members, trees)
                 if not self._limits.holds(tree):
@@ -132,27 +78,16 @@ class Evolution:
                     graph = primitives.to_graph(tree)
                 except FormulaError:
                     continue
-                proposals.append(Proposal(graph, origin, parents))
+                proposals.append(Proposal.of(graph, origin, parents))
         return proposals
 
-    def tell(self, state: EvolutionState, trained: tuple[Member, ...]) -> EvolutionState:
-        """The state after a generation: members and newcomers compete, the best `population` stay.
+    def tell(self, state: SearchState, trained: Sequence[Member]) -> SearchState:
+        """The state after a generation: members and newcomers compete, the best `population` stay."""
+        return state.survived(slot_of(self.slots, state.generation), trained, self._rates.population)
 
-        Args:
-            state: from which the generation was asked.
-            trained: members as they are now, whether new or scored again; one that failed is not among them.
-        """
-        branch = self.branch_of(state.generation)
-        pool = {member.digest: member for member in state.populations[branch]}
-        pool.update({member.digest: member for member in trained if member.scores})
-        survivors = ranked(tuple(pool.values()))[: self._rates.population]
-        populations = {**state.populations, branch: survivors}
-        # A branch that has not begun yet will be searched beside the best that the others have by now.
-        partners = dict(state.partners)
-        for name in self.branches:
-            if survivors and not populations[name]:
-                partners[name] = survivors[0].formula
-        return EvolutionState(state.generation + 1, populations, partners)
+    def guess(self, state: SearchState) -> dict[str, Proposal]:
+        """None: what it holds best was trained."""
+        return {}
 
     def _breed(
         self, primitives: PrimitiveSet, members: tuple[Member, ...], trees: list[Tree]
@@ -185,3 +120,10 @@ class Evolution:
     def _tournament(self, size: int) -> int:
         """Index of the winner: members are sorted best first, so it is the least of the drawn indices."""
         return min(random.randrange(size) for _ in range(max(1, self._rates.tournament)))
+
+
+def make_evolution(
+    config: SearchConfig, slots: Mapping[str, Signature], starters: Mapping[str, Sequence[LossGraph]]
+) -> Evolution:
+    """The search of a configuration."""
+    return Evolution(config.evolution, slots, config.seed, starters)

@@ -3,21 +3,17 @@
 A weight is a quotient of products of the constants 1, 2 and 3, so a weighted loss is an expression of the same space:
 it is verified, printed, exported and bred from like any other.
 
-Sources: N. Hansen, A. Ostermeier: Completely Derandomized Self-Adaptation in Evolution Strategies, Evolutionary
-Computation 2001 (DEAP's implementation). Weights on the edges of a found loss are EvoMAL's (Raymond et al., Learning
-Symbolic Model-Agnostic Loss Functions via Meta-Learning, 2022), which tunes them by gradient; a detector's AP has none.
+Source: weights on the edges of a found loss are EvoMAL's (Raymond et al., Learning Symbolic Model-Agnostic Loss
+Functions via Meta-Learning, 2022), which tunes them by gradient; a detector's AP has none.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-from deap import base, cma
 
 from cse_autoloss.graph import GraphBuilder, LossGraph
+from cse_autoloss.searches.evolution.strategy import Strategy, Vector
 
 _WHOLE = (1, 2, 3, 4, 6, 8, 9)
 _TERMS = {a / b: (a, b) for a in _WHOLE for b in _WHOLE if math.gcd(a, b) == 1}
@@ -118,54 +114,27 @@ class WeightSearch:
             step: first standard deviation of a weight's natural logarithm.
             seed: same seed, same scores, same questions.
         """
-        self._strategy = _Strategy(centroid=[0.0] * size, sigma=step, lambda_=offspring)
-        self._strategy.rng = np.random.default_rng(seed)
-        self._asked: list[Any] = []
+        self._strategy = Strategy([0.0] * size, step, offspring, seed)
+        self._asked: list[Vector] = []
 
     @property
     def mean(self) -> Weights:
         """The strategy's centre."""
-        return _weights(self._strategy.centroid)
+        return _weights(self._strategy.mean)
 
     def ask(self, admits: Callable[[Weights], bool], rounds: int = 10) -> list[Weights]:
         """Candidates that `admits` lets pass; fewer than the offspring where too few do in so many rounds."""
         self._asked = []
         for _ in range(rounds):
-            drawn = self._strategy.generate(_Candidate)
-            self._asked += [one for one in drawn if admits(_weights(one))]
-            if len(self._asked) >= self._strategy.lambda_:
+            self._asked += [one for one in self._strategy.ask() if admits(_weights(one))]
+            if len(self._asked) >= self._strategy.offspring:
                 break
-        self._asked = self._asked[: self._strategy.lambda_]
+        self._asked = self._asked[: self._strategy.offspring]
         return [_weights(one) for one in self._asked]
 
     def tell(self, scores: Sequence[float]) -> None:
-        """Scores of what was asked, in its order; higher is better. With fewer than the parents nothing is learnt."""
-        for one, score in zip(self._asked, scores, strict=True):
-            one.fitness.values = (score,)
-        if len(self._asked) >= self._strategy.mu:
-            self._strategy.update(list(self._asked))
-
-
-class _Strategy(cma.Strategy):
-    """DEAP's, with a random generator of its own in place of numpy's global one."""
-
-    rng: np.random.Generator
-
-    def generate(self, ind_init: Callable[[Any], Any]) -> list[Any]:
-        steps = self.rng.standard_normal((self.lambda_, self.dim)) @ self.BD.T
-        return [ind_init(self.centroid + self.sigma * step) for step in steps]
-
-
-class _Candidate(list[float]):
-    """What DEAP's strategy draws and sorts."""
-
-    def __init__(self, values: Sequence[float]) -> None:
-        super().__init__(float(value) for value in values)
-        self.fitness = _Fitness()
-
-
-class _Fitness(base.Fitness):
-    weights = (1.0,)
+        """Scores of what was asked, in its order; higher is better."""
+        self._strategy.tell(self._asked, scores)
 
 
 def _weights(logarithms: Sequence[float]) -> Weights:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cse_autoloss.errors import ConfigError, DataError, UnknownNameError
+from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
 from cse_autoloss.losses.checks import check_classification
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
 from cse_autoloss.spaces.am_lfs import AmLfs
@@ -41,11 +41,22 @@ class ParametricLoss(ReducedLoss):
         self.theta: Tensor
         self.register_buffer("theta", torch.tensor([float(value) for value in theta], dtype=torch.float64))
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss; DataError where shapes, types or class indices do not fit."""
+    def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
+        """The loss; DataError where shapes, types or class indices do not fit. No use is made of `iou`."""
         highest = logits.shape[-1] - 1 if logits.dim() else 0
         check_classification(logits, target, None, highest=highest, meaning="there is no background")
         return reduce(self.space.loss(logits, target, self.theta), self.reduction)
+
+    @property
+    def text(self) -> str:
+        """The loss as `load_loss` and jobs take it."""
+        return json.dumps({"space": self.space.to_dict(), "theta": self.theta.tolist()}, sort_keys=True)
+
+    @property
+    def title(self) -> str:
+        """For tables: the space and its numbers."""
+        numbers = ", ".join(f"{value:.3g}" for value in self.theta.tolist())
+        return f"{self.space.name}({numbers})"
 
     def to_dict(self) -> dict[str, Any]:
         """What loss.json holds."""
@@ -59,14 +70,31 @@ class ParametricLoss(ReducedLoss):
             DataError: it can not be read, or is none.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or error}") from None
+        return cls.from_text(text, reduction, str(path))
+
+    @classmethod
+    def from_text(cls, text: str, reduction: str = "mean", where: str = "parametric loss") -> ParametricLoss:
+        """The loss of a `text`, or of what a loss.json holds; DataError where it is none, with `where` it stands."""
+        try:
+            data = json.loads(text)
             settings = dict(data["space"])
             theta = [float(value) for value in data["theta"]]
             return cls(make_space(settings.pop("name"), **settings), theta, reduction)
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: not the loss.json of a parametric loss: {error!r}") from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"{where}: not the JSON of a parametric loss: {shorten(repr(error))}") from None
+
+
+def is_parametric(text: str) -> bool:
+    """Whether a loss's text is the JSON of a parametric one."""
+    return text.startswith("{")
+
+
+def title_of(text: str) -> str:
+    """A loss's text for tables: of a parametric one its space and numbers."""
+    return ParametricLoss.from_text(text).title if is_parametric(text) else text
 
 
 def make_space(name: str, **settings: Any) -> AmLfs | SearchSoftmax:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from cse_autoloss.detectors.training import TrainingRun
+from cse_autoloss.training.loop import TrainingRun
 
 
 def keep(run: TrainingRun, path: Path) -> None:

@@ -1,0 +1,87 @@
+"""Questions about a formula: what it parses to, whether it has its branch's properties, whether a model learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from cse_autoloss.verdict import Verdict
+
+if TYPE_CHECKING:
+    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.losses import GraphLoss
+
+
+@overload
+def verify(formula: str | LossGraph, branch: str = "cls-binary") -> Verdict: ...
+@overload
+def verify(
+    formula: list[str] | list[LossGraph] | tuple[str | LossGraph, ...], branch: str = "cls-binary"
+) -> list[Verdict]: ...
+def verify(
+    formula: str | LossGraph | list[str] | list[LossGraph] | tuple[str | LossGraph, ...],
+    branch: str = "cls-binary",
+) -> Verdict | list[Verdict]:
+    """Whether a loss has the convergence properties of its branch.
+
+    Args:
+        formula: a formula, a catalogue name, a graph, or a list of them.
+        branch: "cls-binary", "cls-multiclass" or "reg"; a graph brings its own.
+
+    Returns:
+        A `Verdict` (`.accepted`, `.reason`), or a list of them.
+
+    Raises:
+        FormulaError: a formula does not parse.
+    """
+    from cse_autoloss.verification import verify_population
+
+    if isinstance(formula, (list, tuple)):
+        return verify_population([graph_of(one, branch) for one in formula])
+    return verify_population([graph_of(formula, branch)])[0]
+
+
+def simulate(formula: str | LossGraph, branch: str = "cls-binary") -> Verdict:
+    """Whether a small model learns with the loss on one embedded scene of each category.
+
+    Args:
+        formula: a formula, a catalogue name or a graph.
+        branch: "cls-binary", "cls-multiclass" or "reg".
+
+    Raises:
+        FormulaError: the formula does not parse.
+    """
+    import torch
+
+    from cse_autoloss.settings.filters import SimulateSettings
+    from cse_autoloss.settings.tasks.detection import DetectionSettings
+    from cse_autoloss.tasks.detection import DetectionTask
+
+    graph = graph_of(formula, branch)
+    torch.set_num_threads(1)
+    (verdict,) = DetectionTask(DetectionSettings()).simulation(SimulateSettings()).run_batch([graph])
+    return verdict
+
+
+def graph_of(source: str | LossGraph, branch: str) -> LossGraph:
+    """The graph of a formula in a branch, of a catalogue name that is an expression, or a graph as it is."""
+    from cse_autoloss.graph import LossGraph
+    from cse_autoloss.spaces import branch as signature_of
+    from cse_autoloss.spaces import parse
+
+    if isinstance(source, LossGraph):
+        return source
+    if "(" in source or source.strip() in signature_of(branch).terminals:
+        return parse(source, branch)
+    return expression(source, None).graph
+
+
+def expression(source: str | Path, branch: str | None) -> GraphLoss:
+    """What `load_loss` gives, where that is an expression; FormulaError where it is not."""
+    from cse_autoloss.errors import FormulaError
+    from cse_autoloss.losses import GraphLoss, load_loss
+
+    loss = load_loss(source, branch)
+    if not isinstance(loss, GraphLoss):
+        raise FormulaError(f"{source!r} is not an expression in our operators")
+    return loss

@@ -1,0 +1,83 @@
+"""A search for a loss, from Python: `evolve` and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cse_autoloss.bench.progress import Observer
+    from cse_autoloss.losses import ReducedLoss
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that has ended.
+
+    Attributes:
+        directory: the run directory.
+        summary: what summary.json holds.
+    """
+
+    directory: Path
+    summary: dict[str, Any]
+
+    @property
+    def improved(self) -> bool:
+        """Whether the interval of the gain over the best baseline lies above 0."""
+        best = self.summary["best"]
+        return bool(best and best["gain"] and best["gain"]["low"] is not None and best["gain"]["low"] > 0)
+
+    def load(self, slot: str, reduction: str = "mean") -> ReducedLoss:
+        """The discovered loss of a slot ("cls" or "reg" of a detector, "loss" of other tasks) as a torch module."""
+        from cse_autoloss.errors import RunError, UnknownNameError
+        from cse_autoloss.losses import load_loss
+
+        best, slots = self.summary["best"], self.summary["slots"]
+        if best is None:
+            raise RunError(f"{self.directory}: the search found no loss")
+        if slot not in best["losses"]:
+            raise UnknownNameError.of("slot", slot, best["losses"])
+        weighted = best["alpha"] is not None and slots.get(slot) == "cls-binary"
+        options = {"alpha": best["alpha"]} if weighted else {}
+        return load_loss(best["losses"][slot], slots.get(slot), reduction, **options)
+
+
+def evolve(
+    task: str | None = None,
+    *,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    observer: Observer | None = None,
+    **overrides: Any,
+) -> RunResult:
+    """Search for a loss, audit it and write everything into a run directory.
+
+    Args:
+        task: "detection", "classification", ..., or "my_file.py:MyTask"; None is the configuration's, or detection.
+        config: YAML file, or the name of one that comes with the package; by default the detector's or the task's own.
+        out: run directory; by default a new one below `runs/`.
+        resume: an earlier run's directory to go on with; then only `budget`, `generations` and `workers` may be given.
+        observer: who watches.
+        **overrides: settings by their dotted path, with "__" for the dot: `budget="60s"`, `own__data="coco:DIR"`
+            (`own` is the task's section).
+
+    Returns:
+        Directory and summary.
+
+    Raises:
+        AutoLossError: a user's mistake, in one line.
+    """
+    from cse_autoloss.discovery.launch import launch
+    from cse_autoloss.settings.load import config_for
+
+    settings = {name.replace("__", "."): value for name, value in overrides.items()}
+    detector = settings.get("own.detector", settings.get("detection.detector"))
+    if config is None and resume is None and detector is not None:
+        config = config_for(str(detector))
+    directory, summary = launch(
+        task, config=config, out=out, resume=resume, observer=observer, overrides=settings
+    )
+    return RunResult(directory, summary)

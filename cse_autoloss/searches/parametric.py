@@ -1,0 +1,61 @@
+"""What searches of a parametric loss space share: θs as candidates, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from cse_autoloss.errors import ConfigError
+from cse_autoloss.graph import Signature
+from cse_autoloss.losses.parametric import ParametricLoss, make_space
+from cse_autoloss.searches.protocol import Member, Proposal
+from cse_autoloss.settings.schema import SearchConfig
+from cse_autoloss.spaces.parametric import ParametricSpace
+
+SIGNATURE = "cls-multiclass"
+"""Of the losses of all spaces: logits and a class index, under a softmax."""
+
+
+def space_of(config: SearchConfig) -> ParametricSpace:
+    """The space that a configuration names; s is the task's, where it says one."""
+    own, scale = config.reinforce, float(getattr(config.own, "scale", 10.0))
+    if own.space != "am-lfs":
+        return make_space(own.space, scale=scale)
+    return make_space(
+        "am-lfs", intervals=own.intervals, scale=scale, form=own.form, least_slope=own.least_slope
+    )
+
+
+def softmax_slot(config: SearchConfig, slots: Mapping[str, Signature]) -> dict[str, Signature]:
+    """The one slot that a parametric search is for.
+
+    Raises:
+        ConfigError: none of the slots takes a loss on softmax logits.
+    """
+    fitting = {slot: signature for slot, signature in slots.items() if signature.name == SIGNATURE}
+    if not fitting:
+        has = ", ".join(f"{slot} ({signature.name})" for slot, signature in slots.items())
+        raise ConfigError(
+            f"search {config.search}: {config.reinforce.space} is a space of softmax losses ({SIGNATURE}), and "
+            f"{config.task} has {has}; a detector with a softmax head has one: detector=two-stage"
+        )
+    return dict(list(fitting.items())[:1])
+
+
+def proposal(space: ParametricSpace, theta: Sequence[float], origin: str) -> Proposal:
+    """A θ as a candidate."""
+    text = ParametricLoss(space, theta).text
+    return Proposal(text, hashlib.sha256(text.encode()).hexdigest()[:32], origin)
+
+
+def rewards(proposals: Sequence[Proposal], trained: Sequence[Member]) -> list[float]:
+    """Worth of each proposal; NaN of one that failed."""
+    worth = {member.digest: member.scores[0] for member in trained if member.scores}
+    return [worth.get(one.digest, math.nan) for one in proposals]
+
+
+def theta_of(text: str) -> tuple[float, ...]:
+    """θ of a candidate's text."""
+    return tuple(float(value) for value in json.loads(text)["theta"])

@@ -1,0 +1,98 @@
+"""What settings are made of: sections, and the kinds of their values."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from cse_autoloss.errors import ConfigError, shorten
+from cse_autoloss.settings.durations import parse_duration
+from cse_autoloss.settings.mistakes import in_words
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+
+def _number(value: Any) -> Any:
+    """A text like "1e-3", which some YAML writers quote, is a number; true and false are none."""
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {str(value).lower()}")
+    if isinstance(value, str):
+        try:
+            return float(value) if len(value) < 50 else value
+        except ValueError:
+            return value
+    return value
+
+
+def _seconds(value: Any) -> Any:
+    try:
+        return parse_duration(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def like(pattern: str, expected: str) -> AfterValidator:
+    """For a text that must match a pattern; `expected` says in words what that is."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}, got {shorten(value)!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0.0, le=1.0)]
+Count = Annotated[Whole, Field(ge=1)]
+Positive = Annotated[Number, Field(gt=0.0)]
+NotNegative = Annotated[Number, Field(ge=0.0)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+
+
+class _Told(ModelMetaclass):
+    """Values that a section is made of directly, in Python, are refused in the words of `load`."""
+
+    def __call__(cls: type[BaseModel], *args: Any, **values: Any) -> Any:  # type: ignore[misc]
+        try:
+            return type.__call__(cls, *args, **values)
+        except ValidationError as error:
+            raise ConfigError(in_words(error, cls, cls.__name__)) from None
+
+
+class Section(BaseModel, metaclass=_Told):
+    """A part of the settings: immutable, and strict about its keys.
+
+    Raises:
+        ConfigError: made of values that are not valid; one line a mistake.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, values: Any) -> Any:
+        """A section whose lines are all comments reads as null: it means the defaults."""
+        return {} if values is None else values
+
+
+def check_order(name: str, bounds: tuple[float, float]) -> None:
+    """ValueError, for a section's own check, where [least, most] are the other way about."""
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{name}: expected [least, most], got {list(bounds)}")

@@ -1,0 +1,122 @@
+"""Settings of the detection task: data, proxy and optimiser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import Field, model_validator
+
+from cse_autoloss.settings.fields import (
+    Count,
+    NotNegative,
+    Number,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Text,
+    Whole,
+    check_order,
+    like,
+)
+
+
+class SceneSettings(Section):
+    """What the embedded scenes of handwriting look like.
+
+    Attributes:
+        canvas: side of the square image, pixels.
+        digits: least and most digits a scene.
+        size: least and most length of a digit's longer side, pixels.
+        clutter: most fragments of digits a scene.
+        overlap: largest share of a digit's box that an earlier digit's box may cover.
+        class_exponent: classes are drawn with frequencies ∝ (class + 1)^-exponent; 0 draws all alike.
+        contrast: least and most brightness of a digit, of 1.
+        noise: standard deviation of the pixel noise, of 1.
+        counts: scenes in train, val and test.
+        seed: of everything above.
+    """
+
+    canvas: Annotated[Whole, Field(ge=16, le=1024)] = 64
+    digits: tuple[Count, Count] = (1, 4)
+    size: tuple[Count, Count] = (12, 28)
+    clutter: Annotated[Whole, Field(ge=0)] = 0
+    overlap: Share = 0.1
+    class_exponent: NotNegative = 0.0
+    contrast: tuple[Positive, Share] = (0.5, 1.0)
+    noise: NotNegative = 0.08
+    counts: tuple[Count, Count, Count] = (800, 400, 800)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_order("digits", self.digits)
+        check_order("size", self.size)
+        check_order("contrast", self.contrast)
+        if self.size[1] > self.canvas:
+            raise ValueError(f"size: expected at most the canvas of {self.canvas} pixels, got {self.size[1]}")
+        return self
+
+
+class AnnotationFaults(Section):
+    """What part of the annotations to train on is wrong on purpose, and how.
+
+    Attributes:
+        unlabelled: part of the objects, in [0, 1), whose boxes are left out.
+        mislabelled: part of the other objects, in [0, 1], that get one of the other classes, drawn evenly.
+        seed: of the draws.
+    """
+
+    unlabelled: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    mislabelled: Share = 0.0
+    seed: Seed = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of a result should know of them, in words; none where there are no faults."""
+        told = []
+        if self.unlabelled:
+            told.append(f"{self.unlabelled:.0%} of the objects have no box")
+        if self.mislabelled:
+            told.append(f"{self.mislabelled:.0%} of the {'others' if told else 'objects'} have a wrong class")
+        return (f"in the annotations to train on, {' and '.join(told)}, on purpose",) if told else ()
+
+
+class DetectionSettings(Section):
+    """Everything that decides what a proxy training is, but the losses and the number of epochs.
+
+    Attributes:
+        data: "digits" for the embedded scenes, "coco:DIR" for a folder in COCO's format.
+        scenes: what the embedded scenes look like.
+        faults: made on purpose in the annotations to train on, of whatever data.
+        image_size: longer side that images of a COCO folder are brought to, pixels.
+        train_file, val_file, test_file: JSON files of a COCO folder; without a test.json, val is split in
+            two.
+        image_folder: folder, inside a COCO folder, that its images' names start from.
+        skip_bad: leave out items of a COCO folder that are wrong, and count them, in place of an error.
+        cache: folder for made scenes; None is the user's cache folder.
+        detector: the proxy, a name that `detectors.registry.detector_builder` takes: "one-stage", "two-stage",
+            that of an installed entry point, or "my_file.py:Build".
+        batch, lr, weight_decay: of the optimiser.
+        box_weight: of the box loss, relative to the classification loss.
+    """
+
+    data: Annotated[str, like(r"digits|coco:.+", "'digits' or 'coco:DIR'")] = "digits"
+    scenes: SceneSettings = SceneSettings()
+    faults: AnnotationFaults = AnnotationFaults()
+    image_size: Annotated[Whole, Field(ge=32, le=4096)] = 128
+    train_file: Text = "train.json"
+    val_file: Text = "val.json"
+    test_file: Text = "test.json"
+    image_folder: Text = "."
+    skip_bad: bool = False
+    cache: Path | None = None
+    detector: Text = "one-stage"
+    batch: Count = 16
+    lr: Positive = 0.15
+    weight_decay: NotNegative = 1e-2
+    box_weight: Positive = 2.0
+
+
+SECTION: Final = DetectionSettings

@@ -1,0 +1,147 @@
+"""The audit of a study: the best loss against those people use, by a function on data that no search has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune
+from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.errors import ConfigError
+from cse_autoloss.losses import load_loss
+from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.study.functions import Apart, Caller, Function, Here, Request
+
+if TYPE_CHECKING:
+    from cse_autoloss.study.study import Study
+
+SEEDS_OF_TUNING, SEEDS_OF_AUDIT = 2_000, 3_000
+
+
+@dataclass(frozen=True)
+class StudyAudit:
+    """What the audit found; printed, it is a table with the verdict.
+
+    Attributes:
+        result: contestants, gain and its interval.
+    """
+
+    result: AuditResult
+
+    @property
+    def verdict(self) -> str:
+        """One honest sentence."""
+        return self.result.verdict
+
+    def __str__(self) -> str:
+        metric, rows = self.result.metric, []
+        toward = metric.figure(1.0)
+        for one in self.result.contestants:
+            interval = self.result.interval(one)
+            settings = ", ".join(f"{name} {value:g}" for name, value in one.losses.settings)
+            rows.append((toward * interval.mean, one, interval, settings))
+        lines = [f"{'loss':<44} {'value':>10}   {int(100 * self.result.confidence)} % interval"]
+        for _, one, interval, settings in sorted(rows, key=lambda row: -row[0]):
+            name = one.name if len(one.name) <= 44 else f"{one.name[:43]}…"
+            span = f"[{interval.low:.4g}, {interval.high:.4g}]"
+            lines.append(f"{name:<44} {interval.mean:>10.4g}   {span}  {settings}".rstrip())
+        return "\n".join([*lines, self.verdict, *(f"Note: {note}" for note in self.result.notes)])
+
+
+def audited(
+    study: Study,
+    store: RunStore,
+    fit: Function,
+    *,
+    against: Sequence[str],
+    seeds: int,
+    grid: Mapping[str, Sequence[float]] | None,
+    validate: Function | None,
+    workers: int,
+) -> StudyAudit:
+    """Arguments as of `Study.audit`."""
+    if seeds < 2:
+        raise ConfigError(f"audit: expected 2 seeds or more, for an interval, got {seeds}")
+    if bool(grid) != (validate is not None):
+        raise ConfigError(
+            "audit: grid and validate go together: settings are tuned on validation data, never on test"
+        )
+    best = study.best
+    contestants = [Contestant("discovered", LossSet.of(best.texts), True)]
+    for text in dict.fromkeys(("", *against)):
+        losses = _losses(study, text)
+        contestants.append(
+            Contestant(LossSet.of(losses).name if text else "default", LossSet.of(losses), False)
+        )
+    first = study.config.seed * 10_000
+    plan = AuditPlan(
+        metric=study.metric,
+        task="study",
+        seeds=tuple(first + SEEDS_OF_AUDIT + i for i in range(seeds)),
+        grid={name: tuple(float(value) for value in values) for name, values in (grid or {}).items()},
+        open=(),
+        tune_epochs=0.0,
+        tune_seeds=(first + SEEDS_OF_TUNING, first + SEEDS_OF_TUNING + 1) if grid else (),
+        epochs=0.0,
+    )
+    if validate is not None:
+        with _calls(validate, study, workers) as caller:
+            contestants = tune(contestants, plan, lambda wanted: _trained(wanted, store, caller))
+    with _calls(fit, study, workers) as caller:
+        scores = _trained(plan.final(contestants), store, caller)
+    return StudyAudit(conclude(contestants, plan, scores))
+
+
+class _calls:
+    """A caller that is closed at the end."""
+
+    def __init__(self, function: Function, study: Study, workers: int) -> None:
+        self._apart = Apart(function, study.slots, workers=workers, limit=None) if workers else None
+        self._caller: Caller = self._apart or Here(function, study.slots)
+
+    def __enter__(self) -> Caller:
+        return self._caller
+
+    def __exit__(self, *error: object) -> None:
+        if self._apart is not None:
+            self._apart.close()
+
+
+def _losses(study: Study, text: str) -> dict[str, str]:
+    """Slot -> loss of an opponent; "" is the default of each."""
+    if not text:
+        return dict(study.plain)
+    parts = [part.strip() for part in text.split("+")]
+    if len(parts) != len(study.slots):
+        raise ConfigError(
+            f"{text!r}: expected one loss for each of {', '.join(study.slots)}, with + between them"
+        )
+    found = dict(zip(study.slots, parts, strict=True))
+    for slot, part in found.items():
+        load_loss(part, study.slots[slot])
+    return found
+
+
+def _trained(wanted: Sequence[Training], store: RunStore, caller: Caller) -> dict[str, Score]:
+    """Scores by key; what the store has is not called again."""
+    scores: dict[str, Score] = {}
+    waiting: dict[str, Training] = {}
+    for training in wanted:
+        kept = store.score(training.key)
+        if kept is not None and kept.status in ("ok", "diverged"):
+            scores[training.key] = kept
+        else:
+            waiting[training.key] = training
+    requests = [
+        Request(key, one.losses.losses, {"seed": one.seed, **one.losses.tuned})
+        for key, one in waiting.items()
+    ]
+    for key, outcome in caller.run(requests):
+        value: dict[str, Any] = {"status": outcome.status}
+        if outcome.value is not None:
+            value["metrics"] = {"value": outcome.value}
+        score = waiting[key].score("ok", value, outcome.detail, outcome.seconds)
+        store.add_score(score)
+        scores[key] = score
+    return scores

@@ -1,0 +1,522 @@
+"""`Study`: the search for a loss around anything that can be trained and scored.
+
+The same funnel, searches, store and audit as a run's, without a task: what a candidate is worth is told, by hand
+(`ask`, `tell`) or by a function (`optimize`). Everything that it knows is in its run directory after each call, so
+that it can be killed at any moment and gone on with by the same lines.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cse_autoloss.bench.progress import Clock, RunStatus, Silent
+from cse_autoloss.bench.schedule import Workbench
+from cse_autoloss.discovery.funnel import Entrant, Funnel, GenerationRecord
+from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.graph import Signature, parse_formula
+from cse_autoloss.losses import list_losses
+from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.runs import RunStore, Score, job_key
+from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
+from cse_autoloss.searches.registry import make_search
+from cse_autoloss.settings.durations import parse_duration
+from cse_autoloss.settings.fields import Section
+from cse_autoloss.settings.load import load_config
+from cse_autoloss.settings.schema import SearchConfig
+from cse_autoloss.spaces import signature_of
+from cse_autoloss.study.audit import StudyAudit, audited
+from cse_autoloss.study.candidate import Candidate, Found
+from cse_autoloss.study.functions import INSIDE, Apart, Caller, Function, Here, Outcome, Request
+from cse_autoloss.tasks.protocol import Metric
+
+ROUNDS = 50
+"""Batches that are bred for a generation before it is given up that any has the properties."""
+
+
+class StudySettings(Section):
+    """What a study is of: kept in its store, so that it is gone on with as it was."""
+
+    direction: Literal["maximize", "minimize"] = "maximize"
+    slots: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Study:
+    """Proposes verified losses, and learns from what they are worth.
+
+    Attributes:
+        directory: the run directory.
+        slots: slot -> signature.
+        metric: the value that is told, as reports print it.
+    """
+
+    def __init__(
+        self,
+        signature: Signature | str | Mapping[str, Signature | str],
+        *,
+        direction: Literal["maximize", "minimize"] = "maximize",
+        directory: str | Path | None = None,
+        seed: int = 0,
+        search: str = "evolution",
+        defaults: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start a study, or go on with the one in `directory`.
+
+        Args:
+            signature: what the loss reads: "cls-binary", "cls-multiclass", "reg" or a `Signature` of your own; of
+                several losses that are trained together, slot -> signature.
+            direction: whether values that are told are better when they are higher or lower.
+            directory: kept there; None is a temporary one.
+            seed: the same seed and values give the same candidates.
+            search: "evolution", "random", "reinforce", "cma", or "FILE.py:NAME".
+            defaults: slot -> loss that stands there while another slot is searched; by default the signature's.
+            settings: of the search, by dotted key, as `{"evolution.population": 20}`.
+
+        Raises:
+            ConfigError: a setting or signature that can't be.
+            RunError: the directory holds another study, or another process has it open.
+        """
+        if os.environ.get(INSIDE):
+            raise ConfigError(
+                "a worker came upon a study while it ran the script to find the training function: "
+                'put the lines that start the study below `if __name__ == "__main__":`'
+            )
+        given = signature if isinstance(signature, Mapping) else {"loss": signature}
+        self.slots = {slot: signature_of(one) for slot, one in given.items()}
+        stated = {slot: one.to_dict() for slot, one in self.slots.items()}
+        own = {"own.direction": direction, "own.slots": stated}
+        self._config = load_config(
+            None,
+            {
+                "task": "study",
+                "seed": seed,
+                "search": search,
+                "generations": 1_000_000,
+                **own,
+                **(settings or {}),
+            },
+            lambda task: StudySettings,
+        )
+        self.metric = Metric("value", direction == "maximize", factor=1.0, worst=_worst(direction))
+        self._temporary = tempfile.TemporaryDirectory(prefix="cse-autoloss-") if directory is None else None
+        self.directory = Path(self._temporary.name if self._temporary else str(directory))
+        self._store = self._opened()
+        self._plain = {slot: (defaults or {}).get(slot, one.default) for slot, one in self.slots.items()}
+        self._starters = {slot: self._handcrafted(slot) for slot in self.slots}
+        graphs = {
+            slot: [e.proposal.graph for e in entrants if e.proposal.graph is not None]
+            for slot, entrants in self._starters.items()
+        }
+        self._search = make_search(self._config, self.slots, graphs)
+        self._bench = Workbench(None, self._store, Clock(None), RunStatus(), Silent())  # type: ignore[arg-type]
+        self._funnel = Funnel(
+            self._bench, self._search.slots, self._config.verify, None, None, self._config.evolution.operators
+        )
+        self._state, self._told, self._closed = self._search.init(), list[Member](), 0
+        self._pool, self._attempt = list[Entrant](), 0
+        self._open: dict[int, Candidate] = {}
+        self._again: list[Candidate] = []
+        self._restore()
+
+    # -- by hand --------------------------------------------------------------------------------------
+
+    def ask(self, count: int = 1) -> list[Candidate]:
+        """Candidates to train with: verified, and unlike all before them.
+
+        Those that were asked for before an interruption, and were told nothing of, come again first.
+
+        Raises:
+            RunError: the search finds none that has the properties any more.
+        """
+        if count < 1:
+            raise ConfigError(f"ask: expected a count of 1 or more, got {count}")
+        found: list[Candidate] = []
+        while len(found) < count:
+            if self._again:
+                found.append(self._again.pop(0))
+                continue
+            if not self._pool:
+                self._breed()
+            issued = self._issue(self._pool.pop(0))
+            if issued is not None:
+                found.append(issued)
+        with self._store.transaction():
+            self._keep()
+        return found
+
+    def tell(self, candidate: Candidate, value: float) -> None:
+        """What training with the candidate came to; anything but a finite number is kept as a failure."""
+        from cse_autoloss.study.functions import judged
+
+        self._record(candidate, judged(value))
+
+    def _record(self, candidate: Candidate, outcome: Outcome) -> None:
+        if self._open.pop(candidate.number, None) is None:
+            raise ConfigError(f"candidate {candidate.number}: no value is awaited of it; it was told already")
+        self._again = [one for one in self._again if one.number != candidate.number]
+        sound = outcome.value is not None
+        steps = dict(outcome.steps) or candidate.steps
+        score = Score(
+            key=job_key(study=candidate.number, losses=dict(candidate.texts)),
+            purpose="proxy",
+            losses=dict(candidate.texts),
+            split="val",
+            seed=candidate.number,
+            epochs=0.0,
+            status=outcome.status,
+            metrics={"value": float(outcome.value)} if outcome.value is not None else {},
+            detail=outcome.detail,
+            seconds=outcome.seconds,
+            candidate=candidate.number,
+            extra={"steps": [[step, value] for step, value in steps.items() if math.isfinite(value)]},
+        )
+        row = self._store.candidate(candidate.number)
+        self._closed += 1
+        if sound:
+            worth = self.metric.worth(score.metrics)
+            name = self._names.get((candidate.slot, row.digest), "")
+            self._told.append(
+                Member(candidate.formula, row.digest, candidate.origin, row.generation, (worth,), name)
+            )
+        with self._store.transaction():
+            self._store.add_score(score)
+            self._bench.status.funnel["trained"] += sound
+            if self._closed >= (self._search.samples or self._config.evolution.offspring):
+                self._state = self._search.tell(self._state, tuple(self._told))
+                self._told, self._closed, self._pool, self._attempt = [], 0, [], 0
+            self._keep()
+
+    def _failed(self, candidate: Candidate, why: str) -> None:
+        self._record(candidate, Outcome(None, "error", why))
+
+    # -- driven by us ---------------------------------------------------------------------------------
+
+    def optimize(
+        self,
+        fit: Function,
+        *,
+        budget: str | float | None = None,
+        trials: int | None = None,
+        workers: int = 0,
+        limit: str | float | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Found | None:
+        """Ask, call `fit`, tell, until the budget or the number of trials is used up, or Ctrl-C.
+
+        Args:
+            fit: called with a candidate's loss (of several slots: slot -> loss), gives the value. If it has a parameter
+                `trial`, it may report values on the way and ask whether it should stop.
+            budget: wall time, as "20m".
+            trials: calls; None for as many as the budget holds.
+            workers: processes that call it side by side, where a call that hangs or crashes harms nobody; 0 calls it in
+                this process. The same candidates come, in the same order, whatever the number.
+            limit: wall time of one call in a worker.
+            say: is told a line after each generation.
+
+        Returns:
+            The best so far.
+
+        Raises:
+            ConfigError: neither a budget nor a number of trials, or a function that workers can't load.
+        """
+        if budget is None and trials is None:
+            raise ConfigError("optimize: give a budget, as budget='20m', or a number of trials")
+        until = None if budget is None else time.monotonic() + parse_duration(budget)
+        seconds = None if limit is None else parse_duration(limit)
+        caller: Caller = (
+            Apart(fit, self.slots, workers=workers, limit=seconds, until=until)
+            if workers
+            else Here(fit, self.slots)
+        )
+        done = 0
+        try:
+            while (trials is None or done < trials) and (until is None or time.monotonic() < until):
+                size = self._search.samples or self._config.evolution.offspring
+                left = size - self._closed if trials is None else min(size - self._closed, trials - done)
+                done += self._batch(caller, max(1, left), until)
+                if say is not None and self._found() is not None:
+                    say(f"generation {self._state.generation}: {len(self)} told, best {self.best.value:g}")
+        except KeyboardInterrupt:
+            if say is not None:
+                say(f"interrupted; the same lines go on with it in {self.directory}")
+        finally:
+            if isinstance(caller, Apart):
+                caller.close()
+        return self._found()
+
+    def _batch(self, caller: Caller, count: int, until: float | None) -> int:
+        """A batch of candidates, told in the order in which they were asked for; how many were told."""
+        candidates = {f"candidate {one.number}": one for one in self.ask(count)}
+        others = self._steps()
+        requests = [
+            Request(key, one.texts, others=others, higher=self.metric.higher)
+            for key, one in candidates.items()
+        ]
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for key, outcome in caller.run(requests):
+                outcomes[key] = outcome
+                if until is not None and time.monotonic() > until:
+                    break
+        finally:
+            for key, candidate in candidates.items():
+                if key in outcomes:
+                    self._record(candidate, outcomes[key])
+                else:
+                    self._again.append(candidate)
+        return len(outcomes)
+
+    def _steps(self) -> dict[int, list[float]]:
+        """Step -> what candidates reported there."""
+        found: dict[int, list[float]] = {}
+        for score in self._store.scores("proxy"):
+            for step, value in score.extra.get("steps", ()):
+                found.setdefault(int(step), []).append(value)
+        return found
+
+    def audit(
+        self,
+        fit: Function,
+        *,
+        against: Sequence[str] = (),
+        seeds: int = 10,
+        grid: Mapping[str, Sequence[float]] | None = None,
+        validate: Function | None = None,
+        workers: int = 0,
+    ) -> StudyAudit:
+        """Is the best loss better than those people use, on data that the search never saw?
+
+        Args:
+            fit: called `fit(loss, seed=…, **settings)`, gives the value on test data.
+            against: names or formulas; of several slots one of each with + between them. The signature's default takes
+                part in any case.
+            seeds: trainings of each, with the same seeds for all.
+            grid: settings that are tuned for all alike, as {"lr": [0.01, 0.1]}, by `validate`.
+            validate: called as `fit`, gives the value on validation data.
+            workers: as of `optimize`.
+
+        Returns:
+            Table, gain with its interval, and the verdict in words; print it.
+        """
+        return audited(
+            self,
+            self._store,
+            fit,
+            against=against,
+            seeds=seeds,
+            grid=grid,
+            validate=validate,
+            workers=workers,
+        )
+
+    # -- what is known --------------------------------------------------------------------------------
+
+    @property
+    def best(self) -> Found:
+        """The best that was told; RunError while there is none."""
+        found = self._found()
+        if found is None:
+            raise RunError(f"{self.directory}: nothing was told yet that has a value")
+        return found
+
+    def _found(self) -> Found | None:
+        scores = self._store.scores("proxy", status="ok")
+        if not scores:
+            return None
+        score = max(scores, key=lambda one: self.metric.worth(one.metrics))
+        number = score.candidate if score.candidate is not None else -1
+        return Found(number, score.metrics["value"], score.losses, self.slots)
+
+    @property
+    def scores(self) -> list[Score]:
+        """Everything that was told, failures included, in order."""
+        return self._store.scores("proxy")
+
+    @property
+    def config(self) -> SearchConfig:
+        """Settings of the search."""
+        return self._config
+
+    @property
+    def plain(self) -> Mapping[str, str]:
+        """Slot -> the loss that stands for it."""
+        return self._plain
+
+    def hall_of_fame(self, slot: str | None = None) -> tuple[Member, ...]:
+        """The best members of a slot, by worth (the value, negated where lower is better)."""
+        chosen = next(iter(self.slots)) if slot is None else slot
+        return ranked((*self._state.populations.get(chosen, ()), *self._told))
+
+    def __len__(self) -> int:
+        """How many candidates were told."""
+        return len(self._store.scores("proxy"))
+
+    def close(self) -> None:
+        """Let others open the directory; a temporary one goes."""
+        self._store.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _opened(self) -> RunStore:
+        stated = self._config.model_dump(mode="json")
+        if not (self.directory / "run.sqlite").exists():
+            return RunStore.create(self.directory, stated)
+        store = RunStore.open(self.directory)
+        kept = store.config
+        if kept.get("task") != "study":
+            store.close()
+            raise RunError(
+                f"{self.directory}: holds a run of another kind; give the study a directory of its own"
+            )
+        if kept != stated:
+            store.close()
+            different = sorted(key for key in stated if kept.get(key) != stated[key])
+            raise RunError(
+                f"{self.directory}: holds a study with another {', '.join(different)}; give the same, or another "
+                "directory"
+            )
+        return store
+
+    def _handcrafted(self, slot: str) -> list[Entrant]:
+        """Losses of the catalogue that are expressions, the signature's default first."""
+        signature, found = self.slots[slot], dict[str, Entrant]()
+        graph = parse_formula(signature.default, signature)
+        found[graph.digest] = Entrant(Proposal.of(graph, "seed"), "default")
+        for entry in list_losses(signature) if self._config.evolution.handcrafted_seeds else ():
+            loss = entry.make()
+            if isinstance(loss, GraphLoss):
+                found.setdefault(loss.graph.digest, Entrant(Proposal.of(loss.graph, "seed"), entry.name))
+        return list(found.values())
+
+    @property
+    def _names(self) -> dict[tuple[str, str], str]:
+        return {(s, e.proposal.digest): e.name for s, found in self._starters.items() for e in found}
+
+    def _breed(self) -> None:
+        """Fill the pool with candidates of the generation that have the properties and are new."""
+        search, rates, state = self._search, self._config.evolution, self._state
+        slot = slot_of(search.slots, state.generation)
+        status = self._bench.status
+        status.slot, status.generation = slot, state.generation
+        for _ in range(ROUNDS):
+            record, entrants = GenerationRecord(), list[Entrant]()
+            if self._attempt == 0 and search.expressions:
+                if not state.populations[slot]:
+                    entrants += self._starters[slot]
+                places = max(1, round(rates.random_fraction * rates.offspring))
+                number = zlib.crc32(
+                    f"{self._config.seed}:{self.slots[slot].name}:{state.generation}".encode()
+                )
+                if rates.scouts:
+                    drafts = self._funnel.scout(slot, rates.scouts, np.random.default_rng(number), record)
+                    self._pool += drafts[:places]
+            asked = search.ask(state, self._attempt, search.samples or rates.batch)
+            entrants += [Entrant(proposal) for proposal in asked]
+            self._attempt += 1
+            self._pool = self._funnel.verify(entrants, slot, record) + self._pool
+            if self._pool:
+                return
+            if not asked:
+                break
+        raise RunError(
+            f"{self.directory}: no new loss with the properties of {self.slots[slot].name} was found in "
+            f"{self._attempt} batches; other operators, walks or limits may admit some"
+        )
+
+    def _issue(self, entrant: Entrant) -> Candidate | None:
+        """The entrant as a candidate; None where one with the same gradients was handed out before."""
+        slot, proposal = self._bench.status.slot, entrant.proposal
+        with self._store.transaction():
+            if self._store.fingerprint_owner(slot, entrant.fingerprint) is not None:
+                return None
+            row = self._store.add_candidate(
+                slot=slot,
+                formula=proposal.formula,
+                digest=proposal.digest,
+                generation=self._state.generation,
+                place=self._asked,
+                origin=proposal.origin,
+                parents=proposal.parents,
+            )
+            self._store.claim_fingerprint(slot, entrant.fingerprint, row.id)
+        self._asked += 1
+        return self._candidate(row.id, slot, proposal.formula, proposal.origin)
+
+    def _candidate(self, number: int, slot: str, formula: str, origin: str) -> Candidate:
+        texts = {**self._plain, **self._state.partners.get(slot, {}), slot: formula}
+        made = Candidate(
+            self._steps(), self.metric.higher, {}, number, slot, texts, self.slots, origin, self._failed
+        )
+        self._open[number] = made
+        return made
+
+    def _keep(self) -> None:
+        """Write down where the study stands; inside the transaction of what led there."""
+        pool = [
+            [
+                e.proposal.formula,
+                e.proposal.digest,
+                e.proposal.origin,
+                list(e.proposal.parents),
+                e.name,
+                e.fingerprint,
+            ]
+            for e in self._pool
+        ]
+        state = {
+            "state": self._state.to_json(),
+            "told": [
+                [m.formula, m.digest, m.origin, m.generation, list(m.scores), m.name] for m in self._told
+            ],
+            "closed": self._closed,
+            "attempt": self._attempt,
+            "asked": self._asked,
+            "pool": pool,
+            "slot": self._bench.status.slot,
+            "open": [[c.number, c.slot, c.origin, dict(c.texts)] for c in self._open.values()],
+            "counts": self._bench.status.counts(),
+        }
+        self._store.set_meta("study", state)
+
+    def _restore(self) -> None:
+        """Go on from what the store has."""
+        self._asked = 0
+        kept = self._store.meta("study")
+        if kept is None:
+            return
+        self._state = SearchState.from_json(kept["state"])
+        self._told = [Member(f, d, o, g, tuple(s), n) for f, d, o, g, s, n in kept["told"]]
+        self._closed, self._attempt, self._asked = kept["closed"], kept["attempt"], kept["asked"]
+        self._bench.status.slot = kept["slot"]
+        self._bench.status.restore(kept["counts"])
+        expressions = self._search.expressions
+        for formula, digest, origin, parents, name, fingerprint in kept["pool"]:
+            graph = parse_formula(formula, self.slots[kept["slot"]]) if expressions else None
+            proposal = Proposal(formula, digest, origin, tuple(parents), graph)
+            self._pool.append(Entrant(proposal, name, fingerprint))
+        for number, slot, origin, texts in kept["open"]:
+            candidate = self._candidate(number, slot, texts[slot], origin)
+            candidate.texts = texts
+            self._again.append(candidate)
+
+
+def _worst(direction: str) -> float:
+    """What a failed training counts as in an audit: worse than anything."""
+    return -1e9 if direction == "maximize" else 1e9

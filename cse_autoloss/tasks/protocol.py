@@ -1,0 +1,229 @@
+"""What a task is to the rest of the package; `cse_autoloss.testing.tasks` tests whether one keeps to it.
+
+A task says what is trained and how it is scored. Whoever searches, compares or audits losses knows it through this
+alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+from cse_autoloss.graph import LossGraph, Signature
+from cse_autoloss.settings.fields import Section
+from cse_autoloss.verdict import Verdict
+
+SplitName = Literal["val", "test"]
+
+LossFunction = Callable[..., Any]
+"""A slot's loss as `train` gets it: called as its signature says, it gives the scalar sum over samples."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that a training is scored by.
+
+    Attributes:
+        name: for example "ap".
+        higher: whether higher is better.
+        title: as tables print it, for example "AP".
+        factor: what tables multiply it by: 100 for shares.
+        worst: what a training that failed counts as.
+    """
+
+    name: str
+    higher: bool = True
+    title: str = ""
+    factor: float = 100.0
+    worst: float = 0.0
+
+    def worth(self, metrics: Mapping[str, float]) -> float:
+        """What searches climb: the figure, negated where lower is better; `worst` where there is none."""
+        value = metrics.get(self.name, self.worst)
+        return value if self.higher else -value
+
+    def figure(self, worth: float) -> float:
+        """The inverse of `worth`."""
+        return worth if self.higher else -worth
+
+    def text(self, value: float, digits: int = 2, sign: str = "") -> str:
+        """The figure as tables print it."""
+        return f"{value * self.factor:{sign}.{digits}f}"
+
+    @property
+    def label(self) -> str:
+        """`title`, or the name."""
+        return self.title or self.name
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """A setting of a training that is tuned for every contestant alike.
+
+    Attributes:
+        name: "lr", "box_weight", ...
+        default: what the search trains with.
+        factors: tried in the tuning, times the default; the first is 1.
+        open: whoever is best at an end of the factors has twice (half) of that tried too.
+        slot: the slot whose loss it multiplies; empty for settings that are no weight of a loss.
+    """
+
+    name: str
+    default: float
+    factors: tuple[float, ...] = (1.0,)
+    open: bool = False
+    slot: str = ""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a training is, and what it is scored on.
+
+    Attributes:
+        epochs: passes over the training data.
+        train_limit: train on the first so many samples only; None for all.
+        until: pause after so many epochs, and score what there is; None for the end.
+        score_limit: score on the first so many samples only; None for all.
+        state: file that a pause leaves the training's state in, and that it is gone on from where it is there. The
+            result is the same without it, but takes longer.
+    """
+
+    epochs: float
+    train_limit: int | None = None
+    until: float | None = None
+    score_limit: int | None = None
+    state: Path | None = None
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """What a training reached.
+
+    Attributes:
+        metrics: finite figures by name; empty where the training failed.
+        status: "ok", or "diverged" when a loss or its gradient was not finite at some step.
+        detail: why, in words; empty when there is nothing to say.
+        seconds_train, seconds_score: wall time.
+        epochs_trained: that were done in this call, where an earlier one's state was gone on from.
+        train_samples: that there are to train on.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    status: Literal["ok", "diverged"] = "ok"
+    detail: str = ""
+    seconds_train: float = 0.0
+    seconds_score: float = 0.0
+    epochs_trained: float = 0.0
+    train_samples: int = 0
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, float], **rest: Any) -> Self:
+        """A score; "diverged" where a metric is not finite."""
+        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if broken:
+            return cls({}, "diverged", f"{', '.join(broken)} not finite", **rest)
+        return cls(dict(metrics), **rest)
+
+
+class Simulation(Protocol):
+    """The second filter of one task: does a small model learn with a loss?"""
+
+    def run_batch(self, graphs: Sequence[LossGraph], *, alpha: float | None = None) -> Sequence[Verdict]:
+        """A verdict for each loss, all of one signature."""
+        ...
+
+
+class Task(Protocol):
+    """Trains a model with losses that are handed to it, and scores it.
+
+    A task of your own inherits this class, and with it what it need not say: attributes that have a value below, and
+    methods that do nothing.
+
+    A task is made of its settings and a device at no cost: whatever takes time (reading data) waits for the first
+    `train`, `check` or `simulation`, so that the process which only plans a run does not pay for it.
+
+    Attributes:
+        name: as `--task` takes it.
+        Settings: model of the configuration's section of that name.
+        pauses: whether `train` keeps to `until`, `score_limit` and `state` of its schedule. To one that does not they
+            are never given: its candidates are all trained to the end.
+        simulates: whether `simulation` gives a filter.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Section]]
+    pauses: ClassVar[bool] = False
+    simulates: ClassVar[bool] = False
+    settings: Any
+    device: Any
+
+    def __init__(self, settings: Any, device: str = "cpu") -> None:
+        self.settings, self.device = settings, device
+
+    @property
+    def slots(self) -> Mapping[str, Signature]:
+        """The losses that it takes: slot -> signature."""
+        raise NotImplementedError
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """What it is scored by; the first is climbed unless another is asked for."""
+        raise NotImplementedError
+
+    @property
+    def tunables(self) -> Sequence[Tunable]:
+        """What is tuned for every contestant, the weights of slots first and the learning rate last."""
+        return ()
+
+    @property
+    def baselines(self) -> Sequence[Mapping[str, str]]:
+        """The losses that people use, slot -> formula or catalogue name, by how much would be lost if one were left
+        out for lack of time; the first is the plain one, the second the strongest known."""
+        raise NotImplementedError
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the reader of the results should know of the data, in words, as far as the settings tell it."""
+        return ()
+
+    def check(self) -> Sequence[str]:
+        """Read the data, so that what is wrong with them is said before anything is trained; notes on them.
+
+        Raises:
+            DataError: they can't be used, in one line.
+        """
+        return self.notes
+
+    def train(
+        self,
+        losses: Mapping[str, LossFunction],
+        *,
+        seed: int,
+        schedule: Schedule,
+        settings: Mapping[str, float],
+        split: SplitName,
+    ) -> TaskScore:
+        """Train with the losses and score.
+
+        A loss or gradient that is not finite is a finding: its score is "diverged". A loss that raises is none: the
+        error goes on to the caller, who records a failed training.
+
+        Args:
+            losses: of each slot.
+            seed: of weights and batches; the same for every loss that is compared.
+            schedule: length and limits.
+            settings: values of the tunables; what is missing has its default.
+            split: "test" is for the final audit alone.
+        """
+        raise NotImplementedError
+
+    def simulation(self, settings: Any) -> Simulation | None:
+        """The second filter; None where the task has none, and candidates go from verification to training.
+
+        Args:
+            settings: the configuration's section `simulate`.
+        """
+        return None

@@ -1,0 +1,41 @@
+"""Tasks by name: see `cse_autoloss.plugins` for where they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cse_autoloss.plugins import Registry
+from cse_autoloss.settings.fields import Section
+from cse_autoloss.tasks.protocol import Task
+
+_NEEDED = ("name", "Settings", "slots", "metrics", "baselines", "train")
+_INHERITED = ("pauses", "simulates", "tunables", "notes", "check", "simulation")
+
+
+def _fault(found: Any) -> str | None:
+    stated = [name for name in _NEEDED if getattr(found, name, None) is not getattr(Task, name, None)]
+    missing = [name for name in _NEEDED if name not in stated]
+    missing += [name for name in _INHERITED if not hasattr(found, name)]
+    if isinstance(found, type) and not missing:
+        return None
+    lacking = f" without {', '.join(missing)}" if missing else ""
+    return f"expected a class of tasks.protocol.Task with {', '.join(_NEEDED)}, got {type(found).__name__}{lacking}"
+
+
+TASKS: Registry[type[Task]] = Registry(
+    "task",
+    "cse_autoloss.tasks",
+    {
+        "detection": "cse_autoloss.tasks.detection:DetectionTask",
+        "classification": "cse_autoloss.tasks.classification:ClassificationTask",
+        "faces": "cse_autoloss.tasks.faces:FacesTask",
+        "reid": "cse_autoloss.tasks.reid:ReidTask",
+    },
+    _fault,
+)
+"""Classes, made with settings of their own and a device."""
+
+
+def section_of(task: str) -> type[Section]:
+    """The model of a task's section, for `settings.load.load_config`, wherever the task comes from."""
+    return TASKS.get(task).Settings

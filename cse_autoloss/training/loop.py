@@ -1,0 +1,175 @@
+"""The training loop of all tasks: SGD, one-cycle schedule, every step seeded, and it can pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cse_autoloss.errors import DataError
+
+BatchLoss = Callable[[Tensor, torch.Generator], Tensor]
+"""The loss of the samples at an index (N,), a scalar; what it draws at random comes from the generator."""
+
+
+class Diverged(Exception):
+    """Training met a loss or a weight that is not finite. A finding about the loss, not a user's error."""
+
+
+class NotFinite(Exception):
+    """A prediction that no loss can do anything with; `TrainingRun` tells it as divergence."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: passes over the data; a fraction trains on a part of the last pass.
+        batch: samples a step.
+        lr: peak learning rate of the one-cycle schedule (Smith & Topin, 2018).
+        weight_decay: L2, on matrices and kernels alone.
+        momentum: of SGD, Nesterov's.
+        warmup: share of the steps that the rate rises for; it falls to 0 along a cosine after that.
+        clip: largest gradient norm of a step.
+    """
+
+    epochs: float
+    batch: int = 16
+    lr: float = 0.15
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    warmup: float = 0.3
+    clip: float = 10.0
+
+
+def total_steps(samples: int, schedule: Schedule) -> int:
+    """Optimiser steps of the schedule: at least 1."""
+    return max(1, round(schedule.epochs * samples / schedule.batch))
+
+
+def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
+    kernels = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.SGD(
+        [{"params": kernels, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=schedule.lr,
+        momentum=schedule.momentum,
+        nesterov=schedule.momentum > 0,
+        foreach=True,
+    )
+
+
+class TrainingRun:
+    """A training that can pause: any number of `advance` calls end in the same weights as one to the end.
+
+    The schedule's one cycle spans the whole training, whatever the pauses, and `state` holds all that decides how it
+    goes on: weights, momentum, position in the cycle, and the order of the samples still to come.
+
+    Attributes:
+        model: trained in place.
+        steps: of the whole schedule.
+        step: that are done.
+    """
+
+    def __init__(
+        self, model: nn.Module, samples: int, batch_loss: BatchLoss, schedule: Schedule, *, seed: int
+    ) -> None:
+        """
+        Args:
+            model: is trained in place.
+            samples: that there are to train on.
+            batch_loss: of some of them, by `model`.
+            schedule: length and speed.
+            seed: of the order of the samples and of what `batch_loss` draws.
+        """
+        self.model = model
+        self.steps = total_steps(samples, schedule)
+        self.step = 0
+        self._samples, self._batch_loss = samples, batch_loss
+        self._schedule = schedule
+        self._generator = torch.Generator().manual_seed(seed)
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._optimiser = _optimiser(model, schedule)
+        self._scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser,
+            schedule.lr,
+            total_steps=self.steps + 1,
+            pct_start=schedule.warmup,
+            cycle_momentum=False,
+        )
+
+    def advance(self, until: int) -> None:
+        """Train up to step `until` of `steps`; the model is left in evaluation mode.
+
+        Raises:
+            Diverged: when the loss, the gradient, what the losses are given, or a weight at the end is not finite.
+        """
+        parameters = list(self.model.parameters())
+        self.model.train()
+        for step in range(self.step, min(until, self.steps)):
+            index = self._next_batch()
+            where = f"at step {step + 1} of {self.steps}"
+            try:
+                loss = self._batch_loss(index, self._generator)
+            except NotFinite:
+                raise Diverged(f"a prediction that is not finite {where}") from None
+            self._optimiser.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self._schedule.clip, foreach=True)
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                raise Diverged(f"loss {loss.item():g}, gradient norm {norm.item():g} {where}")
+            self._optimiser.step()
+            self._scheduler.step()
+            self.step = step + 1
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.state_dict().values()):
+            raise Diverged(f"a weight that is not finite after {self.step} steps")
+        self.model.eval()
+
+    def state(self) -> dict[str, Any]:
+        """All that decides how the training goes on: tensors, numbers and texts in dicts and lists."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scheduler": self._scheduler.state_dict(),
+            "generator": self._generator.get_state(),
+            "order": self._order.clone(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken, in a run that was made with the same arguments.
+
+        Raises:
+            KeyError, RuntimeError, ValueError, TypeError: it is no state of such a run.
+        """
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        self._generator.set_state(state["generator"])
+        self._order = state["order"]
+        self.step = int(state["step"])
+
+    def _next_batch(self) -> Tensor:
+        count, size = self._samples, self._schedule.batch
+        while self._order.numel() < min(size, count):
+            self._order = torch.cat((self._order, torch.randperm(count, generator=self._generator)))
+        index, self._order = self._order[:size], self._order[size:]
+        return index
+
+
+def watched(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The loss, telling a model that ran away (a prediction that is NaN) from a mistake in what it was given."""
+
+    def call(*tensors: Tensor) -> Tensor:
+        try:
+            return loss(*tensors)
+        except DataError:
+            if all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+                raise
+            raise NotFinite from None
+
+    return call

@@ -1,0 +1,199 @@
+"""What a run found, as plain JSON: what must stay the same however the package and its store are reshaped.
+
+Times, paths, ids, keys and dates are left out. All that knows the store's columns and the summary's names stands in
+this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cse_autoloss.runs import Candidate, RunStore, Score
+from cse_autoloss.verdict import Verdict
+
+Json = dict[str, Any]
+
+
+def evolved(directory: Path) -> Json:
+    """What a run of `evolve` found."""
+    summary = _summary(directory)
+    slots = summary["slots"]
+    with RunStore.read(directory) as store:
+        candidates = [(one, _by_stage(store.verdicts(one.id))) for one in store.candidates()]
+        return {
+            "candidates": [
+                _candidate(one, slots) | {"verdicts": [_verdict(verdict) for verdict in verdicts]}
+                for one, verdicts in candidates
+                if verdicts[0].accepted
+            ],
+            # Most of them: a row each.
+            "rejected": [
+                [*_candidate(one, slots).values(), *_verdict(verdicts[0]).values()]
+                for one, verdicts in candidates
+                if not verdicts[0].accepted
+            ],
+            "populations": [
+                [slots[one.slot], one.generation, one.stage, one.source, one.population]
+                for one in store.rejected()
+            ],
+            "scores": [_score(one) for one in store.scores()],
+            "counts": {"passed": summary["funnel"], "stopped": summary["rejected"]},
+            "hall_of_fame": {
+                slots[slot]: [
+                    {
+                        "formula": one["formula"],
+                        "name": one["name"],
+                        "origin": one["origin"],
+                        "val": one["val"],
+                        "seeds": one["seeds"],
+                    }
+                    for one in members
+                ]
+                for slot, members in summary["hall_of_fame"].items()
+            },
+            "audit": {
+                "verdict": summary["verdict"],
+                "gain": summary["best"]["gain"],
+                "noise_floor": summary["noise_floor"],
+                "best": _contestant(summary["best"]),
+                "contestants": [
+                    {"name": one["name"], **_contestant(one)}
+                    for one in (*summary["winners"], *summary["baselines"])
+                ],
+                "notes": summary["notes"],
+            },
+        }
+
+
+def reinforced(directory: Path) -> Json:
+    """What a run of `reinforce` found."""
+    summary = _summary(directory)
+    exported = json.loads((directory / "best" / "loss.json").read_text(encoding="utf-8"))
+    weights = torch.load(directory / "best" / "model.pt", weights_only=True)
+    with RunStore.read(directory) as store:
+        config = store.config
+        searches = ["searched"]
+        if "softmax, best of B" in (one["name"] for one in summary["baselines"]):
+            searches.append("control")
+        search = config["reinforce"]
+        seeds = range(config["seed"], config["seed"] + search["seeds"])
+        return {
+            "baselines": {
+                name: [store.meta(f"result:{name}:{seed}") for seed in seeds] for name in search["baselines"]
+            },
+            "searches": {
+                name: [
+                    _search(store, f"{name}:{seed}:{factor:g}")
+                    for seed in seeds
+                    for factor in search["lr_factors"]
+                ]
+                for name in searches
+            },
+            "contestants": [
+                {
+                    "name": one.get("name", "searched"),
+                    "val": one["val"],
+                    "test": one["test"],
+                    "tests": one["tests"],
+                }
+                for one in (summary["searched"], *summary["baselines"])
+            ],
+            "verdict": summary["verdict"],
+            "gains": summary["gains"],
+            "mu": {"start": summary["mu"]["start"], "ends": summary["mu"]["ends"]},
+            "exported": {
+                "seed": summary["searched"]["seed"],
+                "space": exported["space"],
+                "theta": exported["theta"],
+                "model": _digest(weights),
+            },
+        }
+
+
+def _summary(directory: Path) -> Json:
+    summary: Json = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def _candidate(one: Candidate, slots: Mapping[str, str]) -> Json:
+    return {
+        "branch": slots[one.slot],
+        "generation": one.generation,
+        "origin": one.origin,
+        "formula": one.formula,
+    }
+
+
+def _by_stage(verdicts: Mapping[str, Verdict]) -> list[Verdict]:
+    """In the order of the filters."""
+    return sorted(verdicts.values(), key=lambda verdict: ("verify", "simulate").index(verdict.stage))
+
+
+def _verdict(one: Verdict) -> Json:
+    return {
+        "stage": one.stage,
+        "accepted": one.accepted,
+        "why": "" if one.accepted else one.code or one.reason,
+        "figure": _float(one.figure),
+    }
+
+
+def _score(one: Score) -> Json:
+    return {
+        "purpose": one.purpose,
+        "losses": dict(one.losses),
+        "settings": _floats(one.settings),
+        "split": one.split,
+        "seed": one.seed,
+        "epochs": float(one.epochs),
+        "status": one.status,
+        "metrics": _floats(one.metrics),
+    }
+
+
+def _contestant(one: Mapping[str, Any]) -> Json:
+    return {
+        "losses": one["losses"],
+        "settings": _floats(one["settings"]),
+        "val": one["val"],
+        "test": one["test"],
+    }
+
+
+def _search(store: RunStore, key: str) -> Json:
+    result = store.meta(f"result:{key}")
+    epochs = range(store.config["classification"]["epochs"])
+    return {
+        "lr_factor": result["lr_factor"],
+        "val": result["val"],
+        "test": store.meta(f"test:{key}"),
+        "mu": result["mu"],
+        "path": [store.meta(f"epoch:{key}:{epoch}") for epoch in epochs],
+    }
+
+
+def _floats(values: Mapping[str, Any]) -> Json:
+    return {name: _float(value) for name, value in values.items()}
+
+
+def _float(value: float | None) -> float | str | None:
+    """A whole number as a float, as a column of the store gives it and JSON need not; what JSON has no number for as
+    text."""
+    if value is None:
+        return None
+    return float(value) if math.isfinite(value) else str(float(value))
+
+
+def _digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """Of a model's weights, whatever they are called."""
+    found = hashlib.sha256()
+    for tensor in weights.values():
+        found.update(tensor.detach().contiguous().numpy().tobytes())
+    return found.hexdigest()
