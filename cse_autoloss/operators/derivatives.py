@@ -70,7 +70,8 @@ def dual(
 def _times(slope: Tensor, partial: Value, fresh: bool = False) -> Tensor:
     """Their product, without a pass over the tensor where the partial is ±1; `fresh`: nobody else reads the partial."""
     if isinstance(partial, Tensor):
-        if fresh and partial.shape == slope.shape and not partial._is_view():
+        same = partial.dtype == slope.dtype and partial.shape == slope.shape
+        if fresh and same and not partial._is_view():
             return partial.mul_(slope)
         return slope * partial
     if partial == 1:
