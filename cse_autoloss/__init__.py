@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cse_autoloss.predict import predict_images
     from cse_autoloss.reinforce.run import reinforce as reinforce_loss
     from cse_autoloss.spaces import parse
+    from cse_autoloss.study import Study
     from cse_autoloss.verdict import Verdict
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "FilterAuditOptions",
     "LossGraph",
     "RunResult",
+    "Study",
     "Verdict",
     "__version__",
     "audit_filters",
@@ -55,6 +57,7 @@ _HOME = {
     "FilterAuditOptions": "cse_autoloss.filter_audit",
     "LossGraph": "cse_autoloss.graph",
     "RunResult": "cse_autoloss.api.runs",
+    "Study": "cse_autoloss.study",
     "Verdict": "cse_autoloss.verdict",
     "audit_filters": "cse_autoloss.filter_audit",
     "compare_losses": "cse_autoloss.compare.run",
