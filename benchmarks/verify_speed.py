@@ -125,7 +125,7 @@ class Baseline:
         pset = self.primitives.pset
         pset.arguments = list(self.signature.variables)
         pset.context = {"__builtins__": None}
-        pset.context.update({name: _lenient(OPERATORS[name].torch) for name in self.signature.operators})
+        pset.context.update({name: _lenient(OPERATORS[name].function) for name in self.signature.operators})
         self.pset = pset
         self.grid = probe_grid(SIGNATURES[branch], False, False, torch.float32)
         self.moving = [name for name in self.signature.variables if name in self.grid.tangents]

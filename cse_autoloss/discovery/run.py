@@ -25,6 +25,7 @@ from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
+from cse_autoloss.spaces.random_expressions import searched_operators
 
 Starters = dict[str, list[Entrant]]
 """Slot -> losses that open its population."""
@@ -68,6 +69,8 @@ def _starters(session: Session) -> Starters:
     config = session.config
     starters: Starters = {slot: [] for slot in session.slots}
     for slot in session.slots:
+        # Raises where no loss can be written in them.
+        searched_operators(session.task.slots[slot], config.evolution.operators)
         for entry in list_losses(session.task.slots[slot].name) if config.evolution.handcrafted_seeds else ():
             loss = entry.make()
             if isinstance(loss, GraphLoss):

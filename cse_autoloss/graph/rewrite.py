@@ -61,8 +61,9 @@ def stabilize(graph: LossGraph) -> LossGraph:
         return builder.add(f"{value:g}")
 
     index: list[int] = []
-    for node in graph.nodes:
-        index.append(settle(node.symbol, *(index[a] for a in node.args)))
+    for symbol, args in graph.nodes:
+        made = settle if symbol in rules else builder.add
+        index.append(made(symbol, *[index[a] for a in args]))
     return builder.finish(index[-1])
 
 

@@ -60,10 +60,12 @@ def keep(table: NodeTable, root: np.ndarray) -> NodeTable:
 
 @dataclass
 class _Pool:
-    """Values, and slopes where they move, of the nodes of one shape."""
+    """Values, and slopes where they move, of the nodes of one shape; `…_by_curve` are views of them, (…, K, P)."""
 
     value: Tensor
-    slope: Tensor | None
+    slope: Tensor | None = None
+    value_by_curve: Tensor | None = None
+    slope_by_curve: Tensor | None = None
 
 
 class TableEvaluator:
@@ -106,7 +108,10 @@ class TableEvaluator:
 
     def _by_curve(self, moving: Tensor) -> Tensor:
         """(…, width) to (…, K, P)."""
-        return moving[..., : self.curves * self.points].unflatten(-1, (self.curves, self.points))
+        used = self.curves * self.points
+        if moving.shape[-1] > used:
+            moving = moving.narrow(-1, 0, used)
+        return moving.view(*moving.shape[:-1], self.curves, self.points)
 
     def run(self, table: NodeTable) -> tuple[Tensor, Tensor]:
         """Losses and slopes of the table's roots, (B, K, P) each, summed over the classes. All roots must
@@ -121,9 +126,11 @@ class TableEvaluator:
             shape = (len(members), self.classes if code & 1 else 1, self.width if code & 2 else self.still)
             empty = torch.zeros if self.width != self.curves * self.points else torch.empty
             value = empty(shape, dtype=self.dtype, device=self.device)
-            pools.append(
-                _Pool(value, empty(shape, dtype=self.dtype, device=self.device) if code & 2 else None)
-            )
+            if code & 2:
+                slope = empty(shape, dtype=self.dtype, device=self.device)
+                pools.append(_Pool(value, slope, self._by_curve(value), self._by_curve(slope)))
+            else:
+                pools.append(_Pool(value))
         first_group = table.groups[0].start if table.groups else len(table)
         for row in range(first_group):
             self._write_leaf(symbols(table.signature)[table.symbol[row]], pools[kind[row]], int(slot[row]))
@@ -191,21 +198,20 @@ class TableEvaluator:
     ) -> None:
         """Run one operator on a block of rows and store value and slope."""
         operator = ALL_OPERATORS[symbol]
-        out = target.value[start:stop]
-        if all(isinstance(arg, float) for arg in args):
-            args[0] = self._tensor(args[0], out)
+        if args[0].__class__ is float and args[-1].__class__ is float:
+            args[0] = self._tensor(args[0], target.value[start:stop])
         if not operator.takes_numbers and operator.dual is None:
             args = [self._tensor(arg, None) for arg in args]
+        to_value, to_slope = target.value, target.slope
         # One argument has one shape; two may be of a curve and of its points.
-        spread = len(args) == 2 and target.slope is not None
-        if spread:
-            args = [arg if isinstance(arg, float) else self._matched(arg) for arg in args]
+        if len(args) == 2 and target.value_by_curve is not None:
+            to_value, to_slope = target.value_by_curve, target.slope_by_curve
+            args = [self._matched(arg) for arg in args]
             slopes = [None if slope is None else self._by_curve(slope) for slope in slopes]
         value, slope = dual(operator, args, slopes)
-        (self._by_curve(out) if spread else out).copy_(value)
-        if target.slope is not None and slope is not None:
-            there = target.slope[start:stop]
-            (self._by_curve(there) if spread else there).copy_(slope)
+        to_value[start:stop] = value
+        if to_slope is not None and slope is not None:
+            to_slope[start:stop] = slope
 
     def _tensor(self, arg: Tensor | float, like: Tensor | None) -> Tensor:
         """A number as a tensor: of as many rows as `like`, or of no dimension."""
@@ -214,8 +220,8 @@ class TableEvaluator:
         shape = () if like is None else (len(like), 1, like.shape[2])
         return torch.full(shape, arg, dtype=self.dtype, device=self.device)
 
-    def _matched(self, arg: Tensor) -> Tensor:
+    def _matched(self, arg: Tensor | float) -> Tensor | float:
         """An argument in a shape that broadcasts with others: (m, C, K, P) beside (m, C, K, 1)."""
-        if arg.dim() == 0:
+        if isinstance(arg, float) or arg.dim() == 0:
             return arg
         return self._by_curve(arg) if arg.shape[-1] == self.width else arg[..., : self.curves, None]
