@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typer.testing import CliRunner
 
-from cse_autoloss.cli.reinforce import app_command
+from cse_autoloss.cli.reinforce import command
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.export.parametric_source import torch_source
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
@@ -140,7 +140,7 @@ def test_models_that_all_diverge_end_the_run_in_words(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command("reinforce")(app_command)
+    app.command("reinforce")(command)
     settings = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items() if "." in key]
     arguments = [
         "--epochs",
@@ -186,10 +186,9 @@ def test_mistakes_in_the_configuration(overrides: dict[str, Any], words: str) ->
 
 
 def test_the_commented_configuration_is_the_default() -> None:
-    default = load_config("classification")
-    assert (
-        default == load_config(None, {"task": "classification"}) == parse_config({"task": "classification"})
-    )
+    default, plain = load_config("classification"), parse_config({"task": "classification"})
+    assert default == load_config(None, {"task": "classification"})
+    assert (default.own, default.reinforce) == (plain.own, plain.reinforce)
     assert tuple(BASELINES) == default.reinforce.baselines
     assert "label_noise: 0.0" in dump(default)
     with pytest.raises(ConfigError, match="did you mean 'classification'"):
@@ -277,5 +276,5 @@ def test_the_module_refuses_what_does_not_fit(tmp_path: Path) -> None:
         ParametricLoss.from_file(path)
     for text in ("{", '{"theta": [1]}', '{"space": {"name": "am-lfs", "x": 1}, "theta": []}'):
         path.write_text(text)
-        with pytest.raises(DataError, match=r"loss\.json: not the loss\.json"):
+        with pytest.raises(DataError, match=r"loss\.json: not the JSON of a parametric loss"):
             ParametricLoss.from_file(path)

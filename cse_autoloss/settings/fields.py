@@ -85,6 +85,10 @@ class Section(BaseModel, metaclass=_Told):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    def __hash__(self) -> int:
+        """Of the values, a table's among them."""
+        return hash(self.model_dump_json())
+
     @model_validator(mode="before")
     @classmethod
     def _empty(cls, values: Any) -> Any:
