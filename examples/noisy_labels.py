@@ -47,6 +47,8 @@ def test(loss: torch.nn.Module, seed: int) -> float:
 
 if __name__ == "__main__":
     with cal.Study("cls-multiclass", direction="maximize") as study:
-        study.optimize(fit, trials=int(sys.argv[1]) if len(sys.argv) > 1 else 200, workers=2, limit="60s", say=print)
+        study.optimize(
+            fit, trials=int(sys.argv[1]) if len(sys.argv) > 1 else 200, workers=2, limit="60s", say=print
+        )
         print(study.audit(test, against=["softmax-focal", "softmax-poly-1"], seeds=5, workers=2))
         study.best.export("label_loss.py")

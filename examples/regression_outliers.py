@@ -43,7 +43,7 @@ def train(loss: torch.nn.Module, seed: int, lr: float, held_out: int) -> float:
         loss(model(parts[0][0])[:, 0] - parts[0][1]).backward()
         optimiser.step()
     x, y = parts[held_out]
-    return float((model(x)[:, 0] - y).abs().mean())
+    return float((model(x)[:, 0] - y).detach().abs().mean())
 
 
 def fit(loss: torch.nn.Module) -> float:

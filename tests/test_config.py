@@ -197,7 +197,10 @@ class TestMistakes:
                 {"faces": {}},
                 f"faces: unknown key; expected one of: {', '.join(parse_config({}).model_dump())}",
             ),
-            ({"executor": "poool"}, "executor: expected 'pool', 'inprocess' or 'ray', got 'poool'; did you mean 'pool'?"),
+            (
+                {"executor": "poool"},
+                "executor: expected 'pool', 'inprocess' or 'ray', got 'poool'; did you mean 'pool'?",
+            ),
             ({"slot": ""}, "slot: expected some text, got ''"),
             (
                 {"evolution": {"population": -1}},
@@ -256,7 +259,11 @@ class TestMistakes:
 
     def test_several_mistakes_stand_on_a_line_each(self) -> None:
         lines = mistake(
-            {"sed": 1, "evolution": {"population": -1, "tournament": "x"}, "audit": {"grid": {"lr": ["x", 0]}}}
+            {
+                "sed": 1,
+                "evolution": {"population": -1, "tournament": "x"},
+                "audit": {"grid": {"lr": ["x", 0]}},
+            }
         )
         assert len(lines) == 5
         assert all(line.startswith("f.yaml: ") for line in lines)

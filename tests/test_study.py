@@ -187,9 +187,7 @@ def test_the_slow_half_is_stopped_early() -> None:
 def test_audit_is_paired_tuned_alike_and_printed() -> None:
     with study() as one:
         one.optimize(size, trials=12)
-        audit = one.audit(
-            noisy, against=["Abs(R)"], seeds=4, grid={"lr": [1.0, 0.5]}, validate=noisy
-        )
+        audit = one.audit(noisy, against=["Abs(R)"], seeds=4, grid={"lr": [1.0, 0.5]}, validate=noisy)
         names = {c.name for c in audit.result.contestants}
         assert names == {"discovered", "default", "Abs(R)"}
         assert all(dict(c.losses.settings) == {"lr": 0.5} for c in audit.result.contestants)

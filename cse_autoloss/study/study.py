@@ -106,11 +106,24 @@ class Study:
             },
             lambda task: StudySettings,
         )
-        self.metric = Metric("value", direction == "maximize", factor=1.0, worst=_worst(direction))
+        self.metric = Metric("value", direction == "maximize", factor=1.0, digits=4, worst=_worst(direction))
         self._temporary = tempfile.TemporaryDirectory(prefix="cse-autoloss-") if directory is None else None
         self.directory = Path(self._temporary.name if self._temporary else str(directory))
-        self._store = self._opened()
-        self._plain = {slot: (defaults or {}).get(slot, one.default) for slot, one in self.slots.items()}
+        try:
+            self._store = self._opened()
+        except BaseException:
+            if self._temporary is not None:
+                self._temporary.cleanup()
+            raise
+        try:
+            self._begin(defaults or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, defaults: Mapping[str, str]) -> None:
+        """Search, funnel and state, from the settings and from what the store has."""
+        self._plain = {slot: defaults.get(slot, one.default) for slot, one in self.slots.items()}
         self._starters = {slot: self._handcrafted(slot) for slot in self.slots}
         graphs = {
             slot: [e.proposal.graph for e in entrants if e.proposal.graph is not None]

@@ -31,6 +31,7 @@ class Metric:
         higher: whether higher is better.
         title: as tables print it, for example "AP".
         factor: what tables multiply it by: 100 for shares.
+        digits: behind the point, in tables.
         worst: what a training that failed counts as.
     """
 
@@ -38,6 +39,7 @@ class Metric:
     higher: bool = True
     title: str = ""
     factor: float = 100.0
+    digits: int = 2
     worst: float = 0.0
 
     def worth(self, metrics: Mapping[str, float]) -> float:
@@ -49,9 +51,9 @@ class Metric:
         """The inverse of `worth`."""
         return worth if self.higher else -worth
 
-    def text(self, value: float, digits: int = 2, sign: str = "") -> str:
+    def text(self, value: float, digits: int | None = None, sign: str = "") -> str:
         """The figure as tables print it."""
-        return f"{value * self.factor:{sign}.{digits}f}"
+        return f"{value * self.factor:{sign}.{self.digits if digits is None else digits}f}"
 
     @property
     def label(self) -> str:
