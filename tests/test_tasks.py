@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 import cse_autoloss
+from cse_autoloss.testing.tasks import TaskConformance
 
 TINY: dict[str, Any] = {
     "generations": 2,
@@ -32,6 +34,7 @@ TINY: dict[str, Any] = {
 }
 SMALL: dict[str, dict[str, Any]] = {
     "classification": {"train_limit": 200},
+    "segmentation": {"scenes": {"canvas": 16, "size": [8, 12], "digits": [1, 1], "counts": [40, 24, 24]}},
 }
 
 
@@ -43,3 +46,33 @@ def test_a_search_runs_to_its_end(task: str, tmp_path: Path) -> None:
     assert summary["status"] == "finished"
     assert summary["best"]["gain"]["low"] <= summary["best"]["gain"]["high"]
     assert len(summary["baselines"]) == 2
+
+
+class TestClassification(TaskConformance):
+    task = "classification"
+    own = SMALL["classification"]
+    absent: ClassVar = {"data": "folder:/nowhere"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        getattr(task.splits, split).labels[:] = 0
+
+
+class TestSegmentation(TaskConformance):
+    task = "segmentation"
+    own = SMALL["segmentation"]
+    absent: ClassVar = {"data": "folder:/nowhere"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        task.splits[split].masks[:] = np.roll(task.splits[split].masks, 5, axis=1)
+
+
+class TestDetection(TaskConformance):
+    task = "detection"
+    own: ClassVar = {
+        "scenes": {"canvas": 32, "digits": [1, 1], "size": [16, 20], "counts": [64, 24, 24], "noise": 0.0}
+    }
+    epochs = 10.0
+    absent: ClassVar = {"data": "coco:/nowhere"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        task.split(split).labels[:] = 0
