@@ -19,6 +19,7 @@ from cse_autoloss.testing.tasks import TaskConformance
 
 SMALL: dict[str, dict[str, Any]] = {
     "classification": {"train_limit": 200},
+    "regression": {"outliers": 0.3},
     "segmentation": {"scenes": {"canvas": 16, "size": [8, 12], "digits": [1, 1], "counts": [40, 24, 24]}},
 }
 
@@ -146,6 +147,16 @@ class TestSegmentation(TaskConformance):
 
     def spoil(self, task: Any, split: str) -> None:
         task.splits[split].masks[:] = np.roll(task.splits[split].masks, 5, axis=1)
+
+
+class TestRegression(TaskConformance):
+    task = "regression"
+    own: ClassVar = {"outliers": 0.0}  # with outliers, squared error learns worse than nothing
+    epochs = 10.0
+    absent: ClassVar = {"data": "csv:/nowhere.csv", "target": "y"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        task.splits[split].target[:] = 0.0
 
 
 class TestDetection(TaskConformance):

@@ -8,8 +8,9 @@ class TestMine(TaskConformance):
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -60,7 +61,11 @@ class TaskConformance:
         plain = {slot: slot_loss(text, task.slots[slot], None) for slot, text in task.baselines[0].items()}
         if change is None:
             return plain
-        return {slot: lambda *tensors, own=own: change(own(*tensors)) for slot, own in plain.items()}
+
+        def changed(own: LossFunction) -> LossFunction:
+            return lambda *tensors: change(own(*tensors))
+
+        return {slot: changed(own) for slot, own in plain.items()}
 
     def trained(
         self,
@@ -184,8 +189,7 @@ class TaskConformance:
     def test_a_loss_that_is_not_finite_is_told_as_divergence(self) -> None:
         task = self._shared
         for factor in (math.nan, math.inf):
-            bad = self.losses(task, lambda total, factor=factor: total * factor)
-            score = self.trained(task, losses=bad)
+            score = self.trained(task, losses=self.losses(task, partial(operator.mul, factor)))
             assert score.status == "diverged"
             assert score.detail
             assert not score.metrics
