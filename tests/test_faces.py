@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from task_samples import TINY, portraits
 
+import cse_autoloss
 from cse_autoloss.errors import DataError, MissingExtraError, UnknownNameError
 from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.reinforce.tasks import reward_of
@@ -30,6 +32,7 @@ from cse_autoloss.tasks.verification import (
     tpr_at_far,
     verification_accuracy,
 )
+from cse_autoloss.testing.tasks import TaskConformance
 
 
 def test_verification_accuracy_by_hand() -> None:
@@ -243,3 +246,30 @@ def test_a_whole_run_on_faces(people: Path, tmp_path: Path) -> None:
     _, summary = reinforce(out=tmp_path / "run", overrides=overrides)
     assert summary["metric"] == "tpr_at_far"
     assert set(summary["searched"]["tests"][0]) == {"accuracy", "tpr_at_far", "rank1", "eer"}
+
+
+class TestConformance(TaskConformance):
+    task = "faces"
+    own: ClassVar = {"image_size": 16, "grey": True, "batch": 10, "model": "mlp", "augment": False}
+    epochs = 6.0
+    absent: ClassVar = {"data": "folder:/nowhere"}
+
+    @pytest.fixture(autouse=True)
+    def _portraits(self, tmp_path: Path) -> None:
+        for person, photos in enumerate(portraits(30, 8)):
+            folder = tmp_path / "portraits" / f"p{person}"
+            folder.mkdir(parents=True)
+            for number, pixels in enumerate(photos):
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+        self.own = {**self.own, "data": f"folder:{tmp_path / 'portraits'}"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        pixels = task.people[0][1 if split == "val" else 2].images.pixels
+        pixels[:] = np.random.default_rng(0).integers(0, 256, pixels.shape)
+
+
+def test_a_search_for_a_loss_on_faces(people: Path, tmp_path: Path) -> None:
+    own = {"own__data": f"folder:{people}", "own__image_size": 16, "own__pair_count": 40, "own__batch": 10}
+    result = cse_autoloss.evolve("faces", metric="eer", out=tmp_path / "run", **TINY, **own)
+    assert result.summary["status"] == "finished"
+    assert result.summary["metric"]["name"] == "eer"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 import math
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from task_samples import TINY, portraits
 
+import cse_autoloss
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.reinforce.tasks import make_task
@@ -20,6 +23,7 @@ from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.ranking import rank_gallery, re_rank
 from cse_autoloss.tasks.reid import Photos, orl_as_reid, query_and_gallery, read_market
+from cse_autoloss.testing.tasks import TaskConformance
 
 
 def _ints(*values: int) -> NDArray[np.int64]:
@@ -249,3 +253,33 @@ def test_a_whole_run_on_reid(market: Path, tmp_path: Path) -> None:
         ConfigError, match=r"options: reid\.data: expected 'orl' or 'market:DIR', got 'digits'"
     ):
         reinforce(out=tmp_path / "other", overrides={"task": "reid", "own.data": "digits"})
+
+
+class TestConformance(TaskConformance):
+    task = "reid"
+    own: ClassVar = {"image_size": 16, "batch": 10, "model": "mlp", "augment": False, "val_share": 0.3}
+    epochs = 6.0
+    absent: ClassVar = {"data": "market:/nowhere"}
+
+    @pytest.fixture(autouse=True)
+    def _portraits(self, tmp_path: Path) -> None:
+        for person, photos in enumerate(portraits(30, 8), 1):
+            for number, pixels in enumerate(photos):
+                test = "query" if number < 2 else "bounding_box_test"
+                folder = tmp_path / "portraits" / ("bounding_box_train" if person <= 20 else test)
+                folder.mkdir(parents=True, exist_ok=True)
+                name = f"{person:04}_c{1 + number % 2}s1_{number:06}_00.png"
+                Image.fromarray(pixels).resize((16, 32)).save(folder / name)
+        self.own = {**self.own, "data": f"market:{tmp_path / 'portraits'}"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        query, gallery = getattr(task.splits, split)
+        for photos in (query, gallery):
+            photos.images.pixels[:] = np.random.default_rng(0).integers(0, 256, photos.images.pixels.shape)
+
+
+def test_a_search_for_a_loss_on_people(market: Path, tmp_path: Path) -> None:
+    own = {"own__data": f"market:{market}", "own__image_size": 16, "own__batch": 12}
+    result = cse_autoloss.evolve("reid", out=tmp_path / "run", **TINY, **own)
+    assert result.summary["status"] == "finished"
+    assert result.summary["metric"]["name"] == "map"

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+from task_samples import TINY
 
 import cse_autoloss
+from cse_autoloss.errors import AutoLossError, ConfigError
+from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import load_config
+from cse_autoloss.settings.tasks import section_of
+from cse_autoloss.tasks.registry import TASKS
+from cse_autoloss.testing.tasks import TaskConformance
 
-TINY: dict[str, Any] = {
-    "generations": 2,
-    "executor": "inprocess",
-    "device": "cpu",
-    "evolution__population": 6,
-    "evolution__offspring": 3,
-    "evolution__batch": 40,
-    "evolution__scouts": 400,
-    "evolution__attempts": 3,
-    "evolution__tournament": 2,
-    "evolution__elite": 1,
-    "evolution__combine": 1,
-    "proxy__epochs": 2,
-    "audit__finalists": 1,
-    "audit__baselines": 2,
-    "audit__tune_epochs": 2,
-    "audit__epochs": 2,
-    "audit__seeds": 2,
-    "audit__edge_steps": 0,
-    "audit__resamples": 1000,
-}
 SMALL: dict[str, dict[str, Any]] = {
     "classification": {"train_limit": 200},
+    "regression": {"outliers": 0.3},
+    "segmentation": {"scenes": {"canvas": 16, "size": [8, 12], "digits": [1, 1], "counts": [40, 24, 24]}},
 }
 
 
@@ -43,3 +32,152 @@ def test_a_search_runs_to_its_end(task: str, tmp_path: Path) -> None:
     assert summary["status"] == "finished"
     assert summary["best"]["gain"]["low"] <= summary["best"]["gain"]["high"]
     assert len(summary["baselines"]) == 2
+
+
+MINE = '''
+"""Points of two kinds in the plane, told apart by a line."""
+import torch
+from cse_autoloss.settings.fields import Section
+from cse_autoloss.spaces import CLS_BINARY
+from cse_autoloss.tasks.protocol import Metric, Task, TaskScore, Tunable
+
+class Line(Task):
+    name = "line"
+    slots = {"loss": CLS_BINARY}
+    metrics = (Metric("error", higher=False, worst=1.0),)
+    tunables = (Tunable("lr", 0.5, (1.0, 0.1)),)
+    baselines = ({"loss": "bce"}, {"loss": "focal"})
+
+    class Settings(Section):
+        points: int = 200
+
+    def points(self, split):
+        source = torch.Generator().manual_seed(["train", "val", "test"].index(split))
+        x = torch.randn(self.settings.points, 2, generator=source)
+        noise = torch.randn(len(x), generator=source)
+        return x, (x.sum(1) + noise < 0).long()  # the one class is 0, the background 1
+
+    def train(self, losses, *, seed, schedule, settings, split):
+        x, y = self.points("train")
+        weight = torch.randn(2, 1, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+        for _ in range(max(1, round(schedule.epochs))):
+            (slope,) = torch.autograd.grad(losses["loss"](x @ weight, y) / len(y), weight)
+            if not slope.isfinite().all():
+                return TaskScore(status="diverged", detail="the slope is not finite")
+            weight = (weight - settings.get("lr", 0.5) * slope).detach().requires_grad_()
+        x, y = self.points(split)
+        wrong = ((x @ weight)[:, 0] < 0).long() != y
+        return TaskScore.of({"error": float(wrong.float().mean())}, train_samples=len(y))
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return f"{path}:Line"
+
+
+def test_a_task_of_ones_own_is_searched(mine: str, tmp_path: Path) -> None:
+    result = cse_autoloss.evolve(mine, out=tmp_path / "run", own__points=100, **TINY)
+    assert result.summary["status"] == "finished"
+    assert result.summary["metric"]["name"] == "error"
+    best = result.summary["best"]
+    assert 0 <= best["test"]["mean"] < 0.5
+    with RunStore.read(tmp_path / "run") as store:
+        assert store.config["Line"] == {"points": 100}
+        # It can't pause: nothing was trained to a rung.
+        assert {score.purpose for score in store.scores()} >= {"proxy", "tune", "audit"}
+        assert not [score for score in store.scores() if score.purpose == "rung"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("def train(", "def trains("), "without train"),
+        (("    baselines = ", "    others = "), "without baselines"),
+        (("class Line(Task):", "def Line(*_):\n  class Inner(Task):"), "got function"),
+        (("import torch\n", "import torch\nraise OSError('no\\nluck')\n"), "OSError: no luck"),
+        (("class Line", "class Lime"), "did you mean 'Lime'"),
+    ],
+)
+def test_what_is_no_task_is_told_in_one_line(mine: str, change: tuple[str, str], words: str) -> None:
+    path = Path(mine.rpartition(":")[0])
+    text = path.read_text()
+    assert change[0] in text
+    changed = text.replace(*change)
+    if "Inner" in changed:
+        changed = "def Line(*_):\n    pass\n"
+    path.write_text(changed)
+    with pytest.raises(AutoLossError) as caught:
+        TASKS.get(mine)
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("task", TASKS.built_in)
+def test_a_task_has_a_configuration_and_settings_of_its_own(task: str) -> None:
+    config = load_config(None, {"task": task, "own.seed": 7} if task != "detection" else {"task": task})
+    assert config.task == task
+    assert config.own == getattr(config, task)
+    assert type(config.own) is section_of(task) is TASKS.get(task).Settings
+    assert config.generations is None
+    assert 300 <= (config.budget or 0) <= 1200
+    if task != "detection":
+        assert config.own.seed == 7
+        # What the file says is what the code has: the values in it are its defaults.
+        assert config.own.model_copy(update={"seed": 0}) == type(config.own)()
+    with pytest.raises(ConfigError, match="unknown key"):
+        load_config(None, {"task": task, "own.no_such_key": 1})
+
+
+class TestClassification(TaskConformance):
+    task = "classification"
+    own = SMALL["classification"]
+    absent: ClassVar = {"data": "folder:/nowhere"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        getattr(task.splits, split).labels[:] = 0
+
+
+class TestSegmentation(TaskConformance):
+    task = "segmentation"
+    own = SMALL["segmentation"]
+    absent: ClassVar = {"data": "folder:/nowhere"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        task.splits[split].masks[:] = np.roll(task.splits[split].masks, 5, axis=1)
+
+
+class TestRegression(TaskConformance):
+    task = "regression"
+    own: ClassVar = {"outliers": 0.0}  # with outliers, squared error learns worse than nothing
+    epochs = 10.0
+    absent: ClassVar = {"data": "csv:/nowhere.csv", "target": "y"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        task.splits[split].target[:] = 0.0
+
+
+class TestDetection(TaskConformance):
+    task = "detection"
+    own: ClassVar = {
+        "scenes": {"canvas": 32, "digits": [1, 1], "size": [16, 20], "counts": [64, 24, 24], "noise": 0.0}
+    }
+    epochs = 10.0
+    absent: ClassVar = {"data": "coco:/nowhere"}
+
+    def spoil(self, task: Any, split: str) -> None:
+        task.split(split).labels[:] = 0
+
+
+class TestMine(TaskConformance):
+    epochs = 5.0
+
+    @pytest.fixture(autouse=True)
+    def _written(self, mine: str) -> None:
+        self.task = mine
+
+    def spoil(self, task: Any, split: str) -> None:
+        sound = task.points
+        task.points = lambda name: (sound(name)[0], 1 - sound(name)[1]) if name == split else sound(name)

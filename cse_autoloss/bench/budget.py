@@ -196,8 +196,8 @@ def fit(
 
 
 def train_limit(share: float, samples: int, batch: int) -> int | None:
-    """Samples to train on: that share of them, a batch at least; None for all."""
-    return None if share >= 1 else max(batch, round(share * samples))
+    """Samples to train on: that share of them, a batch at least; None for all, and where nobody tells how many."""
+    return None if share >= 1 or not samples else max(batch, round(share * samples))
 
 
 def fit_audit(size: RunSize, left: float, workers: int, cost: Cost, audit: AuditSize) -> RunSize:

@@ -6,6 +6,7 @@ what this module imports, so a worker is warm after its first job.
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,16 +75,18 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     losses = {
         slot: slot_loss(text, task.slots[slot], payload["alpha"]) for slot, text in payload["losses"].items()
     }
-    score = task.train(
-        losses,
-        seed=payload["seed"],
-        schedule=Schedule(
-            **payload["schedule"], state=context.states / f"{state}.pt" if context.states and state else None
-        ),
-        settings=payload["settings"],
-        split=payload["split"],
+    schedule = Schedule(
+        **payload["schedule"], state=context.states / f"{state}.pt" if context.states and state else None
     )
-    return {**asdict(score), "metrics": dict(score.metrics)}
+    started = time.perf_counter()
+    score = task.train(
+        losses, seed=payload["seed"], schedule=schedule, settings=payload["settings"], split=payload["split"]
+    )
+    value = {**asdict(score), "metrics": dict(score.metrics)}
+    if not score.epochs_trained:  # the task does not tell what it took
+        value["epochs_trained"] = schedule.epochs if schedule.until is None else schedule.until
+        value["seconds_train"] = score.seconds_train or time.perf_counter() - started
+    return value
 
 
 def slot_loss(text: str, signature: Signature, alpha: float | None) -> LossFunction:

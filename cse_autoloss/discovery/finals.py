@@ -79,7 +79,7 @@ class Finals:
         return list(best.items())
 
     def _short(self, text: str, slot: str) -> str:
-        loss = load_loss(text, self._session.task.slots[slot].name)
+        loss = load_loss(text, self._session.task.slots[slot])
         if not isinstance(loss, GraphLoss) or text in CATALOGUE:
             return text
         return shortened(loss.graph, self._session.config.verify).formula
@@ -203,7 +203,7 @@ class Finals:
         """The best discovered losses of a slot and its best handcrafted one."""
         handcrafted = [m for m in ranked(self._state.populations.get(slot, ())) if m.name][:1]
         if not handcrafted:
-            loss = load_loss(self._session.plain[slot], self._session.task.slots[slot].name)
+            loss = load_loss(self._session.plain[slot], self._session.task.slots[slot])
             assert isinstance(loss, GraphLoss)
             handcrafted = [Member(loss.graph.formula, loss.graph.digest, "seed", 0, (), "default")]
         return [*self._discovered(slot)[:count], *handcrafted]

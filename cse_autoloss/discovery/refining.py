@@ -137,7 +137,7 @@ class _Weighing:
 
     def _holds(self, formula: str, slot: str) -> bool:
         if formula not in self._verdicts:
-            loss = load_loss(formula, self._refining.slots[slot].name)
+            loss = load_loss(formula, self._refining.slots[slot])
             assert isinstance(loss, GraphLoss)
             self._verdicts[formula] = verify(loss.graph, self._refining.verify).accepted
         return self._verdicts[formula]

@@ -71,7 +71,7 @@ def _starters(session: Session) -> Starters:
     for slot in session.slots:
         # Raises where no loss can be written in them.
         searched_operators(session.task.slots[slot], config.evolution.operators)
-        for entry in list_losses(session.task.slots[slot].name) if config.evolution.handcrafted_seeds else ():
+        for entry in list_losses(session.task.slots[slot]) if config.evolution.handcrafted_seeds else ():
             loss = entry.make()
             if isinstance(loss, GraphLoss):
                 starters[slot].append(Entrant(Proposal.of(loss.graph, "seed"), entry.name))

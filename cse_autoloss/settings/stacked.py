@@ -1,4 +1,4 @@
-"""Settings of models on labelled images that are trained side by side, each with a loss of its own."""
+"""Settings of tasks whose models are trained by gradient descent with one loss."""
 
 from __future__ import annotations
 
@@ -15,18 +15,32 @@ ImageSize = Annotated[Whole, Field(ge=8, le=1024)]
 ValShare = Annotated[Number, Field(gt=0.0, lt=1.0)]
 
 
-class TrainingSettings(Section):
-    """How the models are trained; the tasks on labelled images add their data to it.
+class SgdSettings(Section):
+    """How a model is trained, whatever it is.
+
+    Attributes:
+        batch: samples of a step.
+        lr: at the start; it falls as half a cosine.
+        momentum: of SGD.
+        weight_decay: on matrices and kernels.
+        seed: of splits, subsets and faults; weights and batches have the training's own.
+    """
+
+    batch: Annotated[Whole, Field(ge=2)] = 50
+    lr: Positive = 0.1
+    momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    seed: Seed = 0
+
+
+class TrainingSettings(SgdSettings):
+    """How models on labelled images are trained, side by side or alone; the tasks add their data to it.
 
     Attributes:
         model: one of `classifiers.MODELS`.
         head: plain logits, or cosine: normalised features and weights, so that logits are scale·cos θ.
         scale: s; with plain logits the unit of the losses' transforms.
         epochs: of a whole training side by side; the learning rate falls over them as half a cosine.
-        batch: images of a step; the last, incomplete batch of an epoch is left out.
-        lr: at the start.
-        momentum, weight_decay: of `Sgd`.
-        seed: of splits, subsets and wrong labels. A search of a parametric space takes one more with each of its runs.
         augment: random crops after padding by an eighth, and mirror images.
     """
 
@@ -34,12 +48,7 @@ class TrainingSettings(Section):
     head: Head = "plain"
     scale: Positive = 10.0
     epochs: Epochs = 30
-    batch: Annotated[Whole, Field(ge=2)] = 50
-    lr: Positive = 0.1
-    momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
-    weight_decay: NotNegative = 5e-4
     augment: bool = False
-    seed: Seed = 0
 
     @property
     def cosine_scale(self) -> float | None:

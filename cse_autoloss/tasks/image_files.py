@@ -169,15 +169,16 @@ def image_paths(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def read_image(path: Path, size: tuple[int, int], grey: bool = False) -> NDArray[np.uint8]:
-    """An image (channels, H, W), scaled to size (H, W)."""
+def read_image(
+    path: Path, size: tuple[int, int], grey: bool = False, smooth: bool = True
+) -> NDArray[np.uint8]:
+    """An image (channels, H, W), scaled to size (H, W): smoothly, or each pixel by its nearest."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            whole = image.convert("L" if grey else "RGB").resize(
-                (size[1], size[0]), Image.Resampling.BILINEAR
-            )
+            way = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+            whole = image.convert("L" if grey else "RGB").resize((size[1], size[0]), way)
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read: {shorten(str(error), 100)}") from None
     array = np.asarray(whole, dtype=np.uint8)

@@ -108,9 +108,9 @@ class TaskScore:
         metrics: finite figures by name; empty where the training failed.
         status: "ok", or "diverged" when a loss or its gradient was not finite at some step.
         detail: why, in words; empty when there is nothing to say.
-        seconds_train, seconds_score: wall time.
-        epochs_trained: that were done in this call, where an earlier one's state was gone on from.
-        train_samples: that there are to train on.
+        seconds_train, seconds_score: wall time; where they are not told, the whole is taken.
+        epochs_trained: that were done in this call, where an earlier one's state was gone on from; 0 for all.
+        train_samples: that there are to train on; 0 where a schedule's `train_limit` means nothing to the task.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -30,6 +30,8 @@ TASKS: Registry[type[Task]] = Registry(
         "classification": "cse_autoloss.tasks.classification:ClassificationTask",
         "faces": "cse_autoloss.tasks.faces:FacesTask",
         "reid": "cse_autoloss.tasks.reid:ReidTask",
+        "regression": "cse_autoloss.tasks.regression:RegressionTask",
+        "segmentation": "cse_autoloss.tasks.segmentation:SegmentationTask",
     },
     _fault,
 )

@@ -1,13 +1,12 @@
 """What tasks on labelled images share: a softmax head is trained, and a metric of the task scores it.
 
-One loss is trained by `train`, as of `Task`. A search of a parametric space trains B models side by side, each with a
+One loss is trained by `train`. A search of a parametric space trains B models side by side, each with a
 loss of its own: `stack`, `train_epoch` and `scores`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar
 
@@ -23,36 +22,20 @@ from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.image_files import LabelledImages
-from cse_autoloss.tasks.protocol import LossFunction, Metric, Schedule, SplitName, Task, TaskScore, Tunable
-from cse_autoloss.tasks.trained import trained
-from cse_autoloss.training.loop import Schedule as OneCycle
-from cse_autoloss.training.loop import TrainingRun, watched
-
-BASELINES = ("cross-entropy", "softmax-focal", "softmax-poly-1", "softmax-focal-1")
-"""Losses that people use with softmax heads."""
+from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName
 
 
-class StackedTask(Task):
+class StackedTask(OneLossTask):
     """Trains on `learnt` and scores on validation or test; subclasses say how.
 
-    Attributes:
-        settings: of data and training.
-        device: where models live.
+    Its loss is called (logits (N, C), target (N,) int64) -> scalar sum; there is no background. `train` has the
+    schedule's epochs, not the settings', and scores on all of a split.
     """
 
-    pauses = True
     slots: ClassVar = {"loss": CLS_MULTICLASS}
+    plain = ("cross-entropy", "softmax-focal", "softmax-poly-1", "softmax-focal-1")
     settings: TrainingSettings
-
-    @property
-    def tunables(self) -> tuple[Tunable, ...]:
-        """The learning rate."""
-        return (Tunable("lr", self.settings.lr, (1.0, 0.3, 3.0), open=True),)
-
-    @property
-    def baselines(self) -> tuple[dict[str, str], ...]:
-        """`BASELINES`."""
-        return tuple({"loss": name} for name in BASELINES)
 
     @property
     def learnt(self) -> tuple[LabelledImages, int]:
@@ -63,50 +46,30 @@ class StackedTask(Task):
         """All metrics of each model; NaN where it has diverged. "test" is for the final audit alone."""
         raise NotImplementedError
 
-    def check(self) -> tuple[str, ...]:
-        """Read the data; notes on them. See `Task.check`."""
-        _ = self.learnt
-        return tuple(self.notes)
-
     # -- one loss ----------------------------------------------------------------------------------------------
 
-    def train(
-        self,
-        losses: Mapping[str, LossFunction],
-        *,
-        seed: int,
-        schedule: Schedule,
-        settings: Mapping[str, float],
-        split: SplitName,
-    ) -> TaskScore:
-        """Train a model with the loss and score it; see `Task.train`.
+    @property
+    def samples(self) -> int:
+        """Images to train on."""
+        return len(self.learnt[0])
 
-        `losses["loss"]`: (logits (N, C), target (N,) int64) -> scalar sum; there is no background. The schedule's
-        epochs count, not the settings'; all of the split is scored, whatever the schedule's limit.
-        """
-        own, loss = self.settings, watched(losses["loss"])
-        pixels, labels = self._pixels, self._labels
+    def model(self, seed: int) -> nn.Module:
+        """Of the settings' head."""
+        return self._model(seed, self.settings.cosine_scale)
 
-        def run() -> TrainingRun:
-            model = self._model(seed, own.cosine_scale).to(self.device)
+    def batch_loss(
+        self, model: nn.Module, loss: LossFunction, index: Tensor, source: torch.Generator
+    ) -> Tensor:
+        """See `OneLossTask.batch_loss`."""
+        images = self._normal(self._pixels[index])
+        if self.settings.augment:
+            images = augment(images, source)
+        mean: Tensor = loss(model(images)[1], self._labels[index]) / len(index)
+        return mean
 
-            def batch_loss(index: Tensor, source: torch.Generator) -> Tensor:
-                images = self._normal(pixels[index])
-                if own.augment:
-                    images = augment(images, source)
-                return loss(model(images)[1], labels[index]) / len(index)
-
-            count = min(len(labels), schedule.train_limit or len(labels))
-            lr = settings.get("lr", own.lr)
-            cycle = OneCycle(
-                schedule.epochs, min(own.batch, count), lr, own.weight_decay, own.momentum, warmup=0.0
-            )
-            return TrainingRun(model, count, batch_loss, cycle, seed=seed)
-
-        def score(run: TrainingRun) -> dict[str, float]:
-            return self.scores(ModelStack([run.model], device=self.device), split)[0]
-
-        return trained(run, schedule, score, len(labels))
+    def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
+        """See `scores`."""
+        return self.scores(ModelStack([model], device=self.device), split)[0]
 
     # -- losses side by side -----------------------------------------------------------------------------------
 

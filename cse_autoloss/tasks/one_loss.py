@@ -1,0 +1,104 @@
+"""A task with one loss, one model and SGD: what is left to say is the data, the model and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cse_autoloss.settings.stacked import SgdSettings
+from cse_autoloss.tasks.protocol import LossFunction, Schedule, SplitName, Task, TaskScore, Tunable
+from cse_autoloss.tasks.trained import trained
+from cse_autoloss.training.loop import Schedule as OneCycle
+from cse_autoloss.training.loop import TrainingRun, watched
+
+
+class OneLossTask(Task):
+    """Its slot is called "loss", and its learning rate is tuned.
+
+    Attributes:
+        plain: losses that people use, by name or formula: see `Task.baselines`.
+        settings: of data and training.
+    """
+
+    pauses = True
+    plain: ClassVar[tuple[str, ...]]
+    settings: SgdSettings
+
+    @property
+    def tunables(self) -> tuple[Tunable, ...]:
+        """The learning rate."""
+        return (Tunable("lr", self.settings.lr, (1.0, 0.3, 3.0), open=True),)
+
+    @property
+    def baselines(self) -> tuple[dict[str, str], ...]:
+        """`plain`."""
+        return tuple({"loss": text} for text in self.plain)
+
+    @property
+    def samples(self) -> int:
+        """How many there are to train on."""
+        raise NotImplementedError
+
+    def model(self, seed: int) -> nn.Module:
+        """Untrained, with weights by the seed; the global generator stays as it was."""
+        raise NotImplementedError
+
+    def batch_loss(
+        self, model: nn.Module, loss: LossFunction, index: Tensor, source: torch.Generator
+    ) -> Tensor:
+        """Mean loss of some training samples.
+
+        Args:
+            model: on the task's device.
+            loss: of the slot.
+            index: (N,) of the samples.
+            source: of whatever is drawn at random.
+        """
+        raise NotImplementedError
+
+    def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
+        """All metrics of a model on the first so many samples; "test" is for the final audit alone."""
+        raise NotImplementedError
+
+    def check(self) -> tuple[str, ...]:
+        """Read the data; notes on them. See `Task.check`."""
+        _ = self.samples
+        return tuple(self.notes)
+
+    def train(
+        self,
+        losses: Mapping[str, LossFunction],
+        *,
+        seed: int,
+        schedule: Schedule,
+        settings: Mapping[str, float],
+        split: SplitName,
+    ) -> TaskScore:
+        """Train a model with `losses["loss"]` and score it; see `Task.train`."""
+        own, loss = self.settings, watched(losses["loss"])
+        count = min(self.samples, schedule.train_limit or self.samples)
+
+        def run() -> TrainingRun:
+            model = self.model(seed).to(self.device)
+            cycle = OneCycle(
+                schedule.epochs,
+                min(own.batch, count),
+                settings.get("lr", own.lr),
+                own.weight_decay,
+                own.momentum,
+                warmup=0.0,
+            )
+            return TrainingRun(
+                model,
+                count,
+                lambda index, source: self.batch_loss(model, loss, index, source),
+                cycle,
+                seed=seed,
+            )
+
+        return trained(
+            run, schedule, lambda run: self.score(run.model, split, schedule.score_limit), self.samples
+        )

@@ -1,0 +1,129 @@
+"""Tabular regression with outliers among the targets to train on: errors on clean data are what counts."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cse_autoloss.classifiers.seeds import derived_seed
+from cse_autoloss.graph import Input, Signature, Walk
+from cse_autoloss.settings.tasks.regression import RegressionSettings
+from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName
+from cse_autoloss.tasks.tables import Table, diabetes, read_csv, split_table, with_outliers
+
+RESIDUAL = Signature(
+    "residual",
+    [Input("R", meaning="prediction − target, in deviations of the targets")],
+    default="Mul(R,R)",
+    walks=[Walk("R", start=start, end=0.0, may_rest=True) for start in (-10.0, 10.0)],
+)
+"""One number a sample. The loss may rest far away, as robust ones do, and need not be even."""
+
+_CLIPPED = "Sub(Abs(R),Relu(Sub(Abs(R),1)))"
+
+
+class RegressionTask(OneLossTask):
+    """Scores by the mean absolute and the root mean square error, in deviations of the targets; no outliers there.
+
+    The loss is called (residuals (N,),) -> scalar sum. Features and targets are brought to median 0 and to a deviation
+    of about 1 (the distance of the quartiles over 1.349), of the training rows, so that outliers do not set the unit.
+    """
+
+    name = "regression"
+    Settings = RegressionSettings
+    slots: ClassVar = {"loss": RESIDUAL}
+    metrics: ClassVar = (
+        Metric("mae", higher=False, title="MAE", factor=1.0, worst=10.0),
+        Metric("rmse", higher=False, title="RMSE", factor=1.0, worst=10.0),
+    )
+    # Squared, Welsch (c = 1), Cauchy (γ = 1), absolute, Huber (δ = 1), pseudo-Huber (δ = 1) and log-cosh errors.
+    plain = (
+        "Mul(R,R)",
+        "Sub(1,Exp(Neg(Mul(R,R))))",
+        "Log(Add(1,Mul(R,R)))",
+        "Abs(R)",
+        f"Mul({_CLIPPED},Sub(Abs(R),Div({_CLIPPED},2)))",
+        "Sub(Sqrt(Add(1,Mul(R,R))),1)",
+        "Sub(Add(Abs(R),Softplus(Neg(Mul(2,Abs(R))))),Log(2))",
+    )
+    settings: RegressionSettings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That targets are wrong on purpose."""
+        share = self.settings.outliers
+        return (f"{share:.0%} of the targets to train on are outliers, put in on purpose",) if share else ()
+
+    @cached_property
+    def splits(self) -> dict[str, Table]:
+        """Train, with its outliers, val and test."""
+        own = self.settings
+        kind, _, path = own.data.partition(":")
+        whole = diabetes() if kind == "diabetes" else read_csv(Path(path).expanduser(), own.target)
+        parts = split_table(whole, own.seed, own.val_share, own.test_share)
+        both = own.outlier_sign == "both"
+        return {
+            **parts,
+            "train": with_outliers(parts["train"], own.outliers, own.outlier_size, both, own.seed),
+        }
+
+    @property
+    def samples(self) -> int:
+        """Rows to train on."""
+        return len(self.splits["train"])
+
+    def model(self, seed: int) -> nn.Module:
+        """A linear model, or one hidden layer."""
+        inputs, own = self.splits["train"].features.shape[1], self.settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed("weights", seed))
+            if own.model == "linear":
+                return nn.Linear(inputs, 1)
+            return nn.Sequential(nn.Linear(inputs, own.width), nn.ReLU(), nn.Linear(own.width, 1))
+
+    def batch_loss(
+        self, model: nn.Module, loss: LossFunction, index: Tensor, source: torch.Generator
+    ) -> Tensor:
+        """Mean over the rows."""
+        features, target = self._train
+        mean: Tensor = loss(model(features[index]).squeeze(-1) - target[index]) / len(index)
+        return mean
+
+    @torch.no_grad()
+    def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
+        """{"mae", "rmse"}."""
+        features, target = self._tensors(self.splits[split])
+        residual = (model(features[:limit]).squeeze(-1) - target[:limit]).double()
+        return {"mae": float(residual.abs().mean()), "rmse": math.sqrt(float(residual.square().mean()))}
+
+    @cached_property
+    def _train(self) -> tuple[Tensor, Tensor]:
+        return self._tensors(self.splits["train"])
+
+    @cached_property
+    def _units(self) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """Median and deviation of each feature, and of the target."""
+        train = self.splits["train"]
+        middle, unit = _middle(train.target)
+        return (*_middle(train.features), float(middle), float(unit))
+
+    def _tensors(self, part: Table) -> tuple[Tensor, Tensor]:
+        centre, spread, middle, unit = self._units
+        pairs = ((part.features - centre) / spread, (part.target - middle) / unit)
+        features, target = (torch.from_numpy(values).float().to(self.device) for values in pairs)
+        return features, target
+
+
+def _middle(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median, and the quartiles' distance over 1.349: the deviation where there are no outliers; 1 where it is 0."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+    spread = (high - low) / 1.349
+    plain = values.std(axis=0)
+    return middle, np.where(spread > 0, spread, np.where(plain > 0, plain, 1.0))
