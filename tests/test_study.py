@@ -212,7 +212,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
 
 
 def test_a_study_needs_no_search_of_expressions() -> None:
-    options = {"reinforce.samples": 4}
+    options = {"reinforce.samples": 4, "evolution.scouts": 20_000}
     for search in ("random", "reinforce", "cma"):
         with cal.Study("cls-multiclass", search=search, settings=SMALL | options) as one:
             one.optimize(lambda loss: -float(loss(torch.eye(3), torch.arange(3))), trials=9)

@@ -428,18 +428,15 @@ class Study:
         slot = slot_of(search.slots, state.generation)
         status = self._bench.status
         status.slot, status.generation = slot, state.generation
+        number = zlib.crc32(f"{self._config.seed}:{self.slots[slot].name}:{state.generation}".encode())
+        rng = np.random.default_rng([number, self._attempt])
         for _ in range(ROUNDS):
             record, entrants = GenerationRecord(), list[Entrant]()
-            if self._attempt == 0 and search.expressions:
-                if not state.populations[slot]:
-                    entrants += self._starters[slot]
+            if self._attempt == 0 and search.expressions and not state.populations[slot]:
+                entrants += self._starters[slot]
+            if search.expressions and rates.scouts:
                 places = max(1, round(rates.random_fraction * rates.offspring))
-                number = zlib.crc32(
-                    f"{self._config.seed}:{self.slots[slot].name}:{state.generation}".encode()
-                )
-                if rates.scouts:
-                    drafts = self._funnel.scout(slot, rates.scouts, np.random.default_rng(number), record)
-                    self._pool += drafts[:places]
+                self._pool += self._funnel.scout(slot, rates.scouts, rng, record)[:places]
             asked = search.ask(state, self._attempt, search.samples or rates.batch)
             entrants += [Entrant(proposal) for proposal in asked]
             self._attempt += 1
