@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cse_autoloss.predict import predict_images
     from cse_autoloss.reinforce.run import reinforce as reinforce_loss
     from cse_autoloss.spaces import parse, register_signature
+    from cse_autoloss.study import Study
     from cse_autoloss.verdict import Verdict
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "LossGraph",
     "RunResult",
     "Signature",
+    "Study",
     "Verdict",
     "Walk",
     "__version__",
@@ -61,6 +63,7 @@ _HOME = {
     "LossGraph": "cse_autoloss.graph",
     "RunResult": "cse_autoloss.api.runs",
     "Signature": "cse_autoloss.graph",
+    "Study": "cse_autoloss.study",
     "Verdict": "cse_autoloss.verdict",
     "Walk": "cse_autoloss.graph",
     "audit_filters": "cse_autoloss.filter_audit",

@@ -34,7 +34,11 @@ def named(*chosen: Entry) -> pytest.MarkDecorator:
 def elements(entry: Entry, prediction: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
     """Values before the reduction, α weighting left out; iou only where the branch takes one."""
     loss = entry.make("none", alpha=None) if entry.signature.name == "cls-binary" else entry.make("none")
-    return loss(prediction, target) if entry.signature.name in ("reg", "margin") else loss(prediction, target, iou)
+    return (
+        loss(prediction, target)
+        if entry.signature.name in ("reg", "margin")
+        else loss(prediction, target, iou)
+    )
 
 
 def run(entry: Entry, sample: Sample, dtype: torch.dtype = torch.float64) -> tuple[list[float], list[float]]:
@@ -219,7 +223,9 @@ def probes(entry: Entry) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     edge = 1.0 if entry.signature.name == "margin" else 60.0
     line = torch.linspace(-edge, edge, 481, dtype=torch.float64)
     prediction = torch.stack([line, line.flip(0)], -1)
-    for index, w in itertools.product((0, 1, 2) if entry.signature.name == "cls-binary" else (0, 1), (0.0, 0.4, 1.0)):
+    for index, w in itertools.product(
+        (0, 1, 2) if entry.signature.name == "cls-binary" else (0, 1), (0.0, 0.4, 1.0)
+    ):
         yield prediction, torch.full((481,), index), torch.full((481,), w, dtype=torch.float64)
 
 

@@ -40,13 +40,13 @@ def finalists(count: int) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training costs on one worker: seconds an epoch over all scenes, and seconds to score."""
+    """What a training costs on one worker: seconds an epoch over all the data, and seconds to score."""
 
     epoch: float
     score: float
 
     def training(self, epochs: float, share: float = 1.0) -> float:
-        """Seconds of one training on a share of the scenes."""
+        """Seconds of one training on a share of the data."""
         return self.epoch * epochs * share + self.score
 
 
@@ -90,9 +90,9 @@ class RunSize:
     Attributes:
         search_seconds: wall time from the run's start until the search ends.
         epochs: schedule of a proxy training.
-        share: part of the training scenes that is used, in (0, 1].
+        share: part of the training data that is used, in (0, 1].
         offspring: candidates trained in a generation.
-        combine: how many of each branch are paired at the end.
+        combine: how many of each slot are paired at the end.
         audit: of the audit.
         notes: what was shrunk or grown against the configuration, in words.
         combine_epochs: schedule of the pairs' trainings; None for that of the search.
@@ -158,7 +158,7 @@ def fit(
             break
     if (share, proxy_epochs) != (1.0, epochs):
         notes.append(
-            f"proxy training: {proxy_epochs:g} epochs on {share:.0%} of the scenes (asked for {epochs:g})"
+            f"proxy training: {proxy_epochs:g} epochs on {share:.0%} of the data (asked for {epochs:g})"
         )
     # About eight generations at least, or evolution has no time to work.
     fitted = max(3, min(offspring, int(proxies / 8)))
@@ -175,7 +175,7 @@ def fit(
     pairing /= workers
     if (pairs, paired_epochs) != (combine, combine_epochs or proxy_epochs):
         notes.append(
-            f"pairing: {pairs} of each branch for {paired_epochs:g} epochs "
+            f"pairing: {pairs} of each slot for {paired_epochs:g} epochs "
             f"(asked for {combine} for {combine_epochs or epochs:g})"
         )
     refined = _fit_refining(refine, cost, paired_epochs, share, search_wall * workers)
@@ -216,7 +216,7 @@ def fit_audit(size: RunSize, left: float, workers: int, cost: Cost, audit: Audit
 
 
 def _schedules(epochs: float) -> list[tuple[float, float]]:
-    """(share of the scenes, epochs), ever cheaper."""
+    """(share of the data, epochs), ever cheaper."""
     full = [(1.0, epochs * part) for part in (1.0, 0.75, 0.5) if epochs * part >= 2]
     return [(1.0, epochs), *full[1:], *((share, min(epochs, 3.0)) for share in (0.75, 0.5, 0.35, 0.25, 0.15))]
 
@@ -224,9 +224,9 @@ def _schedules(epochs: float) -> list[tuple[float, float]]:
 def _fit_pairs(
     most: int, schedules: Sequence[float], seeds: int, cost: Cost, share: float, seconds: float
 ) -> tuple[int, float, float]:
-    """How many of each branch are paired, for how many epochs, and its worker-seconds: a fifth of the search's or so.
+    """How many of each slot are paired, for how many epochs, and its worker-seconds: a fifth of the search's or so.
 
-    A schedule that leaves two of each branch is taken before a shorter one that leaves more.
+    A schedule that leaves two of each slot is taken before a shorter one that leaves more.
     """
     for epochs in schedules:
         for count in range(most, min(1, most - 1), -1):
@@ -286,16 +286,17 @@ def _tried(size: AuditSize) -> str:
 
 def _smaller(size: AuditSize) -> AuditSize:
     """One step down; what says least about the winner goes first."""
-    *others, last = size.grid or {"": (1.0,)}
-    wide = next((name for name in others if len(size.grid[name]) > 1), None)
+    *weights, rate = size.grid or {"": (1.0,)}
+    # Where the rate is all that is tuned, one value would compare losses by their scale.
+    wide = next((name for name in weights or [rate] if len(size.grid.get(name, ())) > 1), None)
     if size.tune_seeds > 1:
         return replace(size, tune_seeds=1)
     if size.winners > 2:
         return replace(size, winners=size.winners - 1)
     if size.baselines > 4:
         return replace(size, baselines=size.baselines - 1)
-    if len(size.grid.get(last, ())) > 1:
-        return _thinner(size, last)
+    if weights and len(size.grid[rate]) > 1:
+        return _thinner(size, rate)
     if size.winners > 1:
         return replace(size, winners=1)
     if size.baselines > 2:
