@@ -20,6 +20,7 @@ from cse_autoloss.spaces.random_expressions import (
     RandomShape,
     random_forest,
     searched_operators,
+    symbols,
 )
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import fingerprint, population, verify, verify_forest, verify_population
