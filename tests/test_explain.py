@@ -10,9 +10,10 @@ import pytest
 
 from cse_autoloss.errors import AutoLossError, UnknownNameError
 from cse_autoloss.explain import explain
-from cse_autoloss.explain.curves import is_iou_aware, panels, scale_dependence
+from cse_autoloss.explain.curves import panels, scale_dependence
 from cse_autoloss.explain.properties import findings
 from cse_autoloss.losses import CATALOGUE, list_losses, load_loss
+from cse_autoloss.spaces import CLS_BINARY, SIGNATURES, parse
 from cse_autoloss.verdict import Verdict
 
 
@@ -65,7 +66,8 @@ def test_curves_are_the_loss_and_its_derivative(entry: object) -> None:
 def test_levels_are_drawn_for_iou_aware_losses_only() -> None:
     for entry in list_losses():
         loss = load_loss(entry.name, reduction="none", alpha=None)
-        assert is_iou_aware(loss) == ("iou-aware" in entry.properties)
+        drawn = [line.label for line in panels(loss)[0].lines if line.role == "loss"]
+        assert (drawn[0] == "w = 0.25") == ("iou-aware" in entry.properties)
     lines = panels(load_loss("varifocal", reduction="none"))[0].lines
     labels = [line.label for line in lines if line.role == "loss"]
     assert labels == ["w = 0.25", "w = 0.5", "w = 0.75", "w = 1 = BCE"]
@@ -149,11 +151,10 @@ def test_mistakes(tmp_path: Path) -> None:
 )
 def test_property_by_property(code: str, outcomes: list[str]) -> None:
     verdict = Verdict("verify", False, "reason", where="x = 1", code=code)
-    assert [finding.outcome for finding in findings(verdict, "cls-binary")] == outcomes
+    assert [finding.outcome for finding in findings(verdict, CLS_BINARY)] == outcomes
 
 
 def test_every_code_of_the_verifier_has_its_property() -> None:
-    from cse_autoloss.spaces import parse
     from cse_autoloss.verification import verify
 
     bad = {
@@ -174,5 +175,5 @@ def test_every_code_of_the_verifier_has_its_property() -> None:
         for formula in formulas:
             verdict = verify(parse(formula, branch))
             if not verdict.accepted:
-                found = findings(verdict, branch)
+                found = findings(verdict, SIGNATURES[branch])
                 assert len(found) in (5, 6), (formula, verdict.code)

@@ -63,5 +63,5 @@ def test_the_nearest_loss() -> None:
 
 
 def test_a_bad_formula_is_told() -> None:
-    with pytest.raises(AutoLossError, match="tell no branch"):
+    with pytest.raises(AutoLossError, match="tell no signature"):
         find_alike("Add(X,1)")

@@ -15,6 +15,7 @@ from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.operators import ALL_OPERATORS
 from cse_autoloss.spaces import SIGNATURES, parse
+from cse_autoloss.spaces.curves import ProbeGrid
 from cse_autoloss.spaces.random_expressions import (
     Forest,
     RandomShape,

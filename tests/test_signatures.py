@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import cse_autoloss as cal
-from cse_autoloss.api import export, simulate
+from cse_autoloss import export_loss as export
+from cse_autoloss import simulate
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, FormulaError, UnknownNameError
 from cse_autoloss.losses import GraphLoss
 from cse_autoloss.spaces import CLS_BINARY, CLS_MULTICLASS, REG, signature_of, signatures
