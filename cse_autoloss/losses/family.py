@@ -7,7 +7,7 @@ a point too; the audit's tuning varies what is left out, and holds what is writt
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -137,6 +137,11 @@ def called(text: str) -> tuple[str, str] | None:
     """
     found = _CALL.fullmatch(text.strip())
     return None if found is None else (found[1], found[2])
+
+
+def chosen(name: str, texts: Iterable[str]) -> list[str]:
+    """The points among losses that a contestant's name does not tell: what tuning chose."""
+    return [text for text in texts if called(text) and text not in name]
 
 
 def number(value: float) -> str:
