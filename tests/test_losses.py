@@ -39,7 +39,11 @@ def named(*chosen: Entry) -> pytest.MarkDecorator:
 def elements(entry: Entry, prediction: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
     """Values before the reduction, α weighting left out; iou only where the branch takes one."""
     loss = entry.make("none", alpha=None) if entry.signature.name == "cls-binary" else entry.make("none")
-    return loss(prediction, target) if entry.signature.name in ("reg", "margin") else loss(prediction, target, iou)
+    return (
+        loss(prediction, target)
+        if entry.signature.name in ("reg", "margin")
+        else loss(prediction, target, iou)
+    )
 
 
 def run(entry: Entry, sample: Sample, dtype: torch.dtype = torch.float64) -> tuple[list[float], list[float]]:
@@ -246,9 +250,9 @@ def test_agrees_with_the_reference(entry: Entry) -> None:
         assert close(gradient, [float(g) for g in wanted_gradient], 1e-12), sample
 
 
-@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.branch != "reg"))
+@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.signature.name != "reg"))
 def test_agrees_with_the_reference_at_extremes(entry: Entry) -> None:
-    background = 2 if entry.branch == "cls-binary" else 1
+    background = 2 if entry.signature.name == "cls-binary" else 1
     # Of a family's other points only the farthest: each takes a while in 150 digits.
     far, ious = ((-100.0, -40.0), (0.0, 0.3, 1.0)) if entry.points else ((-100.0,), (0.3,))
     for low, high, target, w in itertools.product(far, [-x for x in far], (0, 1, background), ious):
@@ -259,7 +263,7 @@ def test_agrees_with_the_reference_at_extremes(entry: Entry) -> None:
         assert close(gradient, [float(g) for g in wanted_gradient], 1e-12), sample
 
 
-@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.branch != "reg"))
+@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.signature.name != "reg"))
 def test_is_finite_in_float32_at_extremes(entry: Entry) -> None:
     for first, second, target in itertools.product((-100.0, 0.0, 100.0), (-100.0, 100.0), (0, 1)):
         values, gradient = run(entry, ([first, second], target, 0.6), torch.float32)
@@ -315,7 +319,9 @@ def probes(entry: Entry) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     edge = 1.0 if entry.signature.name == "margin" else 60.0
     line = torch.linspace(-edge, edge, 481, dtype=torch.float64)
     prediction = torch.stack([line, line.flip(0)], -1)
-    for index, w in itertools.product((0, 1, 2) if entry.signature.name == "cls-binary" else (0, 1), (0.0, 0.4, 1.0)):
+    for index, w in itertools.product(
+        (0, 1, 2) if entry.signature.name == "cls-binary" else (0, 1), (0.0, 0.4, 1.0)
+    ):
         yield prediction, torch.full((481,), index), torch.full((481,), w, dtype=torch.float64)
 
 
@@ -328,7 +334,7 @@ def test_non_negative(entry: Entry) -> None:
     assert negative == ("non-negative" not in entry.properties)
 
 
-@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.branch != "reg"))
+@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.signature.name != "reg"))
 def test_monotone_in_the_logit(entry: Entry) -> None:
     line = torch.linspace(-20, 20, 801, dtype=torch.float64)
     rises = falls = False
@@ -353,7 +359,7 @@ def test_monotone_in_the_cosine(entry: Entry) -> None:
     assert (other.diff() >= -1e-9).all()
 
 
-@named(*BOXES, *(entry for entry in FIRST if entry.branch == "reg"))
+@named(*BOXES, *(entry for entry in FIRST if entry.signature.name == "reg"))
 def test_monotone_towards_the_target(entry: Entry) -> None:
     generator = torch.Generator().manual_seed(5)
     target, start = boxes(400, generator), boxes(400, generator)
@@ -370,7 +376,7 @@ def test_monotone_towards_the_target(entry: Entry) -> None:
     assert rises == ("monotone" not in entry.properties)
 
 
-@named(*BOXES, *(entry for entry in FIRST if entry.branch == "reg"))
+@named(*BOXES, *(entry for entry in FIRST if entry.signature.name == "reg"))
 def test_scale_invariant(entry: Entry) -> None:
     generator = torch.Generator().manual_seed(11)
     pred, target = boxes(50, generator), boxes(50, generator)
@@ -395,14 +401,14 @@ def test_convex(entry: Entry) -> None:
     assert bent == ("convex" not in entry.properties)
 
 
-@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.branch != "reg"))
+@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.signature.name != "reg"))
 def test_iou_aware(entry: Entry) -> None:
     logits = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
     low, high = (elements(entry, logits, torch.tensor([0]), torch.tensor([w])) for w in (0.3, 0.9))
     assert (not torch.equal(low, high)) == ("iou-aware" in entry.properties)
 
 
-@named(*BINARY, *(entry for entry in FIRST if entry.branch == "cls-binary"))
+@named(*BINARY, *(entry for entry in FIRST if entry.signature.name == "cls-binary"))
 def test_aims_at_iou(entry: Entry) -> None:
     line = torch.linspace(-30, 30, 6001, dtype=torch.float64).unsqueeze(-1)
     target = torch.zeros(6001, dtype=torch.int64)

@@ -12,6 +12,7 @@ from cse_autoloss.losses.boxes import EIoULoss, SIoULoss, SmoothL1Loss, WIoULoss
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.losses.entry import Numbers, Point
 from cse_autoloss.losses.family import Family, Parameter, number, power, times
+from cse_autoloss.spaces import CLS_BINARY, CLS_MULTICLASS, REG
 
 _ENTRIES = {entry.name: entry for entry in (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES)}
 
@@ -125,7 +126,7 @@ FAMILIES: tuple[Family, ...] = (
         _varifocal,
     ),
     Family.of(
-        "asymmetric", "asymmetric loss (γ+ = {gamma_pos:g}, γ− = {gamma_neg:g}, m = {margin:g})", "cls-binary",
+        "asymmetric", "asymmetric loss (γ+ = {gamma_pos:g}, γ− = {gamma_neg:g}, m = {margin:g})", CLS_BINARY,
         "Ridnik et al., ICCV 2021 (ASL)",
         (
             Parameter("gamma_neg", 4, (2, 3, 1), 0, 10, "γ−, how strongly easy negatives are weighted down"),
@@ -139,7 +140,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "hill", "Hill loss (λ = {weight:g}, m = {margin:g}, γ = {gamma:g})", "cls-binary",
+        "hill", "Hill loss (λ = {weight:g}, m = {margin:g}, γ = {gamma:g})", CLS_BINARY,
         "Zhang et al., 2021 (arXiv 2112.07368)",
         (
             _MARGIN, Parameter("gamma", 2, (1, 0, 3), 0, 10, "how strongly easy positives are weighted down"),
@@ -153,7 +154,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "splc", "SPLC loss (τ = {tau:g}, m = {margin:g}, γ = {gamma:g})", "cls-binary",
+        "splc", "SPLC loss (τ = {tau:g}, m = {margin:g}, γ = {gamma:g})", CLS_BINARY,
         "Zhang et al., 2021 (arXiv 2112.07368)",
         (
             Parameter("tau", 0.6, (0.7, 0.8, 0.5), 0.05, 0.999, "τ: a negative of a larger p is a positive"),
@@ -167,7 +168,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "quality-square", "−qᵏ·log p on positives and λ·p² on negatives (k = {power:g}, λ = {weight:g})", "cls-binary",
+        "quality-square", "−qᵏ·log p on positives and λ·p² on negatives (k = {power:g}, λ = {weight:g})", CLS_BINARY,
         _FOUND_IN, (_NEGATIVES, _QUALITY),
         lambda weight, power: _parts(f"Mul(NY,Mul({_P},{_P}))", weight, power), properties=_FALLS_WITH_IOU,
         points=_binary(
@@ -176,7 +177,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "quality-hill", "−qᵏ·log p on positives and λ·Hill on negatives (k = {power:g}, λ = {weight:g})", "cls-binary",
+        "quality-hill", "−qᵏ·log p on positives and λ·Hill on negatives (k = {power:g}, λ = {weight:g})", CLS_BINARY,
         _FOUND_IN, (_NEGATIVES, _QUALITY),
         lambda weight, power: _parts(_hill_negative(1.5), weight, power), properties=_FALLS_WITH_IOU,
         points=_binary(
@@ -193,7 +194,7 @@ FAMILIES: tuple[Family, ...] = (
         lambda epsilon: f"Dot(Y,Add(Neg(Log({_S})),{times(number(epsilon), f'Sub(1,{_S})')}))",
     ),
     Family.of(
-        "label-smoothing", "cross-entropy with label smoothing (ε = {epsilon:g})", "cls-multiclass",
+        "label-smoothing", "cross-entropy with label smoothing (ε = {epsilon:g})", CLS_MULTICLASS,
         "Szegedy et al., CVPR 2016",
         (Parameter("epsilon", 0.1, (0.2, 0.05, 0.4), 0, 0.99, "share of the target that all classes have alike"),),
         _label_smoothing, properties=frozenset({"non-negative", "convex"}), infimum=None,
@@ -203,7 +204,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "generalised-ce", "generalised cross-entropy (q = {q:g})", "cls-multiclass", "Zhang and Sabuncu, NeurIPS 2018",
+        "generalised-ce", "generalised cross-entropy (q = {q:g})", CLS_MULTICLASS, "Zhang and Sabuncu, NeurIPS 2018",
         (Parameter("q", 0.7, (0.5, 0.9, 0.3), 0.01, 1, "towards 0 cross-entropy, at 1 half of MAE"),),
         lambda q: f"Dot(Y,Div(Sub(1,{power(_S, q)}),{number(q)}))", properties=_FALLS,
         points=_multiclass(
@@ -212,7 +213,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "symmetric-ce", "symmetric cross-entropy (α = {alpha:g}, β = {beta:g}, A = −4)", "cls-multiclass",
+        "symmetric-ce", "symmetric cross-entropy (α = {alpha:g}, β = {beta:g}, A = −4)", CLS_MULTICLASS,
         "Wang et al., ICCV 2019",
         (
             Parameter("alpha", 0.1, (0.5, 1, 6), 0, 100, "weight of cross-entropy"),
@@ -226,7 +227,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "mae", "mean absolute error of the probabilities (2·(1 − p))", "cls-multiclass", "Ghosh et al., AAAI 2017",
+        "mae", "mean absolute error of the probabilities (2·(1 − p))", CLS_MULTICLASS, "Ghosh et al., AAAI 2017",
         (), lambda: f"Dot(Y,Mul(2,Sub(1,{_S})))", properties=_FALLS,
         points=_multiclass(
             (1.00096454037,), (-0.499999534831, 0.111349965819, 0.388649569011),
@@ -234,7 +235,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "taylor-ce", "Taylor cross-entropy (order {order:g})", "cls-multiclass", "Feng et al., IJCAI 2020",
+        "taylor-ce", "Taylor cross-entropy (order {order:g})", CLS_MULTICLASS, "Feng et al., IJCAI 2020",
         (Parameter("order", 2, (4, 6, 1), 1, 20, "terms of the series in 1 − p; many are cross-entropy", whole=True),),
         _taylor, properties=_FALLS,
         points=_multiclass(
@@ -248,7 +249,7 @@ FAMILIES: tuple[Family, ...] = (
         lambda beta: partial(SmoothL1Loss, beta=beta),
     ),
     Family.of(
-        "alpha-iou", "α-IoU loss (1 − IoU^α, α = {alpha:g})", "reg", "He et al., NeurIPS 2021",
+        "alpha-iou", "α-IoU loss (1 − IoU^α, α = {alpha:g})", REG, "He et al., NeurIPS 2021",
         (Parameter("alpha", 3, (2, 1, 4), 0.5, 10, "above 1, good boxes have the steeper slope"),),
         lambda alpha: f"Sub(1,{power('Div(I,U)', alpha)})", properties=_ANY_SIZE,
         points=_boxes(
@@ -257,14 +258,14 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "eiou", "EIoU loss", "reg", "Zhang et al., Neurocomputing 2022", (), lambda: EIoULoss, properties=_ANY_SIZE,
+        "eiou", "EIoU loss", REG, "Zhang et al., Neurocomputing 2022", (), lambda: EIoULoss, properties=_ANY_SIZE,
         points=_boxes(
             (0.563758601084,), (-0.0642519160249, -0.0144259728907, -0.0377012965477, -0.105674179295),
             (1.35884970627,), (0.00233410452892, 0.0443508167169, -0.0271493212547, -0.060207172467),
         ),
     ),
     Family.of(
-        "siou", "SIoU loss (θ = {theta:g})", "reg", "Gevorgyan, 2022 (arXiv 2205.12740)",
+        "siou", "SIoU loss (θ = {theta:g})", REG, "Gevorgyan, 2022 (arXiv 2205.12740)",
         (Parameter("theta", 4, (2, 3, 6), 1, 10, "power of the cost of shape"),),
         lambda theta: partial(SIoULoss, theta=theta), properties=_ANY_SIZE,
         points=_boxes(
@@ -273,7 +274,7 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family.of(
-        "wiou", "Wise-IoU v1 loss", "reg", "Tong et al., 2023 (arXiv 2301.10051)", (), lambda: WIoULoss,
+        "wiou", "Wise-IoU v1 loss", REG, "Tong et al., 2023 (arXiv 2301.10051)", (), lambda: WIoULoss,
         properties=_ANY_SIZE, note="The enclosing box's diagonal is held constant in the gradient, as in the paper.",
         points=_boxes(
             (0.498076343421,), (-0.0413175774031, -0.0525892783492, -0.0636478133271, -0.0698327037955),

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from cse_autoloss.errors import ConfigError, UnknownNameError, shorten
+from cse_autoloss.graph import Signature
 from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.reduction import ReducedLoss
 
@@ -71,7 +72,7 @@ class Family:
 
     @classmethod
     def of(
-        cls, name: str, title: str, signature: Any, source: str, parameters: tuple[Parameter, ...],
+        cls, name: str, title: str, signature: Signature, source: str, parameters: tuple[Parameter, ...],
         make: Callable[..., str | Callable[[str], ReducedLoss]], **declared: Any,
     ) -> Family:  # fmt: skip
         """A family whose default is no entry of its own: it starts no search, which else would change all runs."""
