@@ -8,6 +8,7 @@ no stable forms, and derivatives are taken numerically. Where an ε of the packa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mpmath import acos, asin, atan, cos, diff, erf, exp, floor, log, mp, mpf, pi, sin, sqrt, tanh
 
@@ -31,28 +32,56 @@ def bce(x: Number, y: int, q: Number) -> mpf:
     return _binary_cross_entropy(sigmoid(x), y)
 
 
-def _focal(gamma: int) -> Callable[[Number, int, Number], mpf]:
-    def loss(x: Number, y: int, q: Number) -> mpf:
-        return abs(y - sigmoid(x)) ** gamma * _binary_cross_entropy(sigmoid(x), y)
-
-    return loss
+def focal(x: Number, y: int, q: Number, gamma: Number = 2) -> mpf:
+    return abs(y - sigmoid(x)) ** gamma * _binary_cross_entropy(sigmoid(x), y)
 
 
-def poly_1(x: Number, y: int, q: Number) -> mpf:
+def poly_1(x: Number, y: int, q: Number, epsilon: Number = 1) -> mpf:
     p = sigmoid(x)
     p_t = p if y else 1 - p
-    return -log(p_t) + (1 - p_t)
+    return -log(p_t) + epsilon * (1 - p_t)
 
 
-def quality_focal(x: Number, y: int, q: Number) -> mpf:
-    return abs(q - sigmoid(x)) ** 2 * _binary_cross_entropy(sigmoid(x), q)
+def quality_focal(x: Number, y: int, q: Number, beta: Number = 2) -> mpf:
+    return abs(q - sigmoid(x)) ** beta * _binary_cross_entropy(sigmoid(x), q)
 
 
-def varifocal(x: Number, y: int, q: Number) -> mpf:
+def varifocal(x: Number, y: int, q: Number, alpha: Number = 0.75, gamma: Number = 2) -> mpf:
     p = sigmoid(x)
     if q > 0:
         return -q * (q * log(p) + (1 - q) * log(1 - p))
-    return -mpf("0.75") * p**2 * log(1 - p)
+    return -alpha * p**gamma * log(1 - p)
+
+
+def asymmetric(
+    x: Number, y: int, q: Number,
+    gamma_neg: Number = 4, margin: Number = 0.05, gamma_pos: Number = 0,
+) -> mpf:  # fmt: skip
+    p = sigmoid(x)
+    if y:
+        return -((1 - p) ** gamma_pos) * log(p)
+    shifted = max(p - margin, mpf(0))
+    return -(shifted**gamma_neg) * log(1 - shifted)
+
+
+def hill(x: Number, y: int, q: Number, margin: Number = 1, gamma: Number = 2, weight: Number = 1.5) -> mpf:
+    if y:
+        return focal(x - margin, 1, q, gamma)
+    return (weight - sigmoid(x)) * sigmoid(x) ** 2
+
+
+def splc(x: Number, y: int, q: Number, tau: Number = 0.6, margin: Number = 1, gamma: Number = 2) -> mpf:
+    if y:
+        return focal(x - margin, 1, q, gamma)
+    return focal(x, int(sigmoid(x) > tau), q, gamma)
+
+
+def quality_square(x: Number, y: int, q: Number, weight: Number = 1, power: Number = 1) -> mpf:
+    return -(q**power) * log(sigmoid(x)) if y else weight * sigmoid(x) ** 2
+
+
+def quality_hill(x: Number, y: int, q: Number, weight: Number = 1, power: Number = 1) -> mpf:
+    return quality_square(x, y, q, 1, power) if y else weight * hill(x, y, q)
 
 
 def b_cls(x: Number, y: int, q: Number) -> mpf:
@@ -65,11 +94,16 @@ def b_cls(x: Number, y: int, q: Number) -> mpf:
 
 BINARY = {
     "bce": bce,
-    "focal": _focal(2),
-    "focal-1": _focal(1),
+    "focal": focal,
+    "focal-1": partial(focal, gamma=1),
     "poly-1": poly_1,
     "quality-focal": quality_focal,
     "varifocal": varifocal,
+    "asymmetric": asymmetric,
+    "hill": hill,
+    "splc": splc,
+    "quality-square": quality_square,
+    "quality-hill": quality_hill,
     "cse-autoloss-b-cls": b_cls,
 }
 
@@ -80,17 +114,41 @@ def _probability(logits: Sequence[Number], target: int) -> mpf:
     return exp(mpf(logits[target])) / sum(exp(mpf(x)) for x in logits)
 
 
-def _softmax_focal(gamma: int) -> Callable[[Sequence[Number], int, Number], mpf]:
-    def loss(logits: Sequence[Number], target: int, w: Number) -> mpf:
-        p = _probability(logits, target)
-        return -((1 - p) ** gamma) * log(p)
-
-    return loss
+Logits = Sequence[Number]
 
 
-def softmax_poly_1(logits: Sequence[Number], target: int, w: Number) -> mpf:
+def softmax_focal(logits: Logits, target: int, w: Number, gamma: Number = 2) -> mpf:
     p = _probability(logits, target)
-    return -log(p) + 1 - p
+    return -((1 - p) ** gamma) * log(p)
+
+
+def softmax_poly_1(logits: Logits, target: int, w: Number, epsilon: Number = 1) -> mpf:
+    p = _probability(logits, target)
+    return -log(p) + epsilon * (1 - p)
+
+
+def label_smoothing(logits: Logits, target: int, w: Number, epsilon: Number = 0.1) -> mpf:
+    each = [-log(_probability(logits, k)) for k in range(len(logits))]
+    return (1 - epsilon) * each[target] + epsilon * sum(each) / len(each)
+
+
+def generalised_ce(logits: Logits, target: int, w: Number, q: Number = 0.7) -> mpf:
+    return (1 - _probability(logits, target) ** q) / q
+
+
+def symmetric_ce(logits: Logits, target: int, w: Number, alpha: Number = 0.1, beta: Number = 1) -> mpf:
+    # The reverse is −Σ p_k·log y_k with A = −4 for log 0.
+    reverse = sum(4 * _probability(logits, k) for k in range(len(logits)) if k != target)
+    return -alpha * log(_probability(logits, target)) + beta * reverse
+
+
+def mae(logits: Logits, target: int, w: Number) -> mpf:
+    return sum(abs(int(k == target) - _probability(logits, k)) for k in range(len(logits)))
+
+
+def taylor_ce(logits: Logits, target: int, w: Number, order: Number = 2) -> mpf:
+    p = _probability(logits, target)
+    return sum((1 - p) ** k / k for k in range(1, int(order) + 1))
 
 
 def a_cls(logits: Sequence[Number], target: int, w: Number) -> mpf:
@@ -98,10 +156,15 @@ def a_cls(logits: Sequence[Number], target: int, w: Number) -> mpf:
 
 
 MULTICLASS = {
-    "cross-entropy": _softmax_focal(0),
-    "softmax-focal": _softmax_focal(2),
-    "softmax-focal-1": _softmax_focal(1),
+    "cross-entropy": partial(softmax_focal, gamma=0),
+    "softmax-focal": softmax_focal,
+    "softmax-focal-1": partial(softmax_focal, gamma=1),
     "softmax-poly-1": softmax_poly_1,
+    "label-smoothing": label_smoothing,
+    "generalised-ce": generalised_ce,
+    "symmetric-ce": symmetric_ce,
+    "mae": mae,
+    "taylor-ce": taylor_ce,
     "cse-autoloss-a-cls": a_cls,
 }
 
@@ -166,9 +229,54 @@ def l1(a: Box, b: Box) -> mpf:
     return sum((abs(mpf(x) - y) for x, y in zip(a, b, strict=True)), mpf(0))
 
 
-def smooth_l1(a: Box, b: Box) -> mpf:
+def smooth_l1(a: Box, b: Box, beta: Number = 1) -> mpf:
     apart = [abs(mpf(x) - y) for x, y in zip(a, b, strict=True)]
-    return sum((d**2 / 2 if d < 1 else d - mpf("0.5") for d in apart), mpf(0))
+    return sum((d**2 / (2 * beta) if d < beta else d - beta / 2 for d in apart), mpf(0))
+
+
+def alpha_iou(a: Box, b: Box, alpha: Number = 3) -> mpf:
+    i, u, _ = areas(a, b)
+    return 1 - (i / u) ** alpha
+
+
+def _apart(a: Box, b: Box) -> list[mpf]:
+    """Between the centres, along both axes."""
+    return [(mpf(a[k]) + a[k + 2] - b[k] - b[k + 2]) / 2 for k in (0, 1)]
+
+
+def _enclosing(a: Box, b: Box) -> list[mpf]:
+    return [mpf(max(a[k + 2], b[k + 2])) - min(a[k], b[k]) for k in (0, 1)]
+
+
+def eiou(a: Box, b: Box) -> mpf:
+    unlike = [((mpf(a[k + 2]) - a[k]) - (mpf(b[k + 2]) - b[k])) ** 2 for k in (0, 1)]
+    return diou(a, b) + sum(u / (c**2 + mpf(1e-7)) for u, c in zip(unlike, _enclosing(a, b), strict=True))
+
+
+def siou(a: Box, b: Box, theta: Number = 4) -> mpf:
+    apart, enclosing = _apart(a, b), _enclosing(a, b)
+    line = sqrt(apart[0] ** 2 + apart[1] ** 2 + mpf(1e-7))
+    # The paper's 1 − 2·sin²(arcsin x − π/4), but for the 1e-7.
+    cosine = abs(apart[0]) / line
+    angle = 2 * (abs(apart[1]) / line) * cosine
+    distance = sum(
+        1 - exp(-(2 - angle) * d**2 / (c**2 + mpf(1e-7))) for d, c in zip(apart, enclosing, strict=True)
+    )
+    shape = mpf(0)
+    for k in (0, 1):
+        own, wanted = mpf(a[k + 2]) - a[k], mpf(b[k + 2]) - b[k]
+        shape += (1 - exp(-abs(own - wanted) / (max(own, wanted) + mpf(1e-7)))) ** theta
+    return iou(a, b) + (distance + shape) / 2
+
+
+def wiou_weight(a: Box, b: Box) -> mpf:
+    return sum(c**2 for c in _enclosing(a, b)) + mpf(1e-7)
+
+
+def wiou(a: Box, b: Box, weight: mpf | None = None) -> mpf:
+    """`weight` is the enclosing box's squared diagonal, which is held constant in the gradient."""
+    diagonal = wiou_weight(a, b) if weight is None else weight
+    return exp(sum(d**2 for d in _apart(a, b)) / diagonal) * iou(a, b)
 
 
 def a_reg(a: Box, b: Box) -> mpf:
@@ -190,9 +298,19 @@ BOXES = {
     "ciou": ciou,
     "l1": l1,
     "smooth-l1": smooth_l1,
+    "alpha-iou": alpha_iou,
+    "eiou": eiou,
+    "siou": siou,
+    "wiou": wiou,
     "cse-autoloss-a-reg": a_reg,
     "cse-autoloss-b-reg": b_reg,
 }
+
+HELD: dict[str, tuple[Callable[[Box, Box], mpf], Callable[..., mpf]]] = {
+    "ciou": (ciou_weight, ciou),
+    "wiou": (wiou_weight, wiou),
+}
+"""Losses of boxes that hold something constant in the gradient: that, and the loss that takes it."""
 
 # --- one sample of cosines: f(cosines, target)
 
@@ -227,8 +345,12 @@ def sample(
     name: str, prediction: Sequence[float], target: int | Sequence[float], w: float | None = None
 ) -> tuple[list[mpf], list[mpf]]:
     """Values before the reduction and the gradient of their sum by the prediction, α weighting left out."""
+    name, stated = name.partition("(")[::2]
+    given = {
+        k.strip(): mpf(v) for k, v in (part.split("=") for part in stated.rstrip(")").split(",") if part)
+    }
     if name in BINARY:
-        f = BINARY[name]
+        f = partial(BINARY[name], **given)
         values, gradient = [], []
         for column, x in enumerate(prediction):
             y = int(column == target)
@@ -239,12 +361,13 @@ def sample(
     whole: Callable[[Sequence[Number]], mpf]
     if name in MULTICLASS:
         weight = 1 if w is None or target == len(prediction) - 1 else w
-        whole = lambda p: MULTICLASS[name](p, target, weight)  # noqa: E731
-    elif name == "ciou":
-        weight = ciou_weight(prediction, target)
-        whole = lambda p: ciou(p, target, weight)  # noqa: E731
+        whole = lambda p: MULTICLASS[name](p, target, weight, **given)  # noqa: E731
+    elif name in HELD:
+        held, loss = HELD[name]
+        weight = held(prediction, target)
+        whole = lambda p: loss(p, target, weight)  # noqa: E731
     elif name in BOXES:
-        whole = lambda p: BOXES[name](p, target)  # noqa: E731
+        whole = lambda p: BOXES[name](p, target, **given)  # noqa: E731
     else:
         whole = lambda p: MARGIN[name](p, target)  # noqa: E731
 

@@ -13,12 +13,17 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn import functional
 
-from cse_autoloss.errors import ConfigError, UnknownNameError
+from cse_autoloss.errors import AutoLossError, ConfigError, UnknownNameError
 from cse_autoloss.graph import compile_graph
-from cse_autoloss.losses import Entry, GraphLoss, list_losses, load_loss
+from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, list_losses, load_loss, variants
+from cse_autoloss.losses.family import number
 from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
 
 ALL = list_losses()
+POINTS = [CATALOGUE[text] for name in CATALOGUE.families for along in variants(name, name) for text in along]
+"""What the tuning of inner parameters tries."""
+FIRST = [CATALOGUE[along[0]] for name in CATALOGUE.families for along in variants(name, name)]
+"""One point off the default along each inner parameter."""
 EXPRESSIONS = [entry for entry in ALL if entry.formula is not None]
 CLASSIFICATION = [entry for entry in ALL if entry.signature.name.startswith("cls")]
 BOXES = [entry for entry in ALL if entry.signature.name == "reg"]
@@ -131,6 +136,99 @@ def test_published_formulas_are_the_published_strings() -> None:
     assert a_reg.formula == "Add(1,Neg(Add(Div(I,U),Neg(Div(Add(E,Neg(Add(I,2))),E)))))"
 
 
+# --- families
+
+
+@pytest.mark.parametrize("name", list(CATALOGUE.families))
+def test_the_bare_name_is_the_point_of_the_defaults(name: str) -> None:
+    family = CATALOGUE.families[name]
+    defaults = {one.name: one.default for one in family.parameters}
+    made = family.make(**defaults)
+    assert made == family.default.formula or family.default.formula is None
+    assert family.title.format(**defaults) == family.default.title
+    assert CATALOGUE[f"{name}()"] is CATALOGUE[name]
+    for one in family.parameters:
+        assert one.low <= min(one.default, *one.tried)
+        assert max(one.default, *one.tried) <= one.high
+        assert one.default not in one.tried
+
+
+@pytest.mark.parametrize("text", ["focal(gamma=1)", "square-iou", "softmax-focal-1", "poly-1(epsilon=1)"])
+def test_a_point_has_one_meaning_by_whatever_name(text: str) -> None:
+    same = {
+        "focal(gamma=1)": "focal-1", "square-iou": "alpha-iou(alpha=2)",
+        "softmax-focal-1": "softmax-focal( gamma = 1.0 )", "poly-1(epsilon=1)": "poly-1",
+    }  # fmt: skip
+    loss, other = load_loss(text), load_loss(same[text])
+    assert isinstance(loss, GraphLoss)
+    assert isinstance(other, GraphLoss)
+    assert loss.formula == other.formula
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("focal(gama=1)", "unknown parameter of focal 'gama'; did you mean 'gamma'"),
+        ("fokal(gamma=1)", "unknown loss 'fokal'; did you mean 'focal'"),
+        ("focal(gamma=-1)", "focal: gamma: expected a number from 0 to 10, got '-1'"),
+        ("focal(gamma=nan)", "focal: gamma: expected a number from 0 to 10, got 'nan'"),
+        ("taylor-ce(order=1.5)", "taylor-ce: order: expected a whole number from 1 to 20, got '1.5'"),
+        ("focal(1)", "focal: expected NAME=NUMBER, got '1'"),
+        ("focal(gamma=1, gamma=2)", "focal: gamma is given twice"),
+        ("focal(gamma=__import__('os'))", "focal: gamma: expected a number from 0 to 10"),
+        ("giou(a=1)", "giou has no parameters"),
+        ("mae(x=1)", "mae has no parameters"),
+    ],
+)
+def test_a_mistake_in_a_point_is_one_clear_line(text: str, message: str) -> None:
+    with pytest.raises(AutoLossError, match=re.escape(message)) as caught:
+        load_loss(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_variants_move_what_a_name_leaves_open() -> None:
+    assert variants("giou", "giou") == variants("Sub(1,Div(I,U))", "Sub(1,Div(I,U))") == []
+    assert variants("focal-1", "focal-1") == variants("focal(gamma=2)", "focal(gamma=2)") == []
+    (along,) = variants("focal(gamma=3)", "focal")
+    assert along[:2] == ["focal", "focal(gamma=1)"]
+    alpha, gamma = variants("varifocal(alpha=0.5)", "varifocal")
+    assert alpha == ["varifocal", "varifocal(alpha=1)", "varifocal(alpha=0.25)"]
+    assert gamma[0] == "varifocal(alpha=0.5, gamma=1)"
+    (open_,) = variants("varifocal(gamma=2)", "varifocal(gamma=2)")
+    assert open_[0] == "varifocal(alpha=0.5, gamma=2)"
+
+
+def test_what_came_later_starts_no_search() -> None:
+    seeds = {entry.name for entry in ALL if entry.seed}
+    assert {"focal", "focal-1", "softmax-poly-1", "square-iou"} <= seeds
+    assert not seeds & {"hill", "generalised-ce", "alpha-iou"}
+    assert not any(entry.seed for entry in POINTS)
+
+
+@pytest.mark.parametrize("value", [0, 0.05, 0.7, 1, 1.5, 4, 17, 1000, 0.123456, -0.5])
+def test_numbers_are_expressions_of_themselves(value: float) -> None:
+    graph = parse(f"Mul(X,{number(value)})", "cls-binary")
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert compile_graph(graph)(dict.fromkeys(("X", "Q", "PY", "NY"), one)).item() == pytest.approx(value)
+
+
+def test_label_smoothing_is_torchs() -> None:
+    logits, target = torch.randn(64, 6) * 5, torch.randint(0, 6, (64,))
+    wanted = functional.cross_entropy(logits, target, label_smoothing=0.2)
+    torch.testing.assert_close(load_loss("label-smoothing(epsilon=0.2)")(logits, target), wanted)
+
+
+@named(*(entry for entry in ALL if entry.name in CATALOGUE.families))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(entry: Entry, dtype: torch.dtype) -> None:
+    prediction, target, iou = batch(entry, dtype=dtype)
+    target = target.to(dtype) if target.is_floating_point() else target
+    wide = target.float() if target.is_floating_point() else target
+    values = elements(entry, prediction, target, iou)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, elements(entry, prediction.float(), wide, iou))
+
+
 # --- one test for each kind of truth
 
 
@@ -143,21 +241,21 @@ def test_declared_points(entry: Entry) -> None:
         assert close(gradient, list(point.gradient), 1e-10), (gradient, point.gradient)
 
 
-@named(*ALL)
+@named(*ALL, *POINTS)
 def test_agrees_with_the_reference(entry: Entry) -> None:
-    for sample in samples(entry):
+    for sample in samples(entry, 8 if entry.points else 3):
         values, gradient = run(entry, sample)
         wanted_values, wanted_gradient = reference_losses.sample(entry.name, *sample)
         assert close(values, [float(v) for v in wanted_values], 1e-12), sample
         assert close(gradient, [float(g) for g in wanted_gradient], 1e-12), sample
 
 
-@named(*CLASSIFICATION)
+@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.signature.name != "reg"))
 def test_agrees_with_the_reference_at_extremes(entry: Entry) -> None:
     background = 2 if entry.signature.name == "cls-binary" else 1
-    for low, high, target, w in itertools.product(
-        (-100.0, -40.0), (40.0, 100.0), (0, 1, background), (0.0, 0.3, 1.0)
-    ):
+    # Of a family's other points only the farthest: each takes a while in 150 digits.
+    far, ious = ((-100.0, -40.0), (0.0, 0.3, 1.0)) if entry.points else ((-100.0,), (0.3,))
+    for low, high, target, w in itertools.product(far, [-x for x in far], (0, 1, background), ious):
         sample = ([low, high], target, w)
         values, gradient = run(entry, sample)
         wanted_values, wanted_gradient = reference_losses.sample(entry.name, *sample)
@@ -165,14 +263,14 @@ def test_agrees_with_the_reference_at_extremes(entry: Entry) -> None:
         assert close(gradient, [float(g) for g in wanted_gradient], 1e-12), sample
 
 
-@named(*CLASSIFICATION)
+@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.signature.name != "reg"))
 def test_is_finite_in_float32_at_extremes(entry: Entry) -> None:
     for first, second, target in itertools.product((-100.0, 0.0, 100.0), (-100.0, 100.0), (0, 1)):
         values, gradient = run(entry, ([first, second], target, 0.6), torch.float32)
         assert torch.tensor(values + gradient).isfinite().all(), (first, second, target)
 
 
-@named(*ALL)
+@named(*ALL, *FIRST)
 def test_float32_agrees_with_float64(entry: Entry) -> None:
     for sample in samples(entry):
         narrow, wide = run(entry, sample, torch.float32), run(entry, sample)
@@ -180,10 +278,8 @@ def test_float32_agrees_with_float64(entry: Entry) -> None:
         assert close(narrow[1], wide[1], 2e-3)
 
 
-@named(*ALL)
+@named(*(entry for entry in (*ALL, *FIRST) if entry.name not in reference_losses.HELD))
 def test_gradcheck(entry: Entry) -> None:
-    if entry.name == "ciou":
-        pytest.skip("its gradient holds α constant on purpose; the reference test checks it so")
     prediction, target, iou = batch(entry)
     assert gradcheck(lambda p: elements(entry, p, target, iou), prediction.requires_grad_())
 
@@ -200,7 +296,7 @@ def test_stable_form_is_the_plain_form(entry: Entry) -> None:
 @named(*ALL)
 def test_infimum(entry: Entry) -> None:
     least = min(elements(entry, *probe).min().item() for probe in probes(entry))
-    assert entry.infimum - 1e-6 <= least <= entry.infimum + 1e-3
+    assert entry.infimum is None or entry.infimum - 1e-6 <= least <= entry.infimum + 1e-3
 
 
 @named(*ALL)
@@ -232,13 +328,13 @@ def probes(entry: Entry) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
 # --- declared properties
 
 
-@named(*ALL)
+@named(*ALL, *FIRST)
 def test_non_negative(entry: Entry) -> None:
     negative = any((elements(entry, *probe) < -1e-12).any() for probe in probes(entry))
     assert negative == ("non-negative" not in entry.properties)
 
 
-@named(*CLASSIFICATION)
+@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.signature.name != "reg"))
 def test_monotone_in_the_logit(entry: Entry) -> None:
     line = torch.linspace(-20, 20, 801, dtype=torch.float64)
     rises = falls = False
@@ -249,8 +345,7 @@ def test_monotone_in_the_logit(entry: Entry) -> None:
         rises |= bool((loss.diff() > 1e-12).any())
         other = elements(entry, prediction, torch.ones(801, dtype=torch.int64), iou).reshape(801, -1)[:, 0]
         falls |= bool((other.diff() < -1e-12).any())
-    assert not falls
-    assert rises == ("monotone" not in entry.properties)
+    assert (rises or falls) == ("monotone" not in entry.properties)
 
 
 @named(*(entry for entry in ALL if entry.signature.name == "margin"))
@@ -264,7 +359,7 @@ def test_monotone_in_the_cosine(entry: Entry) -> None:
     assert (other.diff() >= -1e-9).all()
 
 
-@named(*BOXES)
+@named(*BOXES, *(entry for entry in FIRST if entry.signature.name == "reg"))
 def test_monotone_towards_the_target(entry: Entry) -> None:
     generator = torch.Generator().manual_seed(5)
     target, start = boxes(400, generator), boxes(400, generator)
@@ -281,7 +376,7 @@ def test_monotone_towards_the_target(entry: Entry) -> None:
     assert rises == ("monotone" not in entry.properties)
 
 
-@named(*BOXES)
+@named(*BOXES, *(entry for entry in FIRST if entry.signature.name == "reg"))
 def test_scale_invariant(entry: Entry) -> None:
     generator = torch.Generator().manual_seed(11)
     pred, target = boxes(50, generator), boxes(50, generator)
@@ -306,14 +401,14 @@ def test_convex(entry: Entry) -> None:
     assert bent == ("convex" not in entry.properties)
 
 
-@named(*CLASSIFICATION)
+@named(*CLASSIFICATION, *(entry for entry in FIRST if entry.signature.name != "reg"))
 def test_iou_aware(entry: Entry) -> None:
     logits = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
     low, high = (elements(entry, logits, torch.tensor([0]), torch.tensor([w])) for w in (0.3, 0.9))
     assert (not torch.equal(low, high)) == ("iou-aware" in entry.properties)
 
 
-@named(*BINARY)
+@named(*BINARY, *(entry for entry in FIRST if entry.signature.name == "cls-binary"))
 def test_aims_at_iou(entry: Entry) -> None:
     line = torch.linspace(-30, 30, 6001, dtype=torch.float64).unsqueeze(-1)
     target = torch.zeros(6001, dtype=torch.int64)

@@ -1,11 +1,12 @@
 """The audit: are the discovered losses better than those people use, on data that the search never saw?
 
 Winners and baselines are treated alike: the same small grid of the task's tunables (weights of slots, learning rate) is
-tried for each on the validation split, and values beyond the grid's ends for whoever is best there; the best setting of
-each is trained
-on the full schedule with the same seeds, and only that is scored on the test split. The gain is the mean of paired
-differences, seed by seed, with a bootstrap interval. It is taken over the baseline that did best on test, which
-flatters the baseline, and for the one winner that validation chose, which does not flatter the winner.
+tried for each on the validation split, and values beyond the grid's ends for whoever is best there. Then each has the
+same number of further tries: on the inner parameters that its losses leave open (γ, ε, q, ...), and on finer values of
+the tunables where nothing else is left. The best try of each is trained on the full schedule with the same seeds, and
+only that is scored on the test split. The gain is the mean of paired differences, seed by seed, with a bootstrap
+interval. It is taken over the baseline that did best on test, which flatters the baseline, and for the one winner that
+validation chose, which does not flatter the winner.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from typing import Any, Literal
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.session import settings_of
 from cse_autoloss.bench.statistics import Interval, bootstrap_interval, paired_difference
+from cse_autoloss.bench.tuning import Setting, Try, beyond, finer, inner
+from cse_autoloss.losses.family import chosen
 from cse_autoloss.runs.records import Score
 from cse_autoloss.tasks.protocol import Metric
-
-Setting = tuple[tuple[str, float], ...]
-"""(name, value) of each tunable."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,13 @@ class Contestant:
 
     Attributes:
         name: as it stands in the table.
-        losses: of each slot; with the tuned settings once they are known.
+        losses: of each slot; with the tuned settings and inner parameters once they are known.
         discovered: whether the search found them; else they are a baseline.
         val: validation figure of the metric on the full schedule with the tuned setting, the mean over the tuning's
             seeds.
         test: test figures, one a seed, in the order of the seeds; a training that failed counts as the metric's worst.
         units: what the grid's values are multiplied by, by tunable, for a loss in units far from the usual.
+        trainings: that its tuning had.
     """
 
     name: str
@@ -45,6 +46,13 @@ class Contestant:
     val: float = math.nan
     test: tuple[float, ...] = ()
     units: Setting = ()
+    trainings: int = 0
+
+    def owns(self, losses: LossSet) -> bool:
+        """Whether the losses are these, whatever the settings and the inner parameters that these leave open."""
+        return losses.alpha == self.losses.alpha and all(
+            losses[slot] == text or losses[slot].startswith(f"{text}(") for slot, text in self.losses.slots
+        )
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class AuditPlan:
         split: that the final trainings are scored on.
         edge_steps: whoever is best at an end of an open tunable's values has twice that value tried (half of it at the
             lower end) beside its other best settings, and so on, so many times at most: no grid suits every loss.
+        inner: tries of each contestant after the grid, steps beyond its ends among them; 0 for these steps alone, of
+            which not all need the same number.
     """
 
     metric: Metric
@@ -81,63 +91,74 @@ class AuditPlan:
     resamples: int = 10_000
     split: Literal["val", "test"] = "test"
     edge_steps: int = 0
+    inner: int = 0
 
     def tuning(self, contestants: Sequence[Contestant]) -> list[Training]:
-        """Trainings that choose each contestant's setting, on validation."""
-        return [t for one in contestants for setting in self._grid() for t in self._tuning(one, setting)]
+        """Trainings of the grid, which choose each contestant's setting, on validation."""
+        return [t for one in contestants for tried in self._grid(one) for t in self._tuning(one, tried)]
+
+    def later(self, contestants: Sequence[Contestant]) -> int:
+        """How many trainings come after the grid's; without `inner` the steps beyond its ends are not foreseen."""
+        return len(contestants) * self.inner * len(self.tune_seeds)
 
     def further(self, contestants: Sequence[Contestant], scores: Mapping[str, Score]) -> list[Training]:
-        """What is still to be trained beyond the grid's ends, now that `scores` are known by training key."""
+        """What is still to be trained after the grid, now that `scores` are known by training key."""
         return [
             training
             for one in contestants
-            for setting in self._tried(one, scores)
-            for training in self._tuning(one, setting)
+            for tried in self._tried(one, scores)
+            for training in self._tuning(one, tried)
             if training.key not in scores
         ]
 
     def settled(self, one: Contestant, scores: Mapping[str, Score]) -> Contestant:
-        """The contestant with the setting that did best on validation."""
-        worth = {setting: self._worth(one, setting, scores) for setting in self._tried(one, scores)}
-        best = max(worth, key=lambda setting: worth[setting])
-        return replace(one, losses=self._tuning(one, best)[0].losses, val=self.metric.figure(worth[best]))
+        """The contestant with the try that did best on validation."""
+        tried = self._tried(one, scores)
+        best = self._best(one, tried, scores)
+        trainings = {t.key for each in tried for t in self._tuning(one, each)}
+        return replace(
+            one,
+            losses=self._tuning(one, best)[0].losses,
+            val=self.metric.figure(self._worth(one, best, scores)),
+            trainings=len(trainings & scores.keys()),
+        )
 
-    def _grid(self) -> list[Setting]:
-        return [tuple(setting.items()) for setting in settings_of(self.grid)]
+    def _grid(self, one: Contestant) -> list[Try]:
+        return [Try(one.losses, tuple(setting.items())) for setting in settings_of(self.grid)]
 
-    def _tried(self, one: Contestant, scores: Mapping[str, Score]) -> list[Setting]:
-        """The grid, and what lies beyond its ends as far as `scores` lead there."""
-        tried = self._grid()
-        for _ in range(self.edge_steps):
-            if any(t.key not in scores for setting in tried for t in self._tuning(one, setting)):
+    def _tried(self, one: Contestant, scores: Mapping[str, Score]) -> list[Try]:
+        """The grid, and what follows it as far as `scores` lead."""
+        tried, most = self._grid(one), len(self._grid(one)) + (self.inner or self.edge_steps)
+        steps = [beyond(self.grid, self.open)] * self.edge_steps
+        while self._known(one, tried, scores) and len(tried) < most:
+            best = self._best(one, tried, scores)
+            found = steps.pop()(best, tried) if steps else []
+            if not found:
+                steps = []
+            if not found and self.inner:
+                found = inner(one.losses)(best, tried) or finer(best, tried)
+            if not found:
                 break
-            best = max(tried, key=lambda setting: self._worth(one, setting, scores))
-            beyond = self._beyond(best, tried)
-            if beyond is None:
-                break
-            tried.append(beyond)
+            tried += found[: most - len(tried)]
         return tried
 
-    def _beyond(self, best: Setting, tried: Sequence[Setting]) -> Setting | None:
-        """One step past the end at which the best setting stands; None where it stands at none."""
-        for name in self.open:
-            values = [dict(setting)[name] for setting in tried]
-            value = dict(best)[name]
-            if len(set(self.grid[name])) > 1 and value in (max(values), min(values)):
-                further = 2 * value if value == max(values) else value / 2
-                return tuple({**dict(best), name: further}.items())
-        return None
+    def _known(self, one: Contestant, tried: Sequence[Try], scores: Mapping[str, Score]) -> bool:
+        return all(t.key in scores for each in tried for t in self._tuning(one, each))
 
-    def _tuning(self, one: Contestant, setting: Setting) -> list[Training]:
+    def _best(self, one: Contestant, tried: Sequence[Try], scores: Mapping[str, Score]) -> Try:
+        return max(tried, key=lambda each: self._worth(one, each, scores))
+
+    def _tuning(self, one: Contestant, tried: Try) -> list[Training]:
         units = dict(one.units)
-        losses = one.losses.with_settings({name: value * units.get(name, 1.0) for name, value in setting})
+        setting = {name: value * units.get(name, 1.0) for name, value in tried.setting}
+        losses = tried.losses.with_settings(setting)
         return [
             Training("tune", losses, seed, self.tune_epochs, "val", self.train_limit, self.task)
             for seed in self.tune_seeds
         ]
 
-    def _worth(self, one: Contestant, setting: Setting, scores: Mapping[str, Score]) -> float:
-        return _mean([_worth(self.metric, scores.get(t.key)) for t in self._tuning(one, setting)])
+    def _worth(self, one: Contestant, tried: Try, scores: Mapping[str, Score]) -> float:
+        return _mean([_worth(self.metric, scores.get(t.key)) for t in self._tuning(one, tried)])
 
     def finished(self, contestants: Sequence[Contestant], scores: Mapping[str, Score]) -> tuple[int, ...]:
         """Seeds with which every contestant was trained; only these can be compared in pairs."""
@@ -176,7 +197,7 @@ Train = Callable[[list[Training]], Mapping[str, Score]]
 
 
 def tune(contestants: Sequence[Contestant], plan: AuditPlan, train: Train) -> list[Contestant]:
-    """Each contestant with the setting that did best on validation: over the grid, and beyond its ends."""
+    """Each contestant with the try that did best on validation: over the grid, and what follows it."""
     scores: dict[str, Score] = {}
     wanted = plan.tuning(contestants)
     while wanted:
@@ -225,7 +246,9 @@ class AuditResult:
         settings = ", ".join(
             f"{_words(name)} {value:g}" for name, value in self.rival.losses.settings if name != "lr"
         )
-        against = f"{self.rival.name} ({settings + ', ' if settings else ''}tuned alike)"
+        own = chosen(self.rival.name, self.rival.losses.losses.values())
+        said = [*own, *([settings] if settings else []), tuned(self.contestants)]
+        against = f"{self.rival.name} ({', '.join(said)})"
         if self.gain.low > 0:
             return f"Better than the best baseline, {against}: {points} on test, {self.seeds} paired seeds."
         if self.gain.high < 0:
@@ -247,6 +270,7 @@ class AuditResult:
                 "name": one.name,
                 "losses": one.losses.losses,
                 "settings": one.losses.tuned,
+                "trainings": one.trainings,
                 "val": one.val,
                 "test": self.interval(one).to_dict() | {"seeds": list(one.test)},
             }
@@ -288,6 +312,14 @@ def gain_text(metric: Metric, gain: Interval) -> str:
     """The gain with its interval, for example "+1.03 AP [+0.41, +1.47]"."""
     low, mean, high = (metric.text(value, sign="+") for value in (gain.low, gain.mean, gain.high))
     return f"{mean} {'' if metric.higher else 'less '}{metric.label} [{low}, {high}]"
+
+
+def tuned(contestants: Sequence[Contestant]) -> str:
+    """ "tuned alike" where all had the same number of trainings, else the numbers."""
+    counts = {one.trainings for one in contestants}
+    if counts == {0}:
+        return "none tuned"
+    return "tuned alike" if len(counts) == 1 else f"tuned by {min(counts)} to {max(counts)} trainings"
 
 
 def _words(name: str) -> str:

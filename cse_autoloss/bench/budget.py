@@ -52,7 +52,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class AuditSize:
-    """How large an audit is; `grid` holds the values that the tuning tries, by tunable, the learning rate last."""
+    """How large an audit is; `grid` holds the values that the tuning tries, by tunable, the learning rate last, and
+    `inner` says how many tries follow them."""
 
     winners: int
     baselines: int
@@ -61,10 +62,11 @@ class AuditSize:
     tune_seeds: int
     seeds: int
     epochs: float
+    inner: int = 0
 
     def seconds(self, cost: Cost, share: float) -> float:
         """Worker-seconds."""
-        tuning = math.prod(len(values) for values in self.grid.values()) * self.tune_seeds
+        tuning = (math.prod(len(values) for values in self.grid.values()) + self.inner) * self.tune_seeds
         one = tuning * cost.training(self.tune_epochs, share) + self.seeds * cost.training(self.epochs, share)
         return (self.winners + self.baselines) * one
 
@@ -281,7 +283,8 @@ def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes
 
 
 def _tried(size: AuditSize) -> str:
-    return "x".join(str(len(values)) for values in size.grid.values())
+    grid = "x".join(str(len(values)) for values in size.grid.values())
+    return f"{grid} + {size.inner}" if size.inner else grid
 
 
 def _smaller(size: AuditSize) -> AuditSize:
@@ -295,6 +298,9 @@ def _smaller(size: AuditSize) -> AuditSize:
         return replace(size, winners=size.winners - 1)
     if size.baselines > 4:
         return replace(size, baselines=size.baselines - 1)
+    if size.inner > 1:
+        # Not to 0: then steps beyond the grid's ends are not counted, and some would be tuned longer than others.
+        return replace(size, inner=size.inner // 2)
     if weights and len(size.grid[rate]) > 1:
         return _thinner(size, rate)
     if size.winners > 1:

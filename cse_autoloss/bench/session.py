@@ -108,6 +108,7 @@ class Session:
             tune_seeds=audit.tune_seeds,
             seeds=audit.seeds,
             epochs=audit.epochs,
+            inner=audit.inner,
         )
 
     def grid(self) -> dict[str, tuple[float, ...]]:

@@ -77,9 +77,9 @@ def enlist(texts: Sequence[str], task: Task) -> Field:
 
 
 def _name_of(text: str) -> tuple[str, str]:
-    """NAME and what follows it, for NAME=LOSS; formulas have no equals sign, but a path may."""
+    """NAME and what follows it, for NAME=LOSS; formulas have no equals sign, but a path may, and `focal(gamma=1)`."""
     name, sign, body = text.partition("=")
-    if not sign or os.path.exists(text):
+    if not sign or "(" in name or os.path.exists(text):
         return "", text
     if not name.strip() or not body.strip():
         raise ConfigError(f"{shorten(text)!r}: expected NAME=LOSS")

@@ -80,5 +80,6 @@ class Request:
             confidence=audit.confidence,
             resamples=audit.resamples,
             edge_steps=audit.edge_steps,
+            inner=audit.inner if self.tune else 0,
             split=self.split,
         )

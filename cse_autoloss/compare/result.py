@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cse_autoloss.bench.audit import AuditPlan, Contestant
+from cse_autoloss.bench.audit import AuditPlan, Contestant, tuned
 from cse_autoloss.bench.statistics import Interval, bootstrap_interval
 from cse_autoloss.runs import Score
 from cse_autoloss.tasks.protocol import Metric
@@ -85,6 +85,7 @@ class Comparison:
             "losses": losses.losses,
             "alpha": losses.alpha,
             "settings": losses.tuned,
+            "trainings": one.contestant.trainings,
             "val": _finite(one.contestant.val),
             "failed": one.failed,
         }
@@ -132,6 +133,9 @@ def compare_scores(
             )
         figures = {metric.name: whole.figures(one, scores, metric) for metric in metrics}
         standings.append(Standing(one, figures, len(failed)))
+    if plan.tune_seeds:
+        counts = {one.trainings for one in contestants}
+        said.append(tuned(contestants) + (f": {counts.pop()} trainings each" if len(counts) == 1 else ""))
     if len(seeds) == 1:
         said.append("one seed tells nothing of the spread, so there are no intervals")
     if plan.split == "val" and plan.grid and plan.tune_seeds:
@@ -144,6 +148,7 @@ def _tuning(plan: AuditPlan) -> dict[str, Any] | None:
         return None
     return {
         "grid": {name: list(values) for name, values in plan.grid.items()},
+        "inner": plan.inner,
         "epochs": plan.tune_epochs,
         "seeds": list(plan.tune_seeds),
     }

@@ -209,6 +209,7 @@ class _Stages:
             trainings,
             later / bench.executor.workers,
             bench.executor.workers,
+            phase == "tune",
         )
         bench.status.phase = phase
         try:
@@ -219,19 +220,20 @@ class _Stages:
 
     def _announce(self, contestants: Sequence[Contestant], cost: Cost) -> None:
         """How many trainings there are, and about how long they will take."""
-        tuning = self.plan.tuning(contestants) if self.request.tune else []
-        finals = len(self.plan.seeds) * len(contestants)
-        done = sum(self.store.score(t.key) is not None for t in tuning)
+        grid = self.plan.tuning(contestants) if self.request.tune else []
+        tuning, finals = len(grid) + self.plan.later(contestants), len(self.plan.seeds) * len(contestants)
+        done = sum(score.seed in self.plan.tune_seeds for score in self.store.scores("tune"))
         done_finals = min(finals, len(self.store.scores("audit")))
         workers = self.bench.executor.workers
         each = cost.training(self.plan.epochs)
-        seconds = (len(tuning) - done) * cost.training(self.plan.tune_epochs) + (finals - done_finals) * each
-        if done + done_finals == len(tuning) + finals:
-            self.say(f"all {len(tuning) + finals} trainings are done")
+        seconds = (tuning - done) * cost.training(self.plan.tune_epochs) + (finals - done_finals) * each
+        if done + done_finals >= tuning + finals:
+            self.say(f"all {tuning + finals} trainings are done")
             return
         kept = f", {done + done_finals} of them are done" if done + done_finals else ""
+        alike = " alike" if self.plan.inner or not self.plan.edge_steps else ""
         self.say(
-            f"{len(tuning)} trainings to tune {len(contestants)} contestants alike and {finals} to compare them{kept}; "
+            f"{tuning} trainings to tune {len(contestants)} contestants{alike} and {finals} to compare them{kept}; "
             f"about {each:.0f} s each, {workers} at a time: about {_words(seconds / workers)}"
         )
 

@@ -66,7 +66,8 @@ def read_source(text: str, slots: Mapping[str, Signature]) -> Source:
     """
     text = text.strip()
     if text in CATALOGUE:
-        return Source((_part(text, CATALOGUE[text].signature.name, text),))
+        entry = CATALOGUE[text]
+        return Source((_part(entry.name, entry.signature.name, entry.name),))
     halves = [f"{text}-cls", f"{text}-reg"]
     if all(name in CATALOGUE for name in halves):
         return Source(tuple(_part(name, CATALOGUE[name].signature.name, name) for name in halves), text)

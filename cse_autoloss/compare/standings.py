@@ -25,6 +25,7 @@ class Standings:
         trainings: Sequence[Training],
         later: float,
         workers: int,
+        tuning: bool,
     ) -> None:
         """
         Args:
@@ -34,10 +35,11 @@ class Standings:
             trainings: of this phase, of all contestants.
             later: seconds of the phases to come.
             workers: trainings side by side.
+            tuning: whether a contestant's trainings differ in settings and inner parameters.
         """
         self._watcher, self._store, self._later, self._workers = watcher, store, later, workers
         self._trainings = {
-            one.name: [t for t in trainings if t.losses.with_settings({}) == one.losses.with_settings({})]
+            one.name: [t for t in trainings if (one.owns(t.losses) if tuning else t.losses == one.losses)]
             for one in contestants
         }
         self._shown = -1

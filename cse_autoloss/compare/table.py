@@ -13,6 +13,7 @@ from rich.text import Text
 from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.result import Comparison, Standing
 from cse_autoloss.losses import CATALOGUE
+from cse_autoloss.losses.family import chosen
 
 
 def print_comparison(result: Comparison, directory: Path, console: Console | None = None) -> None:
@@ -53,8 +54,9 @@ def _table(result: Comparison) -> Table:
         gain = f"{deciding.label}, less first" if deciding.higher else f"less {deciding.label} than first"
         table.add_column(gain, justify="right", no_wrap=True)
     for one in result.standings:
-        settings = ", ".join(f"{n.replace('_', ' ')} {v:.3g}" for n, v in one.contestant.losses.settings)
-        name = f"{escape(one.contestant.name)}\n[dim]{settings}[/dim]"
+        name, losses = one.contestant.name, one.contestant.losses
+        settings = [f"{n.replace('_', ' ')} {v:.3g}" for n, v in losses.settings]
+        name = f"{escape(name)}\n[dim]{', '.join([*chosen(name, losses.losses.values()), *settings])}[/dim]"
         cells = [_cell(result.interval(one, m), m.factor, "{:.2f}", "{:.1f}") for m in result.metrics]
         if paired:
             cells.append(_cell(result.difference(one), result.metrics[0].factor, "{:+.2f}", "{:+.2f}"))

@@ -169,6 +169,7 @@ class Finals:
             confidence=asked.confidence,
             resamples=asked.resamples,
             edge_steps=asked.edge_steps,
+            inner=audit.inner,
         )
 
     def _pairs(self, count: int) -> list[LossSet]:

@@ -73,7 +73,7 @@ def _starters(session: Session) -> Starters:
         searched_operators(session.task.slots[slot], config.evolution.operators)
         for entry in list_losses(session.task.slots[slot]) if config.evolution.handcrafted_seeds else ():
             loss = entry.make()
-            if isinstance(loss, GraphLoss):
+            if entry.seed and isinstance(loss, GraphLoss):
                 starters[slot].append(Entrant(Proposal.of(loss.graph, "seed"), entry.name))
     for text in config.seed_losses:
         loss = load_loss(text)

@@ -1,6 +1,6 @@
 """Losses as torch modules: any expression, and a catalogue of handcrafted and published ones."""
 
-from cse_autoloss.losses.catalogue import CATALOGUE, list_losses
+from cse_autoloss.losses.catalogue import CATALOGUE, list_losses, variants
 from cse_autoloss.losses.entry import Entry, Point
 from cse_autoloss.losses.like import Match, find_alike, nearest
 from cse_autoloss.losses.load import LossFile, infer_signature, load_loss, parse_loss_json, read_loss_file
@@ -22,4 +22,5 @@ __all__ = [
     "nearest",
     "parse_loss_json",
     "read_loss_file",
+    "variants",
 ]

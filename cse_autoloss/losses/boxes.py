@@ -25,7 +25,8 @@ class BoxLoss(ReducedLoss):
     def forward(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """The loss; DataError where the boxes are not (P, 4) floats."""
         check_boxes(pred_boxes, target_boxes)
-        return reduce(self.elements(pred_boxes, target_boxes), self.reduction)
+        wide = (b.float() if b.element_size() < 4 else b for b in (pred_boxes, target_boxes))
+        return reduce(self.elements(*wide), self.reduction)
 
     def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """One value for each pair of boxes, (P,)."""
@@ -74,19 +75,78 @@ class CIoULoss(BoxLoss):
         return 1 - iou + _centre_term(pred_boxes, target_boxes) + alpha * shape
 
 
+class EIoULoss(BoxLoss):
+    """DIoU + (w − w*)²/c_w² + (h − h*)²/c_h²: c_w and c_h the enclosing box's sides (Zhang et al., 2022)."""
+
+    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        sides = (
+            (_sides(pred_boxes) - _sides(target_boxes)) ** 2 / _squared(_enclosing(pred_boxes, target_boxes))
+        ).sum(-1)
+        return 1 - _iou(pred_boxes, target_boxes) + _centre_term(pred_boxes, target_boxes) + sides
+
+
+class SIoULoss(BoxLoss):
+    """1 − IoU + (Δ + Ω)/2 (Gevorgyan, 2022).
+
+    Distance Δ = Σ 1 − exp(−(2 − Λ)·ρ²) over both axes, ρ the centres' distance along an axis over the enclosing box's
+    side; angle Λ = sin 2φ, φ between the line of the centres and an axis; shape Ω = Σ (1 − exp(−|w − w*|/max(w, w*)))^θ
+    over width and height.
+    """
+
+    def __init__(self, reduction: str = "mean", theta: float = 4.0) -> None:
+        super().__init__(reduction)
+        self.theta = theta
+
+    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        apart = _centres(pred_boxes) - _centres(target_boxes)
+        # sin 2φ = 2·sin φ·cos φ, which needs no arcsine.
+        angle = 2 * apart.prod(-1).abs() / ((apart**2).sum(-1) + BOX_EPSILON)
+        near = apart**2 / _squared(_enclosing(pred_boxes, target_boxes))
+        distance = (1 - torch.exp((angle - 2).unsqueeze(-1) * near)).sum(-1)
+        sides = _sides(pred_boxes), _sides(target_boxes)
+        unlike = (sides[0] - sides[1]).abs() / (torch.maximum(*sides) + BOX_EPSILON)
+        shape = ((1 - torch.exp(-unlike)) ** self.theta).sum(-1)
+        return 1 - _iou(pred_boxes, target_boxes) + (distance + shape) / 2
+
+
+class WIoULoss(BoxLoss):
+    """exp(ρ²/c²)·(1 − IoU) with c² held constant in the gradient (Wise-IoU v1, Tong et al., 2023)."""
+
+    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        apart = ((_centres(pred_boxes) - _centres(target_boxes)) ** 2).sum(-1)
+        diagonal = (_enclosing(pred_boxes, target_boxes) ** 2).sum(-1) + BOX_EPSILON
+        return torch.exp(apart / diagonal.detach()) * (1 - _iou(pred_boxes, target_boxes))
+
+
 def _iou(pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
     areas = box_inputs(pred_boxes, target_boxes)
     return areas["I"] / areas["U"]
 
 
 def _centre_term(pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
-    low = torch.minimum(pred_boxes[:, :2], target_boxes[:, :2])
-    high = torch.maximum(pred_boxes[:, 2:], target_boxes[:, 2:])
-    diagonal = ((high - low) ** 2).sum(-1) + BOX_EPSILON
+    diagonal = (_enclosing(pred_boxes, target_boxes) ** 2).sum(-1) + BOX_EPSILON
     apart = (pred_boxes[:, :2] + pred_boxes[:, 2:] - target_boxes[:, :2] - target_boxes[:, 2:]) / 2
     return (apart**2).sum(-1) / diagonal
 
 
+def _centres(boxes: Tensor) -> Tensor:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def _sides(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
+
+
+def _enclosing(pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    """Sides of the smallest box around both."""
+    high = torch.maximum(pred_boxes[:, 2:], target_boxes[:, 2:])
+    return high - torch.minimum(pred_boxes[:, :2], target_boxes[:, :2])
+
+
+def _squared(sides: Tensor) -> Tensor:
+    return sides**2 + BOX_EPSILON
+
+
 def _aspect(boxes: Tensor) -> Tensor:
-    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
+    size = _sides(boxes)
     return torch.atan(size[:, 0] / (size[:, 1] + BOX_EPSILON))

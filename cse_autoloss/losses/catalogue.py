@@ -7,21 +7,73 @@ used to seed a search. The rest (losses on coordinates, losses on cosines) are p
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Mapping
 
+from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.graph import Signature
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.losses.entry import Entry
+from cse_autoloss.losses.families import FAMILIES
+from cse_autoloss.losses.family import Family, Parameter, called
 from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES
 from cse_autoloss.spaces import signature_of
 from cse_autoloss.spaces.cosines import MARGIN
 
-CATALOGUE: Mapping[str, Entry] = MappingProxyType(
-    {entry.name: entry for entry in (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES, *MARGIN_ENTRIES)}
-)
-"""The losses by name, signature by signature."""
+
+class Catalogue(Mapping[str, Entry]):
+    """Entries by name. A point of a family, `focal(gamma=1)`, is found too, but not listed.
+
+    What looks like a point and is none raises an AutoLossError, also where it is only asked whether it is there: it is
+    a mistake of whoever wrote it, and no formula.
+    """
+
+    def __init__(self, entries: Iterable[Entry], families: Iterable[Family]) -> None:
+        self.families = {one.name: one for one in families}
+        self._entries = {one.name: one for one in (*entries, *(f.default for f in self.families.values()))}
+
+    def __getitem__(self, text: str) -> Entry:
+        point = called(text)
+        if point is None:
+            return self._entries[text]
+        name, inside = point
+        if name in self.families:
+            return self.families[name].at(self.families[name].given(inside))
+        if name in self._entries:
+            raise ConfigError(f"{name} has no parameters, got {text!r}")
+        raise UnknownNameError.of("loss", name, self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+CATALOGUE = Catalogue((*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES, *MARGIN_ENTRIES), FAMILIES)
+"""The losses by name."""
+
+
+def variants(text: str, base: str) -> list[list[str]]:
+    """For each inner parameter that `base` leaves open, the losses that differ from `text` in it alone.
+
+    Args:
+        text: a point of the family of `base`.
+        base: a loss as its contestant was named; what it states of its parameters is held. A formula, or a loss without
+            parameters, leaves nothing open.
+    """
+    name, stated = called(base) or (base, "")
+    family = CATALOGUE.families.get(name)
+    if family is None:
+        return []
+    held = family.given(stated)
+    now = family.given((called(text) or (text, ""))[1])
+
+    def along(one: Parameter) -> list[str]:
+        others = (value for value in (one.default, *one.tried) if value != now.get(one.name, one.default))
+        return [family.text({**now, one.name: value}, held) for value in others]
+
+    return [along(one) for one in family.parameters if one.name not in held]
 
 
 def list_losses(signature: str | Signature | None = None) -> tuple[Entry, ...]:

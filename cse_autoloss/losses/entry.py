@@ -59,9 +59,11 @@ class Entry:
         alpha: class weighting of a cls-binary loss, used unless the caller says otherwise.
         points: the declared values and gradients.
         infimum: greatest lower bound of the values, over all logits or cosines; for boxes, over those of at
-            least one square pixel.
+            least one square pixel; None where it depends on the number of classes.
         properties: what holds of it; see `Property`.
         note: what a reader should know besides.
+        seed: whether a search starts from it, where it is an expression. What is added to the catalogue later is no
+            seed, or every search would find something else than it did before.
     """
 
     name: str
@@ -72,9 +74,10 @@ class Entry:
     factory: Callable[[str], ReducedLoss] | None = None
     alpha: float | None = None
     points: tuple[Point, ...] = ()
-    infimum: float = 0.0
+    infimum: float | None = 0.0
     properties: frozenset[Property] = field(default_factory=frozenset)
     note: str = ""
+    seed: bool = True
 
     def make(
         self, reduction: str = "mean", alpha: float | Literal["default"] | None = "default"

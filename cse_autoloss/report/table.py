@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def print_summary(summary: Mapping[str, Any], directory: Path, console: Console | None = None) -> None:
     """Print what a run found: formulas, the audit's table, the verdict in words, where the files are."""
+    from cse_autoloss.losses.family import chosen
+
     console = console or Console(soft_wrap=False)
     from cse_autoloss.losses.parametric import title_of
 
@@ -49,7 +51,7 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
                 "" if test["low"] is None else f"[{test['low'] * factor:.1f}, {test['high'] * factor:.1f}]"
             )
             table.add_row(
-                one["name"],
+                "\n".join([one["name"], *chosen(one["name"], one.get("losses", {}).values())]),
                 f"{test['mean'] * factor:.2f}",
                 bounds,
                 *(f"{one['settings'][name]:g}" for name in settings),
@@ -58,6 +60,11 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
             )
         console.print()
         console.print(table)
+        trainings = sorted({one.get("trainings", 0) for _, one in scored})
+        if trainings[-1]:
+            console.print(
+                f"Tuned by {' to '.join(map(str, dict.fromkeys((trainings[0], trainings[-1]))))} trainings each."
+            )
         if summary.get("noise_floor"):
             console.print(
                 "Noise floor: seeds alone move a difference of two means by "

@@ -144,6 +144,7 @@ class AuditSettings(Section):
     tune_epochs: Positive = 15
     tune_seeds: Count = 1
     edge_steps: Annotated[Whole, Field(ge=0, le=10)] = 2
+    inner: Annotated[Whole, Field(ge=0, le=100)] = 4
     seeds: Annotated[Whole, Field(ge=2, le=1000)] = 5
     epochs: Positive = 15
     confidence: Annotated[Number, Field(gt=0.5, lt=1.0)] = 0.95
