@@ -44,6 +44,19 @@ def test_a_pair_is_named_as_it_is_written() -> None:
     assert one_stage(" focal + giou ").contestants == (one,)
 
 
+def test_inner_parameters_are_written_with_a_name() -> None:
+    first, second = one_stage(
+        "focal( gamma = 1 )+smooth-l1(beta=4)", "mine=asymmetric(margin=0.1)"
+    ).contestants
+    assert first.name == "focal(gamma=1) + smooth-l1(beta=4)"
+    assert first.losses == LossSet.of({"cls": "focal(gamma=1)", "reg": "smooth-l1(beta=4)"})
+    assert (second.name, second.losses["cls"]) == ("mine", "asymmetric(margin=0.1)")
+    with pytest.raises(ConfigError, match="are the same losses"):
+        one_stage("focal(gamma=1)+giou", "focal-1+giou")
+    with pytest.raises(UnknownNameError, match="unknown parameter of focal 'gama'; did you mean 'gamma'"):
+        one_stage("focal(gama=1)+giou")
+
+
 def test_a_published_pair_goes_by_its_name() -> None:
     field = one_stage("cse-autoloss-b", "focal+giou")
     pair = field.contestants[0].losses

@@ -18,6 +18,7 @@ from cse_autoloss.graph import compile_graph
 from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, list_losses, load_loss, variants
 from cse_autoloss.losses.family import number
 from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
+from cse_autoloss.verification import verify
 
 ALL = list_losses()
 POINTS = [CATALOGUE[text] for name in CATALOGUE.families for along in variants(name, name) for text in along]
@@ -227,6 +228,16 @@ def test_half_precision_is_computed_in_float32(entry: Entry, dtype: torch.dtype)
     values = elements(entry, prediction, target, iou)
     assert values.dtype == torch.float32
     torch.testing.assert_close(values, elements(entry, prediction.float(), wide, iou))
+
+
+def test_what_the_verifier_says_of_the_families() -> None:
+    expressions = [one.default for one in CATALOGUE.families.values() if one.default.formula is not None]
+    verdicts = {entry.name: verify(parse(entry.formula or "", entry.signature.name)) for entry in expressions}
+    assert {name: verdict.code for name, verdict in verdicts.items() if not verdict.accepted} == {
+        "splc": "falls-with-logit",  # a negative with p > τ is pushed up, on purpose
+        "label-smoothing": "rises-with-logit",  # it aims at a finite logit
+        "alpha-iou": "flat-while-overlapping",  # IoU³ where boxes hardly overlap
+    }
 
 
 # --- one test for each kind of truth

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import cse_autoloss
 from cse_autoloss.cli.options import AsJson, print_json
+
+if TYPE_CHECKING:
+    from cse_autoloss.losses import Entry
 
 
 def command(
@@ -31,11 +35,19 @@ def command(
     found = cse_autoloss.list_losses(signature)
     if as_json:
         shown = ("name", "title", "formula", "source")
-        print_json([{**_figures(one, *shown), "signature": one.signature.name} for one in found])
+        print_json([{**_figures(one, *shown), **_more(one)} for one in found])
     else:
         from cse_autoloss.report.table import print_catalogue
 
         print_catalogue(found)
+
+
+def _more(entry: Entry) -> dict[str, object]:
+    from cse_autoloss.losses import CATALOGUE
+
+    family = CATALOGUE.families.get(entry.name)
+    parameters = [asdict(one) for one in family.parameters] if family else []
+    return {"signature": entry.signature.name, "parameters": parameters}
 
 
 def _figures(of: object, *names: str) -> dict[str, object]:

@@ -108,7 +108,7 @@ def _parts(source: str, wanted: str) -> dict[str, Part]:
             return _of_run(Path(text))
         if text.endswith(".json"):
             return _of_file(Path(text))
-    if "(" in text:
+    if "(" in text and text not in CATALOGUE:
         # Where its variables do not tell, it is what it is given for.
         with contextlib.suppress(FormulaError):
             wanted = infer_signature(text).name

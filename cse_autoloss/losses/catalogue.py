@@ -30,7 +30,9 @@ class Catalogue(Mapping[str, Entry]):
 
     def __init__(self, entries: Iterable[Entry], families: Iterable[Family]) -> None:
         self.families = {one.name: one for one in families}
-        self._entries = {one.name: one for one in (*entries, *(f.default for f in self.families.values()))}
+        known = {one.name: one for one in (*entries, *(family.default for family in self.families.values()))}
+        order = list(dict.fromkeys(one.signature.name for one in known.values()))
+        self._entries = dict(sorted(known.items(), key=lambda item: order.index(item[1].signature.name)))
 
     def __getitem__(self, text: str) -> Entry:
         point = called(text)
@@ -51,7 +53,7 @@ class Catalogue(Mapping[str, Entry]):
 
 
 CATALOGUE = Catalogue((*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES, *MARGIN_ENTRIES), FAMILIES)
-"""The losses by name."""
+"""The losses by name, signature by signature."""
 
 
 def variants(text: str, base: str) -> list[list[str]]:

@@ -101,11 +101,16 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
 
 
 def print_catalogue(entries: Iterable[Entry], console: Console | None = None) -> None:
-    """Print the catalogue, one loss a row."""
+    """Print the catalogue, one loss a row, with the inner parameters that it may be given."""
+    from cse_autoloss.losses import CATALOGUE
+
     console = console or Console()
     table = Table(box=None, pad_edge=False)
     for name in ("name", "signature", "what it is", "source"):
         table.add_column(name, overflow="fold")
     for entry in entries:
-        table.add_row(entry.name, entry.signature.name, entry.title, entry.source)
+        family = CATALOGUE.families.get(entry.name)
+        ranges = [f"{p.name} {p.low:g} to {p.high:g}" for p in family.parameters] if family else []
+        what = f"{entry.title}; {', '.join(ranges)}" if ranges else entry.title
+        table.add_row(entry.name, entry.signature.name, what, entry.source)
     console.print(table)
