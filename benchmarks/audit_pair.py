@@ -61,7 +61,7 @@ def main() -> None:
         for one in settings_of(audit.grid)
     ]
     val, chosen = max(tried, key=lambda pair: pair[0])
-    words = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
+    words = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in chosen.items())
     print(f"{options.cls} + {options.reg}: {words}, AP on val {val:.4f}")
     scores = [scored(SEEDS_OF_AUDIT + i, audit.epochs, chosen, "test", limit) for i in range(len(won))]
     own, gain = bootstrap_interval(scores), paired_difference(won, scores)

@@ -147,8 +147,8 @@ def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -
     wall = {stage: round(value, 1) for stage, value in bench.clock.seconds.items()}
     return (
         f"{workers} workers asleep for {seconds:g} s, slots {', '.join(session.slots)}: "
-        f"{state.generation} generations, {bench.status.funnel['trained']} whole trainings; {used['training']:.1%} of the workers' time training, "
-        f"{used['simulation']:.1%} simulating. The main process waited or worked, s: {wall}"
+        f"{state.generation} generations, {bench.status.funnel['trained']} whole trainings; "
+        f"{used['training']:.1%} of the workers' time training, {used['simulation']:.1%} simulating. The main process waited or worked, s: {wall}"
     )
 
 
