@@ -148,7 +148,8 @@ def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -
     return (
         f"{workers} workers asleep for {seconds:g} s, slots {', '.join(session.slots)}: "
         f"{state.generation} generations, {bench.status.funnel['trained']} whole trainings; "
-        f"{used['training']:.1%} of the workers' time training, {used['simulation']:.1%} simulating. The main process waited or worked, s: {wall}"
+        f"{used['training']:.1%} of the workers' time training, {used['simulation']:.1%} simulating. "
+        f"The main process waited or worked, s: {wall}"
     )
 
 
