@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 
 from cse_autoloss.bench.budget import RunSize
-from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING, settings_of
 from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
-from cse_autoloss.losses import load_loss
+from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import parse_config
 from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import Schedule, SplitName
 
 
 def main() -> None:
@@ -40,43 +41,29 @@ def main() -> None:
     audit, scenes = size.audit, settings.scenes.counts[0]
     limit = None if size.share >= 1 else max(settings.batch, round(size.share * scenes))
     best = summary["best"]
-    won = next(w for w in summary["winners"] if (w["cls"], w["reg"]) == (best["cls"], best["reg"]))[
-        "test_ap"
-    ]["seeds"]
+    won = next(w for w in summary["winners"] if w["losses"] == best["losses"])["test"]["seeds"]
 
     task = DetectionTask(settings)
-    cls = load_loss(options.cls, signature=task.branch, reduction="sum")
-    reg = load_loss(options.reg, signature="reg", reduction="sum")
+    texts = {"cls": options.cls, "reg": options.reg}
+    losses = {slot: slot_loss(text, task.slots[slot], None) for slot, text in texts.items()}
     base = config.seed * 10_000
-    grid = {
-        (weight, lr): task.train_and_score(
-            cls,
-            reg,
-            seed=base + SEEDS_OF_TUNING,
-            epochs=audit.tune_epochs,
-            box_weight=weight,
-            lr=lr,
-            train_limit=limit,
-        ).ap
-        for weight in audit.box_weights
-        for lr in audit.lrs
-    }
-    weight, lr = max(grid, key=lambda key: grid[key])
-    print(
-        f"{options.cls} + {options.reg}: box weight {weight:g}, learning rate {lr:g}, AP on val {grid[weight, lr]:.4f}"
-    )
-    scores = [
-        task.train_and_score(
-            cls,
-            reg,
-            seed=base + SEEDS_OF_AUDIT + i,
-            epochs=audit.epochs,
-            box_weight=weight,
-            lr=lr,
-            split="test",
-        ).ap
-        for i in range(len(won))
+
+    def scored(
+        seed: int, epochs: float, tunables: dict[str, float], split: SplitName, most: int | None
+    ) -> float:
+        """AP of one training; 0 where it diverged."""
+        schedule = Schedule(epochs, most)
+        score = task.train(losses, seed=base + seed, schedule=schedule, settings=tunables, split=split)
+        return score.metrics.get("ap", 0.0)
+
+    tried = [
+        (scored(SEEDS_OF_TUNING, audit.tune_epochs, one, "val", limit), one)
+        for one in settings_of(audit.grid)
     ]
+    val, chosen = max(tried, key=lambda pair: pair[0])
+    words = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in chosen.items())
+    print(f"{options.cls} + {options.reg}: {words}, AP on val {val:.4f}")
+    scores = [scored(SEEDS_OF_AUDIT + i, audit.epochs, chosen, "test", limit) for i in range(len(won))]
     own, gain = bootstrap_interval(scores), paired_difference(won, scores)
     print(f"AP on test {own.mean:.4f} [{own.low:.4f}, {own.high:.4f}], {len(won)} seeds")
     print(f"the run's winner over it {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")

@@ -127,7 +127,7 @@ def train(task: DetectionTask, scorer: Scorer, branch: str, formula: str, seed: 
     rows = []
     plan = [(EPOCHS, "continued", RUNGS), *((epochs, "afresh", ()) for epochs in AFRESH)]
     for epochs, mode, stops in plan:
-        run = task.training(cls, reg, seed=seed, epochs=epochs, box_weight=2.0)
+        run = task.training({"cls": cls, "reg": reg}, seed=seed, epochs=epochs, settings={"box_weight": 2.0})
         seconds = 0.0
         for stop in (*stops, epochs):
             begun = time.process_time()

@@ -13,11 +13,13 @@ import argparse
 import statistics
 import time
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
 
-from cse_autoloss.losses import load_loss
+from cse_autoloss.bench.worker import slot_loss
+from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.detection import DetectionTask
@@ -48,15 +50,18 @@ class Contestant:
     def train(self, task: DetectionTask, seed: int, epochs: float) -> None:
         """One training, noted."""
         started = time.process_time()
-        model = task.train(
-            load_loss(self.cls, signature=task.branch, reduction="sum"),
-            load_loss("giou", signature="reg", reduction="sum"),
+        losses = {"cls": self.cls, "reg": "giou"}
+        run = task.training(
+            {slot: slot_loss(text, task.slots[slot], None) for slot, text in losses.items()},
             seed=seed,
             epochs=epochs,
-            box_weight=2.0,
+            settings={"box_weight": 2.0},
         )
+        run.advance(run.steps)
         self.seconds.append(time.process_time() - started)
-        boxes, scores, labels = (part.cpu().numpy() for part in task.predict(model, "val"))
+        boxes, scores, labels = (
+            part.cpu().numpy() for part in task.predict(cast(Detector, run.model), "val")
+        )
         split = task.split("val")
         row = list(AveragePrecisionMetric(split, task.num_classes)(boxes, scores, labels))
         for index in range(task.num_classes):

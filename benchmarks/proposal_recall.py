@@ -64,10 +64,11 @@ def main() -> None:
         data=options.data, image_size=options.pixels, batch=8, lr=0.1, detector=options.detector
     )
     task = DetectionTask(settings)
-    losses = (load_loss("cross-entropy", reduction="sum"), load_loss("giou", reduction="sum"))
-    model = task.train(*losses, seed=0, epochs=options.epochs, box_weight=2.0)
-    assert isinstance(model, TwoStageDetector)
-    print(table(task, model))
+    losses = {"cls": load_loss("cross-entropy", reduction="sum"), "reg": load_loss("giou", reduction="sum")}
+    run = task.training(losses, seed=0, epochs=options.epochs, settings={"box_weight": 2.0})
+    run.advance(run.steps)
+    assert isinstance(run.model, TwoStageDetector)
+    print(table(task, run.model))
 
 
 if __name__ == "__main__":

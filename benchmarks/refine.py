@@ -14,16 +14,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cse_autoloss.bench.jobs import LossPair, Training
-from cse_autoloss.bench.progress import Silent
+from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.bench.progress import Clock, RunStatus, Silent
 from cse_autoloss.bench.schedule import Process, Workbench
-from cse_autoloss.bench.session import RunFrame
+from cse_autoloss.bench.session import Session
 from cse_autoloss.cli.options import overrides
 from cse_autoloss.discovery.refining import Refining, refine
-from cse_autoloss.executors import Work, make_executor
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.load import load_config
-from cse_autoloss.settings.tasks.detection import DetectionSettings
 
 
 def main() -> None:
@@ -46,37 +44,40 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
 
-    config = load_config(options.config, overrides({"seed": options.seed}, options.settings))
+    config = load_config(options.config, overrides({"seed": options.seed, "device": "cpu"}, options.settings))
     new = not (options.directory / "run.sqlite").exists()
     store = RunStore.create(options.directory, {}) if new else RunStore.open(options.directory)
+    session = Session(config)
     with store:
-        frame = RunFrame(config, store, "cpu")
         cls, _, reg = options.pair.rpartition("+")
-        detection = config.own_as(DetectionSettings)
-        pair = LossPair(
-            cls, reg, None, options.box_weight or detection.box_weight, options.lr or detection.lr
-        )
-        first = frame.first_seed(700)
+        given = {"box_weight": options.box_weight, "lr": options.lr}
+        settings = {name: given.get(name) or value for name, value in session.defaults.items()}
+        first = session.first_seed(700)
         refining = Refining(
-            pair,
-            frame.branches,
+            LossSet.of({"cls": cls, "reg": reg}, None, settings),
+            {slot: session.task.slots[slot] for slot in session.slots},
+            tuple(one.slot for one in session.task.tunables if one.slot),
             options.generations,
             options.offspring,
             options.step,
             tuple(first + i for i in range(options.generations + options.seeds)),
             options.epochs,
             None,
-            frame.task,
+            session.digest,
             config.verify,
+            session.metric,
         )
-        work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", frame.work)
-        with make_executor("pool", work, options.workers) as executor:
-            bench = Workbench(executor, store, frame.clock, frame.status, Silent())
+        with session.executor(workers=options.workers) as executor:
+            bench = Workbench(
+                executor, store, Clock.of(store, None), RunStatus(metric=session.metric), Silent()
+            )
             started = time.monotonic()
 
             def train(trainings: Sequence[Training]) -> Process[dict[str, Score]]:
                 scores = yield from bench.training(trainings, 300.0)
-                aps = sorted((100 * (scores[t.key].ap or 0.0) for t in trainings), reverse=True)
+                aps = sorted(
+                    (100 * session.metric.worth(scores[t.key].metrics) for t in trainings), reverse=True
+                )
                 print(
                     f"{time.monotonic() - started:6.0f} s  {len(aps)} trainings, AP {aps[0]:.2f} to {aps[-1]:.2f}, "
                     f"mean {sum(aps) / len(aps):.2f}",
@@ -89,9 +90,9 @@ def main() -> None:
         print("nothing to weigh")
         return
     print(
-        f"as it was {100 * found.before:.2f}, refined {100 * found.ap:.2f} (validation, {options.seeds} seeds)"
+        f"as it was {100 * found.before:.2f}, refined {100 * found.worth:.2f} (validation, {options.seeds} seeds)"
     )
-    print(f"cls {found.pair.cls}\nreg {found.pair.reg}")
+    print("\n".join(f"{slot} {text}" for slot, text in found.pair.slots))
 
 
 if __name__ == "__main__":

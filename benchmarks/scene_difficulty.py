@@ -76,14 +76,21 @@ def run(job: Job) -> tuple[float, float]:
     import torch
 
     from cse_autoloss.losses import load_loss
+    from cse_autoloss.tasks.protocol import Schedule
 
     torch.set_num_threads(1)
     cls = load_loss(job.cls, signature="cls-binary", reduction="sum")
     reg = load_loss(job.reg, signature="reg", reduction="sum")
     task = _task(job.kind)
     started = time.process_time()
-    score = task.train_and_score(cls, reg, seed=job.seed, epochs=job.epochs, box_weight=job.box_weight)
-    return score.ap, time.process_time() - started
+    score = task.train(
+        {"cls": cls, "reg": reg},
+        seed=job.seed,
+        schedule=Schedule(job.epochs),
+        settings={"box_weight": job.box_weight},
+        split="val",
+    )
+    return score.metrics.get("ap", 0.0), time.process_time() - started
 
 
 def spearman(a: list[float], b: list[float]) -> float:

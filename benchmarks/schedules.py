@@ -34,8 +34,8 @@ def chosen(run: Path) -> list[str]:
     """Handcrafted losses, the best that the run discovered, and some that are less good."""
     with sqlite3.connect(f"file:{run / 'run.sqlite'}?mode=ro", uri=True) as store:
         rows = store.execute(
-            "SELECT cls, avg(ap) FROM scores WHERE purpose = 'proxy' AND status = 'ok' AND split = 'val'"
-            " AND reg = 'giou' GROUP BY cls ORDER BY 2 DESC"
+            "SELECT losses ->> '$.cls', avg(metrics ->> '$.ap') FROM scores WHERE purpose = 'proxy'"
+            " AND status = 'ok' AND split = 'val' AND losses ->> '$.reg' = 'giou' GROUP BY 1 ORDER BY 2 DESC"
         ).fetchall()
     found = [row[0] for row in rows]
     return [*HANDCRAFTED, *found[:14], *random.Random(0).sample(found[14:60], min(8, len(found[14:60])))]
@@ -43,48 +43,39 @@ def chosen(run: Path) -> list[str]:
 
 def train(losses: list[str], seeds: list[int], schedules: list[float], path: Path) -> None:
     """Do every training that the file lacks."""
-    from cse_autoloss.bench.jobs import LossPair, Training
-    from cse_autoloss.executors import Job, Work, make_executor
+    from cse_autoloss.bench.jobs import Training
+    from cse_autoloss.bench.session import Session
+    from cse_autoloss.executors import Job
     from cse_autoloss.settings.load import load_config
-    from cse_autoloss.settings.tasks.detection import DetectionSettings
 
-    config = load_config("detection", {})
-    detection = config.own_as(DetectionSettings)
-    work = {
-        "detection": detection.model_dump(mode="json"),
-        "simulate": config.simulate.model_dump(mode="json"),
-        "device": "cpu",
-    }
-    executor = make_executor(
-        "inprocess", Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", work)
-    )
+    session = Session(load_config("detection", {"executor": "inprocess", "device": "cpu"}))
     done = {(line["cls"], line["epochs"], line["until"], line["seed"]) for line in lines(path)}
     wanted: list[tuple[float, float | None, int | None, int]] = [
         (epochs, None, None, seed) for seed in seeds for epochs in schedules
     ]
     wanted += [(PAUSED, until, scenes, seeds[0]) for until, scenes in PAUSES]
-    for epochs, until, scenes, seed in wanted:
-        for cls in losses:
-            if (cls, epochs, until, seed) in done:
-                continue
-            pair = LossPair(cls, PARTNER, None, detection.box_weight, detection.lr)
-            training = Training("proxy", pair, seed, epochs)
-            if until is not None:
-                training = training.rung(until, scenes)
-            executor.submit(Job(training.key, training.payload(), 600.0))
-            result = executor.next_result()
-            assert result is not None
-            score = training.score(result.status, result.value, result.detail, result.seconds)
-            line = {
-                "cls": cls,
-                "epochs": epochs,
-                "until": until,
-                "seed": seed,
-                "ap": score.ap,
-                "seconds": round(score.seconds, 2),
-            }
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+    with session.executor() as executor:
+        for epochs, until, scenes, seed in wanted:
+            for cls in losses:
+                if (cls, epochs, until, seed) in done:
+                    continue
+                training = Training("proxy", session.untuned({"cls": cls, "reg": PARTNER}), seed, epochs)
+                if until is not None:
+                    training = training.rung(until, scenes)
+                executor.submit(Job(training.key, training.payload(), 600.0))
+                result = executor.next_result()
+                assert result is not None
+                score = training.score(result.status, result.value, result.detail, result.seconds)
+                line = {
+                    "cls": cls,
+                    "epochs": epochs,
+                    "until": until,
+                    "seed": seed,
+                    "ap": score.metrics.get("ap"),
+                    "seconds": round(score.seconds, 2),
+                }
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ line in the file as soon as it ends, so that arms can run one at a time and be c
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sqlite3
@@ -93,7 +94,14 @@ def settings(seed: int) -> Any:
     """The configuration that all arms share."""
     from cse_autoloss.settings.load import load_config
 
-    options = {"branch": "cls", "seed": seed, "generations": 100_000, "proxy.epochs": EPOCHS}
+    options = {
+        "slot": "cls",
+        "seed": seed,
+        "device": "cpu",
+        "executor": "inprocess",
+        "generations": 100_000,
+        "proxy.epochs": EPOCHS,
+    }
     # The rung that the tables were measured with: the best third goes on.
     options |= {"evolution.handcrafted_seeds": False, "proxy.keep": 0.3333, "proxy.floor": 0.0}
     return load_config("detection", options)
@@ -106,32 +114,26 @@ def first_seed(seed: int) -> int:
     return seed * 10_000 + SEEDS_OF_SEARCH
 
 
-def trainer(config: Any, seed: int) -> Callable[[str], tuple[str, float]]:
+@contextlib.contextmanager
+def trainer(config: Any, seed: int) -> Iterator[Callable[[str], tuple[str, float]]]:
     """A function from a formula or name to status and AP of its training; it ends those that take too long."""
-    from cse_autoloss.bench.jobs import LossPair, Training
-    from cse_autoloss.bench.session import resolve_device
-    from cse_autoloss.executors import Job, Work, make_executor
+    from cse_autoloss.bench.jobs import Training
+    from cse_autoloss.bench.session import Session
+    from cse_autoloss.executors import Job
 
-    detection = config.own
-    work = {
-        "detection": detection.model_dump(mode="json"),
-        "simulate": config.simulate.model_dump(mode="json"),
-        "device": resolve_device("cpu"),
-    }
-    executor = make_executor(
-        "inprocess", Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", work)
-    )
+    session = Session(config)
+    with session.executor() as executor:
 
-    def train(cls: str) -> tuple[str, float]:
-        pair = LossPair(cls, PARTNER, None, detection.box_weight, detection.lr)
-        training = Training("proxy", pair, first_seed(seed), config.proxy.epochs)
-        executor.submit(Job(training.key, training.payload(), LIMIT))
-        result = executor.next_result()
-        assert result is not None
-        score = training.score(result.status, result.value, result.detail, result.seconds)
-        return score.status, score.ap or 0.0
+        def train(cls: str) -> tuple[str, float]:
+            losses = session.untuned({"cls": cls, "reg": PARTNER})
+            training = Training("proxy", losses, first_seed(seed), config.proxy.epochs)
+            executor.submit(Job(training.key, training.payload(), LIMIT))
+            result = executor.next_result()
+            assert result is not None
+            score = training.score(result.status, result.value, result.detail, result.seconds)
+            return score.status, score.metrics.get("ap", 0.0)
 
-    return train
+        yield train
 
 
 def targets(seeds: list[int], path: Path) -> None:
@@ -139,12 +141,12 @@ def targets(seeds: list[int], path: Path) -> None:
     from cse_autoloss.losses import list_losses
 
     for seed in seeds:
-        train = trainer(settings(seed), seed)
-        for entry in list_losses(BRANCH):
-            log = Log(path, "target", seed)
-            status, ap = train(entry.name)
-            log.write("target", formula=entry.name, status=status, ap=ap)
-            print(f"seed {seed}: {entry.name} + {PARTNER}: AP {ap * 100:.2f} ({status})", flush=True)
+        with trainer(settings(seed), seed) as train:
+            for entry in list_losses(BRANCH):
+                log = Log(path, "target", seed)
+                status, ap = train(entry.name)
+                log.write("target", formula=entry.name, status=status, ap=ap)
+                print(f"seed {seed}: {entry.name} + {PARTNER}: AP {ap * 100:.2f} ({status})", flush=True)
 
 
 def known_targets(path: Path, seed: int) -> dict[str, float]:
@@ -165,40 +167,47 @@ def run_plain(seed: int, cap: float, path: Path) -> None:
 
     A run that is in the file is gone on with: what it trained is not trained again, and its clocks run on.
     """
-    from cse_autoloss.searches.evolution import Evolution, Member
+    from cse_autoloss.searches.evolution import Evolution
+    from cse_autoloss.searches.protocol import Member
     from cse_autoloss.spaces import SIGNATURES
 
     goal = max(known_targets(path, seed).values())
     own = [line for line in lines(path) if (line["arm"], line["seed"]) == ("plain", seed)]
     past = {line["formula"]: (line["status"], line["ap"]) for line in own if line["kind"] == "training"}
     log, config = Log(path, "plain", seed, own[-1] if own else None), settings(seed)
-    train = trainer(config, seed)
-    evolution = Evolution(config.evolution, (SIGNATURES[BRANCH],), seed)
-    state, known = evolution.init(), set[str]()
-    log.write("start", cap=cap)
-    while True:
-        members, attempt = [], 0
-        while len(members) < config.evolution.offspring:
-            for proposal in evolution.ask(state, attempt, config.evolution.batch):
-                graph = proposal.graph
-                if graph.digest in known or len(members) >= config.evolution.offspring:
-                    continue
-                known.add(graph.digest)
-                if graph.formula in past:
-                    status, ap = past[graph.formula]
-                else:
-                    status, ap = train(graph.formula)
-                    log.write(
-                        "training", formula=graph.formula, status=status, ap=ap, epochs=config.proxy.epochs
+    with trainer(config, seed) as train:
+        evolution = Evolution(config.evolution, {"cls": SIGNATURES[BRANCH]}, seed)
+        state, known = evolution.init(), set[str]()
+        log.write("start", cap=cap)
+        while True:
+            members, attempt = [], 0
+            while len(members) < config.evolution.offspring:
+                for proposal in evolution.ask(state, attempt, config.evolution.batch):
+                    graph = proposal.graph
+                    if graph.digest in known or len(members) >= config.evolution.offspring:
+                        continue
+                    known.add(graph.digest)
+                    if graph.formula in past:
+                        status, ap = past[graph.formula]
+                    else:
+                        status, ap = train(graph.formula)
+                        log.write(
+                            "training",
+                            formula=graph.formula,
+                            status=status,
+                            ap=ap,
+                            epochs=config.proxy.epochs,
+                        )
+                    # One that failed takes its place in the generation, but never becomes a parent.
+                    scores = (ap,) if status == "ok" else ()
+                    members.append(
+                        Member(graph.formula, graph.digest, proposal.origin, state.generation, scores)
                     )
-                # One that failed takes its place in the generation, but never becomes a parent.
-                scores = (ap,) if status == "ok" else ()
-                members.append(Member(graph.formula, graph.digest, proposal.origin, state.generation, scores))
-                if ap >= goal or log.wall > cap:
-                    log.write("end", reason="goal" if ap >= goal else "cap")
-                    return
-            attempt += 1
-        state = evolution.tell(state, tuple(members))
+                    if ap >= goal or log.wall > cap:
+                        log.write("end", reason="goal" if ap >= goal else "cap")
+                        return
+                attempt += 1
+            state = evolution.tell(state, tuple(members))
 
 
 class Watch:
@@ -232,7 +241,8 @@ class Watch:
     def _new(self) -> Iterator[tuple[Any, ...]]:
         with sqlite3.connect(f"file:{self._file}?mode=ro", uri=True) as store:
             rows = store.execute(
-                "SELECT key, cls, status, ap, epochs, seed, extra FROM scores WHERE seed >= 0 AND split = 'val'"
+                "SELECT key, losses ->> '$.cls', status, metrics ->> '$.ap', epochs, seed, extra FROM scores"
+                " WHERE seed >= 0 AND split = 'val'"
                 " ORDER BY created"
             ).fetchall()
         store.close()
@@ -253,7 +263,7 @@ def run_funnel(arm: str, seed: int, cap: float, path: Path) -> None:
             out=Path(folder) / "run",
             executor="inprocess",
             device="cpu",
-            branch="cls",
+            slot="cls",
             seed=seed,
             generations=100_000,
             budget=None,

@@ -27,6 +27,7 @@ from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import Schedule
 from cse_autoloss.verification import verify_forest
 
 LEARNS = 0.05
@@ -102,11 +103,15 @@ class Calibration:
             cls = load_loss(formula if branch != "reg" else "bce", signature="cls-binary", reduction="sum")
             reg = load_loss(formula if branch == "reg" else "giou", signature="reg", reduction="sum")
             started = time.perf_counter()
-            score = self._task.train_and_score(
-                cls, reg, seed=seed, epochs=epochs, box_weight=self._box_weight
+            score = self._task.train(
+                {"cls": cls, "reg": reg},
+                seed=seed,
+                schedule=Schedule(epochs),
+                settings={"box_weight": self._box_weight},
+                split="val",
             )
             seconds = round(time.perf_counter() - started, 2)
-            figures = (round(value, 5) for value in (score.ap, score.ap50, score.ap75))
+            figures = (round(score.metrics.get(name, 0.0), 5) for name in ("ap", "ap50", "ap75"))
             row = Row(branch, formula, origin, seed, epochs, *figures, score.status, seconds)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(row)) + "\n")

@@ -78,11 +78,11 @@ TWO_STAGE = (
     "softmax-focal+giou",
     "cross-entropy+l1",
 )
-"""Of the pair found the box loss alone carries over to a softmax head; the classification loss is of another branch."""
+"""Of the pair found the box loss alone carries over: the classification loss is none for a softmax head."""
 
 
 MISSING = {"detection.faults.unlabelled": 0.5}
-ONE_RATE = {"audit.lr_factors": [1.0]}
+ONE_RATE = {"audit.grid": {"lr": [1.0]}}
 """Three settings are tried for each, not six: the columns beside the first cost half as much to tune."""
 
 
@@ -201,7 +201,7 @@ def _print(column: Column, result: dict[str, Any], name: str | None) -> None:
         print(
             f"| {one['name']} | {100 * ap.mean:.2f} [{100 * ap.low:.1f}, {100 * ap.high:.1f}] "
             f"| {100 * one['ap50']['mean']:.2f} | {100 * one['ap75']['mean']:.2f} "
-            f"| {one['box_weight']:g} | {one['lr']:g} | {gain} |"
+            f"| {one['settings']['box_weight']:g} | {one['settings']['lr']:g} | {gain} |"
         )
     for note in result["notes"]:
         print(f"\nNote: {note}.")

@@ -14,13 +14,14 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import cast
 
 import torch
 
-from cse_autoloss.losses import load_loss
+from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.settings.tasks.detection import DetectionSettings, SceneSettings
-from cse_autoloss.tasks.detection import DetectionScore, DetectionTask
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import Schedule, SplitName
 
 CONTESTANTS = (
     ("one-stage", "bce", "giou"),
@@ -40,18 +41,18 @@ HARD = SceneSettings(
 class Line:
     """What one contestant reached over the seeds."""
 
-    scores: list[DetectionScore] = field(default_factory=list)
+    scores: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def cells(self, first: Line) -> list[str]:
         """AP, its difference to the first contestant's, AP50, AP75, seconds and their ratio to the first's."""
-        gains = [mine.ap - theirs.ap for mine, theirs in zip(self.scores, first.scores, strict=True)]
+        gains = [mine["ap"] - theirs["ap"] for mine, theirs in zip(self.scores, first.scores, strict=True)]
         ratios = [mine / theirs for mine, theirs in zip(self.seconds, first.seconds, strict=True)]
         return [
-            f"{100 * statistics.mean(s.ap for s in self.scores):.1f}",
+            f"{100 * statistics.mean(s['ap'] for s in self.scores):.1f}",
             "" if self is first else f"{100 * statistics.mean(gains):+.1f} ± {100 * _error(gains):.1f}",
-            f"{100 * statistics.mean(s.ap50 for s in self.scores):.1f}",
-            f"{100 * statistics.mean(s.ap75 for s in self.scores):.1f}",
+            f"{100 * statistics.mean(s['ap50'] for s in self.scores):.1f}",
+            f"{100 * statistics.mean(s['ap75'] for s in self.scores):.1f}",
             f"{statistics.median(self.seconds):.1f}",
             f"{statistics.median(ratios):.2f}",
         ]
@@ -91,16 +92,17 @@ def main() -> None:
         for line, (detector, cls, reg) in zip(lines, CONTESTANTS, strict=True):
             task = tasks[detector]
             started = time.process_time()
-            score = task.train_and_score(
-                load_loss(cls, signature=task.branch, reduction="sum"),
-                load_loss(reg, signature="reg", reduction="sum"),
+            losses = {"cls": cls, "reg": reg}
+            score = task.train(
+                {slot: slot_loss(text, task.slots[slot], None) for slot, text in losses.items()},
                 seed=max(seed, 0),
                 # Seed -1 is a warm-up: data, assignment and metric are made at the first use.
-                epochs=arguments.epochs if seed >= 0 else 0.1,
-                split=cast(Literal["val", "test"], arguments.split),
+                schedule=Schedule(arguments.epochs if seed >= 0 else 0.1),
+                settings={},
+                split=cast(SplitName, arguments.split),
             )
             if seed >= 0:
-                line.scores.append(score)
+                line.scores.append({"ap": 0.0, "ap50": 0.0, "ap75": 0.0, **score.metrics})
                 line.seconds.append(time.process_time() - started)
 
     scenes = f"{arguments.data}{', hard scenes' if arguments.hard else ''}"

@@ -24,19 +24,18 @@ from typing import Any
 from cse_autoloss.bench.budget import Cost, RunSize
 from cse_autoloss.bench.progress import SEARCH_STAGES, Clock, Silent
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import RunFrame
+from cse_autoloss.bench.session import Session
 from cse_autoloss.discovery.loop import SearchLoop
 from cse_autoloss.discovery.run import _Run, _starters
 from cse_autoloss.executors import Job, JobResult, Work
 from cse_autoloss.executors.pool import PoolExecutor
 from cse_autoloss.runs import RunStore
-from cse_autoloss.searches.evolution import Evolution
+from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, load_config
-from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.verdict import Verdict
 
 COLUMNS = (
-    "run", "search, s", "candidates tried", "whole trainings", "training", "simulation", "best val AP cls", "reg",
+    "run", "search, s", "candidates tried", "whole trainings", "training", "simulation", "best on val, by slot",
     "tuning busy", "audit busy",
 )  # fmt: skip
 
@@ -57,12 +56,14 @@ def row(directory: Path, workers: int) -> list[str]:
     }}  # fmt: skip
     share = {stage: busy[stage] / (seconds * workers) if seconds else 0.0 for stage, seconds in wall.items()}
     simulation = told.get("search", {}).get("simulation")
-    tried = {(s.cls, s.reg) for s in scores if s.purpose in ("rung", "proxy") and s.seed >= 0}
+    tried = {tuple(s.losses.values()) for s in scores if s.purpose in ("rung", "proxy") and s.seed >= 0}
     whole = sum(s.purpose == "proxy" and s.seed >= 0 for s in scores)
-    best = [
-        f"{max(m['val_ap'] for m in members) * 100:.1f}"
-        for _, members in sorted(summary["hall_of_fame"].items())
-    ]
+    factor, toward = summary["metric"]["factor"], max if summary["metric"]["higher"] else min
+    best = ", ".join(
+        f"{slot} {toward(m['val'] for m in members) * factor:.1f}"
+        for slot, members in sorted(summary["hall_of_fame"].items())
+        if members
+    )
     return [
         directory.name,
         f"{wall['proxy']:.0f}",
@@ -70,7 +71,7 @@ def row(directory: Path, workers: int) -> list[str]:
         str(whole),
         f"{share['proxy']:.0%}",
         "not told" if simulation is None else f"{simulation:.0%}",
-        *best,
+        best,
         f"{share['tune']:.0%}",
         f"{share['audit']:.0%}",
     ]
@@ -107,46 +108,48 @@ class Asleep:
                 for f in payload["formulas"]
             ]
             return replace(result, value={"verdicts": told})
-        ap = zlib.crc32(f"{payload['pair']['cls']} {payload['pair']['reg']}".encode()) / 2**32
-        return replace(result, value={"status": "ok", "ap": ap, "ap50": ap, "ap75": ap})
+        ap = zlib.crc32(" ".join(payload["losses"].values()).encode()) / 2**32
+        return replace(result, value={"status": "ok", "metrics": {"ap": ap}})
 
     def _seconds(self, payload: Mapping[str, Any]) -> float:
         if payload["kind"] == "simulate":
             return self.SIMULATION * len(payload["formulas"])
-        until, paused = payload["until"], payload["state"] is not None
+        schedule, paused = payload["schedule"], payload["state"] is not None
+        until = schedule["until"]
         # What goes on after a pause has a sixth of the schedule behind it.
-        epochs = until if until is not None else payload["epochs"] * (5 / 6 if paused else 1)
-        return self.EPOCH * epochs + self.SCENE * (payload["scenes"] or 400)
+        epochs = until if until is not None else schedule["epochs"] * (5 / 6 if paused else 1)
+        return self.EPOCH * epochs + self.SCENE * (schedule["score_limit"] or 400)
 
 
 def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -> str:
     """Search for so long; what the workers did."""
     with tempfile.TemporaryDirectory() as folder, RunStore.create(Path(folder) / "run", {}) as store:
-        run = _Run(RunFrame(config, store, "cpu"), Silent(), _starters(config))
+        session = Session(config)
+        run = _Run(session, store, Silent(), _starters(session))
         cost = Cost(Asleep.EPOCH, 400 * Asleep.SCENE)
-        audit = run.frame.asked_audit()
+        audit = session.asked_audit()
         size = RunSize(seconds, config.proxy.epochs, 1.0, offspring, config.evolution.combine, audit, ())
         executor: Any = Asleep(workers)
         try:
             bench = Workbench(executor, store, run.clock, run.status, Silent())
             bench.run([Job(f"warm {i}", {"kind": "simulate", "formulas": []}) for i in range(workers)])
-            evolution = Evolution(
-                config.evolution,
-                tuple(SIGNATURES[name] for name in run.frame.branches),
-                config.seed,
-                [entrant.proposal.graph for entrant in run.starters],
+            search = make_search(
+                config,
+                {slot: session.task.slots[slot] for slot in session.slots},
+                {slot: [e.proposal.graph for e in own] for slot, own in run.starters.items()},
             )
             run.clock = Clock(None)
             bench.clock = run.clock
-            state = SearchLoop(run._search_plan(size, cost), evolution, run.starters, bench).run()
+            state = SearchLoop(session, run._search_plan(size, cost), search, run.starters, bench).run()
         finally:
             executor.shutdown()
     used = bench.clock.utilisation(workers)["search"]
     wall = {stage: round(value, 1) for stage, value in bench.clock.seconds.items()}
     return (
-        f"{workers} workers asleep for {seconds:g} s, branch {config.branch}: {state.generation} generations, "
-        f"{bench.status.funnel['trained']} whole trainings; {used['training']:.1%} of the workers' time training, "
-        f"{used['simulation']:.1%} simulating. The main process waited or worked, s: {wall}"
+        f"{workers} workers asleep for {seconds:g} s, slots {', '.join(session.slots)}: "
+        f"{state.generation} generations, {bench.status.funnel['trained']} whole trainings; "
+        f"{used['training']:.1%} of the workers' time training, {used['simulation']:.1%} simulating. "
+        f"The main process waited or worked, s: {wall}"
     )
 
 

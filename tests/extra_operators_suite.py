@@ -22,7 +22,7 @@ from cse_autoloss.graph import LossGraph, compile_graph
 from cse_autoloss.operators import OPERATORS, PAPER_OPERATORS
 from cse_autoloss.searches.evolution.genome import PrimitiveSet, random_tree, seeded
 from cse_autoloss.simulation.losses import LossBatch
-from cse_autoloss.spaces import BRANCHES, binary_inputs, parse
+from cse_autoloss.spaces import SIGNATURES, binary_inputs, parse
 from cse_autoloss.spaces.random_expressions import RandomShape, random_forest, searched_operators
 from cse_autoloss.verification import fingerprint, verify_population
 
@@ -95,9 +95,9 @@ def test_exports(name: str, tmp_path: Path) -> None:
         assert write_onnx(graph, tmp_path / "loss.onnx").stat().st_size
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
+@pytest.mark.parametrize("branch", SIGNATURES)
 def test_searches_use_them_when_told_and_only_then(branch: str) -> None:
-    signature = BRANCHES[branch]
+    signature = SIGNATURES[branch]
     assert set(NEW) <= set(signature.operators)
     assert searched_operators(signature) == tuple(n for n in PAPER_OPERATORS if n in signature.operators)
     for names, wanted in ((None, set()), (("Add", "Dot", *NEW), set(NEW))):
@@ -115,8 +115,8 @@ def test_searches_use_them_when_told_and_only_then(branch: str) -> None:
 
 def test_impossible_choices_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'Square'"):
-        searched_operators(BRANCHES["reg"], ("Sqare",))
+        searched_operators(SIGNATURES["reg"], ("Sqare",))
     with pytest.raises(ConfigError, match="Dot"):
-        searched_operators(BRANCHES["cls-multiclass"], ("Add",))
+        searched_operators(SIGNATURES["cls-multiclass"], ("Add",))
     with pytest.raises(ConfigError, match="elementwise"):
-        searched_operators(BRANCHES["cls-multiclass"], ("Dot",))
+        searched_operators(SIGNATURES["cls-multiclass"], ("Dot",))

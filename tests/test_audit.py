@@ -14,8 +14,8 @@ from cse_autoloss.tasks.protocol import Metric
 
 PLAN = AuditPlan(
     metric=Metric("ap", title="AP"), task="t", seeds=(30, 31, 32, 33, 34),
-    grid={"box_weight": (1.0, 2.0), "lr": (0.05, 0.02)}, open=("box_weight",), tune_epochs=2, tune_seeds=(20,), epochs=4,
-    resamples=2000,
+    grid={"box_weight": (1.0, 2.0), "lr": (0.05, 0.02)}, open=("box_weight",),
+    tune_epochs=2, tune_seeds=(20,), epochs=4, resamples=2000,
 )  # fmt: skip
 
 

@@ -59,8 +59,8 @@ def test_summary_holds_what_is_promised(finished: tuple[cse_autoloss.RunResult, 
     for baseline in summary["baselines"]:
         assert baseline["test"]["low"] <= baseline["test"]["mean"] <= baseline["test"]["high"]
     best = summary["best"]
-    assert cse_autoloss.verify(best["losses"]["cls"], branch="cls-binary").accepted
-    assert cse_autoloss.verify(best["losses"]["reg"], branch="reg").accepted
+    assert cse_autoloss.verify(best["losses"]["cls"], signature="cls-binary").accepted
+    assert cse_autoloss.verify(best["losses"]["reg"], signature="reg").accepted
     assert best["gain"]["over"] in [b["name"] for b in summary["baselines"]]
     assert summary["verdict"]
     assert watcher.phases == ["measure", "search", "combine", "refine", "tune", "audit"]

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cse_autoloss.verification.curves import ProbeGrid
 
 from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, compile_graph, stabilize
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
