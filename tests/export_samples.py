@@ -14,7 +14,8 @@ from cse_autoloss.graph import LossGraph, compile_graph
 from cse_autoloss.losses import CATALOGUE
 from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
 
-ENTRIES = [entry for entry in CATALOGUE.values() if entry.formula]
+# Exports of a user's signature, and of regression, are tested in test_signatures.py.
+ENTRIES = [entry for entry in CATALOGUE.values() if entry.formula and entry.signature.name != "regression"]
 NAMES = [entry.name for entry in ENTRIES]
 
 

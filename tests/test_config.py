@@ -181,7 +181,7 @@ class TestTasks:
             SceneSettings(digits=[1])
 
 
-TASKS = "'classification', 'detection', 'faces' or 'reid'"
+TASKS = "'classification', 'detection', 'faces', 'regression', 'reid' or 'segmentation'"
 
 
 class TestMistakes:

@@ -18,7 +18,7 @@ from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
 from cse_autoloss.errors import ConfigError
-from cse_autoloss.losses import list_losses, load_loss
+from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore
@@ -26,6 +26,7 @@ from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
 from cse_autoloss.spaces.random_expressions import searched_operators
+from cse_autoloss.spaces.signatures import BUILT_IN
 
 Starters = dict[str, list[Entrant]]
 """Slot -> losses that open its population."""
@@ -69,14 +70,19 @@ def _starters(session: Session) -> Starters:
     config = session.config
     starters: Starters = {slot: [] for slot in session.slots}
     for slot in session.slots:
+        signature = session.task.slots[slot]
         # Raises where no loss can be written in them.
-        searched_operators(session.task.slots[slot], config.evolution.operators)
-        for entry in list_losses(session.task.slots[slot]) if config.evolution.handcrafted_seeds else ():
-            loss = entry.make()
-            if entry.seed and isinstance(loss, GraphLoss):
-                starters[slot].append(Entrant(Proposal.of(loss.graph, "seed"), entry.name))
+        searched_operators(signature, config.evolution.operators)
+        texts = [entry.name for entry in CATALOGUE.values() if entry.seed and entry.signature == signature]
+        texts += [losses[slot] for losses in session.task.baselines]
+        for text in dict.fromkeys(texts) if config.evolution.handcrafted_seeds else ():
+            loss = load_loss(text, signature)
+            if isinstance(loss, GraphLoss):
+                starters[slot].append(Entrant(Proposal.of(loss.graph, "seed"), text))
+    # Formulas of a signature that is not built in do not tell it.
+    own = [one for one in session.task.slots.values() if one not in BUILT_IN]
     for text in config.seed_losses:
-        loss = load_loss(text)
+        loss = load_loss(text, own[0] if own and "(" in text else None)
         if not isinstance(loss, GraphLoss):
             raise ConfigError(
                 f"seed loss {text!r} is not an expression in our operators, so it can not evolve"

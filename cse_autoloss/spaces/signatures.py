@@ -9,10 +9,11 @@ from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
 from cse_autoloss.spaces.boxes import REG
 from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS
+from cse_autoloss.spaces.residuals import REGRESSION
 
 BUILT_IN = (CLS_BINARY, CLS_MULTICLASS, REG)
 
-_registered: dict[str, Signature] = {one.name: one for one in BUILT_IN}
+_registered: dict[str, Signature] = {one.name: one for one in (*BUILT_IN, REGRESSION)}
 
 SIGNATURES: Mapping[str, Signature] = MappingProxyType(_registered)
 """The signatures by name."""

@@ -22,6 +22,16 @@ class ClassificationTask(StackedTask):
     name = "classification"
     Settings = ClassificationSettings
     metrics: ClassVar = (Metric("accuracy"),)
+    plain = (
+        "cross-entropy",
+        "generalised-ce",
+        "label-smoothing",
+        "symmetric-ce",
+        "softmax-focal",
+        "mae",
+        "softmax-poly-1",
+        "taylor-ce",
+    )
     settings: ClassificationSettings
 
     @property

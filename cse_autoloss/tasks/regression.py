@@ -12,21 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from cse_autoloss.classifiers.seeds import derived_seed
-from cse_autoloss.graph import Input, Signature, Walk
 from cse_autoloss.settings.tasks.regression import RegressionSettings
+from cse_autoloss.spaces.residuals import REGRESSION
 from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName
 from cse_autoloss.tasks.tables import Table, diabetes, read_csv, split_table, with_outliers
-
-RESIDUAL = Signature(
-    "residual",
-    [Input("R", meaning="prediction − target, in deviations of the targets")],
-    default="Mul(R,R)",
-    walks=[Walk("R", start=start, end=0.0, may_rest=True) for start in (-10.0, 10.0)],
-)
-"""One number a sample. The loss may rest far away, as robust ones do, and need not be even."""
-
-_CLIPPED = "Sub(Abs(R),Relu(Sub(Abs(R),1)))"
 
 
 class RegressionTask(OneLossTask):
@@ -38,20 +28,19 @@ class RegressionTask(OneLossTask):
 
     name = "regression"
     Settings = RegressionSettings
-    slots: ClassVar = {"loss": RESIDUAL}
+    slots: ClassVar = {"loss": REGRESSION}
     metrics: ClassVar = (
         Metric("mae", higher=False, title="MAE", factor=1.0, worst=10.0),
         Metric("rmse", higher=False, title="RMSE", factor=1.0, worst=10.0),
     )
-    # Squared, Welsch (c = 1), Cauchy (γ = 1), absolute, Huber (δ = 1), pseudo-Huber (δ = 1) and log-cosh errors.
     plain = (
-        "Mul(R,R)",
-        "Sub(1,Exp(Neg(Mul(R,R))))",
-        "Log(Add(1,Mul(R,R)))",
-        "Abs(R)",
-        f"Mul({_CLIPPED},Sub(Abs(R),Div({_CLIPPED},2)))",
-        "Sub(Sqrt(Add(1,Mul(R,R))),1)",
-        "Sub(Add(Abs(R),Softplus(Neg(Mul(2,Abs(R))))),Log(2))",
+        "squared-error",
+        "welsch",
+        "cauchy",
+        "huber",
+        "absolute-error",
+        "pseudo-huber",
+        "log-cosh",
     )
     settings: RegressionSettings
 

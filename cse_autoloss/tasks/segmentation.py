@@ -30,7 +30,7 @@ class SegmentationTask(OneLossTask):
     Settings = SegmentationSettings
     slots: ClassVar = {"loss": CLS_BINARY}
     metrics: ClassVar = (Metric("iou", title="IoU"), Metric("dice", title="Dice"))
-    plain = ("bce", "focal", "focal-1", "poly-1", "varifocal")
+    plain = ("bce", "focal", "asymmetric", "poly-1", "varifocal")
     settings: SegmentationSettings
 
     @cached_property

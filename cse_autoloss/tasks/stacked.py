@@ -34,7 +34,7 @@ class StackedTask(OneLossTask):
     """
 
     slots: ClassVar = {"loss": CLS_MULTICLASS}
-    plain = ("cross-entropy", "softmax-focal", "softmax-poly-1", "softmax-focal-1")
+    plain: ClassVar[tuple[str, ...]] = ("cross-entropy", "label-smoothing", "softmax-focal", "softmax-poly-1")
     settings: TrainingSettings
 
     @property
