@@ -23,7 +23,7 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
     from cse_autoloss.losses.parametric import title_of
 
     best, metric = summary["best"], summary["metric"]
-    title, factor = metric["title"], metric["factor"]
+    title, factor, digits = metric["title"], metric["factor"], metric["digits"]
     if best is not None:
         console.print()
         console.print(Text("Discovered", style="bold"))
@@ -48,14 +48,16 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         for found, one in sorted(scored, key=lambda item: toward * item[1]["test"]["mean"]):
             test = one["test"]
             bounds = (
-                "" if test["low"] is None else f"[{test['low'] * factor:.1f}, {test['high'] * factor:.1f}]"
+                ""
+                if test["low"] is None
+                else f"[{test['low'] * factor:.{digits - 1}f}, {test['high'] * factor:.{digits - 1}f}]"
             )
             table.add_row(
                 "\n".join([one["name"], *chosen(one["name"], one.get("losses", {}).values())]),
-                f"{test['mean'] * factor:.2f}",
+                f"{test['mean'] * factor:.{digits}f}",
                 bounds,
                 *(f"{one['settings'][name]:g}" for name in settings),
-                f"{one['val'] * factor:.1f}",
+                f"{one['val'] * factor:.{digits - 1}f}",
                 style="green" if found else None,
             )
         console.print()
@@ -68,7 +70,7 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         if summary.get("noise_floor"):
             console.print(
                 "Noise floor: seeds alone move a difference of two means by "
-                f"±{summary['noise_floor'] * factor:.2f} {title} (1 sd)."
+                f"±{summary['noise_floor'] * factor:.{digits}f} {title} (1 sd)."
             )
     console.print()
     console.print(Text(summary["verdict"], style="bold"))

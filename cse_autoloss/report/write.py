@@ -74,6 +74,7 @@ def write_report(
             "title": metric.label,
             "higher": metric.higher,
             "factor": metric.factor,
+            "digits": metric.digits,
         },
         "seed": store.config.get("seed"),
         "generations": state.generation,

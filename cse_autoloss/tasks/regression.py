@@ -30,8 +30,8 @@ class RegressionTask(OneLossTask):
     Settings = RegressionSettings
     slots: ClassVar = {"loss": REGRESSION}
     metrics: ClassVar = (
-        Metric("mae", higher=False, title="MAE", factor=1.0, worst=10.0),
-        Metric("rmse", higher=False, title="RMSE", factor=1.0, worst=10.0),
+        Metric("mae", higher=False, title="MAE", factor=1.0, digits=4, worst=10.0),
+        Metric("rmse", higher=False, title="RMSE", factor=1.0, digits=4, worst=10.0),
     )
     plain = (
         "squared-error",
