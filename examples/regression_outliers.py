@@ -5,6 +5,7 @@ python examples/regression_outliers.py [TRIALS]      writes residual_loss.py, wh
 
 import importlib.util
 import sys
+from functools import partial
 
 import torch
 from sklearn.datasets import load_diabetes
@@ -42,26 +43,14 @@ def train(loss: torch.nn.Module, seed: int, lr: float, held_out: int) -> float:
         optimiser.zero_grad()
         loss(model(parts[0][0])[:, 0] - parts[0][1]).backward()
         optimiser.step()
-    x, y = parts[held_out]
-    return float((model(x)[:, 0] - y).detach().abs().mean())
-
-
-def fit(loss: torch.nn.Module) -> float:
-    """What the search climbs down: two splits, validation."""
-    return (train(loss, 1, 0.05, 1) + train(loss, 2, 0.05, 1)) / 2
-
-
-def validate(loss: torch.nn.Module, seed: int, lr: float) -> float:
-    return train(loss, seed, lr, 1)
-
-
-def test(loss: torch.nn.Module, seed: int, lr: float) -> float:
-    return train(loss, seed, lr, 2)
+    return float((model(parts[held_out][0])[:, 0] - parts[held_out][1]).detach().abs().mean())
 
 
 if __name__ == "__main__":
+    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    validate, test = partial(train, held_out=1), partial(train, held_out=2)
     study = cal.Study(RESIDUAL, direction="minimize", seed=0)
-    study.optimize(fit, trials=int(sys.argv[1]) if len(sys.argv) > 1 else 200, say=print)
+    study.optimize(partial(validate, seed=1, lr=0.05), trials=trials, say=print)
     print(study.audit(test, validate=validate, against=OPPONENTS, grid={"lr": [0.05, 0.01]}, seeds=5))
     study.best.export("residual_loss.py")
     spec = importlib.util.spec_from_file_location("residual_loss", "residual_loss.py")

@@ -4,6 +4,7 @@ python examples/segmentation.py [TRIALS]      writes pixel_loss.py
 """
 
 import sys
+from functools import partial
 
 import torch
 from sklearn.datasets import load_digits
@@ -46,16 +47,9 @@ def train(loss: torch.nn.Module, seed: int, held_out: int) -> float:
     return float(2 * (found * true).sum() / (found.sum() + true.sum()).clamp(min=1))
 
 
-def fit(loss: torch.nn.Module) -> float:
-    return train(loss, seed=1, held_out=1)
-
-
-def test(loss: torch.nn.Module, seed: int) -> float:
-    return train(loss, seed, held_out=2)
-
-
 if __name__ == "__main__":
     with cal.Study(PIXEL, direction="maximize") as study:
-        study.optimize(fit, trials=int(sys.argv[1]) if len(sys.argv) > 1 else 120, say=print)
-        print(study.audit(test, seeds=5))
+        trials = int(sys.argv[1]) if len(sys.argv) > 1 else 120
+        study.optimize(partial(train, seed=1, held_out=1), trials=trials, say=print)
+        print(study.audit(partial(train, held_out=2), seeds=5))
         study.best.export("pixel_loss.py")
