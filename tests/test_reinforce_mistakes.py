@@ -143,7 +143,7 @@ MISTAKES: list[tuple[str, Callable[[Path], str] | None, list[str], str]] = [
         "no task of that name",
         None,
         ["--task", "face"],
-        "options: task: expected 'classification', 'detection', 'faces' or 'reid', got 'face'",
+        "'regression', 'reid' or 'segmentation', got 'face'",
     ),
     (
         "noise",

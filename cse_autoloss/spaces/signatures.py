@@ -1,4 +1,4 @@
-"""The signatures by name: the three of object detection, and those that users register."""
+"""The signatures by name: the three of object detection, that of regression, and those that users register."""
 
 from __future__ import annotations
 
