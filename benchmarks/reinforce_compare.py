@@ -23,25 +23,24 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from cse_autoloss.bench.stacked import StackTraining, best_on_test, train
 from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.executors import Job
 from cse_autoloss.losses.parametric import make_space
-from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.tasks import make_task, reward_of
-from cse_autoloss.reinforce.trainings import best_on_test, search_epochs, tuned_baseline
-from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.policy import DivergedError
-from cse_autoloss.searches.reinforce.search import Reinforce
+from cse_autoloss.searches.reinforce.search import Reinforce, best_of
 from cse_autoloss.settings.load import SearchConfig, load_config
-from cse_autoloss.settings.stacked import TrainingSettings
-from cse_autoloss.tasks.protocol import Metric
-from cse_autoloss.tasks.stacked import StackedTask
+from cse_autoloss.spaces.baselines import BASELINES
+from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.tasks.registry import TASKS as KINDS
 
 TASKS: dict[str, dict[str, Any]] = {
     "digits": {"own.epochs": 30, "reinforce.samples": 16},
@@ -94,23 +93,14 @@ class Pixels:
 class Contest:
     """One task, noise and seed."""
 
-    def __init__(self, config: SearchConfig, seed: int) -> None:
-        self.config, self.seed = config, seed
-        training = config.own_as(TrainingSettings)
-        self.scale, self.head = training.scale, training.cosine_scale
-        self._task: StackedTask | None = None
-
-    @property
-    def task(self) -> StackedTask:
-        """Made when it is first needed."""
-        if self._task is None:
-            self._task = make_task(self.config, self.seed, "cuda" if torch.cuda.is_available() else "cpu")
-        return self._task
-
-    @property
-    def metric(self) -> Metric:
-        """That is climbed."""
-        return reward_of(self.task, self.config.metric)
+    def __init__(self, config: SearchConfig, seed: int, folder: Path) -> None:
+        """`folder` is for checkpoints."""
+        self.config, self.seed, self.folder = config, seed, folder
+        self.scale, self.head = config.own.scale, config.own.cosine_scale
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.task: Any = KINDS.get(config.task)(config.own.model_copy(update={"seed": seed}), device)
+        name = config.metric or self.task.metrics[0].name
+        (self.metric,) = (metric for metric in self.task.metrics if metric.name == name)
 
     def run(self, name: str, tuned: dict[str, Any] | None, test: bool) -> dict[str, Any]:
         """A contestant's result.
@@ -126,55 +116,65 @@ class Contest:
             return {"val": None, "test": scores, "seconds": 0.0}
         factors = self.config.reinforce.lr_factors if tuned is None else (tuned["lr_factor"],)
         work = self._search if name in SEARCHES else self._baseline
-        result = work(name, factors, tuned, test)
+        best, result = work(name, factors, tuned)
+        result["test"] = self._done(best.test())["scores"][0] if test else None
         return {**result, "seconds": round(time.process_time() - start, 1)}
 
+    def _training(
+        self, name: str, space: ParametricSpace, factor: Any, scale: Any, **options: Any
+    ) -> StackTraining:
+        epochs, metric = self.config.own.epochs, self.metric.name
+        return StackTraining(name, space.to_dict(), self.seed, factor, scale, epochs, metric, **options)
+
+    def _done(self, job: Job) -> dict[str, Any]:
+        payload = json.loads(json.dumps(job.payload))
+        return (train if payload["kind"] == "stack" else best_on_test)(self.task, self.folder, payload)
+
+    def _rewards(self, job: Job) -> list[float]:
+        return [self.metric.worth(own) for own in self._done(job)["scores"]]
+
     def _baseline(
-        self, name: str, factors: tuple[float, ...], tuned: dict[str, Any] | None, test: bool
-    ) -> dict[str, Any]:
+        self, name: str, factors: tuple[float, ...], tuned: dict[str, Any] | None
+    ) -> tuple[StackTraining, dict[str, Any]]:
         baseline = BASELINES[name.partition(",")[0]]
-        return tuned_baseline(
-            baseline,
-            self.task,
-            metric=self.metric,
-            scale=self.scale,
-            head=self.scale if baseline.cosine else self.head,
-            lr_factors=factors,
-            settings=baseline.grid if tuned is None or not baseline.setting else (tuned["setting"],),
-            best_epoch="best epoch" in name,
-            test=test,
-        )
+        settings = baseline.grid if tuned is None or not baseline.setting else (tuned["setting"],)
+        grid = [(value, factor) for value in settings for factor in factors]
+        theta = [[value] for value, _ in grid]
+        head = self.scale if baseline.cosine else self.head
+        rates = tuple(factor for _, factor in grid)
+        training = self._training("baseline", baseline.space(self.scale), rates, head, copy_best=False)
+        if "best epoch" in name:
+            best = [max(self._rewards(training.job(theta, e, e + 1))) for e in range(training.epochs)]
+            training = replace(training, epochs=best.index(max(best)) + 1)
+        rewards = self._rewards(training.job(theta, 0, training.epochs))
+        value, factor = grid[best_of(rewards)]
+        setting = value if baseline.setting else None
+        return training, {"setting": setting, "lr_factor": factor, "val": max(rewards)}
 
     def _search(
-        self, name: str, factors: tuple[float, ...], tuned: dict[str, Any] | None, test: bool
-    ) -> dict[str, Any]:
+        self, name: str, factors: tuple[float, ...], tuned: dict[str, Any] | None
+    ) -> tuple[StackTraining, dict[str, Any]]:
         space_name, settings, policy, options = SEARCHES[name]
         if space_name == "am-lfs":
             settings = {"intervals": self.config.reinforce.intervals, **settings}
         chosen = self.config.reinforce
         policy = {"samples": chosen.samples, "sigma": chosen.sigma, "lr": chosen.lr, **policy}
         search = Reinforce(make_space(space_name, scale=self.scale, **settings), seed=self.seed, **policy)
-        with tempfile.TemporaryDirectory() as folder, RunStore.create(Path(folder) / "run", {}) as store:
-            tried = []
-            for factor in factors:
-                try:
-                    key = f"{factor:g}"
-                    tried.append(
-                        search_epochs(
-                            search,
-                            self.task,
-                            store,
-                            key,
-                            metric=self.metric,
-                            scale=self.head,
-                            lr_factor=factor,
-                            **options,
-                        )
-                    )
-                except DivergedError:
-                    continue
-            best = max(tried, key=lambda result: float(result["val"]))
-            return {**best, "test": best_on_test(self.task, store, best["key"], self.head) if test else None}
+        tried = []
+        for factor in factors:
+            training = self._training(f"search-{factor:g}", search.space, factor, self.head, **options)
+            state, rewards = search.init(), [0.0]
+            try:
+                while state.epoch < training.epochs:
+                    drawn = search.ask(state).tolist()
+                    rewards = self._rewards(training.job(drawn, state.epoch, state.epoch + 1))
+                    state = search.tell(state, rewards)
+            except DivergedError:
+                continue
+            tried.append(
+                (training, {"lr_factor": factor, "mu": list(state.mu), "val": rewards[best_of(rewards)]})
+            )
+        return max(tried, key=lambda item: float(item[1]["val"]))
 
 
 def main() -> None:
@@ -227,17 +227,14 @@ def _fill(
     tune_seed: int | None,
 ) -> None:
     for seed in ([] if tune_seed is None else [tune_seed]) + list(range(seeds)):
-        contest = Contest(config, seed)
-        for name in names:
-            key = (noise, seed, name)
-            if key in found:
-                continue
-            counted = seed != tune_seed
-            tuned = None if tune_seed is None or not counted else found[(key[0], tune_seed, name)]
-            result = contest.run(name, tuned, counted)
-            found[key] = {"noise": key[0], "seed": seed, "name": name, **result}
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(found[key]) + "\n")
+        with tempfile.TemporaryDirectory() as folder:
+            contest = Contest(config, seed, Path(folder))
+            for name in [name for name in names if (noise, seed, name) not in found]:
+                key, counted = (noise, seed, name), seed != tune_seed
+                tuned = None if tune_seed is None or not counted else found[(noise, tune_seed, name)]
+                found[key] = {"noise": noise, "seed": seed, "name": name, **contest.run(name, tuned, counted)}
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(found[key]) + "\n")
 
 
 def _read(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:

@@ -14,7 +14,7 @@ from cse_autoloss._version import __version__
 if TYPE_CHECKING:
     from cse_autoloss.api.files import explain_loss, export_loss, render_loss
     from cse_autoloss.api.formulas import simulate, verify
-    from cse_autoloss.api.runs import RunResult, evolve
+    from cse_autoloss.api.runs import RunResult, evolve, reinforce_loss
     from cse_autoloss.compare.run import compare_losses
     from cse_autoloss.errors import AutoLossError
     from cse_autoloss.filter_audit import FilterAuditOptions, audit_filters
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cse_autoloss.graph import Input, LossGraph, Signature, Walk
     from cse_autoloss.losses import find_alike, list_losses, load_loss
     from cse_autoloss.predict import predict_images
-    from cse_autoloss.reinforce.run import reinforce as reinforce_loss
     from cse_autoloss.spaces import parse, register_signature
     from cse_autoloss.study import Study
     from cse_autoloss.verdict import Verdict
@@ -77,19 +76,18 @@ _HOME = {
     "parse": "cse_autoloss.spaces",
     "predict_images": "cse_autoloss.predict",
     "register_signature": "cse_autoloss.spaces",
-    "reinforce_loss": "cse_autoloss.reinforce.run:reinforce",
+    "reinforce_loss": "cse_autoloss.api.runs",
     "render_loss": "cse_autoloss.api.files",
     "simulate": "cse_autoloss.api.formulas",
     "train_detector": "cse_autoloss.fullsize.launch",
     "verify": "cse_autoloss.api.formulas",
 }
-"""Name -> module, or module:name there."""
+"""Name -> module."""
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        module, _, there = _HOME[name].partition(":")
-        return getattr(importlib.import_module(module), there or name)
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'cse_autoloss' has no attribute {name!r}")
 
 

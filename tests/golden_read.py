@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from cse_autoloss.runs import Candidate, RunStore, Score
+from cse_autoloss.spaces.baselines import BASELINES
 from cse_autoloss.verdict import Verdict
 
 Json = dict[str, Any]
@@ -78,43 +79,48 @@ def reinforced(directory: Path) -> Json:
     exported = json.loads((directory / "best" / "loss.json").read_text(encoding="utf-8"))
     weights = torch.load(directory / "best" / "model.pt", weights_only=True)
     with RunStore.read(directory) as store:
-        config = store.config
-        searches = ["searched"]
-        if "softmax, best of B" in (one["name"] for one in summary["baselines"]):
-            searches.append("control")
-        search = config["reinforce"]
-        seeds = range(config["seed"], config["seed"] + search["seeds"])
-        return {
-            "baselines": {
-                name: [store.meta(f"result:{name}:{seed}") for seed in seeds] for name in search["baselines"]
-            },
-            "searches": {
-                name: [
-                    _search(store, f"{name}:{seed}:{factor:g}")
-                    for seed in seeds
-                    for factor in search["lr_factors"]
-                ]
-                for name in searches
-            },
-            "contestants": [
-                {
-                    "name": one.get("name", "searched"),
-                    "val": one["val"],
-                    "test": one["test"],
-                    "tests": one["tests"],
-                }
-                for one in (summary["searched"], *summary["baselines"])
-            ],
-            "verdict": summary["verdict"],
-            "gains": summary["gains"],
-            "mu": {"start": summary["mu"]["start"], "ends": summary["mu"]["ends"]},
-            "exported": {
-                "seed": summary["searched"]["seed"],
-                "space": exported["space"],
-                "theta": exported["theta"],
-                "model": _digest(weights),
-            },
-        }
+        config, scores = store.config, store.scores()
+    search = config["reinforce"]
+    seeds = range(config["seed"], config["seed"] + search["seeds"])
+    searches = ["searched"]
+    if "softmax, best of B" in summary["by_seed"]:
+        searches.append("control")
+    contestants = [*summary["winners"], *summary["baselines"]]
+    return {
+        "baselines": {
+            name: [_baseline(scores, name, f"{name}-{seed}") for seed in seeds]
+            for name in search["baselines"]
+        },
+        "searches": {
+            name: [
+                _search(scores, f"{name}-{seed}-{factor:g}")
+                for seed in seeds
+                for factor in search["lr_factors"]
+            ]
+            for name in searches
+        },
+        "contestants": [
+            {
+                "name": "searched" if one in summary["winners"] else one["name"],
+                "val": one["val"],
+                "test": {name: one["test"][name] for name in ("mean", "low", "high")},
+                "tests": [row["test"] for row in summary["by_seed"][one["name"]]],
+            }
+            for one in contestants
+        ],
+        "verdict": {
+            "sense": summary["verdict"].partition(" than the best baseline, ")[0],
+            "over": summary["verdict"].partition(" than the best baseline, ")[2].partition(" (")[0],
+        },
+        "gains": summary["gains"],
+        "mu": {"start": summary["mu"]["start"], "ends": summary["mu"]["ends"]},
+        "exported": {
+            "seed": summary["mu"]["seed"],
+            "space": exported["space"],
+            "theta": exported["theta"],
+            "model": _digest(weights),
+        },
+    }
 
 
 def _summary(directory: Path) -> Json:
@@ -167,16 +173,44 @@ def _contestant(one: Mapping[str, Any]) -> Json:
     }
 
 
-def _search(store: RunStore, key: str) -> Json:
-    result = store.meta(f"result:{key}")
-    epochs = range(store.config["classification"]["epochs"])
+def _baseline(scores: list[Score], name: str, training: str) -> Json:
+    val, test = _ended(scores, training)
     return {
-        "lr_factor": result["lr_factor"],
-        "val": result["val"],
-        "test": store.meta(f"test:{key}"),
-        "mu": result["mu"],
-        "path": [store.meta(f"epoch:{key}:{epoch}") for epoch in epochs],
+        "setting": val.extra["found"][0] if BASELINES[name].setting else None,
+        "lr_factor": val.extra["lr_factor"],
+        "val": val.extra["worth"],
+        "test": None if test is None else dict(test.metrics),
     }
+
+
+def _search(scores: list[Score], training: str) -> Json:
+    val, test = _ended(scores, training)
+    path = [one for one in scores if one.purpose == "epoch" and one.extra["training"] == training]
+    return {
+        "lr_factor": val.extra["lr_factor"],
+        "val": val.extra["worth"],
+        "test": None if test is None else dict(test.metrics),
+        "mu": val.extra["found"],
+        "path": [_epoch(one) for one in sorted(path, key=lambda one: one.epochs)],
+    }
+
+
+def _epoch(one: Score) -> Json:
+    sound = [reward for reward in one.extra["rewards"] if reward is not None]
+    return {
+        "mu": one.extra["found"],
+        "best": one.extra["best"],
+        "reward": one.extra["worth"],
+        "mean_reward": sum(sound) / len(sound),
+        "failed": len(one.extra["rewards"]) - len(sound),
+    }
+
+
+def _ended(scores: list[Score], training: str) -> tuple[Score, Score | None]:
+    """The score of a training side by side after its last epoch, and on test, if it came to that."""
+    own = [one for one in scores if one.extra.get("training") == training]
+    (test,) = [one for one in own if one.split == "test"] or [None]
+    return max((one for one in own if one.split == "val"), key=lambda one: one.epochs), test
 
 
 def _floats(values: Mapping[str, Any]) -> Json:

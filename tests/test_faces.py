@@ -13,9 +13,9 @@ from PIL import Image
 from task_samples import TINY, portraits
 
 import cse_autoloss
-from cse_autoloss.errors import DataError, MissingExtraError, UnknownNameError
-from cse_autoloss.reinforce.run import reinforce
-from cse_autoloss.reinforce.tasks import reward_of
+from cse_autoloss import reinforce_loss
+from cse_autoloss.errors import DataError, MissingExtraError
+from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.tasks.faces import FacesSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.faces import FacesTask, load_faces
@@ -222,14 +222,14 @@ def test_faces_are_learnt_and_diverged_models_have_no_score(people: Path) -> Non
     assert good["accuracy"] > 0.9
     assert good["eer"] < 0.1
     assert all(np.isnan(value) for value in bad.values())
-    with pytest.raises(UnknownNameError, match="unknown reward of faces 'eer'"):
-        reward_of(task, "eer")
 
 
-def test_a_whole_run_on_faces(people: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("metric", ["tpr_at_far", "eer"])
+def test_a_whole_run_on_faces(metric: str, people: Path, tmp_path: Path) -> None:
     overrides = {
         "task": "faces",
-        "metric": "tpr_at_far",
+        "metric": metric,
+        "executor": "inprocess",
         "own.data": f"folder:{people}",
         "own.image_size": 16,
         "own.grey": True,
@@ -243,9 +243,21 @@ def test_a_whole_run_on_faces(people: Path, tmp_path: Path) -> None:
         "reinforce.baselines": ["arcface"],
         "reinforce.lr_factors": [1.0],
     }
-    _, summary = reinforce(out=tmp_path / "run", overrides=overrides)
-    assert summary["metric"] == "tpr_at_far"
-    assert set(summary["searched"]["tests"][0]) == {"accuracy", "tpr_at_far", "rank1", "eer"}
+    summary = reinforce_loss(out=tmp_path / "run", **overrides).summary
+    assert (summary["metric"]["name"], summary["metric"]["higher"]) == (metric, metric != "eer")
+    (row,) = summary["by_seed"]["am-lfs (searched)"]
+    assert set(row["test"]) == {"accuracy", "tpr_at_far", "rank1", "eer"}
+    assert summary["winners"][0]["val"] == row["val"][metric]
+    with RunStore.read(tmp_path / "run") as store:
+        last = max(
+            (score for score in store.scores("epoch") if "searched" in score.extra["training"]),
+            key=lambda s: s.epochs,
+        )
+    assert (
+        last.extra["worth"]
+        == max(last.extra["rewards"])
+        == (-1 if metric == "eer" else 1) * row["val"][metric]
+    )
 
 
 class TestConformance(TaskConformance):

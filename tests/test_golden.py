@@ -30,7 +30,6 @@ from torch import nn
 from torch.nn import functional as F
 
 import cse_autoloss
-from cse_autoloss.reinforce.run import reinforce
 
 FOLDER = Path(__file__).parent / "golden"
 RECORD = "python tests/test_golden.py --record"
@@ -58,6 +57,7 @@ STARTERS = {
 }
 REINFORCE: dict[str, Any] = {
     "device": "cpu",
+    "executor": "inprocess",
     "reinforce.seeds": 2,
     "own.train_limit": 200,
     "own.epochs": 3,
@@ -86,7 +86,7 @@ def _evolve(directory: Path, detector: str, **settings: Any) -> Json:
 def _reinforce(directory: Path, space: str) -> Json:
     """A search of a parametric space, and what it found."""
     run = directory / "run"
-    reinforce(out=run, overrides={**REINFORCE, "reinforce.space": space})
+    cse_autoloss.reinforce_loss(out=run, **REINFORCE, **{"reinforce.space": space})
     return reinforced(run)
 
 

@@ -15,14 +15,13 @@ from PIL import Image
 from task_samples import TINY, portraits
 
 import cse_autoloss
+from cse_autoloss import reinforce_loss
 from cse_autoloss.errors import ConfigError, DataError
-from cse_autoloss.reinforce.run import reinforce
-from cse_autoloss.reinforce.tasks import make_task
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.ranking import rank_gallery, re_rank
-from cse_autoloss.tasks.reid import Photos, orl_as_reid, query_and_gallery, read_market
+from cse_autoloss.tasks.reid import Photos, ReidTask, orl_as_reid, query_and_gallery, read_market
 from cse_autoloss.testing.tasks import TaskConformance
 
 
@@ -220,7 +219,7 @@ def test_people_are_learnt(market: Path, again: bool) -> None:
         "own.model": "mlp",
         "own.augment": False,
     }
-    task = make_task(load_config(None, overrides), 0, "cpu")
+    task = ReidTask(load_config(None, overrides).own)
     space = AmLfs(scale=10.0)
     stack = task.stack(2, 10.0)
     for epoch in range(4):
@@ -235,6 +234,7 @@ def test_people_are_learnt(market: Path, again: bool) -> None:
 def test_a_whole_run_on_reid(market: Path, tmp_path: Path) -> None:
     overrides = {
         "task": "reid",
+        "executor": "inprocess",
         "reinforce.space": "search-softmax",
         "own.data": f"market:{market}",
         "own.image_size": 16,
@@ -247,12 +247,12 @@ def test_a_whole_run_on_reid(market: Path, tmp_path: Path) -> None:
         "reinforce.lr_factors": [1.0],
         "reinforce.selection_control": False,
     }
-    _, summary = reinforce(out=tmp_path / "run", overrides=overrides)
-    assert summary["metric"] == "map"
+    summary = reinforce_loss(out=tmp_path / "run", **overrides).summary
+    assert (summary["task"], summary["metric"]["name"]) == ("reid", "map")
     with pytest.raises(
         ConfigError, match=r"options: reid\.data: expected 'orl' or 'market:DIR', got 'digits'"
     ):
-        reinforce(out=tmp_path / "other", overrides={"task": "reid", "own.data": "digits"})
+        reinforce_loss("reid", out=tmp_path / "other", own__data="digits")
 
 
 class TestConformance(TaskConformance):

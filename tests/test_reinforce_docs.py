@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from cse_autoloss import reinforce_loss
+from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.errors import RunError
 from cse_autoloss.losses.parametric import ParametricLoss
-from cse_autoloss.reinforce.progress import ReinforceStatus
-from cse_autoloss.reinforce.run import reinforce
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 from cse_autoloss.testing.spaces import SpaceConformance
 
@@ -35,8 +35,8 @@ class Stop(Exception):
 
 
 class _StopAt:
-    def update(self, status: ReinforceStatus) -> None:
-        if "searched:0:1: epoch 2/3" in status.message:
+    def update(self, status: RunStatus) -> None:
+        if "searched-0-1: epoch 2/3" in status.message:
             raise Stop
 
 
@@ -62,7 +62,7 @@ def test_the_guides_space_passes_and_is_searched(tmp_path: Path) -> None:
     scope = _scope()
     assert _failures(scope["TestPoly"]()) == set()
     space = scope["Poly"]()
-    _, expected = reinforce(out=tmp_path / "whole", overrides=TINY, space=space)
+    expected = reinforce_loss(out=tmp_path / "whole", **TINY, space=space).summary
     assert expected["space"] == "poly"
     assert expected["mu"]["parameters"] == ["epsilon"]
     assert expected["mu"]["end"] != expected["mu"]["start"]
@@ -74,12 +74,12 @@ def test_the_guides_space_passes_and_is_searched(tmp_path: Path) -> None:
 
     broken = tmp_path / "broken"
     with pytest.raises(Stop):
-        reinforce(out=broken, overrides=TINY, space=space, observer=_StopAt())
+        reinforce_loss(out=broken, **TINY, space=space, observer=_StopAt())
     with pytest.raises(RunError, match=r'a space of your own, \{"name": "poly"\}; go on with it from Python'):
-        reinforce(resume=broken)
-    _, found = reinforce(resume=broken, space=space)
+        reinforce_loss(resume=broken)
+    found = reinforce_loss(resume=broken, space=space).summary
     assert found["mu"] == expected["mu"]
-    assert found["searched"] == expected["searched"]
+    assert found["winners"] == expected["winners"]
 
 
 class _Rises(SearchSoftmax):

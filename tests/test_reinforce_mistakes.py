@@ -18,14 +18,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cse_autoloss import reinforce_loss
 from cse_autoloss.cli.app import main
-from cse_autoloss.reinforce.run import reinforce
-from cse_autoloss.reinforce.trainings import search_epochs
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.reinforce.search import Reinforce
-from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
-from cse_autoloss.tasks.classification import ClassificationTask
+
+SMALL: dict[str, Any] = {
+    "reinforce.seeds": 1,
+    "device": "cpu",
+    "executor": "inprocess",
+    "own.train_limit": 100,
+    "own.epochs": 2,
+    "reinforce.samples": 2,
+    "reinforce.baselines": ["softmax"],
+}
 
 
 def _cifar(folder: Path, label: int = 3, cut: int = 0) -> str:
@@ -84,6 +91,7 @@ def test_data_on_disk_from_the_command_to_the_table(
         "--samples=2",
         "--seeds=1",
         "--device=cpu",
+        "--set=executor=inprocess",
         "--label-noise=0.2",
         "--set=own.batch=5",
     ]
@@ -95,10 +103,10 @@ def test_data_on_disk_from_the_command_to_the_table(
     told = capsys.readouterr()
     assert end.value.code in (0, None), told.err
     assert "am-lfs (searched)" in told.out
-    assert told.out.splitlines()[-1] == f"{run}: summary.json, best/loss.py, best/model.pt, plots/"
+    assert "Files: loss.json, loss.py, model.pt" in told.out
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["classification"]["data"] == arguments[1]
-    assert 0 <= summary["searched"]["test"]["mean"] <= 1
+    assert json.loads((run / "best" / "loss.json").read_text())["provenance"]["data"] == arguments[1]
+    assert 0 <= summary["winners"][0]["test"]["mean"] <= 1
 
 
 def _without_val(root: Path) -> str:
@@ -143,7 +151,7 @@ MISTAKES: list[tuple[str, Callable[[Path], str] | None, list[str], str]] = [
         "no task of that name",
         None,
         ["--task", "face"],
-        "'regression', 'reid' or 'segmentation', got 'face'",
+        "unknown task 'face'; did you mean 'faces'?",
     ),
     (
         "noise",
@@ -234,7 +242,8 @@ def test_one_line_and_no_run(
     given = [option.replace("SAME", str(tmp_path / "SAME")) for option in given]
     arguments = ["--data", data(folder)] if data else []
     run = tmp_path / "run"
-    monkeypatch.setattr(sys, "argv", ["cse-autoloss", "reinforce", "--out", str(run), *arguments, *given])
+    here = ["--out", str(run), "--device=cpu", "--set=executor=inprocess"]
+    monkeypatch.setattr(sys, "argv", ["cse-autoloss", "reinforce", *here, *arguments, *given])
     with pytest.raises(SystemExit) as end:
         main()
     told = capsys.readouterr()
@@ -254,53 +263,40 @@ class _Brittle(SearchSoftmax):
 
 
 def test_a_diverged_model_is_last_and_is_never_copied(tmp_path: Path) -> None:
-    task = ClassificationTask(ClassificationSettings(epochs=4, lr=0.2, train_limit=200))
-    search = Reinforce(_Brittle(10.0), samples=8, seed=3)
-    seen: list[Any] = []
-    with RunStore.create(tmp_path, {}) as store:
-        search_epochs(
-            search,
-            task,
-            store,
-            "brittle",
-            metric=task.metrics[0],
-            scale=None,
-            lr_factor=1.0,
-            copy_best=True,
-            told=lambda epoch, rewards, mu: seen.append((tuple(rewards), mu[0])),
-        )
-        kept = [store.meta(f"epoch:brittle:{epoch}") for epoch in range(4)]
+    space = _Brittle(10.0)
+    options = {
+        "reinforce.samples": 8,
+        "seed": 3,
+        "own.epochs": 4,
+        "own.train_limit": 200,
+        "own.lr": 0.2,
+        "reinforce.selection_control": False,
+    }
+    reinforce_loss(out=tmp_path, space=space, **{**SMALL, **options, "reinforce.lr_factors": [1.0]})
+    with RunStore.read(tmp_path) as store:
+        kept = sorted(store.scores("epoch"), key=lambda score: score.epochs)
+    search = Reinforce(space, samples=8, seed=3)
     state = search.init()
-    for (rewards, mu), entry in zip(seen, kept, strict=True):
+    for score in kept:
+        rewards = [math.nan if reward is None else reward for reward in score.extra["rewards"]]
         broken = [math.isnan(reward) for reward in rewards]
         assert broken == [value > -0.45 for value in search.ask(state)[:, 0].tolist()]
-        assert sum(broken) == entry["failed"]
-        assert not broken[entry["best"]]
+        assert not broken[score.extra["best"]]
         state = search.tell(state, rewards)
-        assert state.mu[0] == mu
-    assert sum(entry["failed"] for entry in kept) >= 4
-    assert kept[-1]["mu"][0] < search.start[0]  # away from what breaks
-    weights = torch.load(tmp_path / "checkpoints" / "brittle.4.pt", weights_only=True)
-    assert all(bool(value.isfinite().all()) for value in weights["parameters"].values())
-    assert not weights["failed"].any()
+        assert list(state.mu) == score.extra["found"]
+    assert sum(score.extra["rewards"].count(None) for score in kept) >= 4
+    assert state.mu[0] < search.start[0]  # away from what breaks
+    weights = torch.load(tmp_path / "best" / "model.pt", weights_only=True)
+    assert all(bool(value.isfinite().all()) for value in weights.values())
 
 
 def test_one_learning_rate_may_be_too_high(tmp_path: Path) -> None:
     """The first diverges for all models of the search, the other does not: the search goes on with it."""
-    _, summary = reinforce(
-        out=tmp_path,
-        overrides={
-            "reinforce.seeds": 1,
-            "device": "cpu",
-            "own.train_limit": 100,
-            "own.epochs": 2,
-            "reinforce.samples": 2,
-            "reinforce.baselines": ["softmax"],
-            "reinforce.lr_factors": [1e30, 1.0],
-        },
-    )
+    summary = reinforce_loss(out=tmp_path, **SMALL, **{"reinforce.lr_factors": [1e30, 1.0]}).summary
+    again = reinforce_loss(resume=tmp_path).summary
+    assert (again["winners"], again["baselines"]) == (summary["winners"], summary["baselines"])
     with RunStore.read(tmp_path) as store:
-        kept = [store.meta(f"result:searched:0:{factor:g}") for factor in (1e30, 1.0)]
-    assert (kept[0]["val"], kept[0]["why"][:21]) == (None, "all 2 models diverged")
-    assert kept[1]["val"] == summary["searched"]["val"]
-    assert [row["settings"][0]["lr_factor"] for row in summary["baselines"]] == [1.0, 1.0]
+        failed = store.scores("epoch", status="diverged")
+    assert [score.extra["training"] for score in failed] == ["searched-0-1e+30", "control-0-1e+30"]
+    assert failed[0].detail[:21] == "all 2 models diverged"
+    assert all(row[0]["lr"] == pytest.approx(0.1) for row in summary["by_seed"].values())

@@ -14,25 +14,27 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typer.testing import CliRunner
 
+from cse_autoloss import evolve, explain_loss, export_loss, load_loss, reinforce_loss, render_loss
+from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.cli.reinforce import command
-from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
+from cse_autoloss.compare.sources import read_source
+from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.export.parametric_source import torch_source
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
 from cse_autoloss.losses.parametric import ParametricLoss, make_space
-from cse_autoloss.reinforce.baselines import BASELINES
-from cse_autoloss.reinforce.progress import ReinforceStatus
-from cse_autoloss.reinforce.run import reinforce
-from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import dump, load_config, parse_config
 from cse_autoloss.settings.schema import ReinforceSettings
 from cse_autoloss.settings.stacked import TrainingSettings
+from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.baselines import BASELINES
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 
 SMALL: dict[str, Any] = {
     "reinforce.seeds": 1,
     "device": "cpu",
+    "executor": "inprocess",
     "own.train_limit": 200,
     "own.epochs": 4,
     "reinforce.samples": 3,
@@ -46,63 +48,128 @@ class Killed(Exception):
     """Stands for a kill at the end of an epoch."""
 
 
+class _Messages:
+    """What a run says of itself."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def update(self, status: RunStatus) -> None:
+        if status.message not in self.texts[-1:]:
+            self.texts.append(status.message)
+
+
 class _KillAt:
     def __init__(self, words: str) -> None:
         self.words = words
 
-    def update(self, status: ReinforceStatus) -> None:
+    def update(self, status: RunStatus) -> None:
         if self.words in status.message:
             raise Killed
 
 
+def _same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """But for the time that it took."""
+    assert one.keys() == other.keys()
+    for name in one:
+        assert name in ("seconds", "overhead", "utilisation") or one[name] == other[name]
+
+
 def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
-    whole, summary = reinforce(out=tmp_path / "whole", overrides=SMALL)
+    result = reinforce_loss(out=tmp_path / "whole", **SMALL)
+    whole, summary = result.directory, result.summary
     broken = tmp_path / "broken"
     with pytest.raises(Killed):
-        reinforce(out=broken, overrides=SMALL, observer=_KillAt("searched:0:2: epoch 2"))
+        reinforce_loss(out=broken, **SMALL, observer=_KillAt("searched-0-2: epoch 2"))
     with pytest.raises(Killed):
-        reinforce(resume=broken, observer=_KillAt("control:0:2: epoch 3"))
-    _, resumed = reinforce(resume=broken)
-    assert {k: v for k, v in resumed.items() if k != "seconds"} == {
-        k: v for k, v in summary.items() if k != "seconds"
-    }
+        evolve(resume=broken, observer=_KillAt("control-0-2: epoch 3"))
+    resumed = reinforce_loss(resume=broken).summary
+    _same(resumed, summary)
+    _same(reinforce_loss(resume=broken).summary, summary)
     one, other = (torch.load(d / "best" / "model.pt", weights_only=True) for d in (whole, broken))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
     assert json.loads((whole / "summary.json").read_text()) == summary
-    assert (summary["space"], summary["task"], summary["metric"]) == ("am-lfs", "classification", "accuracy")
+    assert (summary["space"], summary["task"], summary["slots"]) == (
+        "am-lfs",
+        "classification",
+        {"loss": "cls-multiclass"},
+    )
+    assert summary["metric"]["name"] == "accuracy"
     assert summary["mu"]["start"] == list(AmLfs(3).start)
     assert summary["mu"]["end"] != summary["mu"]["start"]
     assert [row["name"] for row in summary["baselines"]] == ["softmax", "cosface", "softmax, best of B"]
-    assert 0.2 < summary["searched"]["test"]["mean"] <= 1
-    assert summary["searched"]["test"]["low"] is None  # one seed tells nothing of the spread
-    assert set(summary["seconds"]) == {"baselines", "search", "control", "total"}
+    (winner,) = summary["winners"]
+    assert 0.2 < winner["test"]["mean"] <= 1
+    assert winner["test"]["low"] is None  # one seed tells nothing of the spread
+    assert summary["best"]["losses"] == winner["losses"]
+    assert summary["best"]["gain"]["over"] == summary["gains"][0]["over"]
+    assert set(summary["seconds"]) == {"tune", "proxy", "audit", "total"}
     assert summary["verdict"].startswith("No better than")
     for name in ("mu.png", "gradient.png"):
         assert (whole / "plots" / name).read_bytes().startswith(b"\x89PNG")
-    assert load_config(whole / "config.yaml") == load_config(
-        "classification", {**SMALL, "search": "reinforce"}
-    )
+    configured = {**SMALL, "search": "reinforce", "reinforce.side_by_side": True}
+    assert load_config(whole / "config.yaml") == load_config("classification", configured)
 
-    loss = ParametricLoss.from_file(whole / "best" / "loss.json")
     logits, target = 10 * torch.randn(30, 10), torch.arange(30) % 10
     scope: dict[str, Any] = {}
     exec((whole / "best" / "loss.py").read_text(), scope)
-    torch.testing.assert_close(scope["SearchedLoss"]()(logits, target), loss(logits, target))
+    found = scope["SearchedLoss"]()(logits, target)
+    for loss in (load_loss(whole / "best" / "loss.json"), result.load("loss")):
+        torch.testing.assert_close(found, loss(logits, target))
 
     with pytest.raises(RunError, match="holds a run already"):
-        reinforce(out=whole, overrides=SMALL)
-    with pytest.raises(ConfigError, match="leave the other options away"):
-        reinforce(resume=whole, overrides={"seed": 3})
-    (broken / "checkpoints" / "searched-0-2.4.pt").write_bytes(b"no checkpoint")
+        reinforce_loss(out=whole, **SMALL)
+    with pytest.raises(ConfigError, match="seed: a resumed run keeps it as it was"):
+        reinforce_loss(resume=whole, seed=3)
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+    options = {**SMALL, "own.epochs": 2, "reinforce.lr_factors": [1.0, 2.0]}
+    found = [
+        reinforce_loss(out=tmp_path / name, **{**options, "executor": name, "workers": 2}).summary
+        for name in ("inprocess", "pool")
+    ]
+    _same(*found)
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_without_its_newest_checkpoint_a_search_goes_on_from_the_one_before(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    expected = reinforce_loss(out=tmp_path / "whole", **SMALL).summary
+    broken = tmp_path / "broken"
+    with pytest.raises(Killed):
+        reinforce_loss(out=broken, **SMALL, observer=_KillAt("searched-0-2: epoch 3"))
+    there = sorted(path.name for path in (broken / "states").glob("searched*"))
+    assert there == [
+        "searched-0-2.2.pt",
+        "searched-0-2.3.pt",
+    ]
+    newest = broken / "states" / "searched-0-2.3.pt"
+    newest.unlink() if left is None else newest.write_bytes(left)
+    again = _Messages()
+    _same(reinforce_loss(resume=broken, observer=again).summary, expected)
+    first = next(text for text in again.texts if text.startswith("searched"))
+    assert first.startswith("searched-0-2: epoch 3/4")
+
+
+def test_without_any_checkpoint_a_search_begins_anew(tmp_path: Path) -> None:
+    expected = reinforce_loss(out=tmp_path / "whole", **SMALL).summary
+    broken = tmp_path / "broken"
+    with pytest.raises(Killed):
+        reinforce_loss(out=broken, **SMALL, observer=_KillAt("control-0-2: epoch 1"))
+    for path in (broken / "states").iterdir():
+        path.unlink()
+    _same(reinforce_loss(resume=broken).summary, expected)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        reinforce(out=tmp_path, overrides=SMALL, observer=_KillAt("searched:0:2: epoch 2"))
-    (tmp_path / "checkpoints" / "searched-0-2.2.pt").unlink()
+        reinforce_loss(out=tmp_path, **SMALL, observer=_KillAt("searched-0-2: epoch 2"))
+    (tmp_path / "states" / "searched-0-2.2.pt").write_bytes(b"no checkpoint")
     with pytest.raises(RunError, match=r"searched-0-2\.2\.pt: the checkpoint can not be read"):
-        reinforce(resume=tmp_path)
+        reinforce_loss(resume=tmp_path)
 
 
 @pytest.mark.parametrize("space", ["search-softmax", "random-softmax"])
@@ -114,10 +181,10 @@ def test_the_other_spaces_run(tmp_path: Path, space: str) -> None:
         "own.epochs": 2,
         "reinforce.selection_control": False,
     }
-    _, summary = reinforce(out=tmp_path, overrides=overrides)
+    summary = reinforce_loss(out=tmp_path, **overrides).summary
     moved = summary["mu"]["end"] != summary["mu"]["start"]
     assert moved == (space == "search-softmax")
-    assert summary["searched"]["test"]["low"] is not None
+    assert summary["winners"][0]["test"]["low"] is not None
     assert len(summary["mu"]["ends"]) == 2
 
 
@@ -129,13 +196,13 @@ def test_ablations_run(tmp_path: Path) -> None:
         "own.epochs": 2,
         "reinforce.selection_control": False,
     }
-    _, summary = reinforce(out=tmp_path, overrides=overrides)
+    summary = reinforce_loss(out=tmp_path, **overrides).summary
     assert summary["mu"]["end"] == summary["mu"]["start"]
 
 
 def test_models_that_all_diverge_end_the_run_in_words(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="all 1 models diverged; a lower learning rate"):
-        reinforce(out=tmp_path, overrides={**SMALL, "own.lr": 1e30})
+        reinforce_loss(out=tmp_path, **{**SMALL, "own.lr": 1e30})
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -205,12 +272,6 @@ def test_the_packages_configurations(name: str, task: str, model: str) -> None:
     assert config.reinforce.intervals == ReinforceSettings().intervals
 
 
-def test_a_run_of_evolve_is_told_from_ours(tmp_path: Path) -> None:
-    RunStore.create(tmp_path, {"task": "detection"}).close()
-    with pytest.raises(RunError, match="a run of `evolve`; go on with it by evolve --resume"):
-        reinforce(resume=tmp_path)
-
-
 def _cosines() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return 1.99 * torch.rand(200, 6, generator=generator, dtype=torch.float64) - 0.995, torch.arange(200) % 6
@@ -273,8 +334,69 @@ def test_the_module_refuses_what_does_not_fit(tmp_path: Path) -> None:
         make_space("am-lf")
     path = tmp_path / "loss.json"
     with pytest.raises(DataError, match="No such file"):
-        ParametricLoss.from_file(path)
-    for text in ("{", '{"theta": [1]}', '{"space": {"name": "am-lfs", "x": 1}, "theta": []}'):
+        load_loss(path)
+    for text, words in (
+        ("{", "not JSON"),
+        ('{"theta": [1]}', "unknown key 'theta'"),
+        ('{"space": {"name": "am-lfs"}}', "not the JSON of a parametric loss"),
+        ('{"space": {"name": "am-lfs", "x": 1}, "theta": []}', "not the JSON of a parametric loss"),
+    ):
         path.write_text(text)
-        with pytest.raises(DataError, match=r"loss\.json: not the JSON of a parametric loss"):
-            ParametricLoss.from_file(path)
+        with pytest.raises(DataError, match=rf"loss\.json: {words}"):
+            load_loss(path)
+
+
+def test_every_command_takes_what_a_run_found(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = {**SMALL, "own.epochs": 1, "reinforce.baselines": [], "reinforce.selection_control": False}
+    result = reinforce_loss(out=run, **options)
+    assert result.summary["best"]["gain"] is None
+    loss = result.load("loss")
+    logits, target = 10 * torch.randn(30, 10), torch.arange(30) % 10
+    expected = loss(logits, target)
+    for source in (run, run / "best" / "loss.json", result.summary["best"]["losses"]["loss"]):
+        export_loss(source, tmp_path / "mine.json")
+        torch.testing.assert_close(load_loss(tmp_path / "mine.json")(logits, target), expected)
+        scope: dict[str, Any] = {}
+        exec(export_loss(source, tmp_path / "mine.py").read_text(), scope)
+        torch.testing.assert_close(scope["SearchedLoss"]()(logits, target), expected)
+    export_loss(run, tmp_path / "mine.json")
+    assert json.loads((tmp_path / "mine.json").read_text())["provenance"]["run"] == "run"
+    assert explain_loss(run, tmp_path / "page.html")[0].read_text().count("<img") == 1
+    for text, label in ((str(run), "run"), (str(run / "best" / "loss.json"), "")):
+        source = read_source(text, {"loss": CLS_MULTICLASS})
+        assert source.label == label
+        (part,) = source.parts
+        assert (part.text, part.signature) == (loss.text, "cls-multiclass")
+    with pytest.raises(
+        AutoLossError, match=r"mine\.svg: a parametric loss is no expression; it is written as .json or"
+    ):
+        export_loss(run, tmp_path / "mine.svg")
+    with pytest.raises(DataError, match="a parametric loss, which is no expression"):
+        render_loss(run, tmp_path / "mine.svg")
+    with pytest.raises(UnknownNameError, match="is a cls-multiclass loss, not reg"):
+        load_loss(run / "best" / "loss.json", "reg")
+
+
+def test_a_detector_with_a_softmax_head_is_searched_by_whole_trainings(tmp_path: Path) -> None:
+    options = {
+        "config": "smoke",
+        "device": "cpu",
+        "executor": "inprocess",
+        "own.detector": "two-stage",
+        "own.cache": tmp_path / "scenes",
+        "reinforce.space": "search-softmax",
+        "reinforce.samples": 2,
+        "generations": 1,
+        "audit.baselines": 1,
+    }
+    summary = reinforce_loss("detection", out=tmp_path / "run", **options).summary
+    assert summary["slots"] == {"cls": "cls-multiclass"}
+    assert summary["best"]["losses"]["cls"].startswith('{"space": {"name": "search-softmax"')
+    assert not load_config(tmp_path / "run" / "config.yaml").reinforce.side_by_side
+    with pytest.raises(ConfigError, match="search-softmax is a space of softmax losses") as caught:
+        reinforce_loss("detection", out=tmp_path / "none", **{**options, "own.detector": "one-stage"})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(ConfigError, match="detection can not train models side by side"):
+        evolve("detection", out=tmp_path / "none", **{**options, "reinforce.side_by_side": True})

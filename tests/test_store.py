@@ -144,12 +144,16 @@ class TestWhatGoesInComesOut:
         assert store.load_state() == (2, {"members": ["b"]})
         assert store.load_state("reinforce") == (7, [1])
 
-    def test_counts_seconds_and_events(self, store: RunStore) -> None:
-        store.add_seconds("proxy", 2.0)
-        store.add_seconds("proxy", 0.5, entries=3)
+    def test_an_earlier_generation_can_be_gone_back_to(self, store: RunStore) -> None:
+        for generation in (0, 1, 4):
+            store.save_state(generation, [generation], search="mine")
+        assert store.load_state("mine", before=4) == (1, [1])
+        assert store.load_state("mine", before=1) == (0, [0])
+        assert store.load_state("mine", before=0) is None
+
+    def test_keeps_events(self, store: RunStore) -> None:
         store.add_event("shrunk", population=8)
         store.add_event("resumed")
-        assert store.seconds() == {"proxy": 2.5}
         assert [(event.kind, event.detail) for event in store.events()] == [
             ("shrunk", {"population": 8}),
             ("resumed", {}),
@@ -210,7 +214,7 @@ class TestTransactions:
             for i in range(25):
                 with store.transaction():
                     add(store, number * 100 + i)
-                    store.add_seconds("x", 1.0)
+                    store.add_event("x")
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
         for thread in threads:
@@ -218,7 +222,7 @@ class TestTransactions:
         for thread in threads:
             thread.join()
         assert len(store.candidates()) == 100
-        assert store.seconds() == {"x": 100.0}
+        assert len(store.events("x")) == 100
 
 
 class TestResume:
@@ -375,7 +379,7 @@ while True:
         store.add_score(Score(name, "proxy", {"reg": "I"}, "val", place, 1, metrics={"ap": 0.5}))
     with store.transaction():
         store.add_score(Score(f"{generation}.last", "proxy", {"reg": "I"}, "val", 9, 1, metrics={"ap": 0.25}))
-        store.add_seconds("generations", 1.0)
+        store.add_event("generation")
         store.save_state(generation, {"generation": generation, "filler": "y" * 3000})
     generation += 1
 """
@@ -410,7 +414,7 @@ def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
             # State and last score are of one transaction: both are there or neither.
             assert (store.score(f"{done}.last") is not None) == (done >= 0)
             assert store.score(f"{done + 1}.last") is None
-            assert store.seconds() == ({"generations": done + 1.0} if done >= 0 else {})
+            assert len(store.events()) == done + 1
             assert {c.generation for c in store.candidates()} <= set(range(done + 2))
             assert all(len(store.candidates(generation=g)) == 3 for g in range(done + 1))
     assert done > 10

@@ -12,6 +12,7 @@ from cse_autoloss.errors import RunError, UnknownNameError
 if TYPE_CHECKING:
     from cse_autoloss.graph import LossGraph, Signature
     from cse_autoloss.losses import LossFile
+    from cse_autoloss.losses.parametric import ParametricLoss
 
 
 def render_loss(
@@ -34,7 +35,7 @@ def render_loss(
 def export_loss(
     source: str | Path | LossGraph, path: str | Path, signature: str | Signature | None = None
 ) -> Path:
-    """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot.
+    """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json.
 
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
@@ -49,6 +50,9 @@ def export_loss(
     """
     from cse_autoloss.export import export_loss
 
+    parametric = _parametric(source)
+    if parametric is not None:
+        return export_loss(parametric, path)
     first, *second = _losses_of(source, signature)
     loss = (first.graph, second[0].graph) if second else first.graph
     return export_loss(loss, path, alpha=first.alpha, provenance=first.provenance or None)
@@ -75,6 +79,8 @@ def explain_loss(
     path = Path(path)
     if not _is_run(source):
         return explain(source, signature).save(path)
+    if _parametric(source) is not None:
+        return explain(_file_of(Path(source)), signature).save(path)
     graphs = [one.graph for one in _losses_of(source, signature)]
     written: list[Path] = []
     for slot, graph in zip(("cls", "reg"), graphs):
@@ -108,12 +114,26 @@ def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None
 def _found_in(run: Path) -> tuple[LossFile, ...]:
     from cse_autoloss.export import from_json, from_json_pair
 
-    file = run / "best" / "loss.json"
-    if not file.exists():
-        raise RunError(f"{run}: the run has no discovered loss yet ({file} is missing)")
+    file = _file_of(run)
     if '"cls":' in file.read_text(encoding="utf-8"):
         return from_json_pair(file)
     return (from_json(file),)
+
+
+def _file_of(run: Path) -> Path:
+    file = run / "best" / "loss.json"
+    if not file.exists():
+        raise RunError(f"{run}: the run has no discovered loss yet ({file} is missing)")
+    return file
+
+
+def _parametric(source: str | Path | LossGraph) -> ParametricLoss | None:
+    """The parametric loss that a run found, or that a file or text holds; None for any other."""
+    from cse_autoloss.losses import read_parametric
+
+    if not isinstance(source, (str, Path)):
+        return None
+    return read_parametric(_file_of(Path(source)) if _is_run(source) else source)
 
 
 def _is_run(source: object) -> bool:

@@ -1,7 +1,8 @@
-"""A search for a loss, from Python: `evolve` and what it gives back."""
+"""A search for a loss, from Python: `evolve`, `reinforce_loss` and what they give back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cse_autoloss.bench.progress import Observer
     from cse_autoloss.losses import ReducedLoss
+    from cse_autoloss.spaces.parametric import ParametricSpace
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,53 @@ def evolve(
     Raises:
         AutoLossError: a user's mistake, in one line.
     """
+    return _launched(task, config, overrides, out=out, resume=resume, observer=observer)
+
+
+def reinforce_loss(
+    task: str | None = None,
+    *,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    space: ParametricSpace | None = None,
+    observer: Observer | None = None,
+    **overrides: Any,
+) -> RunResult:
+    """Search a parametric space of softmax losses by REINFORCE, and hold what it finds against tuned baselines.
+
+    Tasks that can train models side by side are searched as the papers do, an epoch a generation; any other task with a
+    softmax slot, as a detector with `own__detector="two-stage"`, as `evolve` does with `search="reinforce"`.
+
+    Args:
+        task: as of `evolve`; None is the configuration's, or classification.
+        config, out, resume, observer: as of `evolve`.
+        space: one of your own, searched in place of the configured one; to resume its run, give it again.
+        **overrides: as of `evolve`, for example `reinforce__space="search-softmax"`.
+
+    Returns:
+        Directory and summary.
+
+    Raises:
+        AutoLossError: a user's mistake, in one line.
+    """
+    if resume is None:
+        overrides["search"] = "reinforce"
+        task = task or ("classification" if config is None and "task" not in overrides else None)
+    return _launched(
+        task, config, overrides, out=out, resume=resume, observer=observer, space=space, side_by_side=True
+    )
+
+
+def _launched(
+    task: str | None, config: str | Path | None, overrides: Mapping[str, Any], **options: Any
+) -> RunResult:
     from cse_autoloss.discovery.launch import launch
     from cse_autoloss.settings.load import config_for
 
     settings = {name.replace("__", "."): value for name, value in overrides.items()}
     detector = settings.get("own.detector", settings.get("detection.detector"))
-    if config is None and resume is None and detector is not None:
+    if config is None and options["resume"] is None and detector is not None:
         config = config_for(str(detector))
-    directory, summary = launch(
-        task, config=config, out=out, resume=resume, observer=observer, overrides=settings
-    )
+    directory, summary = launch(task, config=config, overrides=settings, **options)
     return RunResult(directory, summary)

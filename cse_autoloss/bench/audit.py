@@ -304,7 +304,7 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
     if best is not None and rival is not None and count:
         gain = plan.difference(best.test, rival.test)
     return AuditResult(
-        plan.metric, tuple(done), best, rival, gain, _noise_floor(done), count, plan.confidence, tuple(notes)
+        plan.metric, tuple(done), best, rival, gain, noise_floor(done), count, plan.confidence, tuple(notes)
     )
 
 
@@ -334,7 +334,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _noise_floor(contestants: Sequence[Contestant]) -> float:
+def noise_floor(contestants: Sequence[Contestant]) -> float:
     """√(2/n) times the pooled standard deviation of test figures over seeds, within contestants."""
     squares, freedom, n = 0.0, 0, 0
     for one in contestants:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 
+from cse_autoloss import errors
 from cse_autoloss.bench.budget import TRAIN_SAMPLES, Cost
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import NothingDone
-from cse_autoloss.errors import ConfigError, DataError, RunError
-from cse_autoloss.runs import Score
+from cse_autoloss.errors import AutoLossError, RunError
 
 
 def measured(bench: Workbench, losses: LossSet, task: str) -> Cost:
@@ -37,7 +36,7 @@ def measured(bench: Workbench, losses: LossSet, task: str) -> Cost:
     bench.status.funnel["trained"] = 0
     failed = [s for s in scores.values() if s.status not in ("ok", "diverged")]
     if failed:
-        raise NothingDone(_failure(failed[0]))
+        raise NothingDone(failure(failed[0].detail))
     cost = Cost(
         max(float(s.extra.get("seconds_train", s.seconds)) for s in scores.values()),
         max(float(s.extra.get("seconds_score", 0.0)) for s in scores.values()),
@@ -49,8 +48,10 @@ def measured(bench: Workbench, losses: LossSet, task: str) -> Cost:
     return cost
 
 
-def _failure(score: Score) -> Exception:
-    """The error of a job that can not fail for the loss's sake: the data's or the machine's."""
-    name, _, text = score.detail.partition(": ")
-    kinds: dict[str, Callable[[str], Exception]] = {"DataError": DataError, "ConfigError": ConfigError}
-    return kinds.get(name, RunError)(text if name in kinds else f"the first training failed: {score.detail}")
+def failure(detail: str) -> AutoLossError:
+    """The error of a job that can not fail for the loss's sake, from its line: the user's, or the machine's."""
+    name, _, text = detail.partition(": ")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, AutoLossError):
+        return kind(text)
+    return RunError(f"the training failed: {detail}")

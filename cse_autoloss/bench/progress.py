@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -36,7 +36,9 @@ class RunStatus:
         best: formula and validation figure of the best so far, by slot.
         baseline: name and validation figure of the best handcrafted losses so far.
         done, total: progress within the phase, where it is known.
+        remaining: seconds that the rest may take, where there is no budget and something to judge by.
         message: one line on what just happened.
+        details: what else a search tells of itself, by name: rewards, a distribution's mean.
     """
 
     phase: str = "start"
@@ -52,7 +54,9 @@ class RunStatus:
     baseline: tuple[str, float] | None = None
     done: int = 0
     total: int = 0
+    remaining: float | None = None
     message: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
 
     def reject(self, stage: str, code: str, number: int = 1) -> None:
         """Count rejections."""

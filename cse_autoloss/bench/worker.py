@@ -7,11 +7,12 @@ what this module imports, so a worker is warm after its first job.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cse_autoloss.bench import stacked
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import load_loss
 from cse_autoloss.settings.load import SearchConfig, parse_config
@@ -33,11 +34,23 @@ class Context:
     config: SearchConfig
     device: str
     states: Path | None = None
+    _seeded: dict[int, Task] = field(default_factory=dict)
 
     @cached_property
     def task(self) -> Task:
         """Made at the first use."""
-        return TASKS.get(self.config.task)(self.config.own, self.device)
+        return self._made(self.config.own)
+
+    def seeded(self, seed: int) -> Task:
+        """The task with a seed of its own for splits, weights and batches; the last two are kept."""
+        if seed not in self._seeded:
+            for old in list(self._seeded)[:-1]:
+                del self._seeded[old]
+            self._seeded[seed] = self._made(self.config.own.model_copy(update={"seed": seed}))
+        return self._seeded[seed]
+
+    def _made(self, settings: Any) -> Task:
+        return TASKS.get(self.config.task)(settings, self.device)
 
     @cached_property
     def simulation(self) -> Simulation | None:
@@ -54,12 +67,8 @@ def init(work: dict[str, Any]) -> Context:
 
 
 def run(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Do one job: `kind` is "simulate" or "train"; see `cse_autoloss.bench.jobs` for the payloads."""
-    if payload["kind"] == "simulate":
-        return _simulate(context, payload)
-    if payload["kind"] == "train":
-        return _train(context, payload)
-    raise ValueError(f"no such kind of job: {payload['kind']!r}")
+    """Do one job of a `kind`; see `cse_autoloss.bench.jobs` and `cse_autoloss.bench.stacked` for the payloads."""
+    return _KINDS[payload["kind"]](context, payload)
 
 
 def _simulate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +96,15 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         value["epochs_trained"] = schedule.epochs if schedule.until is None else schedule.until
         value["seconds_train"] = score.seconds_train or time.perf_counter() - started
     return value
+
+
+def _stack(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    assert context.states is not None
+    work = stacked.train if payload["kind"] == "stack" else stacked.best_on_test
+    return work(context.seeded(payload["seed"]), context.states, payload)
+
+
+_KINDS = {"simulate": _simulate, "train": _train, "stack": _stack, "best-on-test": _stack}
 
 
 def slot_loss(text: str, signature: Signature, alpha: float | None) -> LossFunction:

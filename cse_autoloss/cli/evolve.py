@@ -17,7 +17,7 @@ from cse_autoloss.cli.options import (
     SkipBad,
     Workers,
     overrides,
-    print_json,
+    print_result,
 )
 
 
@@ -82,9 +82,4 @@ def command(
         result = cse_autoloss.evolve(
             task, config=config, out=out, resume=resume, observer=observer, **options
         )
-    if as_json:
-        print_json({"directory": str(result.directory), **result.summary})
-    else:
-        from cse_autoloss.report.table import print_summary
-
-        print_summary(result.summary, result.directory)
+    print_result(result, as_json)

@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cse_autoloss.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cse_autoloss.api.runs import RunResult
 
 SignatureName = Annotated[str, typer.Option("--signature", help="cls-binary, cls-multiclass or reg.")]
 SignatureOrTold = Annotated[
@@ -58,6 +61,16 @@ def overrides(chosen: Mapping[str, Any], settings: Sequence[str] | None) -> dict
 def print_json(value: Any) -> None:
     """Print plain data as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_result(result: RunResult, as_json: bool) -> None:
+    """Print what a run found, and where it lies."""
+    if as_json:
+        print_json({"directory": str(result.directory), **result.summary})
+    else:
+        from cse_autoloss.report.table import print_summary
+
+        print_summary(result.summary, result.directory)
 
 
 def note(text: str) -> None:

@@ -7,12 +7,24 @@ from typing import Annotated
 import typer
 
 import cse_autoloss
-from cse_autoloss.cli.options import AsJson, Device, Quiet, Resume, RunOut, Settings, overrides, print_json
+from cse_autoloss.cli.options import (
+    AsJson,
+    Device,
+    Quiet,
+    Resume,
+    RunOut,
+    Settings,
+    Workers,
+    overrides,
+    print_result,
+)
 
 
 def command(
     space: Annotated[str | None, typer.Option(help="am-lfs, search-softmax or random-softmax.")] = None,
-    task: Annotated[str | None, typer.Option(help="classification, faces or reid.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification, faces, reid, or any with a softmax slot.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="digits, cifar10:DIR, idx:DIR, folder:DIR, orl or market:DIR.")
     ] = None,
@@ -30,6 +42,7 @@ def command(
     copy_best: Annotated[
         bool | None, typer.Option(help="--no-copy-best: models go on by themselves.")
     ] = None,
+    workers: Workers = None,
     device: Device = None,
     config: Annotated[
         str | None, typer.Option(help="YAML file, or classification, cifar10, faces or reid.")
@@ -41,11 +54,10 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Search a parametric loss by REINFORCE while training, and compare it with what people use."""
-    from cse_autoloss.report.reinforce_live import watch
+    from cse_autoloss.report.live import watch
 
     chosen = {
         "reinforce.space": space,
-        "task": task,
         "own.data": data,
         "own.label_noise": label_noise,
         "own.model": model,
@@ -59,17 +71,12 @@ def command(
         "reinforce.seeds": seeds,
         "seed": seed,
         "metric": reward,
+        "workers": workers,
         "device": device,
     }
     options = overrides(chosen, settings)
     with watch(quiet=quiet) as observer:
-        directory, summary = cse_autoloss.reinforce_loss(
-            config=config, out=out, resume=resume, overrides=options, observer=observer
+        result = cse_autoloss.reinforce_loss(
+            task, config=config, out=out, resume=resume, observer=observer, **options
         )
-    if as_json:
-        print_json({"directory": str(directory), **summary})
-    else:
-        from cse_autoloss.reinforce.report import table
-
-        print(table(summary))
-        print(f"{directory}: summary.json, best/loss.py, best/model.pt, plots/")
+    print_result(result, as_json)

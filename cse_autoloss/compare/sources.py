@@ -11,7 +11,14 @@ from pathlib import Path
 from cse_autoloss.errors import DataError, FormulaError, RunError, UnknownNameError, shorten
 from cse_autoloss.export import from_json_pair
 from cse_autoloss.graph import Signature
-from cse_autoloss.losses import CATALOGUE, GraphLoss, infer_signature, load_loss, read_loss_file
+from cse_autoloss.losses import (
+    CATALOGUE,
+    GraphLoss,
+    infer_signature,
+    load_loss,
+    read_loss_file,
+    read_parametric,
+)
 from cse_autoloss.runs import RunStore
 
 MOST_LETTERS = 10_000
@@ -110,6 +117,9 @@ def _signature_of(formula: str, usual: str) -> str:
 
 
 def _from_file(path: Path) -> Source:
+    parametric = read_parametric(path)
+    if parametric is not None:
+        return Source((_part(parametric.text, parametric.signature.name, _title(path)),))
     files = from_json_pair(path) if _holds_pair(path) else (read_loss_file(path),)
     label = _title(path)
     own = label if len(files) == 1 else ""

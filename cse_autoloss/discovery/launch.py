@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cse_autoloss.bench.progress import Observer
 from cse_autoloss.bench.session import fresh, new_directory
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.settings.load import SearchConfig, changed, load_config, parse_config
-from cse_autoloss.tasks.registry import section_of
+from cse_autoloss.tasks.registry import TASKS, section_of
+
+if TYPE_CHECKING:
+    from cse_autoloss.spaces.parametric import ParametricSpace
 
 CHANGEABLE = ("budget", "generations", "workers")
 """What a resumed run may be given anew: these do not change what a training's score is."""
@@ -24,8 +27,13 @@ def launch(
     resume: str | Path | None,
     overrides: Mapping[str, Any],
     observer: Observer | None,
+    space: ParametricSpace | None = None,
+    side_by_side: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
-    """Run to the end; arguments as of `cse_autoloss.evolve`. Directory and summary."""
+    """Run to the end; arguments as of `cse_autoloss.evolve` and `cse_autoloss.reinforce_loss`. Directory and summary.
+
+    `side_by_side`: models are trained so, where the task can.
+    """
     if resume is not None:
         if config is not None or out is not None:
             raise ConfigError(
@@ -34,11 +42,14 @@ def launch(
         directory = Path(resume)
         settled = _resumed(directory, overrides)
     else:
-        settled = load_config(config, {"task": task, **overrides} if task else overrides, section_of)
+        own = {} if space is None else {"executor": "inprocess"}  # no other process knows it
+        settled = load_config(config, {**({"task": task} if task else {}), **overrides, **own}, section_of)
+        if side_by_side and TASKS.get(settled.task).stacks:
+            settled = changed(settled, {"reinforce.side_by_side": True})
         directory = fresh(Path(out) if out is not None else settled.out or new_directory())
     from cse_autoloss.discovery.run import discover
 
-    return directory, discover(settled, directory, observer)
+    return directory, discover(settled, directory, observer, space)
 
 
 def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
@@ -50,10 +61,11 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
                 f"{name}: a resumed run keeps it as it was; only {', '.join(CHANGEABLE)} may change"
             )
     with RunStore.open(directory) as store:
-        other = "compare" if "compare" in store.config else store.config.get("search")
-        if other in ("compare", "reinforce"):
-            other = f"cse-autoloss {other}"
-            raise RunError(f"{directory} is a run of {other}: go on with it by {other} --resume {directory}")
+        if "compare" in store.config:
+            command = "cse-autoloss compare"
+            raise RunError(
+                f"{directory} is a run of {command}: go on with it by {command} --resume {directory}"
+            )
         kept = parse_config(store.config, section=section_of)
         if overrides.get("generations") is not None:
             overrides = {"budget": None, **overrides}

@@ -17,6 +17,7 @@ from cse_autoloss.discovery.finals import Finals, Ranking
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
+from cse_autoloss.discovery.side_by_side import SideBySideRun
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
@@ -25,6 +26,7 @@ from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
+from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.random_expressions import searched_operators
 from cse_autoloss.spaces.signatures import BUILT_IN
 
@@ -32,13 +34,19 @@ Starters = dict[str, list[Entrant]]
 """Slot -> losses that open its population."""
 
 
-def discover(config: SearchConfig, directory: Path, observer: Observer | None = None) -> dict[str, Any]:
+def discover(
+    config: SearchConfig,
+    directory: Path,
+    observer: Observer | None = None,
+    space: ParametricSpace | None = None,
+) -> dict[str, Any]:
     """Start a run in `directory`, or go on with the one that is there.
 
     Args:
         config: everything that decides the run.
         directory: the run directory, made where it is missing.
         observer: who watches.
+        space: a parametric space of the user's, for a search side by side.
 
     Returns:
         The summary, as written to summary.json.
@@ -48,7 +56,7 @@ def discover(config: SearchConfig, directory: Path, observer: Observer | None = 
         AutoLossError: any other user's mistake, before anything is trained.
     """
     session = Session(config)
-    starters = _starters(session)
+    run = SideBySideRun(session, space) if config.reinforce.side_by_side else _Run(session)
     new = not (directory / "run.sqlite").exists()
     if new:
         store = RunStore.create(directory, config.model_dump(mode="json"))
@@ -58,7 +66,7 @@ def discover(config: SearchConfig, directory: Path, observer: Observer | None = 
         store.add_event("resumed")
     try:
         with store:
-            return _Run(session, store, observer or Silent(), starters).complete()
+            return run.complete(store, observer or Silent())
     except NothingDone as nothing:
         if new:
             remove_empty_run(directory)
@@ -99,33 +107,32 @@ def _starters(session: Session) -> Starters:
 class _Run:
     """A run's stages, one after the other."""
 
-    def __init__(self, session: Session, store: RunStore, observer: Observer, starters: Starters) -> None:
-        self.session, self.config, self.store = session, session.config, store
-        self.clock = Clock.of(store, self.config.budget)
-        self.status = RunStatus(budget=self.config.budget, metric=session.metric)
-        self.observer = observer
-        self.starters = starters
+    def __init__(self, session: Session) -> None:
+        self.session, self.config = session, session.config
+        self.starters = _starters(session)
+        graphs = {
+            slot: [e.proposal.graph for e in entrants if e.proposal.graph is not None]
+            for slot, entrants in self.starters.items()
+        }
+        self.search = make_search(
+            self.config, {slot: session.task.slots[slot] for slot in session.slots}, graphs
+        )
+        session.slots = tuple(self.search.slots)
 
-    def complete(self) -> dict[str, Any]:
-        with self.session.executor(states_folder(self.store)) as executor:
-            bench = Workbench(executor, self.store, self.clock, self.status, self.observer)
+    def complete(self, store: RunStore, observer: Observer) -> dict[str, Any]:
+        self.store, self.observer = store, observer
+        self.clock = Clock.of(store, self.config.budget)
+        self.status = RunStatus(budget=self.config.budget, metric=self.session.metric)
+        with self.session.executor(states_folder(store)) as executor:
+            bench = Workbench(executor, store, self.clock, self.status, observer)
             try:
                 return self._stages(bench, executor.workers)
             finally:
                 bench.keep_clock()
 
     def _stages(self, bench: Workbench, workers: int) -> dict[str, Any]:
-        session = self.session
+        session, search = self.session, self.search
         size, cost = self._size(bench, workers)
-        search = make_search(
-            self.config,
-            {slot: session.task.slots[slot] for slot in session.slots},
-            {
-                slot: [e.proposal.graph for e in entrants if e.proposal.graph is not None]
-                for slot, entrants in self.starters.items()
-            },
-        )
-        session.slots = tuple(search.slots)
         loop = SearchLoop(session, self._search_plan(size, cost), search, self.starters, bench)
         state = loop.run()
         bench.keep_clock()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cse_autoloss.errors import UnknownNameError
+from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
@@ -64,6 +65,16 @@ _UNBOUNDED = """        loss = -(slope * log_p + bias)"""
 
 _MARGIN = """        z = x - {margin!r}
         loss = -log_softmax(logits.scatter(-1, column, z), -1).gather(-1, column).squeeze(-1)"""
+
+
+def parametric_forms(loss: ParametricLoss, provenance: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """What a file of each suffix holds: .json, which `load_loss` reads, and .py but for a space of the user's own."""
+    told = dict(loss.provenance if provenance is None else provenance)
+    document = {**loss.to_dict(), "provenance": told}
+    forms = {".json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"}
+    if isinstance(loss.space, AmLfs | SearchSoftmax):
+        forms[".py"] = torch_source(loss.space, loss.theta.tolist(), told)
+    return forms
 
 
 def torch_source(

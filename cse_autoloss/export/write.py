@@ -11,15 +11,17 @@ from cse_autoloss.errors import AutoLossError, nearest
 from cse_autoloss.export.draw import FORMATS, draw, draw_pair
 from cse_autoloss.export.json_form import to_json, to_json_pair
 from cse_autoloss.export.latex import to_latex
+from cse_autoloss.export.parametric_source import parametric_forms
 from cse_autoloss.export.torch_source import torch_source, torch_source_pair
 from cse_autoloss.graph import LossGraph
+from cse_autoloss.losses.parametric import ParametricLoss
 
 SUFFIXES = (".py", ".json", *FORMATS, ".tex", ".onnx")
 """What `export_loss` writes."""
 
 
 def export_loss(
-    loss: LossGraph | tuple[LossGraph, LossGraph],
+    loss: LossGraph | tuple[LossGraph, LossGraph] | ParametricLoss,
     path: str | Path,
     *,
     name: str = "DiscoveredLoss",
@@ -32,7 +34,7 @@ def export_loss(
     .onnx forward pass as an ONNX model (one loss, needs the packages onnx and onnxscript).
 
     Args:
-        loss: one loss, or (classification, box).
+        loss: one loss, or (classification, box); a parametric one is written as .py or .json.
         path: file to write; its folder must exist.
         name: class name in a .py file of one loss.
         alpha: class weighting of a sigmoid head's loss.
@@ -50,6 +52,13 @@ def export_loss(
         close = nearest(suffix, SUFFIXES)
         hint = f"; did you mean {close!r}?" if close else ""
         raise AutoLossError(f"{path}: expected a file name that ends in {', '.join(SUFFIXES)}{hint}")
+    if isinstance(loss, ParametricLoss):
+        forms = parametric_forms(loss, provenance)
+        if suffix not in forms:
+            raise AutoLossError(
+                f"{path}: a parametric loss is no expression; it is written as {' or '.join(forms)}"
+            )
+        return _written(path, forms[suffix])
     if suffix in FORMATS:
         return draw_pair(*loss, path) if isinstance(loss, tuple) else draw(loss, path)
     if suffix == ".onnx":
@@ -72,6 +81,10 @@ def export_loss(
     else:
         losses = loss if isinstance(loss, tuple) else (loss,)
         text = "".join(f"\\[ L = {to_latex(graph)} \\]\n" for graph in losses)
+    return _written(path, text)
+
+
+def _written(path: Path, text: str) -> Path:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -3,7 +3,14 @@
 from cse_autoloss.losses.catalogue import CATALOGUE, list_losses, variants
 from cse_autoloss.losses.entry import Entry, Point
 from cse_autoloss.losses.like import Match, find_alike, nearest
-from cse_autoloss.losses.load import LossFile, infer_signature, load_loss, parse_loss_json, read_loss_file
+from cse_autoloss.losses.load import (
+    LossFile,
+    infer_signature,
+    load_loss,
+    parse_loss_json,
+    read_loss_file,
+    read_parametric,
+)
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss
 
@@ -22,5 +29,6 @@ __all__ = [
     "nearest",
     "parse_loss_json",
     "read_loss_file",
+    "read_parametric",
     "variants",
 ]

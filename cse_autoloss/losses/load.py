@@ -12,7 +12,7 @@ from cse_autoloss.errors import AutoLossError, DataError, FormulaError, UnknownN
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
 from cse_autoloss.losses.catalogue import CATALOGUE, known
 from cse_autoloss.losses.module import GraphLoss
-from cse_autoloss.losses.parametric import ParametricLoss
+from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
 from cse_autoloss.spaces import SIGNATURES, signature_of
 from cse_autoloss.spaces.signatures import BUILT_IN
@@ -56,8 +56,8 @@ def load_loss(
     inputs of a user's signature.
 
     Args:
-        source: a name of the catalogue ("focal"), a formula in prefix notation, the path of a loss.json, or the JSON
-            of a parametric loss (`ParametricLoss.text`).
+        source: a name of the catalogue ("focal"), a formula in prefix notation, the path of a loss.json (of an
+            expression or a parametric loss), or the JSON of a parametric loss (`ParametricLoss.text`).
         signature: a name ("cls-binary", "cls-multiclass", "reg", or a registered one) or a `Signature`. Needed for a
             formula whose inputs do not tell which of the three it is of; for a name or a file it must agree.
         reduction: "mean", "sum" or "none".
@@ -76,8 +76,10 @@ def load_loss(
         entry = CATALOGUE[text]
         _agree(text, entry.signature, wanted)
         return entry.make(reduction, alpha)
-    if text.startswith("{"):
-        return ParametricLoss.from_text(text, reduction)
+    parametric = read_parametric(source, reduction)
+    if parametric is not None:
+        _agree(parametric.title, parametric.signature, wanted)
+        return parametric
     if isinstance(source, Path) or text.endswith(".json"):
         file = read_loss_file(source, wanted)
         _agree(text, file.graph.signature, wanted)
@@ -116,7 +118,11 @@ def read_loss_file(path: str | Path, signature: str | Signature | None = None) -
         DataError: no such file, too large, not JSON, or a key that is missing, unknown or of the wrong type.
         FormulaError: its formula does not parse.
     """
-    path = Path(path)
+    return parse_loss_json(_content(Path(path)), str(path), signature)
+
+
+def _content(path: Path) -> bytes:
+    """What a loss.json holds; DataError where it can't be read or is too large to be one."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(f"{path}: larger than {MAX_JSON_BYTES} bytes; a loss.json is much smaller")
@@ -125,7 +131,23 @@ def read_loss_file(path: str | Path, signature: str | Signature | None = None) -
             raw = stream.read(MAX_JSON_BYTES + 1)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
-    return parse_loss_json(raw, str(path), signature)
+    return raw
+
+
+def read_parametric(source: str | Path, reduction: str = "mean") -> ParametricLoss | None:
+    """The parametric loss whose text or loss.json it is; None for any other. Errors as of `read_loss_file`."""
+    text = str(source).strip()
+    if is_parametric(text):
+        return ParametricLoss.from_text(text, reduction)
+    if not isinstance(source, Path) and not text.endswith(".json"):
+        return None
+    raw = _content(Path(source))
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None  # the reader of expressions says what is wrong
+    is_one = isinstance(data, dict) and "space" in data and "formula" not in data
+    return ParametricLoss.from_text(raw, reduction, text) if is_one else None
 
 
 def parse_loss_json(
@@ -140,6 +162,8 @@ def parse_loss_json(
         raise DataError(f"{where}: not JSON: {str(error) or 'nested too deeply'}") from None
     if not isinstance(data, dict):
         raise DataError(f"{where}: expected a JSON object with keys {', '.join(_REQUIRED)}")
+    if "space" in data and "theta" in data:
+        raise DataError(f"{where}: a parametric loss, which is no expression in our operators")
     slots = [key for key, value in data.items() if isinstance(value, dict) and key not in _KEYS]
     if slots and "formula" not in data:
         slot = _slot(data, slots, where, signature)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
+from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.baselines import BASELINES
 from cse_autoloss.spaces.checks import check_classification
-from cse_autoloss.spaces.cosines import MARGIN
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
 
@@ -27,9 +28,15 @@ SPACE_TYPES: Mapping[str, type[AmLfs] | type[SearchSoftmax]] = {
 
 
 class ParametricLoss(ReducedLoss):
-    """One loss of a space: `loss(logits, target)`, logits (N, C), s·cos θ where features are normalised."""
+    """One loss of a space: `loss(logits, target)`, logits (N, C), s·cos θ where features are normalised.
 
-    signature = MARGIN
+    Attributes:
+        space: whose loss it is.
+        theta: (K,) float64.
+        provenance: what a loss.json says of where it comes from; free data, never interpreted.
+    """
+
+    signature = CLS_MULTICLASS
 
     def __init__(self, space: ParametricSpace, theta: Sequence[float], reduction: str = "mean") -> None:
         """`theta` has K values."""
@@ -38,7 +45,7 @@ class ParametricLoss(ReducedLoss):
             raise ConfigError(
                 f"theta: expected {len(space.parameters)} finite numbers, got {len(theta)} values"
             )
-        self.space = space
+        self.space, self.provenance = space, dict[str, Any]()
         self.theta: Tensor
         self.register_buffer("theta", torch.tensor([float(value) for value in theta], dtype=torch.float64))
 
@@ -64,26 +71,17 @@ class ParametricLoss(ReducedLoss):
         return {"format": 1, "space": self.space.to_dict(), "theta": self.theta.tolist()}
 
     @classmethod
-    def from_file(cls, path: str | Path, reduction: str = "mean") -> ParametricLoss:
-        """Read a loss.json that a run wrote.
-
-        Raises:
-            DataError: it can not be read, or is none.
-        """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}") from None
-        return cls.from_text(text, reduction, str(path))
-
-    @classmethod
-    def from_text(cls, text: str, reduction: str = "mean", where: str = "parametric loss") -> ParametricLoss:
+    def from_text(
+        cls, text: str | bytes, reduction: str = "mean", where: str = "parametric loss"
+    ) -> ParametricLoss:
         """The loss of a `text`, or of what a loss.json holds; DataError where it is none, with `where` it stands."""
         try:
             data = json.loads(text)
             settings = dict(data["space"])
             theta = [float(value) for value in data["theta"]]
-            return cls(make_space(settings.pop("name"), **settings), theta, reduction)
+            loss = cls(make_space(settings.pop("name"), **settings), theta, reduction)
+            loss.provenance = dict(data.get("provenance", {}))
+            return loss
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{where}: not the JSON of a parametric loss: {shorten(repr(error))}") from None
 
@@ -98,8 +96,28 @@ def title_of(text: str) -> str:
     return ParametricLoss.from_text(text).title if is_parametric(text) else text
 
 
-def make_space(name: str, **settings: Any) -> AmLfs | SearchSoftmax:
-    """A space by its name; UnknownNameError offers the nearest."""
+def make_space(name: str, **settings: Any) -> ParametricSpace:
+    """A space by its name, a baseline's included (`spaces.baselines`); UnknownNameError offers the nearest."""
+    if name in _OWN:
+        return _OWN[name]
+    if name in BASELINES:
+        return BASELINES[name].space(**settings)
     if name not in SPACE_TYPES:
         raise UnknownNameError.of("space", name, SPACE_TYPES)
     return SPACE_TYPES[name](**settings)
+
+
+_OWN: dict[str, ParametricSpace] = {}
+
+
+@contextmanager
+def known_here(space: ParametricSpace | None) -> Iterator[None]:
+    """In this process, and as long as it lasts, `make_space` knows a space of the user's by its name."""
+    if space is None:
+        yield
+        return
+    _OWN[space.name] = space
+    try:
+        yield
+    finally:
+        del _OWN[space.name]

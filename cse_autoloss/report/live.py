@@ -39,7 +39,7 @@ def line(status: RunStatus) -> str:
     parts = [f"[{clock_face(status.elapsed)}]", _PHASES.get(status.phase, status.phase)]
     if status.phase == "search":
         parts.append(f"generation {status.generation} ({status.slot})")
-    parts += [f"{name} {status.funnel.get(name, 0):,}" for name, _, _ in _STAGES]
+    parts += [f"{name} {status.funnel.get(name, 0):,}" for name, _, _ in _STAGES if status.funnel]
     if status.total:
         parts.append(f"{status.done}/{status.total} done")
     parts += [f"best {slot} {_figure(status, value)}" for slot, (_, value) in status.best.items()]
@@ -64,9 +64,9 @@ def clock_face(seconds: float) -> str:
 
 
 def time_left(status: RunStatus) -> str:
-    """Words for the time left of the budget; empty where there is none."""
+    """Words for the time left; empty where there is neither a budget nor an estimate."""
     if status.budget is None:
-        return ""
+        return "" if status.remaining is None else f"about {clock_face(status.remaining)} left"
     return f"{clock_face(max(0.0, status.budget - status.elapsed))} left"
 
 
@@ -99,7 +99,7 @@ def render(status: RunStatus) -> RenderableType:
             "duplicates", f"{status.funnel['duplicates']:,}", "", "", "same gradients as an earlier loss"
         )
 
-    rows: list[RenderableType] = [funnel, Text()]
+    rows: list[RenderableType] = [funnel, Text()] if status.funnel else []
     for slot, (formula, value) in sorted(status.best.items()):
         rows.append(
             Text.assemble(
@@ -113,6 +113,8 @@ def render(status: RunStatus) -> RenderableType:
     if status.baseline:
         name, value = status.baseline
         rows.append(Text.assemble(("best handcrafted", "yellow"), f" {_figure(status, value)}  ", name))
+    for name, words in status.details.items():
+        rows.append(Text(f"{name:<16} {words}", no_wrap=True, overflow="ellipsis"))
     rows.append(Text())
     state = _PHASES.get(status.phase, status.phase)
     if status.phase == "search":
@@ -123,8 +125,9 @@ def render(status: RunStatus) -> RenderableType:
     rows.append(
         Text.assemble((state, "cyan"), f"  {clock_face(status.elapsed)} gone", f", {left}" if left else "")
     )
-    if status.budget:
-        bar = ProgressBar(total=status.budget, completed=min(status.elapsed, status.budget), width=60)
+    total = status.budget or (status.elapsed + status.remaining if status.remaining else None)
+    if total:
+        bar = ProgressBar(total=total, completed=min(status.elapsed, total), width=60)
         rows.append(Align.left(bar))
     if status.message:
         rows.append(Text(status.message, style="dim"))

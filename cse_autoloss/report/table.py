@@ -75,12 +75,12 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
     console.print()
     console.print(Text(summary["verdict"], style="bold"))
     funnel = summary["funnel"]
-    console.print(
-        f"Funnel: {funnel['generated']:,} generated, {funnel['duplicates']:,} duplicates, "
-        f"{funnel['verified']:,} verified, "
-        f"{funnel['simulated']:,} simulated, {funnel['trained']:,} trained; {summary['seconds']['total']:.0f} s, "
-        f"{summary['overhead']:.1%} of it outside the stages."
-    )
+    if funnel["generated"]:
+        console.print(
+            f"Funnel: {funnel['generated']:,} generated, {funnel['duplicates']:,} duplicates, "
+            f"{funnel['verified']:,} verified, {funnel['simulated']:,} simulated, {funnel['trained']:,} trained; "
+            f"{summary['seconds']['total']:.0f} s, {summary['overhead']:.1%} of it outside the stages."
+        )
     used = summary.get("utilisation", {})
     if "search" in used:
         others = [
@@ -94,10 +94,8 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
     for note in summary["notes"]:
         console.print(Text(f"Note: {note}"))
     if best is not None:
-        console.print(
-            f"Files: {directory / 'best'}/loss.py, loss.json, graph.svg, graph.png; "
-            f"all figures in {directory}/summary.json"
-        )
+        files = ", ".join(sorted(path.name for path in (directory / "best").iterdir()))
+        console.print(f"Files: {files} in {directory / 'best'}; all figures in {directory}/summary.json")
     else:
         console.print(f"Files: {directory}/summary.json")
 

@@ -17,7 +17,7 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.session import Session
 from cse_autoloss.export import draw, draw_pair, to_json, to_json_pair, torch_source, torch_source_pair
-from cse_autoloss.export.parametric_source import torch_source as parametric_source
+from cse_autoloss.export.parametric_source import parametric_forms
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.losses import load_loss
 from cse_autoloss.losses.module import GraphLoss
@@ -44,6 +44,7 @@ def write_report(
     notes: Sequence[str],
     session: Session,
     workers: int = 1,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write summary.json and best/ into the run directory.
 
@@ -57,6 +58,7 @@ def write_report(
         notes: what was shrunk.
         session: task, slots and metric.
         workers: trainings side by side.
+        extra: what else the summary holds.
 
     Returns:
         The summary.
@@ -105,6 +107,7 @@ def write_report(
             ]
             for slot, members in state.populations.items()
         },
+        **(extra or {}),
     }
     summary = _finite(summary)
     if best is not None:
@@ -126,11 +129,9 @@ def write_best(
     directory.mkdir(parents=True, exist_ok=True)
     for slot in session.slots:
         if is_parametric(best["losses"][slot]):
-            loss = ParametricLoss.from_text(best["losses"][slot])
-            document = {**loss.to_dict(), "provenance": dict(provenance)}
-            _write_forms(
-                directory, "", parametric_source(loss.space, loss.theta.tolist(), provenance), document
-            )
+            forms = parametric_forms(ParametricLoss.from_text(best["losses"][slot]), provenance)
+            for suffix, text in forms.items():
+                _write_atomically(directory / f"loss{suffix}", text)
             return
     graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
     known = {slot: graph for slot, graph in graphs.items() if graph is not None}
@@ -201,7 +202,7 @@ def provenance(session: Session, store: RunStore, summary: Mapping[str, Any]) ->
         "cse_autoloss": __version__,
         "run": store.directory.name,
         "task": session.task.name,
-        "seed": summary["seed"],
+        "seed": summary.get("mu", summary)["seed"],
         "data": getattr(session.config.own, "data", None),
         **best["settings"],
         "metric": session.metric.name,

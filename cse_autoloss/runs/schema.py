@@ -70,11 +70,6 @@ TABLES: Final = (
         PRIMARY KEY (slot, fingerprint)
     ) WITHOUT ROWID""",
     "CREATE INDEX fingerprints_by_candidate ON fingerprints (candidate)",
-    """CREATE TABLE stage_seconds (
-        stage TEXT PRIMARY KEY,
-        seconds REAL NOT NULL,
-        entries INTEGER NOT NULL
-    ) WITHOUT ROWID""",
     """CREATE TABLE events (
         id INTEGER PRIMARY KEY,
         created REAL NOT NULL,

@@ -130,20 +130,6 @@ class RunStore:
         )
         return [Event(created, name, json.loads(detail)) for created, name, detail in rows]
 
-    def add_seconds(self, stage: str, seconds: float, entries: int = 1) -> None:
-        """Adds to the time that a stage took."""
-        self._write(
-            "INSERT INTO stage_seconds VALUES (?, ?, ?) ON CONFLICT (stage) DO UPDATE SET"
-            " seconds = seconds + excluded.seconds, entries = entries + excluded.entries",
-            stage,
-            seconds,
-            entries,
-        )
-
-    def seconds(self) -> dict[str, float]:
-        """Stage -> seconds."""
-        return dict(self._rows("SELECT stage, seconds FROM stage_seconds ORDER BY stage"))
-
     # -- candidates and verdicts ---------------------------------------------------------------------------
 
     def add_candidate(
@@ -362,11 +348,13 @@ class RunStore:
             time.time(),
         )
 
-    def load_state(self, search: str = "evolution") -> tuple[int, Any] | None:
-        """(generation, state) of the latest generation that was kept, or None before the first."""
+    def load_state(self, search: str = "evolution", before: int | None = None) -> tuple[int, Any] | None:
+        """(generation, state) of the latest generation that was kept, before another or of all; None for none."""
         rows = self._rows(
-            "SELECT generation, state FROM search_states WHERE search = ? ORDER BY generation DESC LIMIT 1",
+            "SELECT generation, state FROM search_states WHERE search = ?1 AND (?2 IS NULL OR generation < ?2)"
+            " ORDER BY generation DESC LIMIT 1",
             search,
+            before,
         )
         return (int(rows[0][0]), json.loads(rows[0][1])) if rows else None
 

@@ -85,6 +85,7 @@ class ReinforceSettings(Section):
     """REINFORCE over a parametric space, and what its losses are held against; see `searches.reinforce`."""
 
     space: SpaceName = "am-lfs"
+    side_by_side: bool = False
     samples: Annotated[Whole, Field(ge=1, le=10_000)] = 32
     intervals: Annotated[Whole, Field(ge=1, le=1000)] = 6
     form: Literal["bounded", "unbounded"] = "bounded"

@@ -1,7 +1,7 @@
 """What tasks on labelled images share: a softmax head is trained, and a metric of the task scores it.
 
-One loss is trained by `train`. A search of a parametric space trains B models side by side, each with a
-loss of its own: `stack`, `train_epoch` and `scores`.
+One loss is trained by `train`. A search of a parametric space trains B models side by side, each with a loss of its
+own, as of `SideBySide`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.one_loss import OneLossTask
-from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName
+from cse_autoloss.tasks.protocol import LossFunction, SplitName
 
 
 class StackedTask(OneLossTask):
@@ -33,6 +33,7 @@ class StackedTask(OneLossTask):
     schedule's epochs, not the settings', and scores on all of a split.
     """
 
+    stacks = True
     slots: ClassVar = {"loss": CLS_MULTICLASS}
     plain: ClassVar[tuple[str, ...]] = ("cross-entropy", "label-smoothing", "softmax-focal", "softmax-poly-1")
     settings: TrainingSettings
@@ -74,12 +75,7 @@ class StackedTask(OneLossTask):
     # -- losses side by side -----------------------------------------------------------------------------------
 
     def stack(self, copies: int, scale: float | None) -> ModelStack:
-        """Copies of one untrained model; the same for the same seed and head.
-
-        Args:
-            copies: B.
-            scale: s for normalised features, None for plain logits.
-        """
+        """See `SideBySide.stack`."""
         sgd = Sgd(self.settings.momentum, self.settings.weight_decay)
         return ModelStack([self._model(self.settings.seed, scale)] * copies, sgd, self.device)
 
@@ -93,17 +89,7 @@ class StackedTask(OneLossTask):
         lr_factor: float | Tensor = 1.0,
         own_orders: bool = False,
     ) -> Tensor:
-        """Train all models one epoch; the mean loss of each, (B,).
-
-        Args:
-            stack: the models.
-            space: the losses.
-            theta: (B, K), one loss for each model.
-            epoch: from 0; decides order and learning rate, so that a resumed run does as the whole one.
-            lr_factor: times the settings' lr, for all or (B,).
-            own_orders: each model has an order of batches of its own; by default all have the same, so that
-                rewards differ by the losses alone.
-        """
+        """See `SideBySide.train_epoch`."""
         count, seed = len(self._labels), self.settings.seed
         batch = min(self.settings.batch, count)
         steps = count // batch
@@ -122,10 +108,6 @@ class StackedTask(OneLossTask):
             lr = self.settings.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
             total += stack.step(images, self._labels[index], space, theta, lr * lr_factor)
         return total / steps
-
-    def rewards(self, stack: ModelStack, metric: Metric) -> list[float]:
-        """The worth of each model on validation; NaN where it has diverged."""
-        return [metric.worth(own) for own in self.scores(stack, "val")]
 
     def embed(self, stack: ModelStack, images: LabelledImages) -> NDArray[np.float64]:
         """Embeddings of length 1, (B, N, D); NaN for a model that has diverged."""

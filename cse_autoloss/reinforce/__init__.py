@@ -1,1 +1,0 @@
-"""A run of REINFORCE over a parametric loss space."""
