@@ -231,7 +231,7 @@ def test_two_stage_detector_searches_multiclass_losses(tmp_path: Path) -> None:
         audit__baselines=1,
     )
     assert result.summary["baselines"][0]["name"] == "cross-entropy + giou"
-    assert result.summary["best"] is None or result.load("cls").branch == "cls-multiclass"
+    assert result.summary["best"] is None or result.load("cls").signature.name == "cls-multiclass"
     assert result.summary["slots"] == {"cls": "cls-multiclass"}
     assert set(result.summary["hall_of_fame"]) == {"cls"}
 

@@ -90,7 +90,7 @@ def test_names_formulas_and_alphas() -> None:
     assert cls is not None
     assert cls.alpha == 0.25  # type: ignore[attr-defined]
     assert box is not None
-    assert box.branch == "reg"
+    assert box.signature.name == "reg"
     assert settle(settings(loss="cse-autoloss-b-cls")).alpha == 0.25
     assert settle(settings(loss="cse-autoloss-b-cls", alpha=None)).alpha is None
     # What is no expression keeps its name.

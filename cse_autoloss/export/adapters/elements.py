@@ -16,15 +16,15 @@ LossSource = str | Path | LossGraph | nn.Module
 """A catalogue name, a formula, a loss.json, a graph, or a module called as our losses are."""
 
 
-def elements_of(loss: LossSource, *branches: str) -> nn.Module:
+def elements_of(loss: LossSource, *signatures: str) -> nn.Module:
     """The loss without reduction; a module is copied, so that its own reduction stays.
 
     Args:
         loss: what to use.
-        branches: which branches fit the call.
+        signatures: names of those that fit the call.
 
     Raises:
-        AutoLossError: no such loss, or one of another branch.
+        AutoLossError: no such loss, or one of another signature.
     """
     if isinstance(loss, LossGraph):
         module: nn.Module = GraphLoss(loss, "none")
@@ -34,15 +34,23 @@ def elements_of(loss: LossSource, *branches: str) -> nn.Module:
         module = copy.deepcopy(loss)
         module.reduction = "none"  # type: ignore[assignment]
     else:
-        only = branches[0] if len(branches) == 1 and branches[0] != "margin" and "(" in str(loss) else None
+        only = (
+            signatures[0] if len(signatures) == 1 and signatures[0] != "margin" and "(" in str(loss) else None
+        )
         module = load_loss(loss, only, reduction="none")
-    branch = getattr(module, "branch", branches[0])
-    if branch not in branches:
+    # A module of the user's own states none: it is taken at its word.
+    name = signature_name(module) or signatures[0]
+    if name not in signatures:
         named = shorten(str(loss)) if isinstance(loss, (str, Path, LossGraph)) else type(loss).__name__
         raise ConfigError(
-            f"expected a loss of {' or '.join(branches)}, got {named!r}, which is one of {branch}"
+            f"expected a loss of {' or '.join(signatures)}, got {named!r}, which is one of {name}"
         )
     return module
+
+
+def signature_name(module: nn.Module) -> str:
+    """Name of the signature of one of our losses; empty for any other module."""
+    return str(getattr(getattr(module, "signature", None), "name", ""))
 
 
 def paired_iou(pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:

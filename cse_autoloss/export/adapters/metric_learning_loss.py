@@ -18,7 +18,7 @@ from pytorch_metric_learning.utils import (  # type: ignore[import-not-found, un
 )
 from torch import Tensor, nn
 
-from cse_autoloss.export.adapters.elements import LossSource, elements_of
+from cse_autoloss.export.adapters.elements import LossSource, elements_of, signature_name
 
 
 class AutoMetricLoss(WeightRegularizerMixin, BaseMetricLossFunction):
@@ -30,7 +30,7 @@ class AutoMetricLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         super().__init__(**kwargs)
         common_functions.assert_distance_type(self, CosineSimilarity)
         self.loss = elements_of(loss, "margin", "cls-multiclass")
-        self.scale = 1.0 if getattr(self.loss, "branch", "") == "margin" else scale
+        self.scale = 1.0 if signature_name(self.loss) == "margin" else scale
         self.num_classes = num_classes
         self.W = nn.Parameter(torch.empty(embedding_size, num_classes))
         self.weight_init_func(self.W)
