@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from cse_autoloss.graph import Input, LossGraph, Signature, Walk
     from cse_autoloss.losses import find_alike, list_losses, load_loss
     from cse_autoloss.predict import predict_images
+    from cse_autoloss.settings.fields import Section
     from cse_autoloss.spaces import parse, register_signature
     from cse_autoloss.study import Study
+    from cse_autoloss.tasks.protocol import Metric, Task, TaskScore, Tunable
     from cse_autoloss.verdict import Verdict
 
 __all__ = [
@@ -31,9 +33,14 @@ __all__ = [
     "FilterAuditOptions",
     "Input",
     "LossGraph",
+    "Metric",
     "RunResult",
+    "Section",
     "Signature",
     "Study",
+    "Task",
+    "TaskScore",
+    "Tunable",
     "Verdict",
     "Walk",
     "__version__",
@@ -60,9 +67,14 @@ _HOME = {
     "FilterAuditOptions": "cse_autoloss.filter_audit",
     "Input": "cse_autoloss.graph",
     "LossGraph": "cse_autoloss.graph",
+    "Metric": "cse_autoloss.tasks.protocol",
     "RunResult": "cse_autoloss.api.runs",
+    "Section": "cse_autoloss.settings.fields",
     "Signature": "cse_autoloss.graph",
     "Study": "cse_autoloss.study",
+    "Task": "cse_autoloss.tasks.protocol",
+    "TaskScore": "cse_autoloss.tasks.protocol",
+    "Tunable": "cse_autoloss.tasks.protocol",
     "Verdict": "cse_autoloss.verdict",
     "Walk": "cse_autoloss.graph",
     "audit_filters": "cse_autoloss.filter_audit",

@@ -51,6 +51,8 @@ def read(page: str) -> _Reader:
 
 @pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in list_losses()])
 def test_curves_are_the_loss_and_its_derivative(entry: object) -> None:
+    if "held constant in the gradient" in entry.note:  # type: ignore[attr-defined]
+        pytest.skip("its slope is not its derivative, on purpose")
     loss = load_loss(entry.name, reduction="none", alpha=None)  # type: ignore[attr-defined]
     for panel in panels(loss):
         assert [line for line in panel.lines if line.role == "loss"]
