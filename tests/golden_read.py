@@ -176,9 +176,9 @@ def _contestant(one: Mapping[str, Any]) -> Json:
 def _baseline(scores: list[Score], name: str, training: str) -> Json:
     val, test = _ended(scores, training)
     return {
-        "setting": val.extra["found"][0] if BASELINES[name].setting else None,
+        "setting": _theta(val)[0] if BASELINES[name].setting else None,
         "lr_factor": val.extra["lr_factor"],
-        "val": val.extra["worth"],
+        "val": val.metrics["accuracy"],
         "test": None if test is None else dict(test.metrics),
     }
 
@@ -188,9 +188,9 @@ def _search(scores: list[Score], training: str) -> Json:
     path = [one for one in scores if one.purpose == "epoch" and one.extra["training"] == training]
     return {
         "lr_factor": val.extra["lr_factor"],
-        "val": val.extra["worth"],
+        "val": val.metrics["accuracy"],
         "test": None if test is None else dict(test.metrics),
-        "mu": val.extra["found"],
+        "mu": _theta(val),
         "path": [_epoch(one) for one in sorted(path, key=lambda one: one.epochs)],
     }
 
@@ -198,12 +198,19 @@ def _search(scores: list[Score], training: str) -> Json:
 def _epoch(one: Score) -> Json:
     sound = [reward for reward in one.extra["rewards"] if reward is not None]
     return {
-        "mu": one.extra["found"],
+        "mu": _theta(one),
         "best": one.extra["best"],
-        "reward": one.extra["worth"],
+        "reward": one.metrics["accuracy"],
         "mean_reward": sum(sound) / len(sound),
         "failed": len(one.extra["rewards"]) - len(sound),
     }
+
+
+def _theta(one: Score) -> list[float]:
+    """Of a parametric loss."""
+    (text,) = one.losses.values()
+    theta: list[float] = json.loads(text)["theta"]
+    return theta
 
 
 def _ended(scores: list[Score], training: str) -> tuple[Score, Score | None]:

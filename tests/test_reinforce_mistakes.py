@@ -283,7 +283,7 @@ def test_a_diverged_model_is_last_and_is_never_copied(tmp_path: Path) -> None:
         assert broken == [value > -0.45 for value in search.ask(state)[:, 0].tolist()]
         assert not broken[score.extra["best"]]
         state = search.tell(state, rewards)
-        assert list(state.mu) == score.extra["found"]
+        assert list(state.mu) == json.loads(score.losses["loss"])["theta"]
     assert sum(score.extra["rewards"].count(None) for score in kept) >= 4
     assert state.mu[0] < search.start[0]  # away from what breaks
     weights = torch.load(tmp_path / "best" / "model.pt", weights_only=True)
@@ -299,4 +299,4 @@ def test_one_learning_rate_may_be_too_high(tmp_path: Path) -> None:
         failed = store.scores("epoch", status="diverged")
     assert [score.extra["training"] for score in failed] == ["searched-0-1e+30", "control-0-1e+30"]
     assert failed[0].detail[:21] == "all 2 models diverged"
-    assert all(row[0]["lr"] == pytest.approx(0.1) for row in summary["by_seed"].values())
+    assert all(row[0]["settings"]["lr"] == pytest.approx(0.1) for row in summary["by_seed"].values())

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cse_autoloss import reinforce_loss
 from cse_autoloss.bench.progress import RunStatus
-from cse_autoloss.discovery.stacks import _means
+from cse_autoloss.discovery.stacks import means
 from cse_autoloss.report import screen
 from cse_autoloss.report.live import line, place, render, watch
 from cse_autoloss.report.screen import Lines
@@ -57,7 +57,7 @@ def test_the_screen_tells_all_in_80_columns() -> None:
 
 
 def test_of_many_numbers_the_least_and_the_greatest_are_told() -> None:
-    few, many = (_means(space, space.start) for space in (AmLfs(6), AmLfs(40)))
+    few, many = (means(space, space.start) for space in (AmLfs(6), AmLfs(40)))
     assert few["μ a_t"] == "  1.00   1.00   1.00   1.00   1.00   1.00"
     assert many["μ a_t"] == "  1.00 to 1.00, 40 numbers"
 

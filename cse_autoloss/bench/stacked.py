@@ -1,13 +1,12 @@
-"""Trainings of models side by side, each with a loss of its own, as jobs: what is asked for, done and kept.
+"""Trainings of models side by side, each with a loss of its own, as jobs: what is asked for, and what a worker does.
 
 A job trains a stack for some epochs and scores it on validation. Between two jobs the stack lies in a checkpoint, so
-that any worker goes on with it, and a run that is killed. After the last epoch the best model's weights are kept, for
+that any worker goes on with it, and a run that was killed. After the last epoch the best model's weights are kept, for
 the one look at the test split.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -21,13 +20,12 @@ from cse_autoloss.bench.session import chosen_metric
 from cse_autoloss.errors import RunError
 from cse_autoloss.executors import Job
 from cse_autoloss.losses.parametric import make_space
-from cse_autoloss.runs import Score, job_key
+from cse_autoloss.runs import job_key
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import best_of
-from cse_autoloss.tasks.protocol import Task
 
-Factors = float | tuple[float, ...]
-"""Times the task's learning rate: for all models, or one each."""
+Stacked = Any
+"""A task whose `stacks` is true."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +36,25 @@ class StackTraining:
         name: in the store and of its checkpoints, for example "searched-0-0.5".
         space: of the losses, as its `to_dict` says it.
         seed: of the task: splits, weights, batches.
-        lr_factor: times the task's learning rate.
+        lr_factor: times the task's learning rate, for all models or one each.
         scale: of the models' heads, None for plain logits.
         epochs: of the whole training.
         metric: that says which model is best.
-        copy_best: copy the best model to all, its optimiser's moments included, after each job.
-        own_orders: as of `SideBySide.train_epoch`.
         task: digest of the data and model settings.
+        copy_best: copy the best model to all, its optimiser's moments included, after each job.
+        own_orders: as of `StackedTask.train_epoch`.
     """
 
     name: str
     space: Mapping[str, Any]
     seed: int
-    lr_factor: Factors
+    lr_factor: float | tuple[float, ...]
     scale: float | None
     epochs: int
     metric: str
+    task: str = ""
     copy_best: bool = True
     own_orders: bool = False
-    task: str = ""
 
     def key(self, epoch: int, split: str = "val") -> str:
         """Of the score after so many epochs."""
@@ -64,117 +62,62 @@ class StackTraining:
 
     def job(self, theta: Sequence[Sequence[float]], first: int, last: int) -> Job:
         """Train the epochs from `first` (from 0) to before `last` with the losses of `theta`, (B, K)."""
-        return self._job(self.key(last), kind="stack", theta=theta, first=first, last=last)
+        return Job(
+            self.key(last), {"kind": "stack", **vars(self), "theta": theta, "first": first, "last": last}
+        )
 
     def test(self) -> Job:
         """Score the best model of the last epoch on test."""
-        return self._job(self.key(self.epochs, "test"), kind="best-on-test")
-
-    def _job(self, key: str, **work: Any) -> Job:
-        own = {name: value for name, value in vars(self).items() if name != "task"}
-        return Job(key, {**own, "space": dict(self.space), **work})
+        return Job(self.key(self.epochs, "test"), {"kind": "best-on-test", **vars(self)})
 
     def checkpoint(self, folder: Path, epoch: int) -> Path:
         """The file in which the stack lies after so many epochs; after the last, the best model's weights."""
         return folder / f"{self.name}.{'best' if epoch == self.epochs else epoch}.pt"
 
-    def score(
-        self,
-        purpose: str,
-        epoch: int,
-        losses: Mapping[str, str],
-        lr: float,
-        found: Mapping[str, float] | None,
-        **rest: Any,
-    ) -> Score:
-        """The record of what a model reached after so many epochs; "diverged" where a figure is missing.
 
-        Args:
-            purpose: "epoch" of a search, "tune" of a baseline, "audit" on test.
-            epoch: how many are done.
-            losses: that it was trained with.
-            lr: its learning rate.
-            found: metrics; None where all models diverged.
-            rest: further fields of the score.
-        """
-        split = "test" if purpose == "audit" else "val"
-        sound = found is not None and all(math.isfinite(value) for value in found.values())
-        return Score(
-            key=self.key(epoch, split),
-            purpose=purpose,
-            losses=losses,
-            split=split,
-            seed=self.seed,
-            epochs=epoch,
-            settings={"lr": lr},
-            status="ok" if sound else "diverged",
-            metrics=found if sound and found is not None else {},
-            **rest,
-        )
-
-
-# -- in a worker -----------------------------------------------------------------------------------------------
-
-
-def train(task: Task, folder: Path, payload: dict[str, Any]) -> dict[str, Any]:
+def train(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job of `StackTraining.job`.
 
     Returns:
         `scores`: the metrics of each model on validation; `best`: the index of the best, None where all diverged.
     """
     training, theta = _training(payload), torch.tensor(payload["theta"], dtype=torch.float64)
-    first, last = payload["first"], payload["last"]
-    stack = task.stack(len(theta), training.scale)  # type: ignore[attr-defined]
-    if first:
-        stack.load_state(_load(training.checkpoint(folder, first)))
+    stack = task.stack(len(theta), training.scale)
+    if payload["first"]:
+        stack.load_state(_load(training.checkpoint(folder, payload["first"])))
     factor: Any = training.lr_factor
     if not isinstance(factor, float):
         factor = torch.tensor(factor, device=task.device)
-    space = _space(training)
-    started = time.perf_counter()
-    for epoch in range(first, last):
-        task.train_epoch(  # type: ignore[attr-defined]
-            stack, space, theta, epoch, lr_factor=factor, own_orders=training.own_orders
-        )
-    trained = time.perf_counter()
-    found = task.scores(stack, "val")  # type: ignore[attr-defined]
-    told = {
-        "scores": found,
-        "seconds_train": trained - started,
-        "seconds_score": time.perf_counter() - trained,
-    }
-    metric = chosen_metric(task, training.metric)
+    space, started = make_space(**training.space), time.perf_counter()
+    for epoch in range(payload["first"], payload["last"]):
+        task.train_epoch(stack, space, theta, epoch, lr_factor=factor, own_orders=training.own_orders)
+    trained, metric = time.perf_counter(), chosen_metric(task, training.metric)
+    told = {"scores": task.scores(stack, "val"), "seconds_train": trained - started}
+    told["seconds_score"] = time.perf_counter() - trained
     try:
-        best = best_of([metric.worth(own) for own in found])
+        best = best_of([metric.worth(own) for own in told["scores"]])
     except DivergedError:
         return {**told, "best": None}
-    if last == training.epochs:
+    if payload["last"] == training.epochs:
         kept = stack.weights(best)
     else:
         if training.copy_best:
             stack.spread(best)
         kept = stack.state()
-    _save(kept, training.checkpoint(folder, last))
+    _save(kept, training.checkpoint(folder, payload["last"]))
     return {**told, "best": best}
 
 
-def best_on_test(task: Task, folder: Path, payload: dict[str, Any]) -> dict[str, Any]:
+def best_on_test(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job of `StackTraining.test`: `scores` are the test metrics of the training's best model."""
     training = _training(payload)
-    stack = task.stack(1, training.scale)  # type: ignore[attr-defined]
+    stack = task.stack(1, training.scale)
     stack.load_weights(_load(training.checkpoint(folder, training.epochs)))
-    return {"scores": task.scores(stack, "test")}  # type: ignore[attr-defined]
+    return {"scores": task.scores(stack, "test")}
 
 
 def _training(payload: Mapping[str, Any]) -> StackTraining:
-    return StackTraining(
-        **{name: payload[name] for name in StackTraining.__dataclass_fields__ if name in payload}
-    )
-
-
-def _space(training: StackTraining) -> Any:
-    settings = dict(training.space)
-    return make_space(settings.pop("name"), **settings)
+    return StackTraining(**{name: payload[name] for name in StackTraining.__dataclass_fields__})
 
 
 def _save(values: Mapping[str, Any], path: Path) -> None:
@@ -188,9 +131,8 @@ def _save(values: Mapping[str, Any], path: Path) -> None:
     partial.replace(path)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> Any:
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        return state
+        return torch.load(path, weights_only=True)
     except Exception as error:  # of a damaged file, torch raises nearly anything
         raise RunError(f"{path}: the checkpoint can not be read: {str(error).splitlines()[0]}") from None

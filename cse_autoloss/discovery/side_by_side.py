@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cse_autoloss.bench.audit import AuditResult, Contestant, noise_floor
@@ -17,41 +16,27 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus
 from cse_autoloss.bench.schedule import Pending, Process, Workbench
 from cse_autoloss.bench.session import Session, states_folder
-from cse_autoloss.bench.stacked import StackTraining
 from cse_autoloss.bench.statistics import paired_difference
-from cse_autoloss.discovery.stacks import Stacks
+from cse_autoloss.discovery.stacks import Stacks, Trial
 from cse_autoloss.errors import ConfigError, RunError
-from cse_autoloss.losses.parametric import ParametricLoss, known_here, make_space
+from cse_autoloss.losses.parametric import known_here, make_space
 from cse_autoloss.report.plots import plot_gradient, plot_mu
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.searches.parametric import softmax_slot, space_of
+from cse_autoloss.searches.parametric import softmax_slot, space_of, theta_of
 from cse_autoloss.searches.protocol import SearchState
+from cse_autoloss.searches.reinforce.candidates import policy_of
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce
-from cse_autoloss.spaces.baselines import BASELINES
 from cse_autoloss.spaces.parametric import ParametricSpace
 
 CONTROL = "softmax, best of B"
 """Softmax trained as the search trains: B copies with orders of their own, the best copied each epoch."""
 
-_OWN_SPACE = "own space"
+TUNED = "learning rates and settings are tuned with each seed; told are those of the best on validation"
 
-
-@dataclass(frozen=True)
-class Tried:
-    """A contestant's trainings with one seed: a search at each learning rate, or a baseline at all of them."""
-
-    title: str
-    trainings: tuple[tuple[StackTraining, Pending[Score]], ...]
-
-    def best(self) -> tuple[StackTraining, Score]:
-        """The one that is best on validation, and its score; DivergedError where all models of all diverged."""
-        ended = [(training, pending.value) for training, pending in self.trainings]
-        sound = [(training, score) for training, score in ended if score.metrics]
-        if not sound:
-            raise DivergedError(f"{self.title}: {ended[0][1].detail}")
-        return max(sound, key=lambda item: item[1].extra["worth"])
+Chosen = Mapping[str, Sequence[Trial]]
+"""Contestant -> what validation chose, seed by seed."""
 
 
 class SideBySideRun:
@@ -69,193 +54,138 @@ class SideBySideRun:
         config = session.config
         if not session.task.stacks:
             raise ConfigError(f"reinforce.side_by_side: {config.task} can not train models side by side")
-        self.session, self.config, self.search, self.own = session, config, config.reinforce, space
+        self.session, self.config, self.own = session, config, space
         session.slots = tuple(softmax_slot(config, session.task.slots))
         self.space = space or space_of(config)
         self.title = f"{self.space.name} (searched)"
-        self.epochs = int(config.own.epochs)
-        self.seeds = range(config.seed, config.seed + self.search.seeds)
-        self._random = space is None and self.search.space == "random-softmax"
+        self.seeds = range(config.seed, config.seed + config.reinforce.seeds)
         self._policy(config.seed)  # says what is wrong with the settings
 
     def complete(self, store: RunStore, observer: Observer) -> dict[str, Any]:
         """Run to the end, from wherever the store stands; the summary."""
         self._check_space(store)
-        self.store = store
-        self.clock = Clock.of(store, None)
-        self.status = RunStatus(metric=self.session.metric, slot=self.session.slots[0])
+        self.status, clock = (
+            RunStatus(metric=self.session.metric, slot=self.session.slots[0]),
+            Clock.of(store, None),
+        )
         with known_here(self.own), self.session.executor(states_folder(store)) as executor:
-            self.bench = Workbench(executor, store, self.clock, self.status, observer)
-            self.stacks = Stacks(self.session, self.bench, self.space)
-            audit: AuditResult | None = None
-            extra: dict[str, Any] = {}
+            self.bench = Workbench(executor, store, clock, self.status, observer)
+            self.stacks, self._started = Stacks(self.session, self.bench, self.space), 0
+            found: tuple[AuditResult | None, dict[str, Any]] = None, {}
             store.status = "running"
             try:
                 chosen = self._chosen()
-                tests = self._tested(chosen)
-                audit, extra = self._compared(chosen, tests)
+                found = self._compared(chosen, self._tested(chosen))
                 store.status = "finished"
             except KeyboardInterrupt:
                 self.bench.cancel()
                 store.status = "interrupted"
             finally:
                 self.bench.keep_clock()
-            return self._report(audit, extra, executor.workers)
+            return self._report(*found, executor.workers)
 
     def _check_space(self, store: RunStore) -> None:
-        given = None if self.own is None else json.loads(json.dumps(self.own.to_dict()))
-        if not store.scores() and store.meta(_OWN_SPACE) is None:
-            store.set_meta(_OWN_SPACE, given)
-        kept = store.meta(_OWN_SPACE)
+        given, key = self.own and json.loads(json.dumps(self.own.to_dict())), "own space"
+        kept = store.meta(key, given)
+        store.set_meta(key, kept)
         if kept != given:
-            theirs = "a space of the package" if kept is None else f"a space of your own, {json.dumps(kept)}"
+            theirs = f"a space of your own, {json.dumps(kept)}" if kept else "a space of the package"
+            how = f"reinforce_loss(resume=…{', space=…' if kept else ''})"
             raise RunError(
-                f"{store.directory}: this run searches {theirs}; go on with it from Python by "
-                f"reinforce_loss(resume=…{'' if kept is None else ', space=…'})"
+                f"{store.directory}: this run searches {theirs}; go on with it from Python by {how}"
             )
 
     # -- trainings ------------------------------------------------------------------------------------
 
-    def _chosen(self) -> dict[str, list[tuple[StackTraining, Score]]]:
-        """Title -> what validation chose, for each seed."""
-        tuned = [self._baseline(name, seed) for seed in self.seeds for name in self.search.baselines]
-        searched = [self._searches(seed) for seed in self.seeds]
-        if self.search.selection_control and not self._random:
-            searched += [self._controls(seed) for seed in self.seeds]
-        found: dict[str, list[tuple[StackTraining, Score]]] = {}
-        for phase, stage, group in (("tune", "tune", tuned), ("search", "proxy", searched)):
-            self.status.phase = phase
-            with self.clock.stage(stage):
-                for tried in group:
-                    for _, pending in tried.trainings:
-                        self.bench.finish(pending)
-                    found.setdefault(tried.title, []).append(tried.best())
-        return found
-
-    def _baseline(self, name: str, seed: int) -> Tried:
-        """All settings and learning rates of a baseline in one stack."""
-        baseline = BASELINES[name]
-        grid = [(value, factor) for value in baseline.grid for factor in self.search.lr_factors]
-        space = baseline.space(self.config.own.scale)
-        scale = self.config.own.scale if baseline.cosine else self.config.own.cosine_scale
-        training = self._training(
-            f"{name}-{seed}", space, seed, tuple(factor for _, factor in grid), scale=scale
-        )
-        process = self.stacks.tuning(name, training, space, [[value] for value, _ in grid])
-        return Tried(name, ((training, self._start(process, len(grid), "tune")),))
-
-    def _searches(self, seed: int) -> Tried:
-        copies = self.search.copy_best and not self._random
-        return self._at_each_rate("searched", self.title, self._policy(seed), seed, copy_best=copies)
-
-    def _controls(self, seed: int) -> Tried:
-        softmax = make_space("am-lfs", intervals=1, scale=self.config.own.scale)
-        still = Reinforce(softmax, samples=self.search.samples, sigma=1e-9, seed=seed, update=False)
-        return self._at_each_rate("control", CONTROL, still, seed, own_orders=True)
-
-    def _at_each_rate(self, name: str, title: str, policy: Reinforce, seed: int, **options: Any) -> Tried:
-        scale = self.config.own.cosine_scale
-        trainings = [
-            self._training(f"{name}-{seed}-{factor:g}", policy.space, seed, factor, scale=scale, **options)
-            for factor in self.search.lr_factors
-        ]
-        return Tried(
-            title,
-            tuple(
-                (one, self._start(self.stacks.searching(title, one, policy), policy.samples, "proxy"))
-                for one in trainings
-            ),
-        )
-
-    def _training(
-        self, name: str, space: ParametricSpace, seed: int, factor: float | tuple[float, ...], **options: Any
-    ) -> StackTraining:
-        session = self.session
-        return StackTraining(
-            name,
-            space.to_dict(),
-            seed,
-            factor,
-            epochs=self.epochs,
-            metric=session.metric.name,
-            task=session.digest,
-            **options,
-        )
+    def _chosen(self) -> Chosen:
+        search, samples = self.config.reinforce, self.config.reinforce.samples
+        groups: dict[str, list[tuple[str, list[Pending[Trial]]]]] = {"tune": [], "proxy": []}
+        for seed in self.seeds:
+            for name in search.baselines:
+                groups["tune"].append((name, [self._start(self.stacks.baseline(name, seed), "tune")]))
+        for seed in self.seeds:
+            policy = self._policy(seed)
+            copies = search.copy_best and policy.draw == "gaussian"
+            groups["proxy"].append(
+                (self.title, self._at_each_rate("searched", policy, seed, copy_best=copies))
+            )
+        for seed in self.seeds if search.selection_control and policy.draw == "gaussian" else ():
+            softmax = make_space("am-lfs", intervals=1, scale=self.config.own.scale)
+            still = Reinforce(softmax, samples=samples, sigma=1e-9, seed=seed, update=False)
+            groups["proxy"].append((CONTROL, self._at_each_rate("control", still, seed, own_orders=True)))
+        chosen: dict[str, list[Trial]] = {}
+        for stage, group in groups.items():
+            self.status.phase = "tune" if stage == "tune" else "search"
+            with self.bench.clock.stage(stage):
+                for title, pending in group:
+                    chosen.setdefault(title, []).append(self._best(title, map(self.bench.finish, pending)))
+        return chosen
 
     def _policy(self, seed: int) -> Reinforce:
-        search, uniform = self.search, self._random
-        return Reinforce(
-            self.space,
-            samples=1 if uniform else search.samples,
-            sigma=search.sigma,
-            lr=search.lr,
-            seed=seed,
-            update=search.update and not uniform,
-            draw="uniform" if uniform else "gaussian",
-        )
+        return policy_of(self.config, self.space, seed, side_by_side=True)
 
-    def _start(self, process: Process[Score], models: int, stage: str) -> Pending[Score]:
+    def _at_each_rate(self, name: str, policy: Reinforce, seed: int, **options: bool) -> list[Pending[Trial]]:
+        factors = self.config.reinforce.lr_factors
+        return [
+            self._start(self.stacks.search(name, policy, seed, one, **options), "proxy") for one in factors
+        ]
+
+    def _start(self, process: Process[Any], stage: str) -> Pending[Any]:
         """Set a process going, after those that were started before it."""
-        self.status.total += models
-        return self.bench.start(process, stage, rank=self.status.total)
+        self._started += 1
+        return self.bench.start(process, stage, rank=self._started)
 
-    # -- results --------------------------------------------------------------------------------------
+    def _best(self, title: str, trials: Iterable[Trial]) -> Trial:
+        """The one that is best on validation; DivergedError where all models of all diverged."""
+        ended = list(trials)
+        sound = [trial for trial in ended if trial[1].metrics]
+        if not sound:
+            raise DivergedError(f"{title}: {ended[0][1].detail}")
+        return max(sound, key=lambda trial: self.session.metric.worth(trial[1].metrics))
 
-    def _tested(self, chosen: Mapping[str, list[tuple[StackTraining, Score]]]) -> dict[str, list[Score]]:
+    def _tested(self, chosen: Chosen) -> dict[str, list[Score]]:
+        """Seed by seed, the one look at test of each contestant."""
         self.status.phase = "audit"
-        with self.clock.stage("audit"):
+        with self.bench.clock.stage("audit"):
             pending = {
-                title: [
-                    self.bench.start(self.stacks.testing(*one), "audit", rank=one[0].seed) for one in rows
-                ]
-                for title, rows in chosen.items()
+                title: [self._start(self.stacks.test(*trial), "audit") for trial in trials]
+                for title, trials in chosen.items()
             }
             return {title: [self.bench.finish(one) for one in row] for title, row in pending.items()}
 
+    # -- results --------------------------------------------------------------------------------------
+
     def _compared(
-        self, chosen: Mapping[str, list[tuple[StackTraining, Score]]], tests: Mapping[str, list[Score]]
+        self, chosen: Chosen, tests: Mapping[str, Sequence[Score]]
     ) -> tuple[AuditResult, dict[str, Any]]:
         """The audit, and what the summary holds beside it. Rivals, too, are chosen on validation, never on test."""
-        session, metric, confidence = self.session, self.session.metric, self.config.audit.confidence
-        contestants: dict[str, Contestant] = {}
-        best: dict[str, int] = {}
-        for title, rows in chosen.items():
-            worths = [score.extra["worth"] for _, score in rows]
-            best[title] = max(range(len(rows)), key=worths.__getitem__)
-            training, score = rows[best[title]]
-            settings = dict(training.space)
-            space = self.space if title == self.title else make_space(settings.pop("name"), **settings)
-            losses = {session.slots[0]: ParametricLoss(space, score.extra["found"]).text}
-            contestants[title] = Contestant(
-                title,
-                LossSet.of(losses, settings=score.settings),
-                title == self.title,
-                metric.figure(sum(worths) / len(worths)),
-                tuple(metric.figure(metric.worth(test.metrics)) for test in tests[title]),
+        metric, confidence = self.session.metric, self.config.audit.confidence
+        worths = {title: [metric.worth(val.metrics) for _, val in trials] for title, trials in chosen.items()}
+        best = {title: max(range(len(own)), key=own.__getitem__) for title, own in worths.items()}
+
+        def contestant(title: str) -> Contestant:
+            _, val = chosen[title][best[title]]
+            losses, mean = (
+                LossSet.of(val.losses, settings=val.settings),
+                sum(worths[title]) / len(worths[title]),
             )
-        own = contestants[self.title]
+            figures = tuple(metric.figure(metric.worth(test.metrics)) for test in tests[title])
+            models = len(val.extra["rewards"]) * (
+                len(self.config.reinforce.lr_factors) if val.purpose == "epoch" else 1
+            )
+            return Contestant(
+                title, losses, title == self.title, metric.figure(mean), figures, trainings=models
+            )
 
-        def gain(over: str) -> Any:
-            pairs = [[metric.figure(value) for value in one.test] for one in (own, contestants[over])]
-            return paired_difference(*pairs, confidence=confidence)
-
-        rivals = [one for one in contestants.values() if not one.discovered]
-        rival = max(rivals, key=lambda one: metric.figure(one.val), default=None)
-        over = list(
-            dict.fromkeys([*([rival.name] if rival else []), *(["softmax"] if "softmax" in chosen else [])])
-        )
-        gains = {name: gain(name) for name in over}
-        audit = AuditResult(
-            metric,
-            (own, *rivals),
-            own,
-            rival,
-            gains[rival.name] if rival else None,
-            noise_floor(tuple(contestants.values())),
-            len(self.seeds),
-            confidence,
-        )
-        ends = [list(score.extra["found"]) for _, score in chosen[self.title]]
+        own, *others = map(contestant, sorted(chosen, key=lambda title: title != self.title))
+        rival = max(others, key=lambda one: metric.figure(one.val), default=None)
+        gains = {}
+        for one in [*([rival] if rival else []), *(one for one in others if one.name == "softmax")]:
+            pairs = [[metric.figure(value) for value in each.test] for each in (own, one)]
+            gains[one.name] = paired_difference(*pairs, confidence=confidence)
+        gain, noise = (gains[rival.name] if rival else None), noise_floor([own, *others])
+        audit = AuditResult(metric, (own, *others), own, rival, gain, noise, len(self.seeds), confidence)
+        ends = [list(theta_of(text)) for _, val in chosen[self.title] for text in val.losses.values()]
         return audit, {
             "space": self.space.name,
             "mu": {
@@ -270,55 +200,37 @@ class SideBySideRun:
                 title: [
                     {
                         "seed": val.seed,
-                        "training": val.extra["training"],
-                        "lr": val.settings["lr"],
-                        "found": val.extra["found"],
-                        "val": dict(val.metrics),
-                        "test": dict(test.metrics),
+                        "training": training.name,
+                        "losses": val.losses,
+                        "settings": val.settings,
+                        "val": val.metrics,
+                        "test": test.metrics,
                     }
-                    for (_, val), test in zip(rows, tests[title], strict=True)
+                    for (training, val), test in zip(trials, tests[title], strict=True)
                 ]
-                for title, rows in chosen.items()
+                for title, trials in chosen.items()
             },
         }
 
     def _report(self, audit: AuditResult | None, extra: Mapping[str, Any], workers: int) -> dict[str, Any]:
         """summary.json, best/ and plots/."""
-        store, status = self.store, self.status
-        status.phase, notes = "report", self.session.task.notes
-        self.bench.show()
-        if len(self.seeds) > 1:
-            notes = (
-                *notes,
-                "learning rates are tuned with each seed; told are those of the best on validation",
-            )
-        with self.clock.stage("report"):
-            summary = write_report(
-                store,
-                status,
-                self.clock,
-                SearchState(self.epochs),
-                (),
-                audit,
-                notes,
-                self.session,
-                workers,
-                extra,
-            )
-            if audit is None:
-                return summary
-            mu = summary["mu"]
+        bench, state = self.bench, SearchState(int(self.config.own.epochs))
+        self.status.phase = "report"
+        bench.show()
+        notes = (*self.session.task.notes, *((TUNED,) if len(self.seeds) > 1 else ()))
+        summary = write_report(
+            bench.store, self.status, bench.clock, state, (), audit, notes, self.session, workers, extra
+        )
+        if audit is not None:
+            mu, directory = summary["mu"], bench.store.directory
             (name,) = (one["training"] for one in extra["by_seed"][self.title] if one["seed"] == mu["seed"])
-            weights = states_folder(store) / f"{name}.best.pt"
+            weights = states_folder(bench.store) / f"{name}.best.pt"
             if weights.is_file():
-                shutil.copyfile(weights, store.directory / "best" / "model.pt")
-            path = sorted(
-                (score.epochs, score.extra["found"])
-                for score in store.scores("epoch")
-                if score.extra["training"] == name
-            )
-            plots = store.directory / "plots"
-            plots.mkdir(exist_ok=True)
-            plot_mu(self.space, [mu["start"], *(found for _, found in path)], plots / "mu.png")
-            plot_gradient(self.space, mu["start"], mu["end"], plots / "gradient.png")
+                shutil.copyfile(weights, directory / "best" / "model.pt")
+            epochs = [score for score in bench.store.scores("epoch") if score.extra["training"] == name]
+            epochs.sort(key=lambda score: score.epochs)
+            path = [theta_of(text) for score in epochs for text in score.losses.values()]
+            (directory / "plots").mkdir(exist_ok=True)
+            plot_mu(self.space, [mu["start"], *path], directory / "plots" / "mu.png")
+            plot_gradient(self.space, mu["start"], mu["end"], directory / "plots" / "gradient.png")
         return summary

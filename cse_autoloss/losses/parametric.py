@@ -58,7 +58,7 @@ class ParametricLoss(ReducedLoss):
     @property
     def text(self) -> str:
         """The loss as `load_loss` and jobs take it."""
-        return json.dumps({"space": self.space.to_dict(), "theta": self.theta.tolist()}, sort_keys=True)
+        return text_of(self.space.to_dict(), self.theta.tolist())
 
     @property
     def title(self) -> str:
@@ -84,6 +84,11 @@ class ParametricLoss(ReducedLoss):
             return loss
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{where}: not the JSON of a parametric loss: {shorten(repr(error))}") from None
+
+
+def text_of(space: Mapping[str, Any], theta: Sequence[float]) -> str:
+    """The text of a loss of a space, which is given as its `to_dict`."""
+    return json.dumps({"space": dict(space), "theta": list(theta)}, sort_keys=True)
 
 
 def is_parametric(text: str) -> bool:

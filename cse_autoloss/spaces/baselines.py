@@ -1,17 +1,16 @@
 """Losses that people use, each with the grid of settings that it is tuned over, on the same footing as a
 space.
 
-A baseline is a parametric space whose θ is the setting: all points of its grid train side by side in one
-stack.
+A baseline is a parametric space whose θ is the setting: all points of its grid train side by side in one stack.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,36 +22,38 @@ LossOf = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A loss with at most one setting.
+    """A loss with at most one setting, as a `ParametricSpace` of one parameter; for training, not for searching.
 
     Attributes:
-        title: for tables.
+        name: of the loss.
         setting: name of the setting, "" where there is none.
         grid: its values that are tried.
         cosine: whether it needs cosines, so that it is always trained with normalised features.
         value: (logits, target, setting, scale) to (N,).
+        scale: of the logits.
     """
 
-    title: str
+    name: str
     setting: str
     grid: tuple[float, ...]
     cosine: bool
     value: LossOf
+    scale: float = 10.0
+    bounds: ClassVar = ((-math.inf, math.inf),)
 
-    def space(self, scale: float) -> BaselineSpace:
+    def space(self, scale: float) -> Baseline:
         """The baseline for logits of a scale."""
-        return BaselineSpace(self, scale)
+        return replace(self, scale=scale)
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Of the one that each has, so that all are trained alike."""
+        return (self.setting or "none",)
 
-class BaselineSpace:
-    """A baseline as a `ParametricSpace` of one parameter; for training, not for searching."""
-
-    def __init__(self, baseline: Baseline, scale: float) -> None:
-        self.baseline, self.scale = baseline, scale
-        self.name = baseline.title.lower().replace(" ", "-")
-        self.parameters = (baseline.setting or "none",)
-        self.bounds = ((-math.inf, math.inf),)
-        self.start = (baseline.grid[0],)
+    @property
+    def start(self) -> tuple[float, ...]:
+        """The grid's first value."""
+        return self.grid[:1]
 
     def settle(self, theta: Tensor) -> Tensor:
         """θ itself."""
@@ -60,7 +61,7 @@ class BaselineSpace:
 
     def loss(self, logits: Tensor, target: Tensor, theta: Tensor) -> Tensor:
         """The loss of each sample, (N,)."""
-        return self.baseline.value(logits, target, theta[0], self.scale)
+        return self.value(logits, target, theta[0], self.scale)
 
     def to_dict(self) -> dict[str, Any]:
         """Name and scale."""
@@ -128,12 +129,15 @@ def _falling(cosine: Tensor, multiple: int, margin: Tensor) -> tuple[Tensor, Ten
 
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
     {
-        "softmax": Baseline("softmax", "", (0.0,), False, _softmax),
-        "label-smoothing": Baseline("label smoothing", "epsilon", (0.05, 0.1, 0.2, 0.4), False, _smoothed),
-        "focal": Baseline("focal", "gamma", (0.5, 1.0, 2.0, 3.0), False, _focal),
-        "a-softmax": Baseline("a-softmax", "mixing", (1.0, 5.0, 20.0, 80.0), True, _asoftmax),
-        "cosface": Baseline("cosface", "margin", (0.05, 0.1, 0.2, 0.35), True, _cosface),
-        "arcface": Baseline("arcface", "margin", (0.05, 0.1, 0.2, 0.5), True, _arcface),
+        one.name: one
+        for one in (
+            Baseline("softmax", "", (0.0,), False, _softmax),
+            Baseline("label-smoothing", "epsilon", (0.05, 0.1, 0.2, 0.4), False, _smoothed),
+            Baseline("focal", "gamma", (0.5, 1.0, 2.0, 3.0), False, _focal),
+            Baseline("a-softmax", "mixing", (1.0, 5.0, 20.0, 80.0), True, _asoftmax),
+            Baseline("cosface", "margin", (0.05, 0.1, 0.2, 0.35), True, _cosface),
+            Baseline("arcface", "margin", (0.05, 0.1, 0.2, 0.5), True, _arcface),
+        )
     }
 )
 """By name. The margin losses train with normalised features, as they are defined; the others as

@@ -10,17 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.settings.fields import Section
 from cse_autoloss.verdict import Verdict
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from cse_autoloss.classifiers import ModelStack
-    from cse_autoloss.spaces.parametric import ParametricSpace
 
 SplitName = Literal["val", "test"]
 
@@ -159,7 +153,8 @@ class Task(Protocol):
         pauses: whether `train` keeps to `until`, `score_limit` and `state` of its schedule. To one that does not they
             are never given: its candidates are all trained to the end.
         simulates: whether `simulation` gives a filter.
-        stacks: whether it can train models side by side, as of `SideBySide`.
+        stacks: whether models can be trained side by side, each with a loss of its own: then it has `stack`,
+            `train_epoch` and `scores` of `tasks.stacked.StackedTask`, and its settings are `TrainingSettings`.
     """
 
     name: ClassVar[str]
@@ -237,46 +232,3 @@ class Task(Protocol):
             settings: the configuration's section `simulate`.
         """
         return None
-
-
-class SideBySide(Protocol):
-    """What a task whose `stacks` is true has besides: models trained side by side, each with a loss of its own.
-
-    Its settings are `settings.stacked.TrainingSettings`: their `seed` decides splits, weights and batches.
-    """
-
-    def stack(self, copies: int, scale: float | None) -> ModelStack:
-        """Copies of one untrained model; the same for the same seed and head.
-
-        Args:
-            copies: B.
-            scale: s for normalised features, None for plain logits.
-        """
-        ...
-
-    def train_epoch(
-        self,
-        stack: ModelStack,
-        space: ParametricSpace,
-        theta: Tensor,
-        epoch: int,
-        *,
-        lr_factor: float | Tensor = 1.0,
-        own_orders: bool = False,
-    ) -> Tensor:
-        """Train all models one epoch; the mean loss of each, (B,).
-
-        Args:
-            stack: the models.
-            space: the losses.
-            theta: (B, K), one loss for each model.
-            epoch: from 0; decides order and learning rate, so that a resumed run does as the whole one.
-            lr_factor: times the settings' lr, for all or (B,).
-            own_orders: each model has an order of batches of its own; by default all have the same, so that
-                rewards differ by the losses alone.
-        """
-        ...
-
-    def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
-        """All metrics of each model; NaN where it has diverged. "test" is for the final audit alone."""
-        ...

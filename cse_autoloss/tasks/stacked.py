@@ -1,7 +1,7 @@
 """What tasks on labelled images share: a softmax head is trained, and a metric of the task scores it.
 
 One loss is trained by `train`. A search of a parametric space trains B models side by side, each with a loss of its
-own, as of `SideBySide`.
+own: `stack`, `train_epoch` and `scores`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,12 @@ class StackedTask(OneLossTask):
     # -- losses side by side -----------------------------------------------------------------------------------
 
     def stack(self, copies: int, scale: float | None) -> ModelStack:
-        """See `SideBySide.stack`."""
+        """Copies of one untrained model; the same for the same seed and head.
+
+        Args:
+            copies: B.
+            scale: s for normalised features, None for plain logits.
+        """
         sgd = Sgd(self.settings.momentum, self.settings.weight_decay)
         return ModelStack([self._model(self.settings.seed, scale)] * copies, sgd, self.device)
 
@@ -89,7 +94,17 @@ class StackedTask(OneLossTask):
         lr_factor: float | Tensor = 1.0,
         own_orders: bool = False,
     ) -> Tensor:
-        """See `SideBySide.train_epoch`."""
+        """Train all models one epoch; the mean loss of each, (B,).
+
+        Args:
+            stack: the models.
+            space: the losses.
+            theta: (B, K), one loss for each model.
+            epoch: from 0; decides order and learning rate, so that a resumed run does as the whole one.
+            lr_factor: times the settings' lr, for all or (B,).
+            own_orders: each model has an order of batches of its own; by default all have the same, so that
+                rewards differ by the losses alone.
+        """
         count, seed = len(self._labels), self.settings.seed
         batch = min(self.settings.batch, count)
         steps = count // batch

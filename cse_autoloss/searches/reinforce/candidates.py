@@ -1,6 +1,6 @@
 """REINFORCE as a search of candidates: each θ of a generation is a loss, trained from nothing and scored.
 
-The papers' own algorithm trains B models side by side for an epoch a generation (`cse_autoloss.reinforce`). Here a
+The papers' own algorithm trains B models side by side for an epoch a generation (`discovery.side_by_side`). Here a
 generation is B whole trainings, which any task can do, on any executor; the distribution moves by the same rule.
 """
 
@@ -16,6 +16,23 @@ from cse_autoloss.searches.protocol import Member, Proposal, SearchState
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce, ReinforceState
 from cse_autoloss.settings.schema import SearchConfig
+from cse_autoloss.spaces.parametric import ParametricSpace
+
+
+def policy_of(
+    config: SearchConfig, space: ParametricSpace, seed: int, side_by_side: bool = False
+) -> Reinforce:
+    """The distribution that a configuration asks for; Random-Softmax has one that stays, and needs one model then."""
+    own, uniform = config.reinforce, space.name == "random-softmax"
+    return Reinforce(
+        space,
+        samples=1 if uniform and side_by_side else own.samples,
+        sigma=own.sigma,
+        lr=own.lr,
+        seed=seed,
+        update=own.update and not uniform,
+        draw="uniform" if uniform else "gaussian",
+    )
 
 
 class ReinforceSearch:
@@ -29,16 +46,7 @@ class ReinforceSearch:
         self.samples = own.samples
         self._population = config.evolution.population
         self._space = space_of(config)
-        uniform = own.space == "random-softmax"
-        self._reinforce = Reinforce(
-            self._space,
-            samples=own.samples,
-            sigma=own.sigma,
-            lr=own.lr,
-            seed=config.seed,
-            update=own.update and not uniform,
-            draw="uniform" if uniform else "gaussian",
-        )
+        self._reinforce = policy_of(config, self._space, config.seed)
 
     def init(self) -> SearchState:
         """μ is the space's start."""
