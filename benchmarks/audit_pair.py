@@ -19,7 +19,6 @@ from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
 from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import parse_config
-from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.protocol import Schedule, SplitName
 
@@ -37,7 +36,7 @@ def main() -> None:
     with RunStore.read(options.run) as store:
         config, summary = parse_config(store.config), store.meta("summary")
         size = RunSize.from_json(store.meta("size"))
-    settings = config.own_as(DetectionSettings)
+    settings = config.own
     audit, scenes = size.audit, settings.scenes.counts[0]
     limit = None if size.share >= 1 else max(settings.batch, round(size.share * scenes))
     best = summary["best"]

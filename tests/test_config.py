@@ -26,7 +26,6 @@ from cse_autoloss.settings.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, 
 from cse_autoloss.settings.schema import config_model
 from cse_autoloss.settings.tasks import section_of, task_names
 from cse_autoloss.settings.tasks.detection import DetectionSettings, SceneSettings
-from cse_autoloss.settings.tasks.reid import ReidSettings
 
 FOLDER = Path(load_config.__code__.co_filename).parents[1] / "search_configs"
 _KEYS = st.sampled_from([*SearchConfig.model_fields, *DetectionSettings.model_fields]) | st.text(max_size=8)
@@ -131,11 +130,8 @@ class TestTasks:
             config = parse_config({"task": task})
             assert (config.task, config.section) == (task, task)
             assert config.own is getattr(config, task)
-            assert config.own_as(section_of(task)) is config.own
             assert type(config) is config_model(task, section_of(task))
             assert task in dump(config)
-        with pytest.raises(ConfigError, match="task: expected one with ReidSettings, got 'detection'"):
-            load_config().own_as(ReidSettings)
 
     def test_a_users_task_brings_its_own(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.yaml"

@@ -24,7 +24,6 @@ from cse_autoloss.predict.match import Found, Objects, best_threshold, match
 from cse_autoloss.predict.photographs import Picture
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
-from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.protocol import Schedule
 from cse_autoloss.tasks.splits import Split
@@ -160,7 +159,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     config = load_config(None, {**DETECTION, "detection.data": f"coco:{data}", "budget": "1m"})
     winner = losses("Neg(Mul(Add(Q,NY),Log(Sig(Mul(X,Sub(PY,NY))))))", "iou", 0.25, 4.0, 0.1)
     plain = losses("bce", "giou", None, 2.0, 0.15)
-    task = DetectionTask(config.own_as(DetectionSettings))
+    task = DetectionTask(config.own)
     seed = SEEDS_OF_AUDIT
     scored = task.train(
         {

@@ -24,7 +24,6 @@ from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
 from cse_autoloss.losses.parametric import ParametricLoss, make_space
 from cse_autoloss.settings.load import dump, load_config, parse_config
 from cse_autoloss.settings.schema import ReinforceSettings
-from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.baselines import BASELINES
@@ -268,7 +267,7 @@ def test_the_commented_configuration_is_the_default() -> None:
 )
 def test_the_packages_configurations(name: str, task: str, model: str) -> None:
     config = load_config(name)
-    assert (config.task, config.own_as(TrainingSettings).model) == (task, model)
+    assert (config.task, config.own.model) == (task, model)
     assert config.reinforce.intervals == ReinforceSettings().intervals
 
 

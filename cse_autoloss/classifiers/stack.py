@@ -123,14 +123,6 @@ class ModelStack:
             for name, value in group.items():
                 value.copy_(weights[name].expand_as(value))
 
-    def model(self, index: int) -> nn.Module:
-        """One model as a module of its own."""
-        import copy
-
-        alone = copy.deepcopy(self._template)
-        alone.load_state_dict(self.weights(index))
-        return alone.eval()
-
     def state(self) -> dict[str, Any]:
         """Tensors from which `load_state` goes on; plain enough for `torch.load(weights_only=True)`."""
         return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
@@ -26,8 +26,6 @@ from cse_autoloss.settings.fields import (
     check_order,
 )
 from cse_autoloss.settings.filters import SimulateSettings, VerifySettings
-
-S = TypeVar("S", bound=Section)
 
 BaselineName = Literal["softmax", "label-smoothing", "focal", "a-softmax", "cosface", "arcface"]
 SpaceName = Literal["am-lfs", "search-softmax", "random-softmax"]
@@ -195,16 +193,6 @@ class SearchConfig(Section):
     def own(self) -> Any:
         """The task's section: `config.detection` of a detection run."""
         return getattr(self, self.section)
-
-    def own_as(self, kind: type[S]) -> S:
-        """The task's section, where it is of a kind.
-
-        Raises:
-            ConfigError: it is not: the task is none that the caller can do something with.
-        """
-        if not isinstance(self.own, kind):
-            raise ConfigError(f"task: expected one with {kind.__name__}, got {shorten(self.task)!r}")
-        return self.own
 
 
 @lru_cache(maxsize=64)
