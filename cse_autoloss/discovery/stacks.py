@@ -194,7 +194,8 @@ class Stacks:
         status, total = self._status, self._status.total * self._epochs
         self._model_epochs += model_epochs
         status.done, status.message = self._model_epochs // self._epochs, message or status.message
-        status.remaining = self._clock.elapsed * (total / max(self._model_epochs, 1) - 1)
+        if self._model_epochs:
+            status.remaining = self._clock.elapsed * (total / self._model_epochs - 1)
 
     def _show(self, training: StackTraining, policy: Reinforce, score: Score) -> None:
         status, figure, text = self._status, score.metrics[self._metric.name], score.losses[self._slot]
