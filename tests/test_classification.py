@@ -199,7 +199,7 @@ def test_digits_are_learnt_and_the_epochs_are_reproducible() -> None:
     task = ClassificationTask(ClassificationSettings(epochs=5, lr=0.3))
 
     def rewards(stack: ModelStack) -> list[float]:
-        return task.rewards(stack, task.metrics[0])
+        return [scores["accuracy"] for scores in task.scores(stack, "val")]
 
     space = AmLfs(scale=10.0)
     theta = torch.tensor(space.start).repeat(2, 1)
@@ -222,7 +222,7 @@ def test_a_diverged_model_has_no_reward() -> None:
     task.train_epoch(
         stack, space, torch.tensor(space.start).repeat(2, 1), 0, lr_factor=torch.tensor([1.0, 1e38])
     )
-    rewards = task.rewards(stack, task.metrics[0])
+    rewards = [scores["accuracy"] for scores in task.scores(stack, "val")]
     assert math.isfinite(rewards[0])
     assert math.isnan(rewards[1])
 

@@ -17,7 +17,7 @@ def entry(name: str, ap: float) -> dict[str, Any]:
 def test_every_column_is_whole_in_eighty() -> None:
     summary = {
         "best": None,
-        "metric": {"name": "ap", "title": "AP", "factor": 100.0, "higher": True},
+        "metric": {"name": "ap", "title": "AP", "factor": 100.0, "higher": True, "digits": 2},
         "winners": [entry("discovered 1", 0.7511)],
         "baselines": [entry("cse-autoloss-b-cls + cse-autoloss-b-reg", 0.7398)],
         "noise_floor": 0.002,
