@@ -55,7 +55,8 @@ class UnknownNameError(AutoLossError):
         """Build the usual line: what was asked for, the nearest valid name, else all of them."""
         known = sorted(options)
         close = nearest(name, known)
-        hint = f"did you mean {close!r}?" if close else f"expected one of: {', '.join(known)}"
+        others = f"expected one of: {', '.join(known)}" if known else "there is none"
+        hint = f"did you mean {close!r}?" if close else others
         return cls(f"unknown {kind} {shorten(name)!r}; {hint}")
 
 
