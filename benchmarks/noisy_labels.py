@@ -1,4 +1,4 @@
-"""Losses under wrong labels: what a search finds on digits of which four in ten are mislabelled, against losses made for it.
+"""Wrong labels: what a search finds on digits of which four in ten are mislabelled, against losses made for that.
 
 For each of several draws of splits and wrong labels: a search of twenty minutes (`evolve`), whose audit trains what it
 found and the catalogue's opponents, everybody's learning rate and inner parameters tuned by as many trainings; a search
