@@ -120,7 +120,8 @@ class AuditPlan:
             one,
             losses=self._tuning(one, best)[0].losses,
             val=self.metric.figure(self._worth(one, best, scores)),
-            trainings=len(trainings & scores.keys()),
+            # One setting leaves nothing to choose: that is no tuning.
+            trainings=len(trainings & scores.keys()) if len(tried) > 1 else 0,
         )
 
     def _grid(self, one: Contestant) -> list[Try]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cse_autoloss.bench.session import Session
 from cse_autoloss.export import draw, draw_pair, to_json, to_json_pair, torch_source, torch_source_pair
 from cse_autoloss.export.parametric_source import parametric_forms
 from cse_autoloss.graph import LossGraph, Signature
-from cse_autoloss.losses import load_loss
+from cse_autoloss.losses import CATALOGUE, find_alike, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.runs.store import RunStore
@@ -93,7 +93,7 @@ def write_report(
         "best": best,
         "noise_floor": told.get("noise_floor"),
         "verdict": told["verdict"],
-        "notes": [*notes, *told.get("notes", [])],
+        "notes": [*notes, *told.get("notes", []), *(_known(best, session) if best else ())],
         "hall_of_fame": {
             slot: [
                 {
@@ -179,6 +179,15 @@ def _best(
         if audit and one and audit.rival and audit.gain
         else None,
     }
+
+
+def _known(best: Mapping[str, Any], session: Session) -> Iterator[str]:
+    """What of the find is a loss that people know: a gain is then the scale's, which is a rate."""
+    for slot in session.slots:
+        text, signature = best["losses"][slot], session.task.slots[slot]
+        if text not in CATALOGUE and not is_parametric(text):
+            for match in find_alike(text, signature)[:1]:
+                yield f"what was found for {slot} is known: {match}"
 
 
 def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:
