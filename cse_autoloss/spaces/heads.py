@@ -158,6 +158,9 @@ class HeadForm(Form):
     def forward(self, written: Written) -> list[str]:
         return head_source.forward(written, sigmoid=self.head == "sigmoid")
 
+    def helpers(self, read: Iterable[str]) -> str:
+        return head_source.ROWS
+
 
 def _reads_iou(loss: Callable[..., Tensor]) -> bool:
     logits = torch.tensor([[0.7, -0.4, 0.2]], dtype=torch.float64)
