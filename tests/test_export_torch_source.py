@@ -351,7 +351,7 @@ def test_other_types_and_lengths_are_refused(tmp_path: Path) -> None:
     logits, target, iou = batch("cls-binary")
     with pytest.raises(ValueError, match=r"target must be int64 class indices, got torch.float64"):
         loss(logits, target.double())
-    with pytest.raises(ValueError, match="logits must be float .* torch.int64"):
+    with pytest.raises(ValueError, match=r"logits must be float .* torch\.int64"):
         loss(logits.long(), target)
     with pytest.raises(ValueError, match=r"iou must be \(14,\)"):
         loss(logits, target, iou[:1])
