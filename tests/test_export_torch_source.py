@@ -349,7 +349,9 @@ def test_other_shapes_are_refused(
 def test_other_types_and_lengths_are_refused(tmp_path: Path) -> None:
     loss = imported(torch_source(catalogue_graph("focal")), tmp_path).DiscoveredLoss()
     logits, target, iou = batch("cls-binary")
-    with pytest.raises(ValueError, match=r"target must be int64 class indices, got torch.float64"):
+    with pytest.raises(
+        ValueError, match=r"target must be int64 class indices, no mask or shares, got torch\.float64"
+    ):
         loss(logits, target.double())
     with pytest.raises(ValueError, match=r"logits must be float .* torch\.int64"):
         loss(logits.long(), target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,14 +65,23 @@ class GraphLoss(ReducedLoss):
     def forward(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
         """The loss; DataError where shapes, types or values don't fit the signature."""
         checked = self._form.check(*args, **named, **self.taking.read)
-        plain = self.taking.counts_all
-        value = self._value(self.reduction, *checked) if plain else self._counted(self.reduction, *checked)
+        if self.taking.counts_all:
+            value = self._value(self.reduction, *checked)
+        else:
+            value = self._counted(self.reduction, partial(self._value, "none"), *checked)
         return value if self.reduction != "none" else self._form.shaped(value, *args, **named)
 
-    def _counted(self, reduction: str, logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
-        """The loss where elements do not count alike."""
+    def _counted(
+        self,
+        reduction: str,
+        elements: Callable[..., Tensor],
+        logits: Tensor,
+        target: Tensor,
+        iou: Tensor | None,
+    ) -> Tensor:
+        """The loss where its elements, which `elements` gives, do not count alike."""
         logits, target, iou, kept = self.taking.kept(logits, target, iou)
-        values = self._value("none", logits, target, iou)
+        values = elements(logits, target, iou)
         factor = self.taking.factor(logits, target, per_sample=values.dim() == 1)
         return share(values, factor, kept, reduction)
 
@@ -90,11 +101,12 @@ class GraphLoss(ReducedLoss):
         return result
 
     def elements(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
-        """The loss before the reduction: (N, C) in the cls-binary signature, else one a sample; never fused.
-
-        All elements count, whatever `taking` says of some.
-        """
-        values = self._elements(*self._form.check(*args, **named, **self.taking.read))
+        """The loss before the reduction: (N, C) in the cls-binary signature, else one a sample; never fused."""
+        checked = self._form.check(*args, **named, **self.taking.read)
+        if self.taking.counts_all:
+            values = self._elements(*checked)
+        else:
+            values = self._counted("none", self._elements, *checked)
         return self._form.shaped(values, *args, **named)
 
     def _elements(self, *args: Any) -> Tensor:

@@ -16,6 +16,11 @@ def forward(written: Written, *, sigmoid: bool) -> list[str]:
         "Args:",
         f"    logits: {columns} or with axes behind{last}; half precision is computed in float32.",
         "    target: int64 class index of each sample, logits' shape without axis 1; C means background.",
+        *(
+            ["        So with one column 0 is its class and 1 is not: a 0/1 mask goes in as 1 - mask."]
+            if sigmoid
+            else []
+        ),
         "    iou: of each positive's box with its object, likewise, without gradient; None means 1."
         + ("" if read & {"Q", "Z"} else " Not read."),
         "    weight: factor of each sample, likewise.",
@@ -91,7 +96,7 @@ def _checked(logits: Tensor, target: Tensor, iou: Tensor | None, weight: Tensor 
             wanted = f"{tuple(shape)}, the shape of logits without axis 1"
             raise ValueError(f"{name} must be {wanted}, got {tuple(given.shape)}")
     if target.dtype != torch.int64:
-        raise ValueError(f"target must be int64 class indices, got {target.dtype}")
+        raise ValueError(f"target must be int64 class indices, no mask or shares, got {target.dtype}")
     return shape
 
 
