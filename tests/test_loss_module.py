@@ -98,7 +98,7 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
             torch.zeros(3),
             TARGET,
             None,
-            r"logits must be \(N, C\) floating point with C ≥ 1, got \(3,\) float32",
+            r"logits must be \(N, C\) or \(N, C, d1, …\) floating point with C ≥ 1, got \(3,\) float32",
         ),
         (LOGITS.long(), TARGET, None, "got .* int64"),
         (LOGITS, TARGET[:2], None, r"target must be \(3,\)"),

@@ -320,6 +320,11 @@ def test_the_exported_file_is_the_loss(space: ParametricSpace) -> None:
         value.sum().backward()
         expected.sum().backward()
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-4)
+    for wrong in (target.unsqueeze(1), target.float(), target[:3]):
+        with pytest.raises(
+            ValueError, match=r"logits must be \(N, C\) and target \(N,\) int64 class indices, got"
+        ):
+            scope["SearchedLoss"]()(mine.detach(), wrong)
 
 
 def test_the_module_refuses_what_does_not_fit(tmp_path: Path) -> None:

@@ -109,5 +109,5 @@ _KINDS = {"simulate": _simulate, "train": _train, "stack": _stack, "best-on-test
 
 def slot_loss(text: str, signature: Signature, alpha: float | None) -> LossFunction:
     """A slot's loss as tasks take it: its sum over samples; α weighs losses of binary classification."""
-    options = {} if alpha is None or not form_of(signature).weighted else {"alpha": alpha}
-    return load_loss(text, signature, reduction="sum", **options)
+    unweighted = alpha is None or not form_of(signature).weighted
+    return load_loss(text, signature, reduction="sum", alpha="default" if unweighted else alpha)

@@ -38,6 +38,9 @@ class SearchedLoss(nn.Module):
         self.reduction = reduction
 {tables}
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if logits.dim() != 2 or target.shape != logits.shape[:1] or target.dtype != torch.int64:
+            got = f"{{tuple(logits.shape)}} and {{tuple(target.shape)}} {{target.dtype}}"
+            raise ValueError(f"logits must be (N, C) and target (N,) int64 class indices, got {{got}}")
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         column = target.unsqueeze(-1)
         x = logits.gather(-1, column)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
+from cse_autoloss.losses.taking import Taking
 
 Property = Literal["non-negative", "monotone", "convex", "scale-invariant", "iou-aware", "aims-at-iou"]
 """What may be declared of a loss.
@@ -80,13 +81,14 @@ class Entry:
     seed: bool = True
 
     def make(
-        self, reduction: str = "mean", alpha: float | Literal["default"] | None = "default"
+        self, reduction: str = "mean", alpha: float | Literal["default"] | None = "default", **taking: Any
     ) -> ReducedLoss:
-        """The loss as a torch module; ConfigError for an alpha that the loss has no use for."""
+        """The loss as a torch module; ConfigError for an alpha that the loss has no use for, or a `taking`."""
         if self.formula is None:
             assert self.factory is not None
             if alpha != "default":
                 check_alpha(alpha, self.signature)
+            Taking.of(self.signature, **taking)
             return self.factory(reduction)
         weight = self.alpha if alpha == "default" else alpha
-        return GraphLoss(parse_formula(self.formula, self.signature), reduction, weight)
+        return GraphLoss(parse_formula(self.formula, self.signature), reduction, weight, **taking)

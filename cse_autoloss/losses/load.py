@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cse_autoloss.errors import AutoLossError, DataError, FormulaError, UnknownNameError, shorten
+from torch import Tensor
+
+from cse_autoloss.errors import AutoLossError, ConfigError, DataError, FormulaError, UnknownNameError, shorten
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
 from cse_autoloss.losses.catalogue import CATALOGUE, known
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
+from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import SIGNATURES, signature_of
+from cse_autoloss.spaces.checks import Targets
 from cse_autoloss.spaces.signatures import BUILT_IN
 
 MAX_JSON_BYTES = 1_000_000
@@ -51,6 +56,10 @@ def load_loss(
     signature: str | Signature | None = None,
     reduction: str = "mean",
     alpha: float | Literal["default"] | None = "default",
+    *,
+    targets: Targets = "index",
+    ignore_index: int | None = None,
+    weight: Tensor | Sequence[float] | None = None,
 ) -> ReducedLoss:
     """A loss as a torch module, called `loss(logits, target, iou=None)`, `loss(pred_boxes, target_boxes)` or with the
     inputs of a user's signature.
@@ -63,31 +72,38 @@ def load_loss(
         reduction: "mean", "sum" or "none".
         alpha: weight α·y + (1 − α)(1 − y) of a cls-binary loss; None for no weighting. By default the
             catalogue's or the file's, and none for a formula.
+        targets, ignore_index, weight: of classification losses, see `Taking`: masks and soft targets in the place of
+            class indices, a value of targets that is ignored, and a factor for each class.
 
     Raises:
         UnknownNameError: no such name, signature or reduction; the nearest one is offered.
         FormulaError: the formula does not parse, or its signature can't be told.
         DataError: the file can't be read or is no loss.json.
-        ConfigError: an alpha that the loss has no use for.
+        ConfigError: an alpha, or one of the last three, that the loss has no use for.
     """
+    taking: dict[str, Any] = {"targets": targets, "ignore_index": ignore_index, "weight": weight}
     text = str(source).strip()
     wanted = None if signature is None else known(signature)
     if text in CATALOGUE:
         entry = CATALOGUE[text]
         _agree(text, entry.signature, wanted)
-        return entry.make(reduction, alpha)
+        return entry.make(reduction, alpha, **taking)
     parametric = read_parametric(source, reduction)
     if parametric is not None:
         _agree(parametric.title, parametric.signature, wanted)
+        if Taking.of(parametric.signature, **taking) != Taking():
+            raise ConfigError(
+                "a parametric loss takes class indices alone: no targets, ignore_index or weight"
+            )
         return parametric
     if isinstance(source, Path) or text.endswith(".json"):
         file = read_loss_file(source, wanted)
         _agree(text, file.graph.signature, wanted)
-        return GraphLoss(file.graph, reduction, file.alpha if alpha == "default" else alpha)
+        return GraphLoss(file.graph, reduction, file.alpha if alpha == "default" else alpha, **taking)
     if not _looks_like_formula(text, wanted) and (wanted is None or text.islower()):
         raise UnknownNameError.of("loss", text, CATALOGUE)
     graph = parse_formula(text, infer_signature(text) if wanted is None else wanted)
-    return GraphLoss(graph, reduction, None if alpha == "default" else alpha)
+    return GraphLoss(graph, reduction, None if alpha == "default" else alpha, **taking)
 
 
 def infer_signature(formula: str) -> Signature:

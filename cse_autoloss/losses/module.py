@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +11,8 @@ from torch import Tensor
 
 from cse_autoloss.graph import LossGraph, compile_graph, parse_formula
 from cse_autoloss.losses.fused import FusedLoss, MulticlassKernel, kernel_of
-from cse_autoloss.losses.reduction import ReducedLoss, check_alpha, reduce
+from cse_autoloss.losses.reduction import ReducedLoss, check_alpha, reduce, share
+from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import form_of
 
 
@@ -17,7 +20,7 @@ class GraphLoss(ReducedLoss):
     """A loss expression, called as its signature is called.
 
     - cls-binary: `loss(logits, target, iou=None)`, logits (N, C), target (N,) int64 with C for background;
-      one value for each logit, (N, C), before the reduction.
+      one value for each logit, (N, C), before the reduction. Maps (N, C, d1, …) go with a target (N, d1, …).
     - cls-multiclass: the same with logits (N, C+1), background last; one value for each sample, (N,).
     - reg: `loss(pred_boxes, target_boxes)`, both (P, 4) xyxy in pixels; one value for each pair, (P,).
     - a user's: `loss(a, b)` in the order of the inputs or `loss(A=a, B=b)`; the inputs broadcast against each other,
@@ -29,13 +32,20 @@ class GraphLoss(ReducedLoss):
     Attributes:
         graph: the expression.
         alpha: weight α·y + (1 − α)(1 − y) on each element of a cls-binary loss; None for no weighting.
+        taking: what the targets of a classification loss are, and what counts.
         fused: use the fused form where the expression has one (see `fused.py`). Set it to False for
             torch.func transforms, which need the plain one; torch.compile takes the plain one by itself.
     """
 
-    def __init__(self, graph: LossGraph, reduction: str = "mean", alpha: float | None = None) -> None:
-        """Wrap `graph`; ConfigError for an alpha its signature can't use, UnknownNameError for a reduction."""
+    def __init__(
+        self, graph: LossGraph, reduction: str = "mean", alpha: float | None = None, **taking: Any
+    ) -> None:
+        """Wrap `graph`; ConfigError for an alpha its signature can't use, UnknownNameError for a reduction.
+
+        `taking`: `targets`, `ignore_index` and `weight` as of `Taking`.
+        """
         super().__init__(reduction)
+        self.taking = Taking.of(graph.signature, **taking)
         self.alpha = check_alpha(alpha, graph.signature)
         self.fused = True
         self._set_graph(graph)
@@ -54,23 +64,50 @@ class GraphLoss(ReducedLoss):
 
     def forward(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
         """The loss; DataError where shapes, types or values don't fit the signature."""
-        checked = self._form.check(*args, **named)
-        if self._kernel is None or not self.fused:
-            return reduce(self._elements(*checked), self.reduction)
+        checked = self._form.check(*args, **named, **self.taking.read)
+        if self.taking.counts_all:
+            value = self._value(self.reduction, *checked)
+        else:
+            value = self._counted(self.reduction, partial(self._value, "none"), *checked)
+        return value if self.reduction != "none" else self._form.shaped(value, *args, **named)
+
+    def _counted(
+        self,
+        reduction: str,
+        elements: Callable[..., Tensor],
+        logits: Tensor,
+        target: Tensor,
+        iou: Tensor | None,
+    ) -> Tensor:
+        """The loss where its elements, which `elements` gives, do not count alike."""
+        logits, target, iou, kept = self.taking.kept(logits, target, iou)
+        values = elements(logits, target, iou)
+        factor = self.taking.factor(logits, target, per_sample=values.dim() == 1)
+        return share(values, factor, kept, reduction)
+
+    def _value(self, reduction: str, *checked: Any) -> Tensor:
+        """The loss of what is checked."""
+        if self._kernel is None or not self.fused or self.taking.targets != "index":
+            return reduce(self._elements(*checked), reduction)
         prediction, target, quality = checked
         if torch.compiler.is_compiling():
             # A compiler fuses by itself, but makes a one-hot target in memory.
             plain = self._kernel.elements if isinstance(self._kernel, MulticlassKernel) else self._elements
-            return reduce(plain(prediction, target, quality), self.reduction)
+            return reduce(plain(prediction, target, quality), reduction)
         slope = prediction.requires_grad and torch.is_grad_enabled()
         result: Tensor = FusedLoss.apply(
-            prediction, target, quality, self._kernel, self._elements, self.reduction, slope
+            prediction, target, quality, self._kernel, self._elements, reduction, slope
         )
         return result
 
     def elements(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
         """The loss before the reduction: (N, C) in the cls-binary signature, else one a sample; never fused."""
-        return self._elements(*self._form.check(*args, **named))
+        checked = self._form.check(*args, **named, **self.taking.read)
+        if self.taking.counts_all:
+            values = self._elements(*checked)
+        else:
+            values = self._counted("none", self._elements, *checked)
+        return self._form.shaped(values, *args, **named)
 
     def _elements(self, *args: Any) -> Tensor:
         return self._form.elements(self._evaluate, self.alpha, *args)
@@ -89,4 +126,5 @@ class GraphLoss(ReducedLoss):
 
     def extra_repr(self) -> str:
         weighting = "" if self.alpha is None else f", alpha={self.alpha}"
-        return f"{self.formula!r}, signature={self.signature.name!r}, reduction={self.reduction!r}{weighting}"
+        settings = f"signature={self.signature.name!r}, reduction={self.reduction!r}{weighting}{self.taking}"
+        return f"{self.formula!r}, {settings}"

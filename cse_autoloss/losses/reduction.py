@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from cse_autoloss.errors import ConfigError, UnknownNameError
@@ -39,6 +40,29 @@ def reduce(values: Tensor, reduction: str) -> Tensor:
     if reduction == "sum":
         return values.sum()
     return values
+
+
+def share(values: Tensor, weight: Tensor | None, kept: Tensor | None, reduction: str) -> Tensor:
+    """`reduce` of the elements that are kept, each times its weight.
+
+    Args:
+        values: (M,) one a sample, or (M, C) one a logit.
+        weight: (M,) of samples or (C,) of logits; None for 1. As in torch, a mean divides by the sum of the samples'
+            weights, and by the number of the logits whatever their weights.
+        kept: (M,) or in the values' shape; the others give 0 and no gradient. None for all.
+        reduction: "mean", "sum" or "none"; the mean of nothing is 0, with a gradient of 0.
+    """
+    shares = torch.ones_like(values)
+    if weight is not None:
+        values = values * weight
+        shares = weight if values.dim() == 1 else shares
+    if kept is not None:
+        kept = kept if kept.dim() == values.dim() else kept.unsqueeze(-1)
+        values, shares = (torch.where(kept, each, torch.zeros_like(each)) for each in (values, shares))
+    if reduction != "mean":
+        return reduce(values, reduction)
+    total = shares.sum()
+    return values.sum() / torch.where(total > 0, total, torch.ones_like(total))
 
 
 class ReducedLoss(nn.Module):

@@ -6,40 +6,81 @@ or torch.export it would break the graph.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from cse_autoloss.errors import DataError
 
+Targets = Literal["index", "mask", "soft"]
+"""What a target holds: a class index a sample; or for each logit 0 or 1; or for each logit a share in [0, 1]."""
+
 IOU_SLACK = 1e-4
 """How far an IoU may lie outside [0, 1]: rounding in its computation must not stop a training."""
 
+SHARE_SLACK = 1e-2
+"""How far the shares of a sample's classes may sum from 1: mixed labels in half precision are that coarse."""
+
+_HOLDS = {
+    "index": "one class index a row of logits",
+    "mask": "0 or 1 for each logit",
+    "soft": "a number in [0, 1] for each logit",
+}
+
 
 def check_classification(
-    logits: Tensor, target: Tensor, iou: Tensor | None, *, highest: int, meaning: str
+    logits: Tensor,
+    target: Tensor,
+    iou: Tensor | None,
+    *,
+    highest: int,
+    meaning: str,
+    maps: bool = False,
+    targets: Targets = "index",
+    ignore_index: int | None = None,
 ) -> None:
     """Raise DataError unless logits are (N, C) floats, target (N,) int64 in range, iou None or (N,) floats.
 
     Args:
         logits: what the model gave.
-        target: class indices.
-        iou: quality of the positives.
+        target: class indices; for `targets` other than "index" what `Targets` says, in the logits' shape.
+        iou: quality of the positives, in the target's shape.
         highest: the largest class index that is taken.
         meaning: what that index stands for, for the message.
+        maps: (N, C, d1, …) logits are taken too, their target without C.
+        targets: what the target holds.
+        ignore_index: value of the target that is taken beside the others.
     """
-    if logits.dim() != 2 or logits.shape[1] == 0 or not logits.is_floating_point():
-        raise DataError(f"logits must be (N, C) floating point with C ≥ 1, got {_describe(logits)}")
-    if target.shape != logits.shape[:1]:
-        raise DataError(
-            f"target must be ({logits.shape[0]},), one class index a row of logits, got {_describe(target)}"
-        )
-    if target.dtype != torch.int64:
+    if (
+        logits.dim() < 2
+        or (logits.dim() > 2 and not maps)
+        or logits.shape[1] == 0
+        or not logits.is_floating_point()
+    ):
+        wanted = "(N, C) or (N, C, d1, …)" if maps else "(N, C)"
+        raise DataError(f"logits must be {wanted} floating point with C ≥ 1, got {_describe(logits)}")
+    shape = logits.shape[:1] + logits.shape[2:] if targets == "index" else logits.shape
+    if target.shape != shape:
+        hint = '; is it targets="mask" or "soft"?' if maps and target.shape == logits.shape else ""
+        raise DataError(f"target must be {tuple(shape)}, {_HOLDS[targets]}, got {_describe(target)}{hint}")
+    if targets == "index" and target.dtype != torch.int64:
         raise DataError(
             f"target must be int64 class indices, got {target.dtype}; convert it with target.long()"
         )
+    if targets == "soft" and not target.is_floating_point():
+        raise DataError(f'target must be floating point for targets="soft", got {target.dtype}')
     if iou is not None and (iou.shape != target.shape or not iou.is_floating_point()):
-        raise DataError(f"iou must be ({logits.shape[0]},) floating point, got {_describe(iou)}")
-    if not _may_look(target) or target.numel() == 0:
+        raise DataError(f"iou must be {tuple(target.shape)} floating point, got {_describe(iou)}")
+    if not _may_look(target):
+        return
+    if ignore_index is not None:
+        kept = target != ignore_index
+        target, iou = target[kept], None if iou is None else iou[kept]
+    if target.numel() == 0:
+        return
+    if targets != "index":
+        _check_values(target, targets)
         return
     low, high = (int(bound) for bound in target.aminmax())
     if low < 0 or high > highest:
@@ -50,6 +91,21 @@ def check_classification(
         if quality.numel() and not bool(((quality >= -IOU_SLACK) & (quality <= 1 + IOU_SLACK)).all()):
             worst = quality[(quality < -IOU_SLACK) | (quality > 1 + IOU_SLACK) | quality.isnan()][0]
             raise DataError(f"iou of positives must lie in [0, 1], got {worst.item():.4g}")
+
+
+def _check_values(target: Tensor, targets: Targets) -> None:
+    right = (target == 0) | (target == 1) if targets == "mask" else (target >= 0) & (target <= 1)
+    if not bool(right.all()):
+        raise DataError(f"target must hold {_HOLDS[targets]}, got {target[~right][0].item():.4g}")
+
+
+def check_shares(target: Tensor) -> None:
+    """Raise DataError unless each sample's shares, (N, C), sum to 1."""
+    if _may_look(target) and target.numel():
+        sums = target.float().sum(-1)
+        wrong = (sums - 1).abs() > SHARE_SLACK
+        if bool(wrong.any()):
+            raise DataError(f"target must sum to 1 over the classes, got {sums[wrong][0].item():.4g}")
 
 
 def check_boxes(pred_boxes: Tensor, target_boxes: Tensor) -> None:

@@ -151,6 +151,10 @@ class Form:
         """The loss before the reduction, from what `check` gives."""
         raise NotImplementedError
 
+    def shaped(self, values: Tensor, *args: Any, **named: Any) -> Tensor:
+        """Elements in the shape that a caller expects, from what a loss was called with."""
+        return values
+
     def sample(self, count: int, uniform: Uniform, dtype: torch.dtype) -> dict[str, Tensor]:
         """The inputs at `count` random places of what training can meet, corners among them."""
         raise NotImplementedError

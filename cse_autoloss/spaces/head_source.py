@@ -7,23 +7,33 @@ from cse_autoloss.spaces.form import Written
 
 def forward(written: Written, *, sigmoid: bool) -> list[str]:
     """The method's lines; of a softmax head, the last column is background and a sample has one value."""
-    columns = "(N, C)" if sigmoid else "(N, C + 1), background last"
+    columns = "(N, C)" if sigmoid else "(N, C + 1)"
+    last = "" if sigmoid else ", background last"
     read, named = written.read, written.names
     lines = [
         '"""Loss of a batch.',
         "",
         "Args:",
-        f"    logits: {columns}; half precision is computed in float32.",
-        "    target: (N,) class index; C means background.",
-        "    iou: (N,) IoU of each positive's box with its object, without gradient; None means 1."
+        f"    logits: {columns} or with axes behind{last}; half precision is computed in float32.",
+        "    target: int64 class index of each sample, logits' shape without axis 1; C means background.",
+        *(
+            ["        So with one column 0 is its class and 1 is not: a 0/1 mask goes in as 1 - mask."]
+            if sigmoid
+            else []
+        ),
+        "    iou: of each positive's box with its object, likewise, without gradient; None means 1."
         + ("" if read & {"Q", "Z"} else " Not read."),
-        "    weight: (N,) factor of each sample.",
+        "    weight: factor of each sample, likewise.",
         "",
         "Returns:",
-        f'    {"(N, C)" if sigmoid else "(N,)"} for reduction "none", else a scalar;'
-        + (" the mean is over all N * C entries." if sigmoid else " the mean is over samples."),
+        f'    One value a {"logit" if sigmoid else "sample"} for reduction "none", else a scalar;'
+        + (" the mean is over all logits." if sigmoid else " the mean is over samples."),
+        "",
+        "Raises:",
+        "    ValueError: a shape or type that is none of these.",
         '"""',
-        "logits = _at_least_float32(logits)",
+        "shape = _checked(logits, target, iou, weight)",
+        "logits, target, iou, weight = _rows(_at_least_float32(logits), target, iou, weight)",
         "kept = target != self.ignore_index",
     ]
     one_hot = "positive" if sigmoid else "one_hot"
@@ -55,10 +65,12 @@ def forward(written: Written, *, sigmoid: bool) -> list[str]:
     if not sigmoid:
         lines.append("loss = loss.squeeze(-1)")
     rows = ".unsqueeze(-1)" if sigmoid else ""
+    shaped = "reshape(*shape, logits.shape[1]).movedim(-1, 1)" if sigmoid else "reshape(shape)"
     lines += ["", 'if self.reduction == "none":']
     lines += [
         f"    loss = torch.where(kept{rows}, loss, 0.0)",
-        f"    return loss if weight is None else loss * weight{rows}",
+        f"    loss = loss if weight is None else loss * weight{rows}",
+        f"    return loss.{shaped}",
         f"loss = torch.where(kept, loss{'.sum(-1)' if sigmoid else ''}, 0.0)",
         "total = loss.sum() if weight is None else (loss * weight).sum()",
         'if self.reduction == "sum":',
@@ -71,3 +83,25 @@ def forward(written: Written, *, sigmoid: bool) -> list[str]:
         ") -> Tensor:",
         *(f"    {line}" for line in lines),
     ]
+
+
+ROWS = """
+
+def _checked(logits: Tensor, target: Tensor, iou: Tensor | None, weight: Tensor | None) -> torch.Size:
+    if logits.dim() < 2 or not logits.is_floating_point():
+        raise ValueError(f"logits must be float (N, C, ...), got {tuple(logits.shape)} {logits.dtype}")
+    shape = logits.shape[:1] + logits.shape[2:]
+    for name, given in {"target": target, "iou": iou, "weight": weight}.items():
+        if given is not None and given.shape != shape:
+            wanted = f"{tuple(shape)}, the shape of logits without axis 1"
+            raise ValueError(f"{name} must be {wanted}, got {tuple(given.shape)}")
+    if target.dtype != torch.int64:
+        raise ValueError(f"target must be int64 class indices, no mask or shares, got {target.dtype}")
+    return shape
+
+
+def _rows(logits: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
+    if logits.dim() == 2:
+        return logits, *others
+    return logits.movedim(1, -1).flatten(0, -2), *(x if x is None else x.flatten() for x in others)"""
+"""Functions of the exported code: shapes are checked, and axes behind the classes become samples."""

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from cse_autoloss.errors import DataError
 from cse_autoloss.graph import Input, Kind, Signature
 from cse_autoloss.operators import OPERATORS
 from cse_autoloss.spaces import head_grids, head_source
-from cse_autoloss.spaces.checks import check_classification
+from cse_autoloss.spaces.checks import Targets, check_classification, check_shares
 from cse_autoloss.spaces.curves import ProbeGrid
 from cse_autoloss.spaces.form import Batch, Evaluate, Form, Need, Track, Uniform, View, Written, widened
 
@@ -32,12 +33,15 @@ def binary_inputs(logits: Tensor, target: Tensor, iou: Tensor | None = None) -> 
 
     Args:
         logits: (N, C).
-        target: (N,) int64 class index; C means background.
-        iou: (N,) in [0, 1], read at positives only; None means 1. No gradient flows through it.
+        target: (N,) int64 class index; C means background. Or (N, C) floating point, which is PY itself.
+        iou: in [0, 1], in the target's shape, read at positives only; None means 1. No gradient flows through it.
 
     Returns:
         X, Q, PY and NY, each (N, C) in the dtype of the logits.
     """
+    if target.is_floating_point():
+        quality = target if iou is None else target * iou.detach().to(logits.dtype)
+        return {"X": logits, "Q": quality, "PY": target, "NY": 1 - target}
     classes = logits.shape[-1]
     one_hot = torch.zeros_like(logits)
     positive = target < classes
@@ -56,12 +60,14 @@ def multiclass_inputs(logits: Tensor, target: Tensor, iou: Tensor | None = None)
 
     Args:
         logits: (N, C+1), background in the last column.
-        target: (N,) int64 class index; C means background.
+        target: (N,) int64 class index; C means background. Or (N, C+1) floating point, which is Y itself.
         iou: (N,) in [0, 1], read at positives only; None means 1. No gradient flows through it.
 
     Returns:
         X and Y (N, C+1), Z (N, 1), in the dtype of the logits.
     """
+    if target.is_floating_point():
+        return {"X": logits, "Y": target, "Z": torch.ones_like(logits[:, :1])}
     background = logits.shape[-1] - 1
     one_hot = torch.zeros_like(logits).scatter(-1, target.unsqueeze(-1), 1.0)
     ones = torch.ones(target.shape, dtype=logits.dtype, device=logits.device)
@@ -105,13 +111,41 @@ class HeadForm(Form):
         raise NotImplementedError
 
     def check(
-        self, logits: Tensor, target: Tensor, iou: Tensor | None = None
+        self,
+        logits: Tensor,
+        target: Tensor,
+        iou: Tensor | None = None,
+        *,
+        targets: Targets = "index",
+        ignore_index: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        columns = logits.shape[-1] if logits.dim() else 0
+        columns = logits.shape[1] if logits.dim() > 1 else 0
         highest = columns - self.extra
         meaning = self.background.format(highest)
-        check_classification(logits, target, iou, highest=highest, meaning=meaning)
-        return widened(logits), target, None if iou is None else iou.detach()
+        check_classification(
+            logits, target, iou, highest=highest, meaning=meaning, maps=True, targets=targets,
+            ignore_index=ignore_index,
+        )  # fmt: skip
+        maps = logits.dim()
+        logits = widened(_rows(logits, maps))
+        target = _rows(target, maps) if targets == "index" else _rows(target, maps).to(logits.dtype)
+        if targets == "soft" and self.extra:
+            check_shares(target)
+            if iou is not None:
+                raise DataError(
+                    "iou is of samples with one class each; soft targets of softmax heads take none"
+                )
+        return logits, target, None if iou is None else _rows(iou.detach(), maps)
+
+    def shaped(
+        self, values: Tensor, logits: Tensor, *others: Tensor | None, **named: Tensor | None
+    ) -> Tensor:
+        if logits.dim() == 2:
+            return values
+        places = logits.shape[:1] + logits.shape[2:]
+        if values.dim() == 1:
+            return values.reshape(places)
+        return values.reshape(*places, logits.shape[1]).movedim(-1, 1)
 
     def sample(self, count: int, uniform: Uniform, dtype: torch.dtype) -> dict[str, Tensor]:
         """Logits within ±30, half of them within ±3; IoUs 0, 1 and between; one sample in three background."""
@@ -158,6 +192,16 @@ class HeadForm(Form):
     def forward(self, written: Written) -> list[str]:
         return head_source.forward(written, sigmoid=self.head == "sigmoid")
 
+    def helpers(self, read: Iterable[str]) -> str:
+        return head_source.ROWS
+
+
+def _rows(values: Tensor, axes: int) -> Tensor:
+    """Samples first: what belongs to logits of so many axes as (M, C) where it has the classes, else (M,)."""
+    if axes == 2:
+        return values
+    return values.movedim(1, -1).flatten(0, -2) if values.dim() == axes else values.flatten()
+
 
 def _reads_iou(loss: Callable[..., Tensor]) -> bool:
     logits = torch.tensor([[0.7, -0.4, 0.2]], dtype=torch.float64)
@@ -199,7 +243,8 @@ class SigmoidForm(HeadForm):
         prediction, target, iou = args
         if iou is not None:
             # binary_inputs multiplies by iou everywhere; a NaN beside background must not leak in.
-            iou = torch.where(target < prediction.shape[-1], iou, torch.zeros_like(iou))
+            read = target > 0 if target.is_floating_point() else target < prediction.shape[-1]
+            iou = torch.where(read, iou, torch.zeros_like(iou))
         inputs = binary_inputs(prediction, target, iou)
         values = evaluate(inputs).expand(prediction.shape)
         return values if alpha is None else values * (alpha * inputs["PY"] + (1 - alpha) * inputs["NY"])
