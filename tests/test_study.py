@@ -91,6 +91,27 @@ def test_it_learns_and_the_best_can_be_taken_away(tmp_path: Path) -> None:
         torch.testing.assert_close(module.DiscoveredLoss()(POINTS), one.best.loss(POINTS))
 
 
+def test_a_kill_in_the_middle_of_asking_loses_no_candidate(tmp_path: Path, monkeypatch: Any) -> None:
+    with study(tmp_path / "whole") as whole:
+        expected = [c.formula for c in whole.ask(4)]
+    issue = cal.Study._issue
+    issued: list[Any] = []
+
+    def killed(self: Any, entrant: Any) -> Any:
+        if len(issued) == 2:
+            raise KeyboardInterrupt
+        issued.append(issue(self, entrant))
+        return issued[-1]
+
+    with study(tmp_path / "broken") as broken:
+        monkeypatch.setattr(cal.Study, "_issue", killed)
+        with pytest.raises(KeyboardInterrupt):
+            broken.ask(4)
+        monkeypatch.undo()
+    with study(tmp_path / "broken") as again:
+        assert [c.formula for c in again.ask(4)] == expected
+
+
 def told(one: cal.Study) -> list[tuple[str, str, float | None]]:
     return [(s.losses["loss"], s.status, s.metrics.get("value")) for s in one.scores]
 

@@ -78,7 +78,9 @@ def compare_losses(
         session = Session(request.config)
     else:
         named = (overrides or {}).get("detection.detector")
-        settled = load_config(config or (config_for(named) if named else None), overrides, section_of)
+        settled = load_config(
+            config or (config_for(named) if isinstance(named, str) else None), overrides, section_of
+        )
         session = Session(settled)
         field = enlist(losses, session.task)
         request = Request(

@@ -157,7 +157,9 @@ def _from_run(directory: Path) -> Source:
     parts = []
     for slot, text in best["losses"].items():
         known = text in CATALOGUE
-        signature = CATALOGUE[text].signature.name if known else summary["slots"][slot]
+        # A slot that was not searched holds a loss that people know; of a formula its inputs tell the signature.
+        stated = CATALOGUE[text].signature if known else None
+        signature = stated.name if stated else summary["slots"].get(slot) or infer_signature(text).name
         alpha = best["alpha"] if signature == "cls-binary" else None
         parts.append(_part(text, signature, text if known else "", alpha))
     return Source(tuple(parts), directory.resolve().name)

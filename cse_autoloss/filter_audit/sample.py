@@ -117,15 +117,10 @@ def _passed(verdicts: Mapping[str, Verdict]) -> bool:
     return bool(verdicts) and all(verdict.accepted for verdict in verdicts.values())
 
 
-def moving(signature: Signature) -> tuple[str, ...]:
-    """Variables that carry a gradient."""
-    return ("I", "U", "E") if signature.name == "reg" else ("X",)
-
-
 def trained_formula(formula: str, signature: Signature) -> str:
     """What is trained for a candidate: its formula, or `STILL` where it reads nothing that moves."""
     names = set(formula.replace("(", ",").replace(")", ",").split(","))
-    return formula if names & set(moving(signature)) else STILL
+    return formula if names & signature.moving else STILL
 
 
 def _shares(sizes: Sequence[int]) -> list[float]:

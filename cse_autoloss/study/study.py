@@ -35,7 +35,7 @@ from cse_autoloss.settings.schema import SearchConfig
 from cse_autoloss.spaces import signature_of
 from cse_autoloss.study.audit import StudyAudit, audited
 from cse_autoloss.study.candidate import Candidate, Found
-from cse_autoloss.study.functions import INSIDE, Apart, Caller, Function, Here, Outcome, Request
+from cse_autoloss.study.functions import INSIDE, Apart, Caller, Function, Here, Outcome, Request, judged
 from cse_autoloss.tasks.protocol import Metric
 
 ROUNDS = 50
@@ -162,14 +162,10 @@ class Study:
             issued = self._issue(self._pool.pop(0))
             if issued is not None:
                 found.append(issued)
-        with self._store.transaction():
-            self._keep()
         return found
 
     def tell(self, candidate: Candidate, value: float) -> None:
         """What training with the candidate came to; anything but a finite number is kept as a failure."""
-        from cse_autoloss.study.functions import judged
-
         self._record(candidate, judged(value))
 
     def _record(self, candidate: Candidate, outcome: Outcome) -> None:
@@ -466,8 +462,11 @@ class Study:
                 parents=proposal.parents,
             )
             self._store.claim_fingerprint(slot, entrant.fingerprint, row.id)
-        self._asked += 1
-        return self._candidate(row.id, slot, proposal.formula, proposal.origin)
+            self._asked += 1
+            made = self._candidate(row.id, slot, proposal.formula, proposal.origin)
+            # In the same transaction: a process killed after it goes on with this candidate open.
+            self._keep()
+        return made
 
     def _candidate(self, number: int, slot: str, formula: str, origin: str) -> Candidate:
         texts = {**self._plain, **self._state.partners.get(slot, {}), slot: formula}
