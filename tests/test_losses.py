@@ -20,8 +20,8 @@ from cse_autoloss.losses.family import number
 from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
 from cse_autoloss.verification import verify
 
-# Losses of regression have tests of their own, in test_residual_losses.py.
-ALL = [entry for entry in list_losses() if entry.signature.name != "regression"]
+# Losses of regression, and of whole batches, have tests of their own: test_residual_losses.py, test_ranking.py.
+ALL = [entry for entry in list_losses() if entry.signature.name != "regression" and not entry.whole]
 NAMES = [entry.name for entry in ALL if entry.name in CATALOGUE.families]
 POINTS = [CATALOGUE[text] for name in NAMES for along in variants(name, name) for text in along]
 """What the tuning of inner parameters tries."""

@@ -21,7 +21,7 @@ from cse_autoloss.cli.options import (
 
 
 def command(
-    space: Annotated[str | None, typer.Option(help="am-lfs, search-softmax or random-softmax.")] = None,
+    space: Annotated[str | None, typer.Option(help="am-lfs, search-softmax, random-softmax or ap.")] = None,
     task: Annotated[
         str | None, typer.Option(help="classification, faces, reid, or any with a softmax slot.")
     ] = None,
@@ -31,7 +31,7 @@ def command(
     label_noise: Annotated[float | None, typer.Option(help="Share of train labels to change.")] = None,
     model: Annotated[str | None, typer.Option(help="mlp, small, face or resnet20.")] = None,
     samples: Annotated[int | None, typer.Option(help="Models trained together, B.")] = None,
-    intervals: Annotated[int | None, typer.Option(help="Intervals of am-lfs, M.")] = None,
+    intervals: Annotated[int | None, typer.Option(help="Intervals of am-lfs and ap, M.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Standard deviation of the losses.")] = None,
     lr: Annotated[float | None, typer.Option(help="Of Adam on the mean of the losses.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training.")] = None,

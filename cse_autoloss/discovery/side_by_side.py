@@ -23,7 +23,7 @@ from cse_autoloss.losses.parametric import known_here, make_space
 from cse_autoloss.report.plots import plot_gradient, plot_mu
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.searches.parametric import softmax_slot, space_of, theta_of
+from cse_autoloss.searches.parametric import space_of, space_slot, theta_of
 from cse_autoloss.searches.protocol import SearchState
 from cse_autoloss.searches.reinforce.candidates import policy_of
 from cse_autoloss.searches.reinforce.policy import DivergedError
@@ -55,8 +55,8 @@ class SideBySideRun:
         if not session.task.stacks:
             raise ConfigError(f"reinforce.side_by_side: {config.task} can not train models side by side")
         self.session, self.config, self.own = session, config, space
-        session.slots = tuple(softmax_slot(config, session.task.slots))
         self.space = space or space_of(config)
+        session.slots = tuple(space_slot(config, session.task.slots, self.space))
         self.title = f"{self.space.name} (searched)"
         self.seeds = range(config.seed, config.seed + config.reinforce.seeds)
         self._policy(config.seed)  # says what is wrong with the settings

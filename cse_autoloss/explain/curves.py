@@ -55,9 +55,35 @@ def panels(loss: ReducedLoss) -> tuple[Panel, ...]:
     """The panels of a loss's signature; `loss` must have reduction "none"."""
     form = form_of(loss.signature)
     views = form.views(loss)
+    if loss.whole:
+        lines = [[_line_in_company(loss, track) for track in view.tracks] for view in views]
+        return tuple(
+            Panel(f"{v.title}, {_COMPANY}", v.x_label, v.slope_label, _without_doubles(own))
+            for v, own in zip(views, lines, strict=True)
+        )
     others = baselines(loss)
     factors = {name: _fitting(form, loss, module, views) for name, module in others}
     return tuple(Panel(v.title, v.x_label, v.slope_label, _lines(loss, others, factors, v)) for v in views)
+
+
+_COMPANY = "in company of one positive and one background sample at logit 0"
+_THIN = 8
+"""A loss of a whole batch is drawn at every eighth place: each is a batch of its own."""
+
+
+def _line_in_company(loss: ReducedLoss, track: Track) -> Line:
+    """A loss of a whole batch along a track: the sum over each sample by itself and two others."""
+    logits, target, iou = (each[::_THIN] for each in track.args)
+    beside, others = logits.new_zeros(2, logits.shape[1]), target.new_tensor([0, logits.shape[1]])
+    parts = zip(logits.split(1), target.split(1), iou.split(1), strict=True)
+    batches = [
+        (torch.cat((x, beside)), torch.cat((y, others)), torch.cat((w, w.new_ones(2)))) for x, y, w in parts
+    ]
+    values = torch.stack([loss(*batch).sum() for batch in batches])
+    (slope,) = torch.autograd.grad(values.sum(), track.by)
+    return Line(
+        track.label or "this loss", "loss", track.x[::_THIN], values.detach(), slope[::_THIN], track.shade
+    )
 
 
 def _lines(

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from cse_autoloss.errors import UnknownNameError
+from cse_autoloss.export.ap_source import ap_source
 from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.ap import ApSpace
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 
@@ -75,7 +77,7 @@ def parametric_forms(loss: ParametricLoss, provenance: Mapping[str, Any] | None 
     told = dict(loss.provenance if provenance is None else provenance)
     document = {**loss.to_dict(), "provenance": told}
     forms = {".json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"}
-    if isinstance(loss.space, AmLfs | SearchSoftmax):
+    if isinstance(loss.space, AmLfs | SearchSoftmax | ApSpace):
         forms[".py"] = torch_source(loss.space, loss.theta.tolist(), told)
     return forms
 
@@ -91,6 +93,8 @@ def torch_source(
     settled = space.settle(torch.tensor(list(theta), dtype=torch.float64))
     # What comes in from a run's names must not end the docstring it is put into.
     facts = json.dumps(dict(provenance or {}), sort_keys=True).replace('"""', "").replace("\\", "/")
+    if isinstance(space, ApSpace):
+        return ap_source(space, settled, facts)
     if isinstance(space, AmLfs):
         return _am_lfs(space, settled, facts)
     if isinstance(space, SearchSoftmax):

@@ -17,6 +17,7 @@ from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.families import FAMILIES
 from cse_autoloss.losses.family import Family, Parameter, called
 from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES
+from cse_autoloss.losses.ranking_entries import RANKING_ENTRIES
 from cse_autoloss.losses.residual_families import RESIDUAL_FAMILIES
 from cse_autoloss.spaces import signature_of
 from cse_autoloss.spaces.cosines import MARGIN
@@ -54,7 +55,8 @@ class Catalogue(Mapping[str, Entry]):
 
 
 CATALOGUE = Catalogue(
-    (*BINARY_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES, *MARGIN_ENTRIES), (*FAMILIES, *RESIDUAL_FAMILIES)
+    (*BINARY_ENTRIES, *RANKING_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES, *MARGIN_ENTRIES),
+    (*FAMILIES, *RESIDUAL_FAMILIES),
 )
 """The losses by name, signature by signature."""
 

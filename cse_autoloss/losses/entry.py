@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cse_autoloss.errors import ConfigError
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
@@ -65,6 +66,7 @@ class Entry:
         note: what a reader should know besides.
         seed: whether a search starts from it, where it is an expression. What is added to the catalogue later is no
             seed, or every search would find something else than it did before.
+        whole: whether a batch is one whole: such a loss has no points, and is compared with no loss of single samples.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Entry:
     properties: frozenset[Property] = field(default_factory=frozenset)
     note: str = ""
     seed: bool = True
+    whole: bool = False
 
     def make(
         self, reduction: str = "mean", alpha: float | Literal["default"] | None = "default", **taking: Any
@@ -88,6 +91,12 @@ class Entry:
             assert self.factory is not None
             if alpha != "default":
                 check_alpha(alpha, self.signature)
+            if self.whole and (
+                alpha not in ("default", None) or Taking.of(self.signature, **taking) != Taking()
+            ):
+                raise ConfigError(
+                    f"{self.name}: takes class indices alone: no alpha, targets, ignore_index or weight"
+                )
             Taking.of(self.signature, **taking)
             return self.factory(reduction)
         weight = self.alpha if alpha == "default" else alpha

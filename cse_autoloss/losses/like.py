@@ -71,7 +71,7 @@ def find_alike(formula: str, signature: str | Signature | None = None) -> list[M
     """
     loss = load_loss(formula, signature, "none", alpha=None)
     mine = _Profile(loss)
-    found = (_match(entry, mine) for entry in list_losses(loss.signature))
+    found = (_match(entry, mine) for entry in list_losses(loss.signature) if not entry.whole)
     return sorted((match for match in found if match is not None), key=_plainness)
 
 
@@ -84,7 +84,8 @@ def nearest(formula: str, signature: str | Signature | None = None) -> tuple[Ent
     mine = _Profile(loss)
     if not mine.usable:
         return None
-    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in list_losses(loss.signature)]
+    known = [entry for entry in list_losses(loss.signature) if not entry.whole]
+    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in known]
     scored = [(entry, _cosine(mine.gradient, other.gradient)) for entry, other in others]
     return max(scored, key=lambda pair: pair[1])
 

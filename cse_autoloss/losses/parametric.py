@@ -12,31 +12,33 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
-from cse_autoloss.losses.reduction import ReducedLoss, reduce
-from cse_autoloss.spaces import CLS_MULTICLASS
+from cse_autoloss.losses.reduction import ReducedLoss, reduce, reduce_positives
+from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.ap import ApSpace
 from cse_autoloss.spaces.baselines import BASELINES
 from cse_autoloss.spaces.checks import check_classification
-from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.spaces.parametric import ParametricSpace, signature_of_space
 from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
 
-SPACE_TYPES: Mapping[str, type[AmLfs] | type[SearchSoftmax]] = {
+SPACE_TYPES: Mapping[str, type[AmLfs] | type[SearchSoftmax] | type[ApSpace]] = {
     "am-lfs": AmLfs,
     "search-softmax": SearchSoftmax,
     "random-softmax": RandomSoftmax,
+    "ap": ApSpace,
 }
 
 
 class ParametricLoss(ReducedLoss):
     """One loss of a space: `loss(logits, target)`, logits (N, C), s·cos θ where features are normalised.
 
+    A space of sigmoid heads reads iou (N,) besides, and its mean is over the samples with an object.
+
     Attributes:
         space: whose loss it is.
         theta: (K,) float64.
         provenance: what a loss.json says of where it comes from; free data, never interpreted.
     """
-
-    signature = CLS_MULTICLASS
 
     def __init__(self, space: ParametricSpace, theta: Sequence[float], reduction: str = "mean") -> None:
         """`theta` has K values."""
@@ -46,14 +48,20 @@ class ParametricLoss(ReducedLoss):
                 f"theta: expected {len(space.parameters)} finite numbers, got {len(theta)} values"
             )
         self.space, self.provenance = space, dict[str, Any]()
+        self.signature = signature_of_space(space)
+        self.whole = self.signature == CLS_BINARY
         self.theta: Tensor
         self.register_buffer("theta", torch.tensor([float(value) for value in theta], dtype=torch.float64))
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
-        """The loss; DataError where shapes, types or class indices do not fit. No use is made of `iou`."""
-        highest = logits.shape[-1] - 1 if logits.dim() else 0
-        check_classification(logits, target, None, highest=highest, meaning="there is no background")
-        return reduce(self.space.loss(logits, target, self.theta), self.reduction)
+        """The loss; DataError where shapes, types or class indices do not fit. Softmax heads make no use of `iou`."""
+        columns = logits.shape[-1] if logits.dim() else 1
+        if not self.whole:
+            check_classification(logits, target, None, highest=columns - 1, meaning="there is no background")
+            return reduce(self.space.loss(logits, target, self.theta), self.reduction)
+        check_classification(logits, target, iou, highest=columns, meaning=f"{columns} is the background")
+        values = self.space.loss(logits, target, self.theta, iou)  # type: ignore[call-arg]
+        return reduce_positives(values, target < columns, self.reduction)
 
     @property
     def text(self) -> str:

@@ -42,6 +42,13 @@ def reduce(values: Tensor, reduction: str) -> Tensor:
     return values
 
 
+def reduce_positives(values: Tensor, positive: Tensor, reduction: str) -> Tensor:
+    """`reduce` of values (N,) that background has none of: their mean is over the positives (N,), 0 without any."""
+    if reduction == "mean":
+        return values.sum() / positive.sum().clamp(min=1)
+    return reduce(values, reduction)
+
+
 def share(values: Tensor, weight: Tensor | None, kept: Tensor | None, reduction: str) -> Tensor:
     """`reduce` of the elements that are kept, each times its weight.
 
@@ -71,9 +78,11 @@ class ReducedLoss(nn.Module):
     Attributes:
         signature: it decides how the module is called.
         reduction: "mean", "sum" or "none".
+        whole: whether a batch is one whole, so that a sample's value depends on the others.
     """
 
     signature: Signature
+    whole = False
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from typing import Any
 
 from cse_autoloss.graph import Signature
 from cse_autoloss.searches.evolution.strategy import Strategy, Vector
-from cse_autoloss.searches.parametric import proposal, rewards, softmax_slot, space_of
+from cse_autoloss.searches.parametric import proposal, rewards, space_of, space_slot
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState
 from cse_autoloss.settings.schema import SearchConfig
 
@@ -25,10 +25,10 @@ class CmaSearch:
 
     def __init__(self, config: SearchConfig, slots: Mapping[str, Signature], starters: Any = None) -> None:
         own = config.reinforce
-        self.slots = softmax_slot(config, slots)
+        self._space = space_of(config)
+        self.slots = space_slot(config, slots, self._space)
         self.samples = max(4, own.samples)
         self._population, self._seed, self._step = config.evolution.population, config.seed, own.sigma
-        self._space = space_of(config)
 
     def init(self) -> SearchState:
         """The centre is the space's start."""

@@ -12,15 +12,15 @@ from cse_autoloss.graph import Signature
 from cse_autoloss.losses.parametric import ParametricLoss, make_space
 from cse_autoloss.searches.protocol import Member, Proposal
 from cse_autoloss.settings.schema import SearchConfig
-from cse_autoloss.spaces.parametric import ParametricSpace
-
-SIGNATURE = "cls-multiclass"
-"""Of the losses of all spaces: logits and a class index, under a softmax."""
+from cse_autoloss.spaces import CLS_BINARY
+from cse_autoloss.spaces.parametric import ParametricSpace, signature_of_space
 
 
 def space_of(config: SearchConfig) -> ParametricSpace:
     """The space that a configuration names; s is the task's, where it says one."""
     own, scale = config.reinforce, float(getattr(config.own, "scale", 10.0))
+    if own.space == "ap":
+        return make_space("ap", pieces=own.intervals)
     if own.space != "am-lfs":
         return make_space(own.space, scale=scale)
     return make_space(
@@ -28,18 +28,22 @@ def space_of(config: SearchConfig) -> ParametricSpace:
     )
 
 
-def softmax_slot(config: SearchConfig, slots: Mapping[str, Signature]) -> dict[str, Signature]:
-    """The one slot that a parametric search is for.
+def space_slot(
+    config: SearchConfig, slots: Mapping[str, Signature], space: ParametricSpace
+) -> dict[str, Signature]:
+    """The one slot that the search of a space is for.
 
     Raises:
-        ConfigError: none of the slots takes a loss on softmax logits.
+        ConfigError: none of the slots takes the space's losses.
     """
-    fitting = {slot: signature for slot, signature in slots.items() if signature.name == SIGNATURE}
+    wanted = signature_of_space(space)
+    fitting = {slot: signature for slot, signature in slots.items() if signature == wanted}
     if not fitting:
         has = ", ".join(f"{slot} ({signature.name})" for slot, signature in slots.items())
+        head, detector = ("sigmoid", "one-stage") if wanted == CLS_BINARY else ("softmax", "two-stage")
         raise ConfigError(
-            f"search {config.search}: {config.reinforce.space} is a space of softmax losses ({SIGNATURE}), and "
-            f"{config.task} has {has}; a detector with a softmax head has one: detector=two-stage"
+            f"search {config.search}: {space.name} is a space of {head} losses ({wanted.name}), and "
+            f"{config.task} has {has}; a detector with a {head} head has one: detector={detector}"
         )
     return dict(list(fitting.items())[:1])
 

@@ -6,13 +6,17 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from cse_autoloss.graph import Signature
+from cse_autoloss.spaces.heads import CLS_MULTICLASS
+
 
 @runtime_checkable
 class ParametricSpace(Protocol):
     """A family of classification losses with K real parameters θ.
 
     A space of your own is one class with these members; subclass
-    `cse_autoloss.testing.spaces.SpaceConformance` to test it.
+    `cse_autoloss.testing.spaces.SpaceConformance` to test it. Its losses are of softmax heads; a space of another
+    signature says so in an attribute `signature`, see `signature_of_space`.
     """
 
     @property
@@ -56,3 +60,13 @@ class ParametricSpace(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Name and settings, as JSON values: with θ, all that is needed to build the loss again."""
         ...
+
+
+def signature_of_space(space: ParametricSpace) -> Signature:
+    """Of a space's losses: its attribute `signature`, cls-multiclass where it has none.
+
+    A space of sigmoid heads (cls-binary) gets w as fourth argument of `loss`, iou (N,) or None, and sees a whole batch
+    as one: samples need not be independent. It is searched by whole trainings alone.
+    """
+    found: Signature = getattr(space, "signature", CLS_MULTICLASS)
+    return found

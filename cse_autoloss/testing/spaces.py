@@ -24,11 +24,13 @@ class SpaceConformance:
         silent: parameters that move the value of the loss at most, and so no gradient.
         spread: standard deviation of the θs that are tried around the start.
         range: largest logit that is tried.
+        whole: whether a batch is one whole: then a positive's own logit may do another one harm.
     """
 
     silent: ClassVar[frozenset[str]] = frozenset()
     spread: ClassVar[float] = 0.2
     range: ClassVar[float] = 60.0
+    whole: ClassVar[bool] = False
 
     def make(self) -> ParametricSpace:
         """The space."""
@@ -39,6 +41,10 @@ class SpaceConformance:
         start = torch.tensor(space.start)
         noise = torch.randn(count, len(start), generator=torch.Generator().manual_seed(1))
         return start + self.spread * noise
+
+    def values(self, space: ParametricSpace, logits: Tensor, target: Tensor, theta: Tensor) -> Tensor:
+        """One value for each sample, (N,)."""
+        return space.loss(logits, target, theta)
 
     def batch(self, rows: int = 64, columns: int = 5, models: int = 1) -> tuple[Tensor, Tensor]:
         """Logits (models, rows, columns) from tiny to large, and targets (rows,)."""
@@ -67,7 +73,7 @@ class SpaceConformance:
         logits, target = self.batch()
         for raw, kept in zip(theta[:10], settled[:10], strict=True):
             torch.testing.assert_close(
-                space.loss(logits[0], target, raw), space.loss(logits[0], target, kept), rtol=1e-4, atol=1e-4
+                *(self.values(space, logits[0], target, one) for one in (raw, kept)), rtol=1e-4, atol=1e-4
             )
 
     def test_values_and_slopes_are_finite_and_the_slopes_have_the_right_sign(self) -> None:
@@ -77,15 +83,17 @@ class SpaceConformance:
             for theta in (torch.tensor(space.start), *self.samples(space, 20)):
                 x = logits[0].to(dtype).requires_grad_()
                 before = x.detach().clone()
-                values = space.loss(x, target, theta)
+                values = self.values(space, x, target, theta)
                 assert values.shape == target.shape
                 assert values.dtype == dtype
                 assert bool(values.isfinite().all())
                 (slope,) = torch.autograd.grad(values.sum(), x)
                 assert bool(slope.isfinite().all())
-                own = torch.nn.functional.one_hot(target, x.shape[1]).bool()
+                own = torch.nn.functional.one_hot(target, x.shape[1] + 1)[:, :-1].bool()
                 slack = 1e-5 * slope.abs().max()
-                assert bool((slope[own] <= slack).all()), "the loss rises with the target's logit"
+                assert self.whole or bool((slope[own] <= slack).all()), (
+                    "the loss rises with the target's logit"
+                )
                 assert bool((slope[~own] >= -slack).all()), "the loss falls with another's logit"
                 assert torch.equal(x.detach(), before), "the logits were changed in place"
 
@@ -94,18 +102,19 @@ class SpaceConformance:
         logits, target = self.batch(rows=40)
         x = (logits[0].double() / self.range).requires_grad_()
         theta = self.samples(space, 1)[0].double()
-        (slope,) = torch.autograd.grad(space.loss(x, target, theta).sum(), x)
+        (slope,) = torch.autograd.grad(self.values(space, x, target, theta).sum(), x)
         step = 1e-6
         with torch.no_grad():
             for column in range(x.shape[1]):
                 move = torch.zeros_like(x)
                 move[:, column] = step
-                numeric = (space.loss(x + move, target, theta) - space.loss(x - move, target, theta)) / (
-                    2 * step
-                )
+                up, down = (self.values(space, x + way, target, theta) for way in (move, -move))
+                numeric, told = (up - down) / (2 * step), slope[:, column]
+                if self.whole:
+                    numeric, told = numeric.sum(), told.sum()
                 # A jump inside the step would give a huge quotient; there are no more than a few rows on one.
-                wrong = (numeric - slope[:, column]).abs() > 1e-5 * (1 + slope[:, column].abs())
-                assert int(wrong.sum()) <= 1
+                wrong = (numeric - told).abs() > 1e-5 * (1 + told.abs())
+                assert int(wrong.sum()) <= (not self.whole)
 
     def test_every_parameter_matters_near_the_start(self) -> None:
         space = self.make()
@@ -117,7 +126,7 @@ class SpaceConformance:
         start = torch.tensor(space.start, dtype=torch.float64) + self.spread / 2
 
         def slope(theta: Tensor) -> Tensor:
-            return torch.autograd.grad(space.loss(x, targets, theta).sum(), x)[0]
+            return torch.autograd.grad(self.values(space, x, targets, theta).sum(), x)[0]
 
         reference = slope(start)
         for index, name in enumerate(space.parameters):
@@ -139,3 +148,33 @@ class SpaceConformance:
             torch.testing.assert_close(together[model], alone)
             (grad,) = torch.autograd.grad(alone.mean(), own)
             torch.testing.assert_close(grad_together[model], grad)
+
+
+class WholeSpaceConformance(SpaceConformance):
+    """The same for a space of sigmoid heads, whose losses see a batch as one ranking."""
+
+    range: ClassVar[float] = 12.0
+    whole: ClassVar[bool] = True
+
+    def values(self, space: ParametricSpace, logits: Tensor, target: Tensor, theta: Tensor) -> Tensor:
+        """With IoUs that are the same for the same number of samples."""
+        iou = torch.linspace(0, 1, len(target), dtype=logits.dtype)
+        return space.loss(logits, target, theta, iou)  # type: ignore[call-arg]
+
+    def batch(self, rows: int = 64, columns: int = 5, models: int = 1) -> tuple[Tensor, Tensor]:
+        """A third of the samples are background."""
+        logits, target = super().batch(rows, columns, models)
+        return logits, torch.where(torch.arange(rows) % 3 == 0, columns, target)
+
+    def test_models_side_by_side_are_as_one_after_another(self) -> None:
+        """Nobody trains them so."""
+
+    def test_the_order_of_samples_is_no_matter_and_background_has_no_value(self) -> None:
+        space = self.make()
+        logits, target = self.batch()
+        iou, order = torch.linspace(0, 1, len(target)), torch.randperm(len(target))
+        theta = torch.tensor(space.start)
+        values = space.loss(logits[0], target, theta, iou)  # type: ignore[call-arg]
+        again = space.loss(logits[0][order], target[order], theta, iou[order])  # type: ignore[call-arg]
+        torch.testing.assert_close(again, values[order])
+        assert not bool(values[target == logits.shape[-1]].any())

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cse_autoloss.graph import Signature
-from cse_autoloss.searches.parametric import proposal, rewards, softmax_slot, space_of
+from cse_autoloss.searches.parametric import proposal, rewards, space_of, space_slot
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce, ReinforceState
@@ -42,10 +42,10 @@ class ReinforceSearch:
 
     def __init__(self, config: SearchConfig, slots: Mapping[str, Signature], starters: Any = None) -> None:
         own = config.reinforce
-        self.slots = softmax_slot(config, slots)
+        self._space = space_of(config)
+        self.slots = space_slot(config, slots, self._space)
         self.samples = own.samples
         self._population = config.evolution.population
-        self._space = space_of(config)
         self._reinforce = policy_of(config, self._space, config.seed)
 
     def init(self) -> SearchState:
