@@ -21,7 +21,7 @@ from cse_autoloss.compare.sources import read_source
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.export.parametric_source import torch_source
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
-from cse_autoloss.losses.parametric import ParametricLoss, make_space
+from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule, make_space
 from cse_autoloss.settings.load import dump, load_config, parse_config
 from cse_autoloss.settings.schema import ReinforceSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
@@ -98,7 +98,12 @@ def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
     assert summary["mu"]["start"] == list(AmLfs(3).start)
     assert summary["mu"]["end"] != summary["mu"]["start"]
     assert [row["name"] for row in summary["baselines"]] == ["softmax", "cosface", "softmax, best of B"]
-    (winner,) = summary["winners"]
+    winner, searched, schedule = summary["winners"]
+    names = [one["name"] for one in summary["winners"]]
+    assert names == ["am-lfs, exported", "am-lfs (searched)", "am-lfs, schedule"]
+    assert winner["losses"] == searched["losses"] == {"loss": summary["best"]["losses"]["loss"]}
+    assert winner["test"]["mean"] != searched["test"]["mean"] != schedule["test"]["mean"]
+    assert {(one["of"], one["over"]) for one in summary["gains"]} >= {(name, "softmax") for name in names}
     assert 0.2 < winner["test"]["mean"] <= 1
     assert winner["test"]["low"] is None  # one seed tells nothing of the spread
     assert summary["best"]["losses"] == winner["losses"]
@@ -116,6 +121,16 @@ def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
     found = scope["SearchedLoss"]()(logits, target)
     for loss in (load_loss(whole / "best" / "loss.json"), result.load("loss")):
         torch.testing.assert_close(found, loss(logits, target))
+
+    moving = load_loss(whole / "best" / "schedule.json")
+    assert isinstance(moving, ParametricSchedule)
+    assert moving.path.shape == (4, 12)
+    torch.testing.assert_close(moving(logits, target), cross_entropy(logits, target))
+    moving.set_epoch(3)
+    assert not torch.allclose(moving(logits, target), cross_entropy(logits, target))
+    assert moving.theta.tolist() == moving.path[3].tolist() != summary["mu"]["end"]
+    with pytest.raises(ConfigError, match="epoch: expected a whole number of at least 0"):
+        moving.set_epoch(-1)
 
     with pytest.raises(RunError, match="holds a run already"):
         reinforce_loss(out=whole, **SMALL)
@@ -238,7 +253,7 @@ def test_the_command(tmp_path: Path) -> None:
         ({"reinforce.intervals": 0}, "reinforce.intervals"),
         (
             {"reinforce.space": "am-lsf"},
-            "reinforce.space: expected 'am-lfs', 'search-softmax' or 'random-softmax', got 'am-lsf'",
+            "reinforce.space: expected 'am-lfs', 'search-softmax', 'random-softmax' or 'ap', got 'am-lsf'",
         ),
         ({"own.label_noise": 1}, "options: classification.label_noise: expected a number below 1, got 1"),
         ({"reinfroce.seeds": 3}, "options: reinfroce: unknown key; did you mean 'reinforce'?"),

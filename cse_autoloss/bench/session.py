@@ -46,7 +46,8 @@ class Session:
         self.config = config
         self.device = resolve_device(config.device)
         self.task: Task = TASKS.get(config.task)(config.own, self.device)
-        self.metric = chosen_metric(self.task, config.metric)
+        papers = config.reinforce.paper and config.task == "faces" and config.metric in (None, "tpr_at_far")
+        self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
         identity = json.dumps([config.task, config.own.model_dump(mode="json"), self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]

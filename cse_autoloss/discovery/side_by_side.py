@@ -58,8 +58,9 @@ class SideBySideRun:
         self.space = space or space_of(config)
         session.slots = tuple(space_slot(config, session.task.slots, self.space))
         self.title = f"{self.space.name} (searched)"
+        self.exported, self.schedule = f"{self.space.name}, exported", f"{self.space.name}, schedule"
         self.seeds = range(config.seed, config.seed + config.reinforce.seeds)
-        self._policy(config.seed)  # says what is wrong with the settings
+        self.start = self._policy(config.seed).start  # says what is wrong with the settings, too
 
     def complete(self, store: RunStore, observer: Observer) -> dict[str, Any]:
         """Run to the end, from wherever the store stands; the summary."""
@@ -74,7 +75,7 @@ class SideBySideRun:
             found: tuple[AuditResult | None, dict[str, Any]] = None, {}
             store.status = "running"
             try:
-                chosen = self._chosen()
+                chosen = self._alone(self._chosen())
                 found = self._compared(chosen, self._tested(chosen))
                 store.status = "finished"
             except KeyboardInterrupt:
@@ -121,6 +122,44 @@ class SideBySideRun:
                     chosen.setdefault(title, []).append(self._best(title, map(self.bench.finish, pending)))
         return chosen
 
+    def _alone(self, chosen: Chosen) -> Chosen:
+        """What the searches leave behind, trained from nothing with each seed: the last μ, and its way.
+
+        Of the seeds' losses, validation chooses the one that is exported; its search's schedule is that of μ by epoch.
+        """
+        if not self.config.reinforce.alone:
+            return chosen
+        ends, epochs = [self._end(trial) for trial in chosen[self.title]], int(self.config.own.epochs)
+        with self.bench.clock.stage("tune"):
+            started = [
+                [self._start(self.stacks.replay(f"alone-{n}", [end] * epochs, s), "tune") for s in self.seeds]
+                for n, end in enumerate(ends)
+            ]
+            alone = [[self.bench.finish(one) for one in row] for row in started]
+            self.number = max(range(len(alone)), key=lambda n: sum(self._worth(t) for t in alone[n]))
+            found = {**chosen, self.exported: alone[self.number]}
+            way = [self.start, *self._path(chosen[self.title][self.number][0].name)][:epochs]
+            if len(set(way)) > 1:
+                name = f"schedule-{self.number}"
+                row = [self._start(self.stacks.replay(name, way, s), "tune") for s in self.seeds]
+                found[self.schedule] = [self.bench.finish(one) for one in row]
+        return found
+
+    def _worth(self, trial: Trial) -> float:
+        return self.session.metric.worth(trial[1].metrics)
+
+    @staticmethod
+    def _end(trial: Trial) -> tuple[float, ...]:
+        """μ after the last epoch."""
+        (text,) = trial[1].losses.values()
+        return theta_of(text)
+
+    def _path(self, training: str) -> list[tuple[float, ...]]:
+        """μ after each epoch of a search."""
+        epochs = [score for score in self.bench.store.scores("epoch") if score.extra["training"] == training]
+        epochs.sort(key=lambda score: score.epochs)
+        return [theta_of(text) for score in epochs for text in score.losses.values()]
+
     def _policy(self, seed: int) -> Reinforce:
         return policy_of(self.config, self.space, seed, side_by_side=True)
 
@@ -162,6 +201,10 @@ class SideBySideRun:
         metric, confidence = self.session.metric, self.config.audit.confidence
         worths = {title: [metric.worth(val.metrics) for _, val in trials] for title, trials in chosen.items()}
         best = {title: max(range(len(own)), key=own.__getitem__) for title, own in worths.items()}
+        leading = self.exported if self.exported in chosen else self.title
+        found = {self.title, self.exported, self.schedule}
+        if leading == self.exported:
+            best[self.title] = self.number
 
         def contestant(title: str) -> Contestant:
             _, val = chosen[title][best[title]]
@@ -170,32 +213,32 @@ class SideBySideRun:
                 sum(worths[title]) / len(worths[title]),
             )
             figures = tuple(metric.figure(metric.worth(test.metrics)) for test in tests[title])
-            models = len(val.extra["rewards"]) * (
-                len(self.config.reinforce.lr_factors) if val.purpose == "epoch" else 1
-            )
-            return Contestant(
-                title, losses, title == self.title, metric.figure(mean), figures, trainings=models
-            )
+            # A search is a stack for each learning rate; of the exported, each seed's loss was a contestant.
+            stacks = len(self.config.reinforce.lr_factors) if val.purpose == "epoch" else 1
+            models = len(val.extra["rewards"]) * (len(self.seeds) if title == self.exported else stacks)
+            return Contestant(title, losses, title in found, metric.figure(mean), figures, trainings=models)
 
-        own, *others = map(contestant, sorted(chosen, key=lambda title: title != self.title))
-        rival = max(others, key=lambda one: metric.figure(one.val), default=None)
+        own, *others = map(contestant, sorted(chosen, key=lambda title: title != leading))
+        known = [one for one in others if not one.discovered]
+        rival = max(known, key=lambda one: metric.figure(one.val), default=None)
         gains = {}
-        for one in [*([rival] if rival else []), *(one for one in others if one.name == "softmax")]:
-            pairs = [[metric.figure(value) for value in each.test] for each in (own, one)]
-            gains[one.name] = paired_difference(*pairs, confidence=confidence)
-        gain, noise = (gains[rival.name] if rival else None), noise_floor([own, *others])
+        for mine in (own, *(one for one in others if one.discovered)):
+            for one in [*([rival] if rival else []), *(one for one in known if one.name == "softmax")]:
+                pairs = [[metric.figure(value) for value in each.test] for each in (mine, one)]
+                gains[mine.name, one.name] = paired_difference(*pairs, confidence=confidence)
+        gain, noise = (gains[own.name, rival.name] if rival else None), noise_floor([own, *others])
         audit = AuditResult(metric, (own, *others), own, rival, gain, noise, len(self.seeds), confidence)
-        ends = [list(theta_of(text)) for _, val in chosen[self.title] for text in val.losses.values()]
+        ends = [list(self._end(trial)) for trial in chosen[self.title]]
         return audit, {
             "space": self.space.name,
             "mu": {
                 "seed": self.seeds[best[self.title]],
                 "parameters": list(self.space.parameters),
-                "start": list(self.space.start),
+                "start": list(self.start),
                 "end": ends[best[self.title]],
                 "ends": ends,
             },
-            "gains": [{"over": name, **found.to_dict()} for name, found in gains.items()],
+            "gains": [{"of": mine, "over": name, **one.to_dict()} for (mine, name), one in gains.items()],
             "by_seed": {
                 title: [
                     {
@@ -227,9 +270,13 @@ class SideBySideRun:
             weights = states_folder(bench.store) / f"{name}.best.pt"
             if weights.is_file():
                 shutil.copyfile(weights, directory / "best" / "model.pt")
-            epochs = [score for score in bench.store.scores("epoch") if score.extra["training"] == name]
-            epochs.sort(key=lambda score: score.epochs)
-            path = [theta_of(text) for score in epochs for text in score.losses.values()]
+            path = self._path(name)
+            if self.schedule in extra["by_seed"]:
+                way = [mu["start"], *path[:-1]]
+                kept = {"format": 1, "space": self.space.to_dict(), "theta": list(path[-1]), "path": way}
+                (directory / "best" / "schedule.json").write_text(
+                    json.dumps(kept, indent=2) + "\n", encoding="utf-8"
+                )
             (directory / "plots").mkdir(exist_ok=True)
             plot_mu(self.space, [mu["start"], *path], directory / "plots" / "mu.png")
             plot_gradient(self.space, mu["start"], mu["end"], directory / "plots" / "gradient.png")

@@ -84,8 +84,31 @@ class Stacks:
         assert kept is not None
         return training, kept
 
+    def replay(self, name: str, path: Sequence[Sequence[float]], seed: int) -> Process[Trial]:
+        """Train from nothing with a loss an epoch, `path`, at all learning rates in one stack; no model is copied."""
+        factors, last = self._session.config.reinforce.lr_factors, self._epochs
+        training = self._training(
+            f"{name}-{seed}", self._space, seed, factors, self._own.cosine_scale, copy_best=False
+        )
+        self._status.total += len(factors)
+        kept = self._store.score(training.key(last))
+        if kept is None or (kept.metrics and not self._there(training, last)):
+            same = all(tuple(theta) == tuple(path[0]) for theta in path)
+            spans = [(0, last)] if same else [(epoch, epoch + 1) for epoch in range(last)]
+            for begin, end in spans:
+                value = yield from self._done(training.job([list(path[begin])] * len(factors), begin, end))
+                training.checkpoint(states_folder(self._store), begin).unlink(missing_ok=True)
+                if value["best"] is None:
+                    break
+            kept = self._keep("tune", training, last, path[-1], value)
+        figure = self._words(kept.metrics[self._metric.name]) if kept.metrics else "diverged"
+        self._tell(len(factors) * last, f"{training.name}: {figure}")
+        return training, kept
+
     def test(self, training: StackTraining, val: Score) -> Process[Score]:
         """The one look at test of what validation chose."""
+        if not val.metrics:
+            return val
         kept = self._store.score(training.key(self._epochs, "test"))
         if kept is None:
             value = yield from self._done(training.test())

@@ -90,13 +90,14 @@ def torch_source(
     Raises:
         UnknownNameError: a space of your own has no source form here.
     """
-    settled = space.settle(torch.tensor(list(theta), dtype=torch.float64))
+    given = torch.tensor(list(theta), dtype=torch.float64)
+    settled = space.settle(given)
     # What comes in from a run's names must not end the docstring it is put into.
     facts = json.dumps(dict(provenance or {}), sort_keys=True).replace('"""', "").replace("\\", "/")
     if isinstance(space, ApSpace):
         return ap_source(space, settled, facts)
     if isinstance(space, AmLfs):
-        return _am_lfs(space, settled, facts)
+        return _am_lfs(space, space.tables(given), facts)
     if isinstance(space, SearchSoftmax):
         margin = float(space.margin(settled))
         return _HEAD.format(
@@ -110,12 +111,10 @@ def torch_source(
     raise UnknownNameError.of("space with a source form", space.name, ("am-lfs", "search-softmax"))
 
 
-def _am_lfs(space: AmLfs, settled: torch.Tensor, facts: str) -> str:
+def _am_lfs(space: AmLfs, groups: Sequence[torch.Tensor], facts: str) -> str:
     tables = "".join(
         f'        self.register_buffer("{name}", torch.tensor({values.tolist()!r}, dtype=torch.float64))\n'
-        for name, values in zip(
-            ("t_slope", "t_bias", "tau_slope", "tau_bias"), settled.split(space.intervals), strict=True
-        )
+        for name, values in zip(("t_slope", "t_bias", "tau_slope", "tau_bias"), groups, strict=True)
     )
     numbers = {
         "scale": space.scale,

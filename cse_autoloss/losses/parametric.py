@@ -86,12 +86,49 @@ class ParametricLoss(ReducedLoss):
         try:
             data = json.loads(text)
             settings = dict(data["space"])
+            space = make_space(settings.pop("name"), **settings)
             theta = [float(value) for value in data["theta"]]
-            loss = cls(make_space(settings.pop("name"), **settings), theta, reduction)
+            loss = (
+                ParametricSchedule(space, data["path"], reduction)
+                if "path" in data
+                else cls(space, theta, reduction)
+            )
             loss.provenance = dict(data.get("provenance", {}))
             return loss
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{where}: not the JSON of a parametric loss: {shorten(repr(error))}") from None
+
+
+class ParametricSchedule(ParametricLoss):
+    """A loss an epoch, as μ moved: call `set_epoch` before each. After the path's end its last loss stays.
+
+    Attributes:
+        path: (epochs, K) float64, θ by epoch from 0.
+    """
+
+    def __init__(
+        self, space: ParametricSpace, path: Sequence[Sequence[float]], reduction: str = "mean"
+    ) -> None:
+        """`path`: at least one θ; training begins with the first."""
+        if not path:
+            raise ConfigError("path: expected at least one θ")
+        for theta in path:
+            super().__init__(space, theta, reduction)
+        self.path: Tensor
+        self.register_buffer(
+            "path", torch.tensor([list(map(float, theta)) for theta in path], dtype=torch.float64)
+        )
+        self.set_epoch(0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What schedule.json holds."""
+        return {**super().to_dict(), "path": self.path.tolist()}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Train the epoch `epoch`, from 0, next."""
+        if epoch < 0:
+            raise ConfigError(f"epoch: expected a whole number of at least 0, got {epoch!r}")
+        self.theta.copy_(self.path[min(epoch, len(self.path) - 1)])
 
 
 def text_of(space: Mapping[str, Any], theta: Sequence[float]) -> str:

@@ -24,7 +24,12 @@ def space_of(config: SearchConfig) -> ParametricSpace:
     if own.space != "am-lfs":
         return make_space(own.space, scale=scale)
     return make_space(
-        "am-lfs", intervals=own.intervals, scale=scale, form=own.form, least_slope=own.least_slope
+        "am-lfs",
+        intervals=own.intervals,
+        scale=scale,
+        form=own.form,
+        least_slope=own.least_slope,
+        continuous=own.continuous,
     )
 
 

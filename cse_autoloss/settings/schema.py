@@ -88,7 +88,12 @@ class ReinforceSettings(Section):
     intervals: Annotated[Whole, Field(ge=1, le=1000)] = 6
     form: Literal["bounded", "unbounded"] = "bounded"
     least_slope: Annotated[Number, Field(gt=0.0, le=1.0)] = 0.1
+    continuous: bool = False
     sigma: Positive = 0.2
+    sigma_decay: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
+    antithetic: bool = False
+    rank_rewards: bool = False
+    paper: bool = False
     lr: Positive = 0.05
     update: bool = True
     copy_best: bool = True
@@ -96,6 +101,7 @@ class ReinforceSettings(Section):
     baselines: tuple[BaselineName, ...] = get_args(BaselineName)
     lr_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1, 0.5, 2.0, 10.0)
     selection_control: bool = True
+    alone: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -110,7 +110,12 @@ class StepSums:
     def pulls(self, weights: Tensor) -> Tensor:
         """Σ_i weights_i·h'(s − c_i) by the place of s, (E + 1,) float64."""
         none = self.curve.slopes.new_zeros(1)
-        return self._summed(weights[:, None] * torch.cat((none, self.curve.slopes, none)).diff())
+        jumps = weights[:, None] * torch.cat((none, self.curve.slopes, none)).diff()
+        steps = torch.zeros_like(self._edges)
+        steps[self._rank.flatten()] = jumps.flatten()
+        table = torch.cat((none, steps.cumsum(0)))
+        table[-1] = 0.0  # beyond all edges, but for rounding
+        return table
 
     def spread(self, weights: Tensor, tally: Tally, scores: Tensor) -> Tensor:
         """Σ_i weights_i·h(s − c_i) of each score of the tally, in their shape; h starts at 0."""
@@ -120,12 +125,6 @@ class StepSums:
         low = gathered(torch.cat((none, rise.cumsum(0))), tally, scores)
         left = gathered(torch.cat((self._edges[:1], self._edges)), tally, scores)
         return low.addcmul_(gathered(slopes, tally, scores), scores - left)
-
-    def _summed(self, jumps: Tensor) -> Tensor:
-        """From what is added at each edge, (P, K), what holds at each place."""
-        steps = torch.zeros_like(self._edges)
-        steps[self._rank.flatten()] = jumps.flatten()
-        return torch.cat((steps.new_zeros(1), steps.cumsum(0)))
 
     @staticmethod
     def _before(amounts: Tensor) -> Tensor:

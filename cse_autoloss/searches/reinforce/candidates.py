@@ -6,6 +6,7 @@ generation is B whole trainings, which any task can do, on any executor; the dis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,21 +18,33 @@ from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce, ReinforceState
 from cse_autoloss.settings.schema import SearchConfig
 from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.spaces.search_softmax import SearchSoftmax
+
+_PAPERS_A = -1.0
+"""a from which the release of Search-Softmax starts: the target's logit is lowered by ln 2."""
 
 
 def policy_of(
     config: SearchConfig, space: ParametricSpace, seed: int, side_by_side: bool = False
 ) -> Reinforce:
-    """The distribution that a configuration asks for; Random-Softmax has one that stays, and needs one model then."""
+    """The distribution that a configuration asks for; Random-Softmax has one that stays, and needs one model then.
+
+    To the papers' letter (`reinforce.paper`) σ is a covariance, N(μ, σI), and Search-Softmax starts at a = −1.
+    """
     own, uniform = config.reinforce, space.name == "random-softmax"
+    papers = own.paper and isinstance(space, SearchSoftmax) and not uniform
     return Reinforce(
         space,
         samples=1 if uniform and side_by_side else own.samples,
-        sigma=own.sigma,
+        sigma=math.sqrt(own.sigma) if own.paper else own.sigma,
         lr=own.lr,
         seed=seed,
         update=own.update and not uniform,
         draw="uniform" if uniform else "gaussian",
+        decay=own.sigma_decay,
+        antithetic=own.antithetic,
+        ranks=own.rank_rewards,
+        start=space.theta_of(_PAPERS_A).tolist() if papers else None,
     )
 
 

@@ -36,6 +36,16 @@ def normalise(rewards: Sequence[float]) -> Tensor:
     return centred / deviation
 
 
+def ranked(rewards: Sequence[float]) -> list[float]:
+    """Ranks from 0 of finite rewards, the mean rank of equal ones; the others stay as they are."""
+    sound = [reward for reward in rewards if math.isfinite(reward)]
+
+    def rank(reward: float) -> float:
+        return sum((one < reward) + 0.5 * (one == reward) for one in sound) - 0.5
+
+    return [rank(reward) if math.isfinite(reward) else math.nan for reward in rewards]
+
+
 def log_probability(drawn: Tensor, mu: Tensor, sigma: float) -> Tensor:
     """log g of samples as they were drawn (B, K), before any rule of the space is applied to them: (B,)."""
     distance = ((drawn - mu) / sigma).square().sum(-1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cse_autoloss.classifiers.seeds import generator
 from cse_autoloss.errors import ConfigError
-from cse_autoloss.searches.reinforce.policy import normalise, score_gradient
+from cse_autoloss.searches.reinforce.policy import normalise, ranked, score_gradient
 from cse_autoloss.spaces.parametric import ParametricSpace
 
 Draw = Literal["gaussian", "uniform"]
@@ -72,6 +72,9 @@ class Reinforce:
         seed: int = 0,
         update: bool = True,
         draw: Draw = "gaussian",
+        decay: float = 1.0,
+        antithetic: bool = False,
+        ranks: bool = False,
         start: Sequence[float] | None = None,
     ) -> None:
         """
@@ -83,6 +86,9 @@ class Reinforce:
             seed: of the samples.
             update: False leaves μ where it is, the paper's ablation ("guided random").
             draw: "uniform" draws within the space's bounds and needs update=False: Random-Softmax.
+            decay: σ of epoch e is σ·decay^e.
+            antithetic: draws come in pairs μ ± d; of an odd B the last draw is by itself.
+            ranks: rewards count by their ranks.
             start: first μ; the space's own by default.
 
         Raises:
@@ -107,6 +113,7 @@ class Reinforce:
             raise ConfigError(f"start: expected {len(space.parameters)} values, got {len(first)}")
         self.space, self.samples, self.sigma, self.lr = space, samples, float(sigma), float(lr)
         self.seed, self.update, self.draw, self.start = seed, update, draw, first
+        self.decay, self.antithetic, self.ranks = decay, antithetic, ranks
 
     def init(self) -> ReinforceState:
         """The state before the first epoch."""
@@ -121,7 +128,14 @@ class Reinforce:
             low, high = torch.tensor(self.space.bounds, dtype=torch.float64).T
             return low + (high - low) * torch.rand(shape, generator=source, dtype=torch.float64)
         mu = torch.tensor(state.mu, dtype=torch.float64)
-        return mu + self.sigma * torch.randn(shape, generator=source, dtype=torch.float64)
+        noise = torch.randn(shape, generator=source, dtype=torch.float64)
+        if self.antithetic:
+            half = len(noise) // 2
+            noise[half : 2 * half] = -noise[:half]
+        return mu + self._sigma(state) * noise
+
+    def _sigma(self, state: ReinforceState) -> float:
+        return self.sigma * self.decay**state.epoch
 
     def tell(self, state: ReinforceState, rewards: Sequence[float]) -> ReinforceState:
         """The state after an epoch.
@@ -135,13 +149,13 @@ class Reinforce:
         """
         if len(rewards) != self.samples:
             raise ValueError(f"expected {self.samples} rewards, got {len(rewards)}")
-        advantages = normalise(rewards)
+        advantages = normalise(ranked(rewards) if self.ranks else rewards)
         if not self.update or not bool(advantages.any()):
             return replace(state, epoch=state.epoch + 1)
         mu, first, second = (
             torch.tensor(v, dtype=torch.float64) for v in (state.mu, state.first, state.second)
         )
-        gradient = score_gradient(self.ask(state), advantages, mu, self.sigma)
+        gradient = score_gradient(self.ask(state), advantages, mu, self._sigma(state))
         steps = state.steps + 1
         first = _BETAS[0] * first + (1 - _BETAS[0]) * gradient
         second = _BETAS[1] * second + (1 - _BETAS[1]) * gradient.square()

@@ -1,0 +1,87 @@
+"""What REINFORCE may be told beyond the papers, and the papers to the letter; on planted optima."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from cse_autoloss.searches.parametric import space_of
+from cse_autoloss.searches.reinforce.candidates import policy_of
+from cse_autoloss.searches.reinforce.policy import ranked
+from cse_autoloss.searches.reinforce.search import Reinforce
+from cse_autoloss.settings.load import load_config
+from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.spaces.search_softmax import SearchSoftmax
+from cse_autoloss.tasks.registry import section_of
+
+
+def policy(options: dict[str, Any]) -> Reinforce:
+    config = load_config("classification", options, section_of)
+    return policy_of(config, space_of(config), 0, side_by_side=True)
+
+
+def moved(search: Reinforce, best: torch.Tensor, epochs: int = 120, noise: float = 0.0) -> float:
+    """How far μ ends from a planted optimum, as a part of how far it began."""
+    state = search.init()
+    start = torch.linalg.vector_norm(torch.tensor(state.mu) - best)
+    for _ in range(epochs):
+        drawn = search.ask(state)
+        source = torch.Generator().manual_seed(state.epoch)
+        rewards = -(drawn - best).square().sum(1) + noise * torch.randn(len(drawn), generator=source)
+        state = search.tell(state, rewards.tolist())
+    return float(torch.linalg.vector_norm(torch.tensor(state.mu) - best) / start)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"decay": 0.995},
+        {"antithetic": True},
+        {"ranks": True},
+        {"antithetic": True, "ranks": True, "decay": 0.995},
+    ],
+)
+def test_the_mean_moves_to_a_planted_optimum(options: dict[str, Any]) -> None:
+    """Twelve numbers, the optimum two away, rewards as noisy as one draw's own spread makes them differ."""
+    space = AmLfs(3, continuous=False)
+    best = torch.tensor(space.start) + 2 / math.sqrt(12)
+    assert moved(Reinforce(space, samples=16, lr=0.05, **options), best, noise=0.3) < 0.35
+
+
+def test_without_a_signal_it_goes_nowhere_but_at_random() -> None:
+    space = AmLfs(3)
+    best = torch.tensor(space.start) + 2 / math.sqrt(12)
+    assert moved(Reinforce(space, samples=16, lr=0.05, seed=1), best, noise=1e6) > 0.6
+
+
+def test_antithetic_draws_are_pairs_and_sigma_falls() -> None:
+    search = Reinforce(SearchSoftmax(), samples=5, sigma=0.4, decay=0.5, antithetic=True)
+    state = search.init()
+    offsets = search.ask(state) - torch.tensor(state.mu)
+    torch.testing.assert_close(offsets[:2], -offsets[2:4])
+    later = search.tell(search.tell(state, [0.0] * 5), [0.0] * 5)
+    plain = Reinforce(SearchSoftmax(), samples=5, sigma=0.1, antithetic=True)
+    torch.testing.assert_close(search.ask(later), plain.ask(later))
+
+
+def test_ranks() -> None:
+    found = ranked([3.0, math.nan, -1.0, 3.0, 100.0])
+    assert found[0] == found[3] == 1.5
+    assert (found[2], found[4]) == (0.0, 3.0)
+    assert math.isnan(found[1])
+
+
+def test_the_papers_to_the_letter() -> None:
+    ours, papers = (
+        policy({"reinforce.space": "search-softmax", "reinforce.paper": paper}) for paper in (False, True)
+    )
+    assert (ours.sigma, papers.sigma) == (0.2, math.sqrt(0.2))
+    assert ours.start == SearchSoftmax().start
+    space = papers.space
+    assert isinstance(space, SearchSoftmax)
+    assert space.margin(torch.tensor(papers.start)).item() == pytest.approx(math.log(2))
+    assert policy({"reinforce.paper": True}).start == AmLfs().start
