@@ -90,6 +90,16 @@ def test_discovered_loss_runs_without_us(finished: tuple[cse_autoloss.RunResult,
     assert (result.directory / "config.yaml").read_text().count("generations")
 
 
+def test_what_the_surrogate_learns_from_stands_in_the_run(
+    finished: tuple[cse_autoloss.RunResult, Watcher],
+) -> None:
+    with RunStore.read(finished[0].directory) as store:
+        noted = [event.detail for event in store.events("trained")]
+        formulas = {text for score in store.scores() for text in score.losses.values()}
+    assert [detail["slot"] for detail in noted] == ["cls", "reg"]
+    assert all(detail["worth"] and set(detail["worth"]) <= formulas for detail in noted)
+
+
 def test_only_the_audit_reads_the_test_split(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
     with RunStore.read(finished[0].directory) as store:
         scores = store.scores()
