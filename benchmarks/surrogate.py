@@ -6,7 +6,8 @@
 
 All read the trainings that benchmarks/simulate_calibration.py wrote: three sets of losses with default proxies of six
 epochs. `simulate_proxies_other.jsonl` has another detector. What is remembered for one set is the other two, never
-itself nor a formula of it. A pick costs nothing here, as the trainings are in the table; so a replay shows the choice alone.
+itself nor a formula of it. A pick costs nothing here, as the trainings are in the table; so a replay shows the choice
+alone.
 """
 
 from __future__ import annotations
@@ -71,9 +72,7 @@ def foretell(repeats: int) -> None:
                     known, rest = order[:seen], order[seen:]
                     good = rest[table.ap[rest] > GOOD]
                     for helped in (False, True) if seen else (True,):
-                        model = Surrogate(
-                            table.features[known], table.ap[known], memory if helped else None
-                        )
+                        model = Surrogate(table.features[known], table.ap[known], memory if helped else None)
                         told = dict(zip(rest, model.foretell(table.features[rest]), strict=True))
                         rho[helped].append(
                             tuple(
@@ -128,7 +127,12 @@ def write_memory() -> None:
         for file in FILES:
             table = Table(file, signature)
             for formula, place in zip(table.formulas, placed(table.ap), strict=True):
-                row = {"task": "detection", "signature": signature, "formula": formula, "place": round(place, 4)}
+                row = {
+                    "task": "detection",
+                    "signature": signature,
+                    "formula": formula,
+                    "place": round(place, 4),
+                }
                 lines.append(json.dumps(row))
     target = Path(cse_autoloss.surrogate.__file__).parent / "known_scores.jsonl"
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -65,7 +65,9 @@ class Chooser:
         features = slope_features(graphs)
         told = self._told(slot, formulas).reshape(-1, features.shape[1])
         number = zlib.crc32(f"{self._seed}:{slot}:{generation}:{len(entrants)}".encode())
-        order = Surrogate(told, worth, self._prior[slot]).order(features, wanted, np.random.default_rng(number))
+        order = Surrogate(told, worth, self._prior[slot]).order(
+            features, wanted, np.random.default_rng(number)
+        )
         return [entrants[place] for place in order]
 
     def _told(self, slot: str, formulas: Sequence[str]) -> NDArray[np.float64]:

@@ -288,7 +288,9 @@ class SearchLoop:
         """The so many that the surrogate or else the simulation likes best, best first: these are trained if time runs
         out."""
         chosen = self._chooser is not None and self._chooser.knows(slot)
-        best = sorted(range(len(entrants)), key=lambda i: (0.0 if chosen else -entrants[i].simulated, i))[:count]
+        best = sorted(range(len(entrants)), key=lambda i: (0.0 if chosen else -entrants[i].simulated, i))[
+            :count
+        ]
         for _ in range(len(entrants) - len(best)):
             self._bench.status.reject("proxy", "outranked")
         return [entrants[i] for i in best]

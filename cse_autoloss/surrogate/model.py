@@ -83,7 +83,9 @@ class Surrogate:
         likely = ranking[:MOST]
         middle, covariance = self._model.predict(points[likely], return_cov=True)
         covariance[np.diag_indices_from(covariance)] += 1e-8
-        draws = rng.multivariate_normal(middle, covariance, size=count, method="cholesky", check_valid="ignore")
+        draws = rng.multivariate_normal(
+            middle, covariance, size=count, method="cholesky", check_valid="ignore"
+        )
         chosen: list[int] = []
         free = np.ones(len(likely), dtype=bool)
         for draw in draws[: len(likely)]:
