@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from cse_autoloss.report.approximation import errors, plot_approximation
 from cse_autoloss.spaces.am_lfs import AmLfs, Form
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.testing.spaces import SpaceConformance
@@ -52,3 +55,11 @@ def test_it_approximates_given_curves() -> None:
     torch.testing.assert_close(space.t(x, theta), x**3 + x - 0.3, rtol=0, atol=5e-3)
     p = torch.linspace(0.2, 1, 101, dtype=torch.float64)
     torch.testing.assert_close(space.tau(p, theta), 0.2 + 0.8 * p**2, rtol=0, atol=5e-2)
+
+
+def test_the_picture_of_known_losses_tells_how_far_off_it_is(tmp_path: Path) -> None:
+    coarse, fine = (errors(AmLfs(number, least_slope=1e-6)) for number in (6, 96))
+    assert coarse["CosFace"] < 1e-9
+    assert all(fine[name] < coarse[name] / 3 for name in coarse if name != "CosFace")
+    plot_approximation(AmLfs(6), tmp_path / "approximation.png")
+    assert (tmp_path / "approximation.png").read_bytes().startswith(b"\x89PNG")

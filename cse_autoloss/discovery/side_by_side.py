@@ -20,6 +20,7 @@ from cse_autoloss.bench.statistics import paired_difference
 from cse_autoloss.discovery.stacks import Stacks, Trial
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.losses.parametric import known_here, make_space
+from cse_autoloss.report.approximation import plot_approximation
 from cse_autoloss.report.plots import plot_gradient, plot_mu
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, Score
@@ -28,6 +29,7 @@ from cse_autoloss.searches.protocol import SearchState
 from cse_autoloss.searches.reinforce.candidates import policy_of
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce
+from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.parametric import ParametricSpace
 
 CONTROL = "softmax, best of B"
@@ -280,4 +282,6 @@ class SideBySideRun:
             (directory / "plots").mkdir(exist_ok=True)
             plot_mu(self.space, [mu["start"], *path], directory / "plots" / "mu.png")
             plot_gradient(self.space, mu["start"], mu["end"], directory / "plots" / "gradient.png")
+            if isinstance(self.space, AmLfs) and self.space.form == "bounded":
+                plot_approximation(self.space, directory / "plots" / "approximation.png")
         return summary
