@@ -78,7 +78,7 @@ class _Rule:
             lost = 1 - ranking.quality
             error = (false + beside.values(beside.tally(own, lost)) - lost / 2) / rank
         error = torch.where(false > 0, error, 0.0)
-        sort = _Sorting(ranking, step) if self.kind == "rank-sort" else None
+        sort = _Sorting(ranking, self.delta) if self.kind == "rank-sort" else None
 
         def back(weights: Tensor) -> tuple[Tensor, Tensor]:
             grad = below.spread(weights * error / false.clamp(min=1e-300), tally, ranking.logits)
@@ -91,8 +91,8 @@ class _Rule:
 class _Sorting:
     """The error of sorting of each positive, and what it does to their logits."""
 
-    def __init__(self, ranking: Ranking, step: Curve) -> None:
-        self._own, self._quality, self._step = ranking.own, ranking.quality, step
+    def __init__(self, ranking: Ranking, delta: float) -> None:
+        self._own, self._quality, self._delta = ranking.own, ranking.quality, delta
         self.values = torch.cat([self._errors(*pairs)[0] for _, *pairs in self._blocks()])
 
     def gradient(self, weights: Tensor) -> Tensor:
@@ -117,5 +117,5 @@ class _Sorting:
         size = max(1, PAIRS // count)
         for start in range(0, count, size):
             rows = slice(start, start + size)
-            above = self._step(self._own - self._own[rows, None])
+            above = ((self._own - self._own[rows, None]) / (2 * self._delta) + 0.5).clamp_(0, 1)
             yield rows, above, self._quality >= self._quality[rows, None]
