@@ -125,22 +125,31 @@ class SideBySideRun:
         return chosen
 
     def _alone(self, chosen: Chosen) -> Chosen:
-        """What the searches leave behind, trained from nothing with each seed: the last μ, and its way.
+        """What the searches leave behind, trained from nothing with each seed: points of μ's ways, and one whole way.
 
-        Of the seeds' losses, validation chooses the one that is exported; its search's schedule is that of μ by epoch.
+        The last μ need not train: it was drawn towards what helps a model that has learnt. So each quarter of each
+        search's way is tried, and validation chooses the loss that is exported; the schedule is its search's whole way.
         """
         if not self.config.reinforce.alone:
             return chosen
-        ends, epochs = [self._end(trial) for trial in chosen[self.title]], int(self.config.own.epochs)
+        epochs = int(self.config.own.epochs)
+        ways = [[self.start, *self._path(training.name)] for training, _ in chosen[self.title]]
+        marks = sorted({-(-epochs * quarter // 4) for quarter in range(1, 5)})
+        points = {way[mark]: number for number, way in enumerate(ways) for mark in marks}
+        self.tried = len(points)
         with self.bench.clock.stage("tune"):
             started = [
-                [self._start(self.stacks.replay(f"alone-{n}", [end] * epochs, s), "tune") for s in self.seeds]
-                for n, end in enumerate(ends)
+                [
+                    self._start(self.stacks.replay(f"alone-{n}", [point] * epochs, s), "tune")
+                    for s in self.seeds
+                ]
+                for n, point in enumerate(points)
             ]
             alone = [[self.bench.finish(one) for one in row] for row in started]
-            self.number = max(range(len(alone)), key=lambda n: sum(self._worth(t) for t in alone[n]))
-            found = {**chosen, self.exported: alone[self.number]}
-            way = [self.start, *self._path(chosen[self.title][self.number][0].name)][:epochs]
+            best = max(range(len(alone)), key=lambda n: sum(self._worth(t) for t in alone[n]))
+            self.number = list(points.values())[best]
+            found = {**chosen, self.exported: alone[best]}
+            way = ways[self.number][:epochs]
             if len(set(way)) > 1:
                 name = f"schedule-{self.number}"
                 row = [self._start(self.stacks.replay(name, way, s), "tune") for s in self.seeds]
@@ -215,9 +224,9 @@ class SideBySideRun:
                 sum(worths[title]) / len(worths[title]),
             )
             figures = tuple(metric.figure(metric.worth(test.metrics)) for test in tests[title])
-            # A search is a stack for each learning rate; of the exported, each seed's loss was a contestant.
+            # A search is a stack for each learning rate; of the exported, each point was a contestant.
             stacks = len(self.config.reinforce.lr_factors) if val.purpose == "epoch" else 1
-            models = len(val.extra["rewards"]) * (len(self.seeds) if title == self.exported else stacks)
+            models = len(val.extra["rewards"]) * (self.tried if title == self.exported else stacks)
             return Contestant(title, losses, title in found, metric.figure(mean), figures, trainings=models)
 
         own, *others = map(contestant, sorted(chosen, key=lambda title: title != leading))
@@ -237,7 +246,9 @@ class SideBySideRun:
                 "seed": self.seeds[best[self.title]],
                 "parameters": list(self.space.parameters),
                 "start": list(self.start),
-                "end": ends[best[self.title]],
+                "end": list(self._end(chosen[leading][0]))
+                if leading == self.exported
+                else ends[best[self.title]],
                 "ends": ends,
             },
             "gains": [{"of": mine, "over": name, **one.to_dict()} for (mine, name), one in gains.items()],
