@@ -32,7 +32,9 @@ def policy_of(
     To the papers' letter (`reinforce.paper`) σ is a covariance, N(μ, σI), and Search-Softmax starts at a = −1.
     """
     own, uniform = config.reinforce, space.name == "random-softmax"
-    papers = own.paper and isinstance(space, SearchSoftmax) and not uniform
+    start = None
+    if own.paper and isinstance(space, SearchSoftmax) and not uniform:
+        start = space.theta_of(_PAPERS_A).tolist()
     return Reinforce(
         space,
         samples=1 if uniform and side_by_side else own.samples,
@@ -44,7 +46,7 @@ def policy_of(
         decay=own.sigma_decay,
         antithetic=own.antithetic,
         ranks=own.rank_rewards,
-        start=space.theta_of(_PAPERS_A).tolist() if papers else None,
+        start=start,
     )
 
 
