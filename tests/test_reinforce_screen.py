@@ -106,5 +106,6 @@ def test_a_run_tells_how_far_it_is(tmp_path: Any) -> None:
     assert phases == ["tune", "search", "audit", "report"]
     counts = [(done, total) for _, done, total, _ in seen]
     assert counts == sorted(counts)
-    assert counts[-1] == (20, 20)  # four margins at two rates; then three models at two rates, twice
+    # four margins at two rates; three models at two rates, twice; two points of the way and all of it, at two rates
+    assert counts[-1] == (26, 26)
     assert seen[-1][3] == 0.0

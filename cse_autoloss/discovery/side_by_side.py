@@ -136,6 +136,8 @@ class SideBySideRun:
         ways = [[self.start, *self._path(training.name)] for training, _ in chosen[self.title]]
         marks = sorted({-(-epochs * quarter // 4) for quarter in range(1, 5)})
         points = {way[mark]: number for number, way in enumerate(ways) for mark in marks}
+        if len(points) > 1:
+            points.pop(self.start, None)  # where all began is no find
         self.tried = len(points)
         with self.bench.clock.stage("tune"):
             started = [
