@@ -190,6 +190,15 @@ class SearchConfig(Section):
         return self
 
     @property
+    def looking(self) -> VerifySettings:
+        """`verify`, with the run's seed where it names none."""
+        return (
+            self.verify
+            if self.verify.seed is not None
+            else self.verify.model_copy(update={"seed": self.seed})
+        )
+
+    @property
     def own(self) -> Any:
         """The task's section: `config.detection` of a detection run."""
         return getattr(self, self.section)
