@@ -424,7 +424,7 @@ def test_a_verdict_says_how_many_points_were_looked_at() -> None:
 @pytest.mark.parametrize(
     ("branch", "one", "other"),
     [
-        ("cls-binary", _BCE, f"Add({_BCE},Mul(Mul(Sig(X),Sub(1,Sig(X))),Cos(Mul(Div({_whole(2840)},{_whole(113)}),X))))"),
+        ("cls-binary", _BCE, f"Add({_BCE},Mul(Sub(1,Sig(X)),Sin(Mul(Div({_whole(2840)},{_whole(113)}),X))))"),
         ("reg", "Sub(1,Div(I,U))", "Add(Sub(1,Div(I,U)),Relu(Sub(Div(I,Exp(Mul(3,3))),1)))"),
         ("cls-binary", _BCE, f"Add({_BCE},Relu(Sub(Mul(PY,X),Mul(3,3))))"),
     ],

@@ -170,6 +170,7 @@ class Finals:
             resamples=asked.resamples,
             edge_steps=asked.edge_steps,
             inner=audit.inner,
+            draws=session.draws,
         )
 
     def _pairs(self, count: int) -> list[LossSet]:

@@ -138,8 +138,8 @@ class BoxForm(Form):
         uniform = mark_uniform()
         boxes = self._pairs(MARKS, uniform)
         directions = [2 * uniform(MARKS, 4) - 1 for _ in boxes]
-        inputs, tangents = torch.func.jvp(box_inputs, boxes, tuple(directions))
-        return self._marks(inputs, tangents)
+        moved = torch.func.jvp(box_inputs, boxes, tuple(directions))
+        return self._marks(moved[0], moved[1])
 
     def check(self, pred_boxes: Tensor, target_boxes: Tensor) -> tuple[Tensor, Tensor]:
         check_boxes(pred_boxes, target_boxes)

@@ -1,8 +1,8 @@
 """Probe grids of classification losses: curves on which one logit moves towards the right answer.
 
-Assumed: logits out to ±100, judged in steps of about 0.25 (0.5 where classes see each other) from −12 to 12; w from 0.02
-to 1, finite at 0; 1 to 80 classes. All points but the ends are jittered by the run's seed: a wave whose period is the
-distance of even points would look level.
+Assumed: logits out to ±100, judged in steps of about 0.25 (0.5 where classes see each other) from −12 to 12; w from
+0.02 to 1, finite at 0; 1 to 80 classes. All points but the ends are jittered by the run's seed: a wave whose period is
+the distance of even points would look level.
 """
 
 from __future__ import annotations
