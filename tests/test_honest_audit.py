@@ -15,7 +15,6 @@ import cse_autoloss
 from cse_autoloss.bench import worker
 from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude
 from cse_autoloss.bench.jobs import LossSet, Training
-from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.settings.tasks.detection import DetectionSettings
@@ -52,7 +51,7 @@ def test_seed_i_trains_and_is_tested_on_draw_i_and_all_contestants_on_the_same()
     final = PLAN.final(CONTESTANTS)
     assert [t.draw for t in final[::2]] == [1, 2, 3, 1, 2, 3]
     assert [t.draw for t in final[::2]] == [t.draw for t in final[1::2]]
-    assert {t.draw for t in PLAN.tuning(CONTESTANTS)} == {0}
+    assert {t.draw for t in replace(PLAN, tune_seeds=(20,)).tuning(CONTESTANTS)} == {0}
     assert {t.draw for t in replace(PLAN, draws=0).final(CONTESTANTS)} == {0}
     assert len({t.key for t in final}) == len(final)
     plain = Training("audit", CONTESTANTS[0].losses, 1, 2.0)
@@ -141,11 +140,13 @@ class Sealed(Table):
         return super().__getattribute__(name)
 
 
-class Watch:
-    """Breaks the seal where the audit begins."""
-
-    def update(self, status: RunStatus) -> None:
-        Sealed.open = status.phase in ("audit", "report")
+SMALLEST = {
+    **TINY,
+    "generations": 1,
+    "evolution__offspring": 2,
+    "evolution__scouts": 100,
+    "audit__baselines": 1,
+}
 
 
 @pytest.fixture
@@ -158,12 +159,17 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(regression, "split_table", split)
     monkeypatch.setattr(Sealed, "open", False)
+    final = AuditPlan.final
+
+    def opened(plan: AuditPlan, contestants: Any) -> list[Training]:
+        Sealed.open = True
+        return final(plan, contestants)
+
+    monkeypatch.setattr(AuditPlan, "final", opened)
 
 
 def test_a_search_reads_no_test_data_before_the_audit(sealed: None, tmp_path: Path) -> None:
-    result = cse_autoloss.evolve(
-        "regression", config="regression", out=tmp_path / "run", observer=Watch(), **TINY
-    )
+    result = cse_autoloss.evolve("regression", config="regression", out=tmp_path / "run", **SMALLEST)
     assert result.summary["status"] == "finished"
     assert result.summary["best"]["test"]["mean"] < 10.0
     with RunStore.read(tmp_path / "run") as store:
@@ -182,4 +188,4 @@ def test_a_search_that_reads_test_data_is_found_out(
         worker._KINDS, "train", lambda context, job: honest(context, {**job, "split": "test"})
     )
     with pytest.raises(Exception, match="read before the audit"):
-        cse_autoloss.evolve("regression", config="regression", out=tmp_path / "run", observer=Watch(), **TINY)
+        cse_autoloss.evolve("regression", config="regression", out=tmp_path / "run", **SMALLEST)

@@ -79,7 +79,10 @@ class HeadForm(Form):
     """Losses of logits (N, C), a class index (N,) and, if wanted, the IoU (N,) of each positive."""
 
     moving = frozenset({"X"})
-    accepted = "falls towards the right answer at all {points} points looked at (w from 0.02), and its gradient vanishes"
+    accepted = (
+        "falls towards the right answer at all {points} points looked at (w from 0.02), "
+        "and its gradient vanishes"
+    )
     noun = "classification"
     ignores = True
     properties = (
