@@ -15,7 +15,7 @@ Stage = tuple[Look, torch.dtype]
 
 
 def stages(signature: Signature, coupled: bool, settings: VerifySettings = THRESHOLDS) -> tuple[Stage, ...]:
-    """The looks that a candidate passes, in order: coarse, fine in float64 and in float32, then by number of classes.
+    """The looks that a candidate passes: coarse, fine in float64 and float32, then by number of classes.
 
     Args:
         signature: of the candidates.
@@ -33,7 +33,7 @@ def _stages(signature: Signature, coupled: bool, seed: int, pixels: tuple[float,
         (Look(False, coupled, 0, seed, pixels), torch.float32),
         (fine, torch.float64),
         (fine, torch.float32),
-        *((Look(True, coupled, count, seed, pixels), torch.float64) for count in counts),
+        *((Look(True, coupled, count, seed, pixels), torch.float32) for count in counts),
     )
 
 
