@@ -222,8 +222,7 @@ class _Stages:
 
     def _announce(self, contestants: Sequence[Contestant], cost: Cost) -> None:
         """How many trainings there are, and about how long they will take."""
-        grid = self.plan.tuning(contestants) if self.request.tune else []
-        tuning, finals = len(grid) + self.plan.later(contestants), len(self.plan.seeds) * len(contestants)
+        tuning, finals = self.plan.tries * len(contestants), len(self.plan.seeds) * len(contestants)
         done = sum(score.seed in self.plan.tune_seeds for score in self.store.scores("tune"))
         done_finals = min(finals, len(self.store.scores("audit")))
         workers = self.bench.executor.workers
@@ -233,9 +232,8 @@ class _Stages:
             self.say(f"all {tuning + finals} trainings are done")
             return
         kept = f", {done + done_finals} of them are done" if done + done_finals else ""
-        alike = " alike" if self.plan.inner or not self.plan.edge_steps else ""
         self.say(
-            f"{tuning} trainings to tune {len(contestants)} contestants{alike} and {finals} to compare them{kept}; "
+            f"{tuning} trainings to tune {len(contestants)} contestants alike and {finals} to compare them{kept}; "
             f"about {each:.0f} s each, {workers} at a time: about {_words(seconds / workers)}"
         )
 

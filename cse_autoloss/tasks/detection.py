@@ -90,8 +90,8 @@ class DetectionTask(Task):
     def tunables(self) -> tuple[Tunable, ...]:
         own = self.settings
         return (
-            Tunable("box_weight", own.box_weight, (1.0, 2.0, 0.5), open=True, slot="reg"),
-            Tunable("lr", own.lr, (1.0, 0.5)),
+            Tunable("box_weight", own.box_weight, (0.25, 8.0), slot="reg"),
+            Tunable("lr", own.lr, (0.2, 2.0)),
         )
 
     @property
