@@ -3,10 +3,10 @@
     pip install optuna            # for its arm alone; left out where it is missing
     python benchmarks/tuning.py [--seeds 10] [--trainings 8 12 16 24] [--out FILE.json]
 
-Linear classifiers of scikit-learn's digits, trained by SGD on labels of which many are wrong or missing, take 30 ms each:
-the space is that of a contestant of an audit, the learning rate and what its loss leaves open. Each optimiser has the
-same number of trainings, a quarter of them for the best points' second seed. Told is what the chosen point is worth: the
-mean accuracy of six further seeds on a part that the tuning has not seen, less that of the best point of all.
+Linear classifiers of scikit-learn's digits, trained by SGD on labels of which many are wrong or missing, take some 30
+ms each: the space is that of a contestant of an audit, the rate and what its loss leaves open. Each optimiser has
+the same number of trainings, a quarter of them for the best points' second seed. Told is what the chosen point lacks in
+accuracy, over six further seeds on data that the tuning has not seen, to the best point that any optimiser chose.
 """
 
 from __future__ import annotations
@@ -99,7 +99,10 @@ def _case(name: str, noise: float, draw: int = 0) -> Case:
     return Case(name, noise, (RATE, *inner), draw)
 
 
-CASES = (("cross-entropy", 0.5), ("generalised-ce", 0.5), ("symmetric-ce", 0.5), ("quality-square", 0.6), ("asymmetric", 0.6))  # fmt: skip
+CASES = (
+    ("cross-entropy", 0.5), ("generalised-ce", 0.5), ("symmetric-ce", 0.5),
+    ("quality-square", 0.6), ("asymmetric", 0.6),
+)  # fmt: skip
 
 
 def _second_seed(case: Case, tried: list[Point], trainings: int) -> Point:

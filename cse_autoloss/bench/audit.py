@@ -1,9 +1,9 @@
 """The audit: are the discovered losses better than those people use, on data that the search never saw?
 
-Winners and baselines are treated alike: each has the same number of trainings on the validation split, which one optimiser
-spends on the joint space of the task's tunables (weights of slots, learning rate) and of the inner parameters that its
-losses leave open (γ, ε, q, ...). The best point of each is trained on the full schedule with the same seeds, and only
-that is scored on the test split. The gain is the mean of paired differences, seed by seed, with a bootstrap
+Winners and baselines are treated alike: each has the same number of trainings on the validation split, which one
+optimiser spends on the joint space of the task's tunables (weights of slots, learning rate) and of the inner parameters
+that its losses leave open (γ, ε, q, ...). The best point of each is trained on the full schedule with the same seeds,
+and only that is scored on the test split. The gain is the mean of paired differences, seed by seed, with a bootstrap
 interval. It is taken over the baseline that did best on test, which flatters the baseline, and for the one winner that
 validation chose, which does not flatter the winner.
 """

@@ -1,6 +1,6 @@
 """What a contestant's tuning trains: one joint space, one optimiser, and as many trainings for everyone.
 
-A point of the space is a value for each of the task's tunables and for each inner parameter that the contestant's losses
+A point of the space is a value for each of the task's tunables and each inner parameter that the contestant's losses
 leave open. The first point is the default of all; a Sobol' sequence and then the expected improvement of a Gaussian
 process give the others. Of the trainings a quarter is kept for the best points' second seed, so that luck chooses less.
 

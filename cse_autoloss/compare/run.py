@@ -47,7 +47,8 @@ def compare_losses(
     """Compare losses and write everything into a directory.
 
     Args:
-        losses: names, formulas, `CLS+REG`, run directories or loss.json files; see docs/compare.md.
+        losses: names, formulas, `CLS+REG`, run directories or loss.json files; see docs/compare.md. Without any, the
+            task's baselines.
         config: YAML file, or the name of one that comes with the package; by default "detection".
         overrides: dotted key -> value, as of `cse_autoloss.settings.load.load_config`.
         seeds: final trainings of each; by default the configuration's `audit.seeds`.
@@ -82,7 +83,10 @@ def compare_losses(
             config or (config_for(named) if isinstance(named, str) else None), overrides, section_of
         )
         session = Session(settled)
-        field = enlist(losses, session.task)
+        known = session.task.baselines[: settled.audit.baselines]
+        field = enlist(
+            losses or ["+".join(one[slot] for slot in session.task.slots) for one in known], session.task
+        )
         request = Request(
             field, settled, seeds or settled.audit.seeds, "val" if split == "val" else "test", tune
         )

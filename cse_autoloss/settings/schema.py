@@ -127,7 +127,7 @@ class ProxySettings(Section):
 class AuditSettings(Section):
     """The comparison of winners and baselines on data that the search never saw; see `audit.AuditPlan`."""
 
-    replaced = {
+    replaced: ClassVar = {
         "inner": "trainings of each contestant's tuning are audit.tuning",
         "edge_steps": "audit.tuning trainings go over the whole of audit.ranges",
         "tune_seeds": "a quarter of audit.tuning's trainings have a second seed",

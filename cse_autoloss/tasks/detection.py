@@ -37,7 +37,9 @@ BASELINES = {
     "cls-binary": (
         ("bce", "giou"),
         ("quality-focal", "square-iou"),
+        ("quality-square", "giou"),
         ("quality-focal", "giou"),
+        ("quality-hill", "giou"),
         ("focal", "giou"),
         ("cse-autoloss-b-cls", "cse-autoloss-b-reg"),
         ("varifocal", "giou"),
@@ -54,7 +56,8 @@ BASELINES = {
     ),
 }
 """Pairs that people use with a detector's classification loss, by how much would be lost if one were left out for lack
-of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md."""
+of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md. The third and fifth are what
+finds on missing boxes are made of, with one weight to tune: −qᵏ·log p on positives, λ·p² or λ·Hill on negatives."""
 
 
 class DetectionTask(Task):
