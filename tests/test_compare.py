@@ -159,11 +159,10 @@ def test_more_seeds_may_be_added(
         assert more.standings[0].scores == whole.standings[0].scores
 
 
-def test_validation_may_be_scored_and_that_is_said(tmp_path: Path) -> None:
-    options = {**TINY, **ONE}
-    directory, result = compare_losses(
-        ["focal+iou"], overrides=options, seeds=1, split="val", out=tmp_path / "val"
-    )
+def test_validation_may_be_scored_and_without_losses_the_baselines_are(tmp_path: Path) -> None:
+    options = {**TINY, **ONE, "audit.baselines": 2}
+    directory, result = compare_losses(overrides=options, seeds=1, split="val", out=tmp_path / "val")
+    assert [one.contestant.name for one in result.standings] == ["bce + giou", "quality-focal + square-iou"]
     with RunStore.read(directory) as store:
         assert {s.split for s in store.scores()} == {"val"}
     assert any("same validation split" in note for note in result.notes)

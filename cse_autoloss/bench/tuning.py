@@ -1,11 +1,10 @@
 """What a contestant's tuning trains: one joint space, one optimiser, and as many trainings for everyone.
 
 A point of the space is a value for each of the task's tunables and each inner parameter that the contestant's losses
-leave open. The first point is the default of all; a Sobol' sequence and then the expected improvement of a Gaussian
-process give the others. Of the trainings a quarter is kept for the best points' second seed, so that luck chooses less.
-
-Source: Jones, Schonlau and Welch, J. Global Optim. 1998. Scores enter by their ranks' normal scores (Salinas et al.,
-ICML 2020), so that a training that failed is only the worst. Chosen by docs/benchmarks/tuning.md.
+leave open. The first point is the default of all; a scrambled Sobol' sequence gives the others, which fills a space of
+several axes more evenly than a grid and tries each axis at as many values as there are points. Of the trainings a
+quarter is kept for the best points' second seed, so that luck chooses less. Why no model of the scores chooses the
+points: docs/benchmarks/tuning.md.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +20,10 @@ from numpy.typing import NDArray
 Point = tuple[float, ...]
 """A value for each axis."""
 
-ROUND = 3
-"""Points that are chosen at a time: a fixed number, so that what is tried does not depend on the workers."""
-
 FEWEST_TO_REPEAT = 8
 """With fewer trainings than this none is kept for a second seed."""
 
-_CANDIDATES, _NEAR = 512, 128
-_LENGTHS, _NOISES = (0.15, 0.3, 0.6, 1.2, 2.4), (0.01, 0.1, 0.5)
+_CANDIDATES = 1024
 
 
 @dataclass(frozen=True)
@@ -59,14 +53,6 @@ class Axis:
         value = self.low * (self.high / self.low) ** share if self.log else self.low + share * reach
         return float(round(value)) if self.whole else float(f"{value:.2g}")
 
-    def share(self, value: float) -> float:
-        """The inverse of `value`."""
-        if self.low == self.high:
-            return 0.0
-        if self.log:
-            return float(np.log(value / self.low) / np.log(self.high / self.low))
-        return (value - self.low) / (self.high - self.low)
-
 
 def tunable_axis(name: str, default: float, span: tuple[float, float]) -> Axis:
     """The axis of a tunable: from the least to the greatest factor on its default. Equal factors leave one value."""
@@ -89,7 +75,7 @@ def due(axes: Sequence[Axis], trainings: int, worths: Mapping[Trial, float]) -> 
         trainings: in all.
         worths: of trials, higher is better.
     """
-    tried = _tried(axes, trainings, worths)
+    tried = _tried(axes, trainings)
     waiting = [one for one in tried if one not in worths]
     if not waiting and len(tried) > 1 and repeats(trainings):
         best = sorted(tried, key=lambda one: -worths[one])[: repeats(trainings)]
@@ -102,7 +88,7 @@ def best(axes: Sequence[Axis], trainings: int, worths: Mapping[Trial, float]) ->
 
     Where nothing is known yet it is the default, of worth NaN.
     """
-    known = [one for one in _tried(axes, trainings, worths) if one in worths]
+    known = [one for one in _tried(axes, trainings) if one in worths]
     means = {one.point: worths[one] for one in known}
     again = {p: (w + worths[Trial(p, 1)]) / 2 for p, w in means.items() if Trial(p, 1) in worths}
     means = again or means or {default(axes): float("nan")}
@@ -120,85 +106,19 @@ def default(axes: Sequence[Axis]) -> Point:
     return tuple(axis.default for axis in axes)
 
 
-@lru_cache(maxsize=1024)
-def propose(
-    axes: tuple[Axis, ...], tried: tuple[Point, ...], worths: tuple[float, ...], count: int
-) -> list[Point]:
-    """Points not yet tried, fewer only where the space has no more: those of the greatest expected improvement.
-
-    Args:
-        axes: of the space.
-        tried: so far, the default first.
-        worths: of these, higher is better.
-        count: how many points are wanted; each counts as tried, with the worth that is expected, for the next.
-    """
-    from scipy.stats import norm, rankdata
-
-    known = np.array([_shares(axes, point) for point in tried])
-    scores = norm.ppf((rankdata(worths) - 0.5) / len(tried))
-    found: list[Point] = []
-    for _ in range(count):
-        near = _near(known[np.argmax(scores)], len(known))
-        fresh = _fresh(axes, np.concatenate([_sobol(len(axes)), near]), {*tried, *found})
-        if not fresh:
-            break
-        shares = np.array([_shares(axes, point) for point in fresh])
-        mean, deviation = _fitted(known, scores).predict(shares, return_std=True)
-        gain = mean - scores.max()
-        improvement = gain * norm.cdf(gain / deviation) + deviation * norm.pdf(gain / deviation)
-        chosen = int(np.argmax(improvement))
-        found.append(fresh[chosen])
-        known, scores = np.vstack([known, shares[chosen]]), np.append(scores, mean[chosen])
-    return found
-
-
-def _tried(axes: Sequence[Axis], trainings: int, worths: Mapping[Trial, float]) -> list[Trial]:
-    """The points of the first seed in their order, as far as known worths lead."""
-    most = trainings - repeats(trainings) if axes else min(trainings, 1)
-    first = max(1, -(-most // 2))
-    points = [default(axes), *_fresh(axes, _sobol(len(axes)), {default(axes)})][:first]
-    while len(points) < most and all(Trial(point, 0) in worths for point in points):
-        known = tuple(worths[Trial(point, 0)] for point in points)
-        more = propose(tuple(axes), tuple(points), known, min(ROUND, most - len(points)))
-        if not more:
-            break
-        points += more
-    return [Trial(point, 0) for point in points]
-
-
-def _shares(axes: Sequence[Axis], point: Point) -> list[float]:
-    return [axis.share(value) for axis, value in zip(axes, point, strict=True)]
-
-
-def _fresh(axes: Sequence[Axis], shares: NDArray[np.float64], taken: set[Point]) -> list[Point]:
-    """The points at such shares, each once, that are not taken."""
-    points = (tuple(axis.value(s) for axis, s in zip(axes, row, strict=True)) for row in shares)
-    return [point for point in dict.fromkeys(points) if point not in taken]
+def _tried(axes: Sequence[Axis], trainings: int) -> list[Trial]:
+    """The points of the first seed, in their order; fewer where the space has no more."""
+    first = default(axes)
+    points = [
+        first,
+        *(tuple(a.value(s) for a, s in zip(axes, row, strict=True)) for row in _sobol(len(axes))),
+    ]
+    return [Trial(point, 0) for point in dict.fromkeys(points)][: trainings - repeats(trainings)]
 
 
 @lru_cache(maxsize=64)
 def _sobol(axes: int) -> NDArray[np.float64]:
+    """Shares, (points, axes)."""
     from scipy.stats import qmc
 
     return qmc.Sobol(axes, rng=0).random_base2(int(np.log2(_CANDIDATES))) if axes else np.empty((0, 0))
-
-
-def _near(centre: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-    """Shares about a point, the nearer the more."""
-    random = np.random.default_rng(number)
-    steps = random.normal(size=(_NEAR, len(centre))) * random.choice([0.05, 0.2], size=(_NEAR, 1))
-    return np.clip(centre + steps, 0.0, 1.0)
-
-
-def _fitted(shares: NDArray[np.float64], scores: NDArray[np.float64]):  # type: ignore[no-untyped-def]
-    """The likeliest Gaussian process of a few: no search that could end elsewhere on another machine."""
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import Matern, WhiteKernel
-
-    fits = [
-        GaussianProcessRegressor(Matern(length, nu=2.5) + WhiteKernel(noise), optimizer=None).fit(
-            shares, scores
-        )
-        for length, noise in product(_LENGTHS, _NOISES)
-    ]
-    return max(fits, key=lambda fit: fit.log_marginal_likelihood_value_)
