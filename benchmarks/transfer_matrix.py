@@ -82,7 +82,7 @@ TWO_STAGE = (
 
 
 MISSING = {"detection.faults.unlabelled": 0.5}
-ONE_RATE = {"audit.grid": {"lr": [1.0]}}
+ONE_RATE = {"audit.ranges": {"lr": [1.0, 1.0]}}
 """Three settings are tried for each, not six: the columns beside the first cost half as much to tune."""
 
 

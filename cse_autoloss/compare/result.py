@@ -155,22 +155,21 @@ def compare_scores(
             )
         figures = {metric.name: whole.figures(one, scores, metric) for metric in metrics}
         standings.append(Standing(one, figures, len(failed)))
-    if plan.tune_seeds:
-        counts = {one.trainings for one in contestants}
-        said.append(tuned(contestants) + (f": {counts.pop()} trainings each" if len(counts) == 1 else ""))
+    if plan.tries:
+        said.append(tuned(contestants))
     if len(seeds) == 1:
         said.append("one seed tells nothing of the spread, so there are no intervals")
-    if plan.split == "val" and plan.grid and plan.tune_seeds:
+    if plan.split == "val" and plan.tries > 1:
         said.append("weights and rates were tuned on the same validation split that is scored here")
     return Comparison(tuple(standings), seeds, plan, about, tuple(metrics), tuple(said))
 
 
 def _tuning(plan: AuditPlan) -> dict[str, Any] | None:
-    if not plan.tune_seeds:
+    if not plan.tries:
         return None
     return {
-        "grid": {name: list(values) for name, values in plan.grid.items()},
-        "inner": plan.inner,
+        "ranges": {axis.name: [axis.low, axis.high] for axis in plan.space},
+        "trainings": plan.tries,
         "epochs": plan.tune_epochs,
         "seeds": list(plan.tune_seeds),
     }

@@ -84,15 +84,13 @@ class Tunable:
     Attributes:
         name: "lr", "box_weight", ...
         default: what the search trains with.
-        factors: tried in the tuning, times the default; the first is 1.
-        open: whoever is best at an end of the factors has twice (half) of that tried too.
+        span: least and greatest factor on the default that the tuning tries.
         slot: the slot whose loss it multiplies; empty for settings that are no weight of a loss.
     """
 
     name: str
     default: float
-    factors: tuple[float, ...] = (1.0,)
-    open: bool = False
+    span: tuple[float, float] = (1.0, 1.0)
     slot: str = ""
 
 

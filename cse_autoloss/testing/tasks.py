@@ -101,7 +101,7 @@ class TaskConformance:
         tuned = [one.name for one in task.tunables]
         assert len(set(tuned)) == len(tuned), "a tunable's name stands there twice"
         for one in task.tunables:
-            assert one.factors[0] == 1.0, f"{one.name}: the first factor is 1, the default"
+            assert 0 < one.span[0] <= 1 <= one.span[1], f"{one.name}: its span holds 1, the default"
             assert one.slot in ("", *task.slots), f"{one.name}: there is no slot {one.slot!r}"
         assert all(isinstance(note, str) for note in (*task.notes, *task.check()))
 
