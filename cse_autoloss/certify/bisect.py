@@ -1,7 +1,8 @@
-"""Bisection: boxes that an interval does not decide are halved, all at once, until none is left or the work is spent."""
+"""Bisection: boxes that an interval does not decide are halved, all at once, until none is left or work is spent."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,11 +69,20 @@ LISTED = 12
 """Undecided boxes that are told; more are put together into one that holds them."""
 
 
-def decide(axes: Sequence[Axis], status: Status, budget: Budget) -> Decision:
+def decide(
+    axes: Sequence[Axis],
+    status: Status,
+    budget: Budget,
+    near: Mapping[str, tuple[float, float]] | None = None,
+) -> Decision:
     """Whether all of a domain is good.
 
-    Midpoints of undecided boxes are looked at as well: the worst that is surely bad is the violation.
+    Points are looked at first, then midpoints of undecided boxes: the worst that is surely bad is the violation.
+    `near`: where most points are taken.
     """
+    found = _worse(None, axes, status, _scattered(axes, near or {}))
+    if found is not None:
+        return Decision((), found[1])
     low, high = start(axes)
     looked = 0
     while len(low):
@@ -100,6 +110,51 @@ def decide(axes: Sequence[Axis], status: Status, budget: Budget) -> Decision:
     return Decision((), None, looked)
 
 
+def least(axes: Sequence[Axis], values: Callable[[Ranges], Interval], budget: Budget) -> tuple[float, float]:
+    """A lower and an upper bound of a function's least value over a domain, by branch and bound."""
+    low, high = start(axes)
+    reached, closed, looked = float("inf"), float("inf"), 0
+    for _ in range(_ROUNDS):
+        bottom = values(_ranges(axes, low, high))[0]
+        bottom = np.where(np.isnan(bottom), -np.inf, bottom)
+        points = middle(axes, low, high)
+        top = values(_ranges(axes, points, points))[1]
+        reached = min(reached, float(np.nanmin(np.where(np.isnan(top), np.inf, top))))
+        looked += 2 * len(low)
+        # What lies within a thousandth of the least that was reached needs no further look.
+        done = bottom >= reached - 1e-3 * abs(reached) - 1e-9
+        closed = min(closed, float(bottom[done].min())) if done.any() else closed
+        low, high, bottom = low[~done], high[~done], bottom[~done]
+        if looked + 4 * len(low) > budget.boxes or time.monotonic() > budget.deadline:
+            break
+        if not len(low):
+            return closed, reached
+        low, high = halve(axes, low, high)
+    return min(closed, float(bottom.min())) if len(bottom) else closed, reached
+
+
+_ROUNDS = 40
+"""Halvings of one box in a row."""
+
+
+def _scattered(axes: Sequence[Axis], near: Mapping[str, tuple[float, float]]) -> Array:
+    """(2049, D) points: an additive recurrence over the domain, three in four of them near."""
+    count = 2049
+    points = np.zeros((count, len(axes)))
+    close = np.arange(count) % 4 > 0
+    for place, axis in enumerate(axes):
+        share = (0.5 + np.arange(count) * _STEPS[place % len(_STEPS)]) % 1.0
+        a, b = near.get(axis.name, (axis.low, axis.high))
+        a, b = np.where(close, max(a, axis.low), axis.low), np.where(close, min(b, axis.high), axis.high)
+        a, b = np.where(a <= b, a, axis.low), np.where(a <= b, b, axis.high)
+        points[:, place] = a * (b / a) ** share if axis.geometric else a + share * (b - a)
+    return points
+
+
+_STEPS = tuple(math.sqrt(prime) % 1 for prime in (2, 3, 5, 7, 11, 13))
+"""Irrational steps: their multiples fill [0, 1) evenly and have no period that a loss could share."""
+
+
 def start(axes: Sequence[Axis]) -> tuple[Array, Array]:
     """The first boxes, (N, D) each end."""
     low, high = np.zeros((1, 0)), np.zeros((1, 0))
@@ -115,7 +170,7 @@ def middle(axes: Sequence[Axis], low: Array, high: Array) -> Array:
     """(N, D) a point within each box; of an endless range one near its end."""
     with np.errstate(all="ignore"):
         inner = 0.5 * low + 0.5 * high
-        inner = np.where(np.isinf(high), low + 1.0, np.where(np.isinf(low), high - 1.0, inner))
+        inner = np.where(np.isinf(high), 2 * np.abs(low) + 1, np.where(np.isinf(low), -2 * np.abs(high) - 1, inner))
         for place, axis in enumerate(axes):
             if axis.geometric:
                 inner[:, place] = np.sqrt(low[:, place] * high[:, place])

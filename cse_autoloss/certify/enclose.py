@@ -11,7 +11,7 @@ import torch
 
 from cse_autoloss.certify.tape import UNKNOWN, Tape
 from cse_autoloss.operators import ALL_OPERATORS
-from cse_autoloss.operators.intervals import UNBOUNDED, Interval, square, step
+from cse_autoloss.operators.intervals import UNBOUNDED, Interval, ratio, square, step
 
 _PROBES = torch.tensor((-1e15, -3.0, -1e-13, 0.0, 1e-13, 3.0, 1e15), dtype=torch.float64)
 
@@ -49,6 +49,8 @@ def enclose(tape: Tape, wanted: Sequence[int], boxes: Mapping[str, Interval]) ->
             known[index] = UNBOUNDED if symbol == UNKNOWN else boxes[symbol]
         elif symbol == "Mul" and args[0] == args[1]:
             known[index] = _told(square(known[args[0]]), [known[args[0]]])
+        elif symbol == "Div" and args[0] == args[1]:
+            known[index] = _told(ratio(known[args[0]]), [known[args[0]]])
         else:
             given = [known[arg] for arg in args]
             rule = _OWN.get(symbol) or ALL_OPERATORS[symbol].interval

@@ -19,6 +19,7 @@ class Finding:
         domain: where it was looked for.
         detail: what there is to say: a bound, how far it holds, why it is open.
         witness: a place where it does not hold, and what the loss itself, evaluated there, comes to.
+        required: whether a right loss must have it; others are told for what they mean.
         remaining: of an open one the boxes of the domain that are not decided, each a range by variable.
     """
 
@@ -28,6 +29,7 @@ class Finding:
     detail: str = ""
     witness: Mapping[str, Any] | None = None
     remaining: tuple[Mapping[str, tuple[float, float]], ...] = ()
+    required: bool = True
 
     def __str__(self) -> str:
         told = f"{self.name} ({self.domain})"
@@ -39,6 +41,7 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what says nothing is left out."""
         plain: dict[str, Any] = {"name": self.name, "outcome": self.outcome, "domain": self.domain}
+        plain["required"] = self.required
         if self.detail:
             plain["detail"] = self.detail
         if self.witness is not None:
@@ -68,8 +71,8 @@ class Certificate:
 
     @property
     def refuted(self) -> bool:
-        """Whether any property is refuted."""
-        return bool(self.of("refuted"))
+        """Whether a property that a right loss must have is refuted."""
+        return any(one.required for one in self.of("refuted"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

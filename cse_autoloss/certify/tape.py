@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cse_autoloss.operators import ALL_OPERATORS
+from cse_autoloss.operators import ALL_OPERATORS, EPSILON
 from cse_autoloss.operators.terms import build
 
 Symbol = str | float
@@ -69,6 +69,9 @@ class Tape:
             return self.number(0)
         if symbol == "Step":
             return self.apply("Mul", self.apply("Pulse", *args), slopes[0])
+        if symbol == "Div" and args[0] == args[1]:
+            over = self.apply("Div", self.number(EPSILON), args[0])
+            return self.apply("Mul", self.apply("Div", over, args[0]), slopes[0])
         assert isinstance(symbol, str)
         terms = ALL_OPERATORS[symbol].followed_terms if symbol in ALL_OPERATORS else ()
         if not terms:

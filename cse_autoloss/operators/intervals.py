@@ -113,6 +113,14 @@ def divide(a: Interval, b: Interval) -> Interval:
         return np.where(pole, -math.inf, low), np.where(pole, math.inf, high)
 
 
+def ratio(a: Interval, epsilon: float = 1e-20) -> Interval:
+    """a/(a + ε): rises where a is not negative."""
+    low, high = (divide((end, end), (end + epsilon,) * 2) for end in a)
+    known = np.greater_equal(a[0], 0)
+    high_end = np.where(np.isinf(a[1]), 1.0, np.minimum(high[1], 1.0))
+    return np.where(known, np.maximum(low[0], 0.0), -math.inf), np.where(known, high_end, math.inf)
+
+
 def absolute(a: Interval) -> Interval:
     """|a|."""
     return np.maximum(np.maximum(a[0], np.negative(a[1])), 0.0), np.maximum(np.negative(a[0]), a[1])
