@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cse_autoloss.certify.aim import LEAST_W, aims
 from cse_autoloss.certify.bisect import Budget
+from cse_autoloss.certify.calibration import calibration
 from cse_autoloss.certify.classes import Sample, reads_quality, scene
 from cse_autoloss.certify.properties import bounded_below, largest_slope, never_rises, vanishes
 from cse_autoloss.certify.result import Finding
@@ -24,6 +25,7 @@ def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
     found += [
         vanishes("Slope vanishes towards a positive's right answer", positive, budget),
         vanishes("Slope vanishes towards a negative's right answer", negative, budget),
+        *calibration(graph, budget),
         bounded_below("Bounded below", both, budget),
         largest_slope("Slope is bounded", both, budget),
     ]

@@ -102,7 +102,7 @@ def decide(
         if not kept_low:
             return Decision((), None, looked)
         low, high = np.concatenate(kept_low), np.concatenate(kept_high)
-        if looked + 4 * len(low) > budget.boxes or time.monotonic() > budget.deadline:
+        if looked + 4 * len(low) > budget.boxes or time.thread_time() > budget.deadline:
             return Decision(_listed(axes, low, high), None, looked, _share(axes, low, high))
         low, high = halve(axes, low, high)
         if not len(low):
@@ -125,7 +125,7 @@ def least(axes: Sequence[Axis], values: Callable[[Ranges], Interval], budget: Bu
         done = bottom >= reached - 1e-3 * abs(reached) - 1e-9
         closed = min(closed, float(bottom[done].min())) if done.any() else closed
         low, high, bottom = low[~done], high[~done], bottom[~done]
-        if looked + 4 * len(low) > budget.boxes or time.monotonic() > budget.deadline:
+        if looked + 4 * len(low) > budget.boxes or time.thread_time() > budget.deadline:
             break
         if not len(low):
             return closed, reached

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cse_autoloss.certify import binary
+from cse_autoloss.certify import binary, coupled
 from cse_autoloss.certify.bisect import Budget
 from cse_autoloss.certify.classes import is_coupled
 from cse_autoloss.certify.result import Certificate, Finding
@@ -16,7 +16,7 @@ from cse_autoloss.graph import LossGraph
 from cse_autoloss.spaces import form_of
 
 SECONDS = 30.0
-"""What a certificate may take."""
+"""What a certificate may take of one core."""
 
 
 def certificate_of(graph: LossGraph, seconds: float = SECONDS) -> Certificate:
@@ -28,7 +28,7 @@ def certificate_of(graph: LossGraph, seconds: float = SECONDS) -> Certificate:
         graph: the loss.
         seconds: after which what is not decided stays open.
     """
-    budget = Budget(deadline=time.monotonic() + seconds)
+    budget = Budget(deadline=time.thread_time() + seconds)
     return Certificate(graph.formula, graph.signature.name, tuple(_findings(graph, budget)))
 
 
@@ -46,6 +46,8 @@ def write_certificates(certificates: Sequence[Certificate], path: str | Path) ->
 
 def _findings(graph: LossGraph, budget: Budget) -> list[Finding]:
     head = form_of(graph.signature).head
-    if head == "sigmoid" and not is_coupled(graph):
-        return binary.findings(graph, budget)
+    if head == "sigmoid":
+        return (coupled if is_coupled(graph) else binary).findings(graph, budget)
+    if head == "softmax":
+        return coupled.findings(graph, budget)
     return [Finding("Certified", "open", "none", f"no properties are stated of {graph.signature.name}")]

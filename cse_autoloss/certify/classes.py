@@ -165,7 +165,7 @@ class _Evaluation:
         values = self._evaluate({name: inputs[name] for name in self._graph.signature.variables})
         values = values.expand_as(x) if "PY" in self._graph.signature.variables else values
         slope = _gradient(values, x)[0, 0 if self._sample.first else 1]
-        told: dict[str, Any] = {"logit": round(float(x[0, 0 if self._sample.first else 1]), 6)}
+        told: dict[str, Any] = {"logit": round(float(x.detach()[0, 0 if self._sample.first else 1]), 6)}
         if self._sample.others:
             told["logits"] = [round(v, 6) for v in x.detach()[0, :3].tolist()] + ["…"] * (x.shape[1] > 3)
             told["columns"] = x.shape[1]
