@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cse_autoloss.certify import binary, coupled
+from cse_autoloss.certify import binary, boxes, coupled, walks
 from cse_autoloss.certify.bisect import Budget
 from cse_autoloss.certify.classes import is_coupled
 from cse_autoloss.certify.result import Certificate, Finding
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.graph import LossGraph
-from cse_autoloss.spaces import form_of
+from cse_autoloss.spaces import REG, form_of
 
 SECONDS = 30.0
 """What a certificate may take of one core."""
@@ -50,4 +50,6 @@ def _findings(graph: LossGraph, budget: Budget) -> list[Finding]:
         return (coupled if is_coupled(graph) else binary).findings(graph, budget)
     if head == "softmax":
         return coupled.findings(graph, budget)
-    return [Finding("Certified", "open", "none", f"no properties are stated of {graph.signature.name}")]
+    if graph.signature == REG:
+        return boxes.findings(graph, budget)
+    return walks.findings(graph, budget)

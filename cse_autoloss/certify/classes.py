@@ -154,7 +154,9 @@ class _Evaluation:
                 rows += [rest] * (others - 1)
         else:
             rows += [point.get("y", 0.0)] * min(others, 1) + [point.get("z", 0.0)] * (others - 1)
-        return torch.tensor([rows], dtype=torch.float64)
+        found = torch.tensor([rows], dtype=torch.float64)
+        # Softmax does not see a shift: so the logits stay within reach.
+        return found - 0.5 * (found.amin() + found.amax()) if self._shares else found
 
     def __call__(self, point: Point) -> Evaluated:
         x = self.logits(point).requires_grad_()
