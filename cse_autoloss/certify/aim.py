@@ -41,7 +41,9 @@ def aims(name: str, scene: Scene, budget: Budget) -> Finding:
         if not len(slabs) or spent > budget.boxes:
             break
         middle = slabs.mean(1)
-        slabs = np.concatenate([np.column_stack([slabs[:, 0], middle]), np.column_stack([middle, slabs[:, 1]])])
+        slabs = np.concatenate(
+            [np.column_stack([slabs[:, 0], middle]), np.column_stack([middle, slabs[:, 1]])]
+        )
     if not len(slabs):
         return Finding(name, "proved", scene.domain)
     low, high = float(slabs[:, 0].min()), float(slabs[:, 1].max())
@@ -62,7 +64,11 @@ def _settled(scene: Scene, slabs: Array, allowed: float) -> tuple[NDArray[np.boo
     looked = 0
     for last in [False] * (_ROUNDS - 1) + [True]:
         boxes = {"x": (low, high), "w": (slabs[slab, 0], slabs[slab, 1])}
-        boxes |= {one.name: (np.full(len(low), one.low), np.full(len(low), one.high)) for one in scene.axes if one.name not in boxes}
+        boxes |= {
+            one.name: (np.full(len(low), one.low), np.full(len(low), one.high))
+            for one in scene.axes
+            if one.name not in boxes
+        }
         a, b = scene.ranges(slope, boxes)
         turn = (scene.ranges(by_x, boxes)[0] >= 0) & (scene.ranges(by_w, boxes)[1] <= 0)
         looked += len(low)
@@ -102,7 +108,9 @@ def _in_order(rises: Any, falls: Any, turn: Any, pulls: Any) -> bool:
 def _witness(scene: Scene, allowed: float) -> tuple[str, dict[str, Any]] | None:
     """A w at which the loss falls after it has risen, or never falls; or two between which the minimum moves back."""
     ws = np.concatenate([[LEAST_W, 0.03, 0.05], np.linspace(0.1, 1.0, 37)])
-    xs = np.concatenate([np.linspace(-100, -12.5, 20), np.linspace(-12, 12, 241) + 0.0137, np.linspace(12.5, 100, 20)])
+    xs = np.concatenate(
+        [np.linspace(-100, -12.5, 20), np.linspace(-12, 12, 241) + 0.0137, np.linspace(12.5, 100, 20)]
+    )
     grid_w, grid_x = (one.ravel() for one in np.meshgrid(ws, xs, indexing="ij"))
     boxes = {"x": (grid_x, grid_x), "w": (grid_w, grid_w)}
     boxes |= {one.name: (np.full(len(grid_x), one.high),) * 2 for one in scene.axes if one.name not in boxes}
@@ -110,28 +118,49 @@ def _witness(scene: Scene, allowed: float) -> tuple[str, dict[str, Any]] | None:
     up, down = low > allowed, high < -allowed
 
     def at(row: int, column: int) -> tuple[float, dict[str, Any]]:
-        slope, inputs = scene.evaluate({**{n: float(v[0][0]) for n, v in boxes.items()}, "x": float(xs[column]), "w": float(ws[row])})
+        slope, inputs = scene.evaluate(
+            {**{n: float(v[0][0]) for n, v in boxes.items()}, "x": float(xs[column]), "w": float(ws[row])}
+        )
         return scene.sign * slope, inputs
 
     later = down & (np.cumsum(up, 1) > 0)
     for row in np.flatnonzero(later.any(1)):
-        rise = int(np.where(up[row] & (np.arange(len(xs)) < later[row].nonzero()[0].max()), low[row], -np.inf).argmax())
+        rise = int(
+            np.where(
+                up[row] & (np.arange(len(xs)) < later[row].nonzero()[0].max()), low[row], -np.inf
+            ).argmax()
+        )
         fall = int(np.where(later[row] & (np.arange(len(xs)) > rise), -high[row], -np.inf).argmax())
         (s1, told), (s2, _) = at(int(row), rise), at(int(row), fall)
         if s1 > allowed and s2 < -allowed:
-            return "falls again after it has risen", {**told, "slope": s1, "falls again at logit": float(xs[fall]), "slope there": s2}
+            return "falls again after it has risen", {
+                **told,
+                "slope": s1,
+                "falls again at logit": float(xs[fall]),
+                "slope there": s2,
+            }
     for row in np.flatnonzero(up.any(1) & (low >= -allowed).all(1)):
         column = int(low[row].argmax())
         slope, told = at(int(row), column)
         if slope > allowed and _never_falls(scene, float(ws[row]), allowed):
             return "pushes the logit of a positive down at every logit", {**told, "slope": slope}
-    ends = [(int(d.nonzero()[0].max()), int(u.argmax()), row) for row, (d, u) in enumerate(zip(down, up)) if d.any() and u.any()]
+    ends = [
+        (int(d.nonzero()[0].max()), int(u.argmax()), row)
+        for row, (d, u) in enumerate(zip(down, up))
+        if d.any() and u.any()
+    ]
     for (last_fall, _, one), (_, first_rise, other) in zip(ends, ends[1:]):
         if first_rise <= last_fall:
             (s1, told), (s2, _) = at(other, first_rise), at(one, last_fall)
             if s1 > allowed and s2 < -allowed:
                 detail = "the minimum moves back as w grows"
-                return detail, {**told, "slope": s1, "falls at w": float(ws[one]), "logit there": float(xs[last_fall]), "slope there": s2}
+                return detail, {
+                    **told,
+                    "slope": s1,
+                    "falls at w": float(ws[one]),
+                    "logit there": float(xs[last_fall]),
+                    "slope there": s2,
+                }
     return None
 
 
@@ -139,5 +168,9 @@ def _never_falls(scene: Scene, w: float, allowed: float) -> bool:
     """Whether at this w the loss surely falls nowhere."""
     cuts = np.linspace(scene.axes[0].low, scene.axes[0].high, 2001)
     boxes = {"x": (cuts[:-1], cuts[1:]), "w": (np.full(2000, w), np.full(2000, w))}
-    boxes |= {one.name: (np.full(2000, one.low), np.full(2000, one.high)) for one in scene.axes if one.name not in boxes}
+    boxes |= {
+        one.name: (np.full(2000, one.low), np.full(2000, one.high))
+        for one in scene.axes
+        if one.name not in boxes
+    }
     return bool((scene.ranges(scene.slope, boxes)[0] >= -allowed).all())

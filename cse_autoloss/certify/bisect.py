@@ -80,7 +80,7 @@ def decide(
     Points are looked at first, then midpoints of undecided boxes: the worst that is surely bad is the violation.
     `near`: where most points are taken.
     """
-    found = _worse(None, axes, status, _scattered(axes, near or {}))
+    found = _worse(None, axes, status, scattered(axes, near or {}))
     if found is not None:
         return Decision((), found[1])
     low, high = start(axes)
@@ -137,7 +137,7 @@ _ROUNDS = 40
 """Halvings of one box in a row."""
 
 
-def _scattered(axes: Sequence[Axis], near: Mapping[str, tuple[float, float]]) -> Array:
+def scattered(axes: Sequence[Axis], near: Mapping[str, tuple[float, float]]) -> Array:
     """(2049, D) points: an additive recurrence over the domain, three in four of them near."""
     count = 2049
     points = np.zeros((count, len(axes)))
@@ -170,7 +170,9 @@ def middle(axes: Sequence[Axis], low: Array, high: Array) -> Array:
     """(N, D) a point within each box; of an endless range one near its end."""
     with np.errstate(all="ignore"):
         inner = 0.5 * low + 0.5 * high
-        inner = np.where(np.isinf(high), 2 * np.abs(low) + 1, np.where(np.isinf(low), -2 * np.abs(high) - 1, inner))
+        inner = np.where(
+            np.isinf(high), 2 * np.abs(low) + 1, np.where(np.isinf(low), -2 * np.abs(high) - 1, inner)
+        )
         for place, axis in enumerate(axes):
             if axis.geometric:
                 inner[:, place] = np.sqrt(low[:, place] * high[:, place])

@@ -53,17 +53,32 @@ def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
         least = np.maximum(proper_scene.ranges(spread, boxes)[0], 0.0)
         most = proper_scene.ranges(spread, boxes)[1]
         size = np.maximum(low, -high)
-        return (high <= PROPER * least) & (low >= -PROPER * least), size > PROPER * most, size / np.maximum(most, 1e-300)
+        return (
+            (high <= PROPER * least) & (low >= -PROPER * least),
+            size > PROPER * most,
+            size / np.maximum(most, 1e-300),
+        )
 
     whole = measured(both, positive.axes, "logits from −100 to 100, w = 1")
     allowed = ALIKE * max(positive.scale, negative.scale)
 
     def alike(boxes: Ranges) -> tuple[Any, Any, Any]:
         low, high = centred(whole, both, boxes, {"x": by_both})
-        return (high <= allowed) & (low >= -allowed), (low > allowed) | (high < -allowed), np.maximum(low, -high)
+        return (
+            (high <= allowed) & (low >= -allowed),
+            (low > allowed) | (high < -allowed),
+            np.maximum(low, -high),
+        )
 
     few = replace(budget, boxes=min(budget.boxes, 120_000))
-    first = finding("Proper: the least expected loss is at the true chance", proper_scene, proper, few, bool, required=False)
+    first = finding(
+        "Proper: the least expected loss is at the true chance",
+        proper_scene,
+        proper,
+        few,
+        bool,
+        required=False,
+    )
     second = finding("L(x, 0) + L(x, 1) is constant", whole, alike, few, bool, required=False)
     return [replace(first, detail=_answers(positive, negative)), second]
 

@@ -19,7 +19,11 @@ SECONDS = 30.0
 """What a certificate may take of one core."""
 
 
-def certificate_of(graph: LossGraph, seconds: float = SECONDS) -> Certificate:
+QUICK = 15_000
+"""Boxes a property in a run and on a page, where a certificate must not take long."""
+
+
+def certificate_of(graph: LossGraph, seconds: float = SECONDS, boxes: int = Budget.boxes) -> Certificate:
     """What is known of a loss for sure, over the domain that each finding names.
 
     The loss is taken as it runs, in its stable form, with real numbers in the place of floating-point ones.
@@ -27,8 +31,9 @@ def certificate_of(graph: LossGraph, seconds: float = SECONDS) -> Certificate:
     Args:
         graph: the loss.
         seconds: after which what is not decided stays open.
+        boxes: how many a property may cost, which decides the same on every machine.
     """
-    budget = Budget(deadline=time.thread_time() + seconds)
+    budget = Budget(boxes, time.thread_time() + seconds)
     return Certificate(graph.formula, graph.signature.name, tuple(_findings(graph, budget)))
 
 

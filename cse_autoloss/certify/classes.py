@@ -38,7 +38,9 @@ def reads_quality(graph: LossGraph) -> bool:
 
 def logit_axis(name: str = "x", low: float = -REACH, high: float = REACH, split: bool = True) -> Axis:
     """A logit over its range, cut to begin with."""
-    return Axis(name, low, high, split, cuts=tuple(range(int(low) // 10 * 10, int(high) + 1, 10)) if split else ())
+    return Axis(
+        name, low, high, split, cuts=tuple(range(int(low) // 10 * 10, int(high) + 1, 10)) if split else ()
+    )
 
 
 @dataclass(frozen=True)
@@ -63,27 +65,31 @@ class Sample:
         return self.positive and self.first
 
 
-def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, low: float = -REACH, high: float = REACH) -> Scene:
+def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool = False) -> Scene:
     """The sum of a sample's losses, where one of its logits moves.
 
     Where the logits are read through softmax alone, the columns are told by their shares, and the rest may be anything;
-    else the rest have one logit.
+    else, or where `raw`, the rest have one logit.
     """
     tape = tape or Tape()
     softmax = "Y" in graph.signature.variables
-    shares = sample.others > 0 and _by_shares(graph)
+    shares = sample.others > 0 and not raw and _by_shares(graph)
     w = tape.variable("w")
     kinds = [("x", 1), ("y", min(sample.others, 1)), ("z", max(sample.others - 1, 0))]
     steps = _shares(tape, sample.others) if shares else {}
     columns = [
-        Column(_inputs(tape, name, sample.positive and name == "x", w), count, {"X": steps[name]} if shares else {})
+        Column(
+            _inputs(tape, name, sample.positive and name == "x", w),
+            count,
+            {"X": steps[name]} if shares else {},
+        )
         for name, count in kinds
         if count
     ]
     values = written(tape, stabilize(graph), columns, {"Z": w} if softmax else {})
     loss = values[0] if softmax and len(values) == 1 else total(tape, values, columns)
     reads = sample.positive and reads_quality(graph)
-    axes = [logit_axis("x", low, high) if not shares else logit_axis("x", -_FAR, _FAR)]
+    axes = [logit_axis("x") if not shares else logit_axis("x", -_FAR, _FAR)]
     if shares:
         axes += [logit_axis("v", -_FAR, _FAR)] if sample.others > 1 else []
         axes += [Axis("u", -_FAR, 0.0, split=False)] if sample.others > 2 else []
@@ -100,12 +106,20 @@ def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, low: float
     )  # fmt: skip
 
 
-_NEAR: Mapping[str, tuple[float, float]] = {name: (-NEAR, NEAR) for name in ("x", "y", "z", "v")} | {"u": (0.0, 0.0)}
+_NEAR: Mapping[str, tuple[float, float]] = dict.fromkeys(("x", "y", "z", "v"), (-NEAR, NEAR)) | {
+    "u": (0.0, 0.0)
+}
 
 
 def _inputs(tape: Tape, logit: str, target: bool, w: int) -> dict[str, int]:
     mark, other = tape.number(float(target)), tape.number(1.0 - target)
-    return {"X": tape.variable(logit), "Y": mark, "PY": mark, "NY": other, "Q": w if target else tape.number(0)}
+    return {
+        "X": tape.variable(logit),
+        "Y": mark,
+        "PY": mark,
+        "NY": other,
+        "Q": w if target else tape.number(0),
+    }
 
 
 def _by_shares(graph: LossGraph) -> bool:
@@ -163,7 +177,14 @@ class _Evaluation:
         mark = torch.zeros_like(x.detach())
         mark[0, 0] = float(self._sample.positive)
         w = point["w"]
-        inputs = {"X": x, "Y": mark, "PY": mark, "NY": 1 - mark, "Q": mark * w, "Z": torch.full((1, 1), w).double()}
+        inputs = {
+            "X": x,
+            "Y": mark,
+            "PY": mark,
+            "NY": 1 - mark,
+            "Q": mark * w,
+            "Z": torch.full((1, 1), w).double(),
+        }
         values = self._evaluate({name: inputs[name] for name in self._graph.signature.variables})
         values = values.expand_as(x) if "PY" in self._graph.signature.variables else values
         slope = _gradient(values, x)[0, 0 if self._sample.first else 1]

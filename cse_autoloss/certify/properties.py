@@ -40,14 +40,26 @@ def vanishes(name: str, scene: Scene, budget: Budget) -> Finding:
 
     def status(boxes: Ranges) -> tuple[Any, Any, Any]:
         low, high = there.ranges(scene.slope, boxes)
-        return (high <= allowed) & (low >= -allowed), (low > allowed) | (high < -allowed), np.maximum(low, -high)
+        return (
+            (high <= allowed) & (low >= -allowed),
+            (low > allowed) | (high < -allowed),
+            np.maximum(low, -high),
+        )
 
     found = finding(name, there, status, budget, lambda slope: abs(slope) > allowed)
-    return replace(found, domain=f"{scene.place} beyond {LONG_RIGHT:g} on the right side; at most {VANISHED:.0%} of its scale")
+    return replace(
+        found,
+        domain=f"{scene.place} beyond {LONG_RIGHT:g} on the right side; at most {VANISHED:.0%} of its scale",
+    )
 
 
 def finding(
-    name: str, scene: Scene, status: Any, budget: Budget, violates: Callable[[float], bool], required: bool = True
+    name: str,
+    scene: Scene,
+    status: Any,
+    budget: Budget,
+    violates: Callable[[float], bool],
+    required: bool = True,
 ) -> Finding:
     """What bisection decides; a violation counts once the loss itself, evaluated there, violates too."""
     decision = decide(scene.axes, status, budget, scene.near)
@@ -72,7 +84,7 @@ def bounded_below(name: str, scenes: list[Scene], budget: Budget) -> Finding:
         found = [_bound(scene, scene.loss, budget, endless) for scene in scenes]
         low, reached = min(one[0] for one in found), min(one[1] for one in found)
         if math.isfinite(low):
-            where = "all logits" if endless else scenes[0].domain
+            where = "all logits" if endless and scenes[0].near else scenes[0].domain
             return Finding(name, "proved", where, f"≥ {_shown(low)} (comes to {_shown(reached)})")
     return Finding(name, "open", scenes[0].domain, "no bound was found")
 
@@ -83,17 +95,25 @@ def largest_slope(name: str, scenes: list[Scene], budget: Budget) -> Finding:
         found = [_bound(scene, scene.slope, budget, endless, absolute=True) for scene in scenes]
         high, reached = max(-one[0] for one in found), max(-one[1] for one in found)
         if math.isfinite(high):
-            where = "all logits" if endless else scenes[0].domain
-            return Finding(name, "proved", where, f"≤ {_shown(high)} (comes to {_shown(reached)})", required=False)
+            where = "all logits" if endless and scenes[0].near else scenes[0].domain
+            return Finding(
+                name, "proved", where, f"≤ {_shown(high)} (comes to {_shown(reached)})", required=False
+            )
     return Finding(name, "open", scenes[0].domain, "no bound was found", required=False)
 
 
-def _bound(scene: Scene, step: int, budget: Budget, endless: bool, absolute: bool = False) -> tuple[float, float]:
+def _bound(
+    scene: Scene, step: int, budget: Budget, endless: bool, absolute: bool = False
+) -> tuple[float, float]:
     """Lower and upper bound of a step's least value; of its largest size, negative, where `absolute`."""
 
     def values(boxes: Ranges) -> tuple[Any, Any]:
         low, high = scene.ranges(step, boxes)
-        return (-np.maximum(np.abs(low), np.abs(high)), -np.maximum(np.maximum(low, -high), 0)) if absolute else (low, high)
+        return (
+            (-np.maximum(np.abs(low), np.abs(high)), -np.maximum(np.maximum(low, -high), 0))
+            if absolute
+            else (low, high)
+        )
 
     axes = tuple(_endless(one) if endless and one.name in ("x", "y", "z", "v") else one for one in scene.axes)
     return least(axes, values, replace(budget, boxes=min(budget.boxes, 40_000)))
@@ -133,4 +153,6 @@ def centred(scene: Scene, step: int, boxes: Ranges, by: Mapping[str, int]) -> tu
             reach = np.maximum(np.abs(a), np.abs(b)) * (0.5 * (boxes[name][1] - boxes[name][0]) * (1 + 1e-12))
             low, high = low - reach, high + reach
     worse = np.isnan(low) | np.isnan(high)
-    return np.where(worse, plain[0], np.fmax(low, plain[0])), np.where(worse, plain[1], np.fmin(high, plain[1]))
+    return np.where(worse, plain[0], np.fmax(low, plain[0])), np.where(
+        worse, plain[1], np.fmin(high, plain[1])
+    )

@@ -82,6 +82,11 @@ class Certificate:
             "findings": [one.to_dict() for one in self.findings],
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Certificate:
+        """The certificate that `to_dict` gave."""
+        return cls(data["formula"], data["signature"], tuple(Finding(**one) for one in data["findings"]))
+
     def brief(self) -> dict[str, str]:
         """One line an outcome, for the head of an exported file."""
         told = {outcome: "; ".join(one.name for one in self.of(outcome)) for outcome in _OUTCOMES}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cse_autoloss.certify.bisect import Array, Axis, Ranges
+from cse_autoloss.certify.bisect import Array, Axis, Ranges, scattered
 from cse_autoloss.certify.enclose import enclose
 from cse_autoloss.certify.tape import Tape
 
@@ -61,13 +61,10 @@ class Scene:
 
     @cached_property
     def scale(self) -> float:
-        """A slope that is surely reached: the largest at 17 places an axis, where `near` says."""
-        sides = []
-        for axis in self.axes:
-            low, high = self.near.get(axis.name, (axis.low, axis.high))
-            sides.append(np.geomspace(low, high, 17) if axis.geometric else np.linspace(low, high, 17))
-        mesh = [side.ravel() for side in np.meshgrid(*sides)]
-        low, high = self.ranges(self.slope, {a.name: (m, m) for a, m in zip(self.axes, mesh, strict=True)})
+        """A slope that is surely reached: the largest at points of the domain, most of them where `near` says."""
+        points = scattered(self.axes, self.near)
+        ranges = {axis.name: (points[:, place],) * 2 for place, axis in enumerate(self.axes)}
+        low, high = self.ranges(self.slope, ranges)
         reached = np.where(np.isnan(low), 0.0, np.maximum(np.maximum(low, -high), 0.0))
         finite = reached[np.isfinite(reached)]
         return float(finite.max()) if len(finite) else 0.0

@@ -115,6 +115,9 @@ class Tape:
                 if one in (1, -1):
                     return other if one == 1 else self.apply("Neg", other)
             return None
+        if name == "Sub" and self.steps[args[0]][0] == "Add" and args[1] in self.steps[args[0]][1]:
+            one, other = self.steps[args[0]][1]
+            return other if one == args[1] else one
         if b == 0:
             return args[0]
         if a == 0:

@@ -17,16 +17,18 @@ from cse_autoloss.graph import Kind, LossGraph, Signature, Value, Walk, compile_
 
 def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
     """That the loss never rises along a walk, and bounds on the walks."""
-    scenes = [_scene(graph, walk) for walk in graph.signature.walks]
-    found = [
-        never_rises("Never rises along the walk", one, budget) for one in scenes
+    scenes = [scene_of(graph, walk, Tape()) for walk in graph.signature.walks]
+    found = [never_rises("Never rises along the walk", one, budget) for one in scenes]
+    return [
+        *found,
+        bounded_below("Bounded below on its walks", scenes, budget),
+        largest_slope("Slope is bounded on its walks", scenes, budget),
     ]
-    return [*found, bounded_below("Bounded below on its walks", scenes, budget), largest_slope("Slope is bounded on its walks", scenes, budget)]
 
 
-def _scene(graph: LossGraph, walk: Walk) -> Scene:
+def scene_of(graph: LossGraph, walk: Walk, tape: Tape) -> Scene:
+    """The loss along a walk, t from 0 to 1."""
     signature = graph.signature
-    tape = Tape()
     t = tape.variable("t")
     ends = {name: (a, b) for name, a, b in zip(walk.moving, walk.start, walk.end, strict=True)}
     ends |= {name: (value, value) for name, value in walk.at.items()}
@@ -70,5 +72,7 @@ class _Evaluation:
             per_class = self._graph.signature.kind_of(name) is Kind.PER_CLASS
             inputs[name] = value.expand(1, self._count) if per_class else value.reshape(1, 1)
             told[name] = value.detach().tolist()
-        (slope,) = torch.autograd.grad(self._evaluate(inputs).sum(), t, allow_unused=True, materialize_grads=True)
+        (slope,) = torch.autograd.grad(
+            self._evaluate(inputs).sum(), t, allow_unused=True, materialize_grads=True
+        )
         return float(slope), {"t": point["t"], **told}
