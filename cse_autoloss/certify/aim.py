@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _DEEPEST = 7
 
 
 def aims(name: str, scene: Scene, budget: Budget) -> Finding:
-    """Whether along x, at every w, the loss falls first and never again once it has risen, and where it turns rises with w.
+    """Whether along x, at every w, the loss falls, and never again once it has risen, and where it turns rises with w.
 
     Slabs of w are looked at whole. In a slab, each box of x must show that the loss never rises there, or never falls,
     or that its slope rises with x and falls with w: a turn, which moves to the right as w grows.
@@ -86,7 +87,7 @@ def _settled(scene: Scene, slabs: Array, allowed: float) -> tuple[NDArray[np.boo
     groups = np.searchsorted(slab[order], np.arange(len(slabs) + 1))
     fine = [
         _in_order(*(one[order[start:end]] for one in (rises, falls, turn, pulls)))
-        for start, end in zip(groups[:-1], groups[1:], strict=True)
+        for start, end in pairwise(groups)
     ]
     return np.array(fine, dtype=bool), looked
 
@@ -149,7 +150,7 @@ def _witness(scene: Scene, allowed: float) -> tuple[str, dict[str, Any]] | None:
         for row, (d, u) in enumerate(zip(down, up))
         if d.any() and u.any()
     ]
-    for (last_fall, _, one), (_, first_rise, other) in zip(ends, ends[1:]):
+    for (last_fall, _, one), (_, first_rise, other) in pairwise(ends):
         if first_rise <= last_fall:
             (s1, told), (s2, _) = at(other, first_rise), at(one, last_fall)
             if s1 > allowed and s2 < -allowed:

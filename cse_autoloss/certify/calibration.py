@@ -87,7 +87,7 @@ def _both(positive: Scene, negative: Scene) -> Any:
     """The sum of both slopes at a logit, and what each is."""
 
     def at(point: Any) -> tuple[float, dict[str, Any]]:
-        (up, told), (down, _) = positive.evaluate(point), negative.evaluate(point)
+        (up, _), (down, _) = positive.evaluate(point), negative.evaluate(point)
         return up + down, {"logit": point["x"], "slope at a positive": up, "slope at a negative": down}
 
     return at

@@ -84,7 +84,7 @@ def _softmax(
     if all(leaf in column.shares for column in columns):
         return tuple(column.shares[leaf][logarithm] for column in columns)
     found = []
-    for place, column in enumerate(columns):
+    for place in range(len(columns)):
         counts = [one.count - (other == place) for other, one in enumerate(columns)]
         beside = None
         for other, count in enumerate(counts):

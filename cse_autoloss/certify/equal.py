@@ -42,8 +42,8 @@ def same_function(one: LossGraph, other: LossGraph, boxes: int = BOXES) -> Outco
     """Whether the slopes of two losses of a signature are the same over the whole domain.
 
     proved: nowhere do they differ by more than `SAME` of the largest; refuted: somewhere they surely do; open else.
-    Logits from −100 to 100, w from 1e-6 to 1, and the numbers of classes in `CLASSES`; all boxes, also apart, of an area
-    of up to 2,000 × 2,000 pixels; a user's losses on their walks.
+    Logits from −100 to 100, w from 1e-6 to 1, and the numbers of classes in `CLASSES`; all boxes, also apart, of an
+    area of up to 2,000 × 2,000 pixels; a user's losses on their walks.
     """
     outcome: Outcome = "proved"
     for pair in _pairs(one, other):
