@@ -119,9 +119,9 @@ def test_no_accepted_loss_of_the_catalogue_is_refuted(name: str) -> None:
     assert not (verify(graph) and found.refuted)
 
 
-@pytest.mark.parametrize("name", ["bce", "focal", "poly-1", "cse-autoloss-b-cls", "cross-entropy"])
+@pytest.mark.parametrize("name", ["bce", "poly-1", "cross-entropy"])
 def test_signs_are_proved(name: str) -> None:
-    found = certificate_of(CATALOGUE[name].make().graph, boxes=20_000)
+    found = certificate_of(CATALOGUE[name].make().graph, boxes=2_000)
     assert [one.outcome for one in found.findings if one.name.startswith("Never")].count("proved") >= 1
     assert not [one for one in found.findings if one.name.startswith("Never") and one.outcome != "proved"]
 

@@ -25,7 +25,7 @@ TRIED = 16
 def shortened(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> LossGraph:
     """The graph with ever smaller parts in the place of larger ones, as long as the gradients stay what they are.
 
-    A loss's value may change by a constant, its gradients by no more than 1e-6 of the largest. What comes out is
+    A loss's value may change by a constant, its gradients by no more than 1e-5 of the largest. What comes out is
     accepted by verification; a loss that is not is left as it is.
     """
     while True:
