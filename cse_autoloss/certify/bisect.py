@@ -144,9 +144,10 @@ def scattered(axes: Sequence[Axis], near: Mapping[str, tuple[float, float]]) -> 
     close = np.arange(count) % 4 > 0
     for place, axis in enumerate(axes):
         share = (0.5 + np.arange(count) * _STEPS[place % len(_STEPS)]) % 1.0
-        a, b = near.get(axis.name, (axis.low, axis.high))
-        a, b = np.where(close, max(a, axis.low), axis.low), np.where(close, min(b, axis.high), axis.high)
-        a, b = np.where(a <= b, a, axis.low), np.where(a <= b, b, axis.high)
+        low, high = near.get(axis.name, (axis.low, axis.high))
+        low, high = max(low, axis.low), min(high, axis.high)
+        inside = close & (low <= high)
+        a, b = np.where(inside, low, axis.low), np.where(inside, high, axis.high)
         points[:, place] = a * (b / a) ** share if axis.geometric else a + share * (b - a)
     return points
 

@@ -105,6 +105,10 @@ class Tape:
             if numbers[0] is not None:
                 return self.number(-numbers[0])
             return self.steps[args[0]][1][0] if self.steps[args[0]][0] == "Neg" else None
+        if name == "Exp" and numbers[0] == 0:
+            return self.number(1)
+        if name == "Div" and numbers[1] == 1:
+            return args[0]
         if name not in ("Add", "Sub", "Mul"):
             return None
         a, b = numbers
@@ -115,6 +119,8 @@ class Tape:
                 if one in (1, -1):
                     return other if one == 1 else self.apply("Neg", other)
             return None
+        if name == "Sub" and args[0] == args[1]:
+            return self.number(0)
         if name == "Sub" and self.steps[args[0]][0] == "Add" and args[1] in self.steps[args[0]][1]:
             one, other = self.steps[args[0]][1]
             return other if one == args[1] else one

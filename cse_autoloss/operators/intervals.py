@@ -52,7 +52,7 @@ def rising(
 
     def rule(a: Interval) -> Interval:
         ends = [function(torch.as_tensor(np.asarray(end, dtype=np.float64))).numpy() for end in a]
-        low, high = outward(*ends, slack)
+        low, high = outward(ends[0], ends[1], slack)
         return np.maximum(low, least), np.minimum(high, most)
 
     return rule
