@@ -89,7 +89,10 @@ class Certificate:
 
     def brief(self) -> dict[str, str]:
         """One line an outcome, for the head of an exported file."""
-        told = {outcome: "; ".join(one.name for one in self.of(outcome)) for outcome in _OUTCOMES}
+        told = {
+            outcome: "; ".join(one.name for one in self.of(outcome) if one.required or outcome == "proved")
+            for outcome in _OUTCOMES
+        }
         return {outcome: text for outcome, text in told.items() if text}
 
 
