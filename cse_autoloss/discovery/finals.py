@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from itertools import product
 
@@ -13,6 +13,7 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_SEARCH, Session
+from cse_autoloss.certify import QUICK, certificate_of
 from cse_autoloss.discovery.pairing import Pairing, choose
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
@@ -68,6 +69,17 @@ class Finals:
             best.setdefault(pair, worth)
         return list(best.items())
 
+    def _certify(self, pairs: Ranking) -> None:
+        """Prove what can be proved of each finalist, for the report; nothing is chosen by it."""
+        self._status.phase = "certify"
+        found = dict(self._store.meta("certificates") or {})
+        for pair, _ in pairs:
+            for slot in self._session.slots:
+                loss = load_loss(pair[slot], self._session.task.slots[slot])
+                if isinstance(loss, GraphLoss) and loss.graph.formula not in found:
+                    found[loss.graph.formula] = certificate_of(loss.graph, boxes=QUICK).to_dict()
+        self._store.set_meta("certificates", found)
+
     def _short(self, text: str, slot: str) -> str:
         loss = load_loss(text, self._session.task.slots[slot])
         if not isinstance(loss, GraphLoss) or text in CATALOGUE:
@@ -80,15 +92,15 @@ class Finals:
         found = [(self._beside_partners(slot, member), member.fitness) for slot, member in best]
         return sorted(found, key=lambda item: -item[1])
 
-    def audit(
-        self, bench: Workbench, pairs: Sequence[tuple[LossSet, float]], size: RunSize, cost: Cost
-    ) -> AuditResult:
+    def audit(self, bench: Workbench, pairs: Ranking, size: RunSize, cost: Cost) -> AuditResult:
         """Tune the losses and their rivals alike, train all with the same seeds, and compare them on test."""
         session, clock, plan = self._session, self._clock, self._plan(size)
         contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)]
         contestants += [
             Contestant(rival.name, rival, False) for rival in self._rivals()[: size.audit.baselines]
         ]
+        with clock.stage("certify"):
+            self._certify(pairs)
         self._status.phase = "tune"
         with clock.stage("tune"):
             train = partial(bench.train, limit=session.limit(cost, size.audit.tune_epochs))
