@@ -81,6 +81,7 @@ COMMANDS = {
     "predict": ("predict_images", ["runs/mine"]),
     "train": ("train_detector", []),
     "verify": ("verify", ["giou"]),
+    "certify": ("certify_loss", ["giou"]),
     "simulate": ("simulate", ["giou"]),
     "losses": ("list_losses", []),
     "losses --like": ("find_alike", [CLS]),

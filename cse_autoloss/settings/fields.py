@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -84,6 +85,8 @@ class Section(BaseModel, metaclass=_Told):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    replaced: ClassVar[Mapping[str, str]] = {}
+    """Keys that there were -> what says the same now, in words that an error ends with."""
 
     def __hash__(self) -> int:
         """Of the values, a table's among them."""
