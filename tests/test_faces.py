@@ -139,7 +139,7 @@ def test_pairs_of_lfw(people: Path, tmp_path: Path) -> None:
             read_pairs(path)
     for pair, words in (
         (("x", 1, "x", 2), "'x' is nobody"),
-        (("person3", 1, "person3", 6), "has 5 images, no number 6"),
+        (("person3", 1, "person3", 6), "the first: .person3. has no number 6, only 1, 2, 3, 4, 5"),
     ):
         with pytest.raises(DataError, match=words):
             locate_pairs([pair], test, "pairs.txt")
