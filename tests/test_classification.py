@@ -15,8 +15,8 @@ from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
-from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.cifar import read_cifar
+from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx, read_image
 from cse_autoloss.tasks.image_splits import hold_out, load_splits, with_label_noise
 from cse_autoloss.tasks.stacked import augment

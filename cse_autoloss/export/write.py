@@ -87,7 +87,10 @@ def export_loss(
 def _written(path: Path, text: str) -> Path:
     try:
         path.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have, or text that no file can hold
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: a name that no file can have, or text that no file can hold
         why = getattr(error, "strerror", None) or "a sign in it that can not be written"
         raise AutoLossError(f"can not write {printable(shorten(str(path), 200))}: {why}") from None
     return path

@@ -113,7 +113,12 @@ def load_loss(
     if isinstance(source, Path) or text.endswith(".json"):
         file = read_loss_file(source, wanted)
         _agree(text, file.graph.signature, wanted)
-        return GraphLoss(file.graph, reduction, file.alpha if alpha == "default" else alpha, **settled(file.graph.signature))
+        return GraphLoss(
+            file.graph,
+            reduction,
+            file.alpha if alpha == "default" else alpha,
+            **settled(file.graph.signature),
+        )
     if not _looks_like_formula(text, wanted) and (wanted is None or text.islower()):
         raise UnknownNameError.of("loss", text, CATALOGUE)
     graph = parse_formula(text, infer_signature(text) if wanted is None else wanted)

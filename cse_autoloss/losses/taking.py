@@ -15,7 +15,6 @@ from cse_autoloss.graph import Signature
 from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.checks import Targets, may_look
 
-
 IGNORED = -100
 """The `ignore_index` of torch, of `load_loss` and of exported files, unless another is given."""
 

@@ -83,7 +83,9 @@ def _binary(path: Path, version: _Version) -> tuple[NDArray[np.uint8], NDArray[n
             f"{path}: {content.size} bytes are no whole number of records of {size} bytes; is it cut off?"
         )
     records = content.reshape(-1, size)
-    return _checked(records[:, version.labels :], records[:, version.labels - 1].astype(np.int64), path, version)
+    return _checked(
+        records[:, version.labels :], records[:, version.labels - 1].astype(np.int64), path, version
+    )
 
 
 def _pickled(path: Path, version: _Version) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -92,7 +94,11 @@ def _pickled(path: Path, version: _Version) -> tuple[NDArray[np.uint8], NDArray[
     pixels, labels = data.get("data"), data.get(version.key)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (_PIXELS,):
         raise DataError(f"{path}: expected 'data', an array (N, {_PIXELS}) of bytes")
-    if not isinstance(labels, list) or len(labels) != len(pixels) or not all(isinstance(n, int) for n in labels):
+    if (
+        not isinstance(labels, list)
+        or len(labels) != len(pixels)
+        or not all(isinstance(n, int) for n in labels)
+    ):
         raise DataError(f"{path}: expected {version.key!r}, a list of {len(pixels)} whole numbers")
     if max(map(abs, labels), default=0) >= 2**31:
         raise DataError(f"{path}: labels run from 0 to {version.classes - 1}")

@@ -13,7 +13,6 @@ from cse_autoloss.tasks.cifar import read_cifar
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx
 from cse_autoloss.tasks.image_listing import left_out, list_images
 
-
 KINDS = ("cifar10", "cifar100", "idx", "folder")
 """What data of files may be: KIND:DIR."""
 

@@ -59,8 +59,18 @@ def read_plain_pickle(content: bytes, where: str) -> Any:
     """
     try:
         return _finished(_run(content))
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise DataError(f"{where}: not a pickle of plain data and arrays: {shorten(str(error), 100)}") from None
+    except (
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        raise DataError(
+            f"{where}: not a pickle of plain data and arrays: {shorten(str(error), 100)}"
+        ) from None
 
 
 def _run(content: bytes) -> Any:

@@ -72,7 +72,9 @@ class ReidTask(StackedTask):
         if not self.settings.data.startswith("market:"):
             return ()
         home = Path(self.settings.data.removeprefix("market:")).expanduser()
-        return tuple(note for name in _FOLDERS for note in left_out(home / name, list_images(home / name).others))
+        return tuple(
+            note for name in _FOLDERS for note in left_out(home / name, list_images(home / name).others)
+        )
 
     @cached_property
     def splits(self) -> ReidSplits:
