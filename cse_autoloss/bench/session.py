@@ -146,9 +146,9 @@ def same_data(session: Session, store: RunStore) -> None:
     now = session.task.data_digest
     kept = store.meta("data", now)
     if kept != now:
+        place = shorten(str(getattr(session.config.own, "data", "")), 200)
         raise RunError(
-            f"{store.directory}: its data have changed since it began ({shorten(str(getattr(session.config.own, 'data', '')), 200)}); "
-            "go on with the same files, or begin a run anew"
+            f"{store.directory}: its data have changed since it began ({place}); go on with the same files, or begin anew"
         )
     store.set_meta("data", now)
 

@@ -130,11 +130,9 @@ def make_pairs(labels: NDArray[np.int64], count: int, seed: int, folds: int = 10
 
 def _pairs_of_one(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """All pairs (i, j), i < j, of one person, (P, 2): never all pairs there are, which are too many for memory."""
-    found = [np.empty((0, 2), dtype=np.int64)]
     order = np.argsort(labels, kind="stable")
-    for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        found.append(own[np.stack(np.triu_indices(len(own), 1), axis=1)])
-    return np.concatenate(found)
+    people = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    return np.concatenate([own[np.stack(np.triu_indices(len(own), 1), axis=1)] for own in people])
 
 
 def _pairs_of_two(labels: NDArray[np.int64], count: int, source: np.random.Generator) -> NDArray[np.int64]:

@@ -49,8 +49,8 @@ def load_splits(
 
     Args:
         data: "digits" (scikit-learn's 1,797 scans of 8x8 pixels, split 800/400/597 by the seed),
-            "cifar10:DIR", "cifar100:DIR", "idx:DIR", or "folder:DIR" with DIR/train/CLASS, DIR/test/CLASS and, if you like,
-            DIR/val/CLASS.
+            "cifar10:DIR", "cifar100:DIR", "idx:DIR", or "folder:DIR" with
+            DIR/train/CLASS, DIR/test/CLASS and, if you like, DIR/val/CLASS.
         seed: of splits, subset and noise.
         val_share: share of the training images that becomes validation where the data has none.
         train_limit: so many of the training images only, drawn by the seed, after validation was set aside.
