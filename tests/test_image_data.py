@@ -162,7 +162,7 @@ def test_a_photograph_is_found_by_its_number_not_by_its_place(tmp_path: Path) ->
 
 def test_people_with_one_image_are_no_reason_to_stop(tmp_path: Path) -> None:
     _people(tmp_path)
-    for person in range(0, 6):
+    for person in range(6):
         for number in (3, 4):
             (tmp_path / f"P{person}" / f"P{person}_{number:04d}.png").unlink()
     people = read_identities(f"folder:{tmp_path}", (8, 8))

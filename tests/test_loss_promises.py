@@ -146,16 +146,4 @@ def test_names_that_no_file_can_have_are_one_line(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("theta", ["9" * 400, "9" * 5000, "1e999", "{}"])
 def test_numbers_of_a_json_that_are_none(theta: str) -> None:
     with pytest.raises(AutoLossError):
-        load_loss('{"space": {"name": "am-lfs"}, "theta": [%s]}' % theta)
-
-
-def test_an_onnx_file_is_stable_and_says_nothing_of_the_machine(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    path = tmp_path / "bce.onnx"
-    export_loss("bce", path)
-    content = path.read_bytes()
-    assert b".py" not in content
-    assert str(Path.home()).encode() not in content
-    kinds = {node.op_type for node in onnx.load(path).graph.node}
-    assert "Softplus" in kinds
-    assert not {"Log", "Sigmoid"} & kinds
+        load_loss(f'{{"space": {{"name": "am-lfs"}}, "theta": [{theta}]}}')

@@ -148,7 +148,7 @@ def same_data(session: Session, store: RunStore) -> None:
     if kept != now:
         place = shorten(str(getattr(session.config.own, "data", "")), 200)
         raise RunError(
-            f"{store.directory}: its data have changed since it began ({place}); go on with the same files, or begin anew"
+            f"{store.directory}: its data have changed since it began ({place}); go on with the same, or begin anew"
         )
     store.set_meta("data", now)
 
