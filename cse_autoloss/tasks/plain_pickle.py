@@ -85,7 +85,7 @@ def _run(content: bytes) -> Any:
         if name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
             memo[len(memo) if argument is None else int(argument)] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(memo[int(argument)])
+            stack.append(memo[int(argument or 0)])
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             stack.append(_named(argument or " ".join(map(_text, _taken(stack, 2)))))
         else:
@@ -109,7 +109,7 @@ def _build(name: str, argument: Any, stack: list[Any]) -> None:
         stack.append(tuple(_taken(stack, int(name[-1]))))
     elif name in ("TUPLE", "LIST", "DICT"):
         items = _since_mark(stack)
-        stack.append({"TUPLE": tuple, "LIST": list, "DICT": _pairs}[name](items))
+        stack.append(_pairs(items) if name == "DICT" else tuple(items) if name == "TUPLE" else items)
     elif name in ("APPEND", "APPENDS"):
         items = _taken(stack, 1) if name == "APPEND" else _since_mark(stack)
         stack[-1].extend(items)

@@ -146,7 +146,7 @@ class StackedTask(OneLossTask):
 
     @cached_property
     def _pixels(self) -> Tensor:
-        return torch.from_numpy(np.require(self.learnt[0].pixels, requirements="CW")).to(self.device)
+        return torch.from_numpy(np.require(self.learnt[0].pixels, requirements=("C", "W"))).to(self.device)
 
     @cached_property
     def _labels(self) -> Tensor:
