@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
-from cse_autoloss.losses.reduction import ReducedLoss, reduce
+from cse_autoloss.losses.reduction import ReducedLoss, reduce, share
+from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.baselines import BASELINES
@@ -33,6 +34,7 @@ class ParametricLoss(ReducedLoss):
     Attributes:
         space: whose loss it is.
         theta: (K,) float64.
+        taking: which targets are ignored.
         provenance: what a loss.json says of where it comes from; free data, never interpreted.
     """
 
@@ -45,15 +47,21 @@ class ParametricLoss(ReducedLoss):
             raise ConfigError(
                 f"theta: expected {len(space.parameters)} finite numbers, got {len(theta)} values"
             )
-        self.space, self.provenance = space, dict[str, Any]()
+        self.space, self.provenance, self.taking = space, dict[str, Any](), Taking()
         self.theta: Tensor
         self.register_buffer("theta", torch.tensor([float(value) for value in theta], dtype=torch.float64))
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss; DataError where shapes, types or class indices do not fit. No use is made of `iou`."""
         highest = logits.shape[-1] - 1 if logits.dim() else 0
-        check_classification(logits, target, None, highest=highest, meaning="there is no background")
-        return reduce(self.space.loss(logits, target, self.theta), self.reduction)
+        ignored = self.taking.ignore_index
+        check_classification(
+            logits, target, None, highest=highest, meaning="there is no background", ignore_index=ignored
+        )
+        if self.taking.counts_all(target):
+            return reduce(self.space.loss(logits, target, self.theta), self.reduction)
+        logits, target, _, kept = self.taking.kept(logits, target, None)
+        return share(self.space.loss(logits, target, self.theta), None, kept, self.reduction)
 
     @property
     def text(self) -> str:
@@ -82,7 +90,7 @@ class ParametricLoss(ReducedLoss):
             loss = cls(make_space(settings.pop("name"), **settings), theta, reduction)
             loss.provenance = dict(data.get("provenance", {}))
             return loss
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(f"{where}: not the JSON of a parametric loss: {shorten(repr(error))}") from None
 
 
