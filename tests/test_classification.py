@@ -15,8 +15,9 @@ from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
+from cse_autoloss.tasks.cifar import read_cifar
 from cse_autoloss.tasks.classification import ClassificationTask
-from cse_autoloss.tasks.image_files import LabelledImages, read_cifar10, read_folder, read_idx, read_image
+from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx, read_image
 from cse_autoloss.tasks.image_splits import hold_out, load_splits, with_label_noise
 from cse_autoloss.tasks.stacked import augment
 
@@ -59,7 +60,7 @@ def test_cifar_binary(tmp_path: Path) -> None:
     content = _cifar(tmp_path / "cifar-10-batches-bin")
     (tmp_path / "cifar-10-batches-bin" / "batches.meta.txt").write_text("\n".join("abcdefghij") + "\n")
     for folder in (tmp_path, tmp_path / "cifar-10-batches-bin"):
-        train, test, names = read_cifar10(folder)
+        train, test, names = read_cifar(folder)
         assert (len(train), len(test), names) == (30, 6, tuple("abcdefghij"))
         assert np.array_equal(train.pixels[7], content[1, 1, 1:].reshape(3, 32, 32))
         assert test.labels.tolist() == [0, 1, 2, 3, 4, 5]
@@ -70,14 +71,14 @@ def test_a_faulty_cifar_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "data_batch_3.bin"
     path.write_bytes(content[2].tobytes()[:-100])
     with pytest.raises(DataError, match=r"data_batch_3\.bin: 18338 bytes are no whole number .* cut off"):
-        read_cifar10(tmp_path)
+        read_cifar(tmp_path)
     content[2, 4, 0] = 10
     content[2].tofile(path)
     with pytest.raises(DataError, match=r"data_batch_3\.bin: item 4 has label 10; labels run from 0 to 9"):
-        read_cifar10(tmp_path)
+        read_cifar(tmp_path)
     path.unlink()
     with pytest.raises(DataError, match=r"data_batch_3\.bin: No such file"):
-        read_cifar10(tmp_path)
+        read_cifar(tmp_path)
 
 
 def _idx(path: Path, values: np.ndarray) -> None:

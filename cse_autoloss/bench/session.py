@@ -16,7 +16,7 @@ from pathlib import Path
 from cse_autoloss.bench.budget import TRAIN_SAMPLES, AuditSize, Cost, RunSize, train_limit
 from cse_autoloss.bench.jobs import STATES, LossSet
 from cse_autoloss.bench.tuning import Axis, tunable_axis
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
+from cse_autoloss.errors import ConfigError, RunError, UnknownNameError, shorten
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig
@@ -148,6 +148,18 @@ class Session:
         work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", orders)
         with make_executor(self.config.executor, work, workers or self.config.workers) as executor:
             yield executor
+
+
+def same_data(session: Session, store: RunStore) -> None:
+    """RunError where a run's data are no longer those that it began with: old scores and new ones can't be compared."""
+    now = session.task.data_digest
+    kept = store.meta("data", now)
+    if kept != now:
+        place = shorten(str(getattr(session.config.own, "data", "")), 200)
+        raise RunError(
+            f"{store.directory}: its data have changed since it began ({place}); go on with the same, or begin anew"
+        )
+    store.set_meta("data", now)
 
 
 def states_folder(store: RunStore) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cse_autoloss.bench import stacked
 from cse_autoloss.graph import Signature, parse_formula
@@ -120,4 +120,7 @@ _KINDS = {"simulate": _simulate, "train": _train, "stack": _stack, "best-on-test
 def slot_loss(text: str, signature: Signature, alpha: float | None) -> LossFunction:
     """A slot's loss as tasks take it: its sum over samples; α weighs losses of binary classification."""
     unweighted = alpha is None or not form_of(signature).weighted
-    return load_loss(text, signature, reduction="sum", alpha="default" if unweighted else alpha)
+    weighting: float | Literal["default"] | None = "default" if unweighted else alpha
+    # Tasks ignore nothing: None spares the look for it.
+    ignored: Literal["default"] | None = None if form_of(signature).head else "default"
+    return load_loss(text, signature, reduction="sum", alpha=weighting, ignore_index=ignored)

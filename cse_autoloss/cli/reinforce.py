@@ -26,7 +26,8 @@ def command(
         str | None, typer.Option(help="classification, faces, reid, or any with a softmax slot.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, cifar10:DIR, idx:DIR, folder:DIR, orl or market:DIR.")
+        str | None,
+        typer.Option(help="digits, cifar10:DIR, cifar100:DIR, idx:DIR, folder:DIR, orl or market:DIR."),
     ] = None,
     label_noise: Annotated[float | None, typer.Option(help="Share of train labels to change.")] = None,
     model: Annotated[str | None, typer.Option(help="mlp, small, face or resnet20.")] = None,

@@ -14,7 +14,7 @@ from cse_autoloss.bench.jobs import Training
 from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run
+from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run, same_data
 from cse_autoloss.compare.contestants import enlist
 from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
@@ -130,6 +130,7 @@ def _run(
     store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
     try:
         with store, session.executor() as executor:
+            same_data(session, store)
             status = RunStatus(metric=session.metric)
             bench = Workbench(executor, store, Clock.of(store, None), status, observer)
             try:

@@ -12,7 +12,7 @@ from cse_autoloss.bench.budget import Cost, RunSize, fit, fit_audit
 from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import NothingDone, Session, remove_empty_run, states_folder
+from cse_autoloss.bench.session import NothingDone, Session, remove_empty_run, same_data, states_folder
 from cse_autoloss.discovery.finals import Finals, Ranking
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
@@ -66,6 +66,7 @@ def discover(
         store.add_event("resumed")
     try:
         with store:
+            same_data(session, store)
             return run.complete(store, observer or Silent())
     except NothingDone as nothing:
         if new:

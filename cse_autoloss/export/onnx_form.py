@@ -6,9 +6,10 @@ import importlib.util
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,7 @@ def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, redu
             input_names=list(example),
             output_names=["loss"],
             dynamic_shapes=(tuple(shapes),),
+            custom_translation_table=_stable(),
             dynamo=True,
             verbose=False,
         )
@@ -88,6 +90,30 @@ class _Positional(nn.Module):
         return self.loss(**dict(zip(self.names, inputs, strict=True)))
 
 
+def _stable() -> dict[Any, Callable[..., Any]]:
+    """How log σ is written: torch's Log(Sigmoid(x)) is −∞ from x = −18 on where a runtime's Sigmoid gives 0."""
+    from onnxscript import opset18
+
+    def log_sigmoid(x: Any) -> Any:
+        return opset18.Neg(opset18.Softplus(opset18.Neg(x)))
+
+    return {torch.ops.aten.log_sigmoid.default: log_sigmoid}
+
+
 def _bytes_of(program: torch.onnx.ONNXProgram | None) -> bytes:
+    """The model, without what the exporter notes of the machine: paths of source files and stacks of calls."""
     assert program is not None
-    return program.model_proto.SerializeToString()
+    model = program.model_proto
+    for part in (model, model.graph, *model.functions, *_parts(model)):
+        for field in ("metadata_props", "doc_string"):
+            if hasattr(part, field):
+                part.ClearField(field)
+    return model.SerializeToString()
+
+
+def _parts(model: Any) -> Iterator[Any]:
+    graph = model.graph
+    for function in model.functions:
+        yield from function.node
+    for group in (graph.node, graph.initializer, graph.input, graph.output, graph.value_info):
+        yield from group

@@ -31,32 +31,36 @@ from torch.nn.functional import log_softmax
 
 class SearchedLoss(nn.Module):
     """`loss(logits, target)`: logits (N, C), target (N,) class index in [0, C); reduction "mean", "sum" or
-    "none"."""
+    "none". Samples whose target is ignore_index count neither in the sum nor in the mean."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, reduction: str = "mean", ignore_index: int = -100) -> None:
         super().__init__()
         if reduction not in ("mean", "sum", "none"):
             raise ValueError(f"reduction is 'mean', 'sum' or 'none', got {{reduction!r}}")
         self.reduction = reduction
+        self.ignore_index = ignore_index
 {tables}
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if logits.dim() != 2 or target.shape != logits.shape[:1] or target.dtype != torch.int64:
             got = f"{{tuple(logits.shape)}} and {{tuple(target.shape)}} {{target.dtype}}"
             raise ValueError(f"logits must be (N, C) and target (N,) int64 class indices, got {{got}}")
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        column = target.unsqueeze(-1)
+        kept = target != self.ignore_index
+        logits = torch.where(kept.unsqueeze(-1), logits, 0.0)
+        column = torch.where(kept, target, 0).unsqueeze(-1)
         x = logits.gather(-1, column)
 {body}
+        loss = torch.where(kept, loss, 0.0)
         if self.reduction == "none":
             return loss
-        return loss.sum() if self.reduction == "sum" else loss.mean()
+        return loss.sum() if self.reduction == "sum" else loss.sum() / kept.sum().clamp(min=1)
 '''
 
 _AM_LFS = """        u = x / {scale}
-        piece = ((u.detach() + 1) * {half}).clamp(0, {last}).long()
+        piece = ((u.detach() + 1) * {half}).nan_to_num(0.0).clamp(0, {last}).long()
         z = {scale} * (self.t_slope.to(x)[piece] * u + self.t_bias.to(x)[piece])
         log_p = log_softmax(logits.scatter(-1, column, z), -1).gather(-1, column).squeeze(-1)
-        piece = (log_p.detach().exp() * {intervals}).clamp(0, {last}).long()
+        piece = (log_p.detach().exp() * {intervals}).nan_to_num(0.0).clamp(0, {last}).long()
         slope, bias = self.tau_slope.to(x)[piece], self.tau_bias.to(x)[piece]
 """
 

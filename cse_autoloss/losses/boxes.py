@@ -6,6 +6,7 @@ All are called `loss(pred_boxes, target_boxes)` with (P, 4) xyxy in pixels and g
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
 from cse_autoloss.spaces.boxes import BOX_EPSILON, REG, box_inputs
 from cse_autoloss.spaces.checks import check_boxes
+from cse_autoloss.spaces.form import widened
+from cse_autoloss.spaces.once import OnceOnly
 
 
 class BoxLoss(ReducedLoss):
@@ -24,19 +27,28 @@ class BoxLoss(ReducedLoss):
 
     def forward(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """The loss; DataError where the boxes are not (P, 4) floats."""
-        check_boxes(pred_boxes, target_boxes)
-        wide = (b.float() if b.element_size() < 4 else b for b in (pred_boxes, target_boxes))
-        return reduce(self.elements(*wide), self.reduction)
+        return reduce(self.elements(pred_boxes, target_boxes), self.reduction)
 
     def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
-        """One value for each pair of boxes, (P,)."""
+        """One value for each pair of boxes, (P,), in at least float32; DataError as of `forward`."""
+        check_boxes(pred_boxes, target_boxes)
+        values = self.pairs(widened(pred_boxes), widened(target_boxes))
+        if self.held and values.requires_grad:
+            values = OnceOnly.apply(values, pred_boxes, f"{self.held} is held constant in the gradient")
+        return values
+
+    held: ClassVar[str] = ""
+    """What the gradient takes for a constant though it is none, so that a second derivative would be wrong."""
+
+    def pairs(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        """The same of boxes that are checked."""
         raise NotImplementedError
 
 
 class L1Loss(BoxLoss):
     """Σ |b − b*| over the four coordinates, in pixels."""
 
-    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    def pairs(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         return l1_loss(pred_boxes, target_boxes, reduction="none").sum(-1)
 
 
@@ -50,14 +62,14 @@ class SmoothL1Loss(BoxLoss):
             raise ConfigError(f"beta must be at least 0, got {beta!r}")
         self.beta = beta
 
-    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    def pairs(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         return smooth_l1_loss(pred_boxes, target_boxes, reduction="none", beta=self.beta).sum(-1)
 
 
 class DIoULoss(BoxLoss):
     """1 − IoU + ρ²/c²: ρ between the centres, c the enclosing box's diagonal (Zheng et al., AAAI 2020)."""
 
-    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    def pairs(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         return 1 - _iou(pred_boxes, target_boxes) + _centre_term(pred_boxes, target_boxes)
 
 
@@ -67,7 +79,9 @@ class CIoULoss(BoxLoss):
     v = 4/π²·(atan(w*/h*) − atan(w/h))², and α = v/(1 − IoU + v) is held constant in the gradient.
     """
 
-    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    held = "α"
+
+    def pairs(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         iou = _iou(pred_boxes, target_boxes)
         shape = (4 / math.pi**2) * (_aspect(target_boxes) - _aspect(pred_boxes)) ** 2
         with torch.no_grad():
@@ -78,7 +92,7 @@ class CIoULoss(BoxLoss):
 class EIoULoss(BoxLoss):
     """DIoU + (w − w*)²/c_w² + (h − h*)²/c_h²: c_w and c_h the enclosing box's sides (Zhang et al., 2022)."""
 
-    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    def pairs(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         sides = (
             (_sides(pred_boxes) - _sides(target_boxes)) ** 2 / _squared(_enclosing(pred_boxes, target_boxes))
         ).sum(-1)
@@ -97,7 +111,7 @@ class SIoULoss(BoxLoss):
         super().__init__(reduction)
         self.theta = theta
 
-    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    def pairs(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         apart = _centres(pred_boxes) - _centres(target_boxes)
         # sin 2φ = 2·sin φ·cos φ, which needs no arcsine.
         angle = 2 * apart.prod(-1).abs() / ((apart**2).sum(-1) + BOX_EPSILON)
@@ -112,7 +126,9 @@ class SIoULoss(BoxLoss):
 class WIoULoss(BoxLoss):
     """exp(ρ²/c²)·(1 − IoU) with c² held constant in the gradient (Wise-IoU v1, Tong et al., 2023)."""
 
-    def elements(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    held = "c²"
+
+    def pairs(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         apart = ((_centres(pred_boxes) - _centres(target_boxes)) ** 2).sum(-1)
         diagonal = (_enclosing(pred_boxes, target_boxes) ** 2).sum(-1) + BOX_EPSILON
         return torch.exp(apart / diagonal.detach()) * (1 - _iou(pred_boxes, target_boxes))

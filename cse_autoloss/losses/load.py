@@ -11,14 +11,22 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from cse_autoloss.errors import AutoLossError, ConfigError, DataError, FormulaError, UnknownNameError, shorten
+from cse_autoloss.errors import (
+    AutoLossError,
+    ConfigError,
+    DataError,
+    FormulaError,
+    UnknownNameError,
+    printable,
+    shorten,
+)
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
 from cse_autoloss.losses.catalogue import CATALOGUE, known
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
-from cse_autoloss.losses.taking import Taking
-from cse_autoloss.spaces import SIGNATURES, signature_of
+from cse_autoloss.losses.taking import IGNORED, Taking
+from cse_autoloss.spaces import SIGNATURES, form_of, signature_of
 from cse_autoloss.spaces.checks import Targets
 from cse_autoloss.spaces.signatures import BUILT_IN
 
@@ -58,7 +66,7 @@ def load_loss(
     alpha: float | Literal["default"] | None = "default",
     *,
     targets: Targets = "index",
-    ignore_index: int | None = None,
+    ignore_index: int | Literal["default"] | None = "default",
     weight: Tensor | Sequence[float] | None = None,
 ) -> ReducedLoss:
     """A loss as a torch module, called `loss(logits, target, iou=None)`, `loss(pred_boxes, target_boxes)` or with the
@@ -73,7 +81,8 @@ def load_loss(
         alpha: weight α·y + (1 − α)(1 − y) of a cls-binary loss; None for no weighting. By default the
             catalogue's or the file's, and none for a formula.
         targets, ignore_index, weight: of classification losses, see `Taking`: masks and soft targets in the place of
-            class indices, a value of targets that is ignored, and a factor for each class.
+            class indices, a value of targets that is ignored (by default -100 of class indices, as in torch and in
+            exported files; None for none), and a factor for each class.
 
     Raises:
         UnknownNameError: no such name, signature or reduction; the nearest one is offered.
@@ -81,29 +90,39 @@ def load_loss(
         DataError: the file can't be read or is no loss.json.
         ConfigError: an alpha, or one of the last three, that the loss has no use for.
     """
-    taking: dict[str, Any] = {"targets": targets, "ignore_index": ignore_index, "weight": weight}
+
+    def settled(known: Signature) -> dict[str, Any]:
+        indices = form_of(known).head is not None and targets == "index"
+        ignored = (IGNORED if indices else None) if ignore_index == "default" else ignore_index
+        return {"targets": targets, "ignore_index": ignored, "weight": weight}
+
     text = str(source).strip()
     wanted = None if signature is None else known(signature)
     if text in CATALOGUE:
         entry = CATALOGUE[text]
         _agree(text, entry.signature, wanted)
-        return entry.make(reduction, alpha, **taking)
+        return entry.make(reduction, alpha, **settled(entry.signature))
     parametric = read_parametric(source, reduction)
     if parametric is not None:
         _agree(parametric.title, parametric.signature, wanted)
-        if Taking.of(parametric.signature, **taking) != Taking():
-            raise ConfigError(
-                "a parametric loss takes class indices alone: no targets, ignore_index or weight"
-            )
+        taking = Taking.of(parametric.signature, **settled(parametric.signature))
+        if taking.targets != "index" or taking.weight is not None:
+            raise ConfigError("a parametric loss takes class indices alone: no targets or weight")
+        parametric.taking = taking
         return parametric
     if isinstance(source, Path) or text.endswith(".json"):
         file = read_loss_file(source, wanted)
         _agree(text, file.graph.signature, wanted)
-        return GraphLoss(file.graph, reduction, file.alpha if alpha == "default" else alpha, **taking)
+        return GraphLoss(
+            file.graph,
+            reduction,
+            file.alpha if alpha == "default" else alpha,
+            **settled(file.graph.signature),
+        )
     if not _looks_like_formula(text, wanted) and (wanted is None or text.islower()):
         raise UnknownNameError.of("loss", text, CATALOGUE)
     graph = parse_formula(text, infer_signature(text) if wanted is None else wanted)
-    return GraphLoss(graph, reduction, None if alpha == "default" else alpha, **taking)
+    return GraphLoss(graph, reduction, None if alpha == "default" else alpha, **settled(graph.signature))
 
 
 def infer_signature(formula: str) -> Signature:
@@ -145,8 +164,9 @@ def _content(path: Path) -> bytes:
         # The size can change between the look and the read, and a pipe has none: limit the read too.
         with path.open("rb") as stream:
             raw = stream.read(MAX_JSON_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        why = getattr(error, "strerror", None) or "no name of a file"
+        raise DataError(f"{printable(shorten(str(path), 200))}: {why}") from None
     return raw
 
 

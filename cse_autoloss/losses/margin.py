@@ -17,6 +17,7 @@ from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
 from cse_autoloss.spaces.checks import check_classification
 from cse_autoloss.spaces.cosines import MARGIN
+from cse_autoloss.spaces.form import widened
 
 
 class MarginSoftmax(ReducedLoss):
@@ -42,7 +43,8 @@ class MarginSoftmax(ReducedLoss):
         return reduce(self.elements(cosine, target), self.reduction)
 
     def logits(self, cosine: Tensor, target: Tensor) -> Tensor:
-        """s·cos θ with s·f(θ) at the target, (N, C): what a cross-entropy takes."""
+        """s·cos θ with s·f(θ) at the target, (N, C) in at least float32: what a cross-entropy takes."""
+        cosine = widened(cosine)  # autocast keeps float32, and acos near 1 needs it
         column = target.unsqueeze(-1)
         own = cosine.gather(-1, column)
         return self.scale * cosine.scatter(-1, column, self.margin(own))
@@ -139,7 +141,8 @@ def _whole(multiple: int) -> int:
 def _angle(cosine: Tensor) -> Tensor:
     # acos has no finite slope at ±1: stay a rounding step inside, where the gradient is large but finite.
     edge = 1 - 10 * torch.finfo(cosine.dtype).eps
-    return torch.acos(cosine.clamp(-edge, edge))
+    # An infinite cosine is no angle: 0·∞ keeps it NaN through the clamp.
+    return torch.acos(cosine.clamp(-edge, edge) + 0 * cosine.detach())
 
 
 def _falling_cosine(angle: Tensor) -> Tensor:

@@ -65,11 +65,14 @@ class GraphLoss(ReducedLoss):
     def forward(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
         """The loss; DataError where shapes, types or values don't fit the signature."""
         checked = self._form.check(*args, **named, **self.taking.read)
-        if self.taking.counts_all:
+        if self._counts_all(checked):
             value = self._value(self.reduction, *checked)
         else:
             value = self._counted(self.reduction, partial(self._value, "none"), *checked)
         return value if self.reduction != "none" else self._form.shaped(value, *args, **named)
+
+    def _counts_all(self, checked: tuple[Any, ...]) -> bool:
+        return self.taking == Taking() or self.taking.counts_all(checked[1])
 
     def _counted(
         self,
@@ -103,7 +106,7 @@ class GraphLoss(ReducedLoss):
     def elements(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
         """The loss before the reduction: (N, C) in the cls-binary signature, else one a sample; never fused."""
         checked = self._form.check(*args, **named, **self.taking.read)
-        if self.taking.counts_all:
+        if self._counts_all(checked):
             values = self._elements(*checked)
         else:
             values = self._counted("none", self._elements, *checked)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
-from cse_autoloss.losses.reduction import ReducedLoss, reduce, reduce_positives
+from cse_autoloss.losses.reduction import ReducedLoss, reduce, reduce_positives, share
+from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.ap import ApSpace
@@ -37,6 +38,7 @@ class ParametricLoss(ReducedLoss):
     Attributes:
         space: whose loss it is.
         theta: (K,) float64.
+        taking: which targets are ignored.
         provenance: what a loss.json says of where it comes from; free data, never interpreted.
     """
 
@@ -47,7 +49,7 @@ class ParametricLoss(ReducedLoss):
             raise ConfigError(
                 f"theta: expected {len(space.parameters)} finite numbers, got {len(theta)} values"
             )
-        self.space, self.provenance = space, dict[str, Any]()
+        self.space, self.provenance, self.taking = space, dict[str, Any](), Taking()
         self.signature = signature_of_space(space)
         self.whole = self.signature == CLS_BINARY
         self.theta: Tensor
@@ -55,13 +57,27 @@ class ParametricLoss(ReducedLoss):
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss; DataError where shapes, types or class indices do not fit. Softmax heads make no use of `iou`."""
-        columns = logits.shape[-1] if logits.dim() else 1
-        if not self.whole:
-            check_classification(logits, target, None, highest=columns - 1, meaning="there is no background")
+        columns, ignored = logits.shape[-1] if logits.dim() else 1, self.taking.ignore_index
+        if self.whole:
+            meaning = f"{columns} is the background"
+            check_classification(logits, target, iou, highest=columns, meaning=meaning, ignore_index=ignored)
+            return self._ranked(logits, target, iou)
+        meaning = "there is no background"
+        check_classification(logits, target, None, highest=columns - 1, meaning=meaning, ignore_index=ignored)
+        if self.taking.counts_all(target):
             return reduce(self.space.loss(logits, target, self.theta), self.reduction)
-        check_classification(logits, target, iou, highest=columns, meaning=f"{columns} is the background")
-        values = self.space.loss(logits, target, self.theta, iou)  # type: ignore[call-arg]
-        return reduce_positives(values, target < columns, self.reduction)
+        logits, target, _, kept = self.taking.kept(logits, target, None)
+        return share(self.space.loss(logits, target, self.theta), None, kept, self.reduction)
+
+    def _ranked(self, logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
+        """The loss of a batch as one whole; samples that are ignored stand in no ranking."""
+        kept = torch.ones_like(target, dtype=torch.bool)
+        if not self.taking.counts_all(target):
+            kept = target.ne(self.taking.ignore_index or 0)
+            logits, iou = logits[kept], None if iou is None else iou[kept]
+        found = self.space.loss(logits, target[kept], self.theta, iou)  # type: ignore[call-arg]
+        values = found.new_zeros(target.shape).masked_scatter(kept, found)
+        return reduce_positives(values, kept & (target < logits.shape[1]), self.reduction)
 
     @property
     def text(self) -> str:
@@ -95,7 +111,7 @@ class ParametricLoss(ReducedLoss):
             )
             loss.provenance = dict(data.get("provenance", {}))
             return loss
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(f"{where}: not the JSON of a parametric loss: {shorten(repr(error))}") from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cse_autoloss.errors import ConfigError, UnknownNameError
+from cse_autoloss.errors import ConfigError, UnknownNameError, shorten
 from cse_autoloss.graph import Signature
 from cse_autoloss.spaces import form_of
 
@@ -29,17 +29,15 @@ def check_alpha(alpha: float | None, signature: Signature) -> float | None:
             f"alpha weights the classes of sigmoid heads' losses; a {signature.name} loss has none"
         )
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 <= alpha <= 1:
-        raise ConfigError(f"alpha must be a number in [0, 1] or None, got {alpha!r}")
+        raise ConfigError(f"alpha must be a number in [0, 1] or None, got {shorten(repr(alpha))}")
     return float(alpha)
 
 
 def reduce(values: Tensor, reduction: str) -> Tensor:
-    """Mean, sum or the values; the sum of nothing is 0, with a gradient; its mean is NaN, as in torch."""
-    if reduction == "mean":
+    """Mean, sum or the values; sum and mean of nothing are 0, with a gradient: a batch without boxes is no fault."""
+    if reduction == "mean" and values.numel():
         return values.mean()
-    if reduction == "sum":
-        return values.sum()
-    return values
+    return values if reduction == "none" else values.sum()
 
 
 def reduce_positives(values: Tensor, positive: Tensor, reduction: str) -> Tensor:

@@ -13,7 +13,10 @@ from torch import Tensor
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError
 from cse_autoloss.graph import Signature
 from cse_autoloss.spaces import form_of
-from cse_autoloss.spaces.checks import Targets
+from cse_autoloss.spaces.checks import Targets, may_look
+
+IGNORED = -100
+"""The `ignore_index` of torch, of `load_loss` and of exported files, unless another is given."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,13 @@ class Taking:
         told = {"targets": self.targets, "ignore_index": self.ignore_index}
         return {} if self.targets == "index" and self.ignore_index is None else told
 
-    @property
-    def counts_all(self) -> bool:
-        """Whether all elements count alike, so that a plain reduction is right."""
-        return self.ignore_index is None and self.weight is None
+    def counts_all(self, target: Tensor | None) -> bool:
+        """Whether all elements count alike, so that a plain reduction is right: told where a look is cheap."""
+        if self.weight is not None:
+            return False
+        if self.ignore_index is None or target is None:
+            return True
+        return may_look(target) and not bool((target == self.ignore_index).any())
 
     def kept(self, logits: Tensor, target: Tensor, iou: Tensor | None) -> tuple[Any, ...]:
         """Logits, target and iou with harmless numbers where the target is ignored; and where it is not."""

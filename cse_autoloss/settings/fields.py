@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
@@ -56,6 +58,14 @@ def like(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _absolute(value: Any) -> Any:
+    """KIND:DIR with the whole path of DIR, so that a run can go on from any folder; other texts as they are."""
+    kind, colon, place = value.partition(":")
+    if not (colon and place) or "\0" in place:
+        return value
+    return f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
+
+
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0.0, le=1.0)]
@@ -65,6 +75,9 @@ NotNegative = Annotated[Number, Field(ge=0.0)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+Place = Annotated[Text, AfterValidator(_absolute)]
+"""Data by their kind and folder, as "folder:DIR"."""
+WholePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
 class _Told(ModelMetaclass):

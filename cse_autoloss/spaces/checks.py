@@ -72,7 +72,7 @@ def check_classification(
         raise DataError(f'target must be floating point for targets="soft", got {target.dtype}')
     if iou is not None and (iou.shape != target.shape or not iou.is_floating_point()):
         raise DataError(f"iou must be {tuple(target.shape)} floating point, got {_describe(iou)}")
-    if not _may_look(target):
+    if not may_look(target):
         return
     if ignore_index is not None:
         kept = target != ignore_index
@@ -86,7 +86,7 @@ def check_classification(
     if low < 0 or high > highest:
         wrong = low if low < 0 else high
         raise DataError(f"target holds {wrong}; class indices run from 0 to {highest} ({meaning})")
-    if iou is not None and _may_look(iou):
+    if iou is not None and may_look(iou):
         quality = iou[target < highest]
         if quality.numel() and not bool(((quality >= -IOU_SLACK) & (quality <= 1 + IOU_SLACK)).all()):
             worst = quality[(quality < -IOU_SLACK) | (quality > 1 + IOU_SLACK) | quality.isnan()][0]
@@ -101,7 +101,7 @@ def _check_values(target: Tensor, targets: Targets) -> None:
 
 def check_shares(target: Tensor) -> None:
     """Raise DataError unless each sample's shares, (N, C), sum to 1."""
-    if _may_look(target) and target.numel():
+    if may_look(target) and target.numel():
         sums = target.float().sum(-1)
         wrong = (sums - 1).abs() > SHARE_SLACK
         if bool(wrong.any()):
@@ -119,7 +119,8 @@ def check_boxes(pred_boxes: Tensor, target_boxes: Tensor) -> None:
         )
 
 
-def _may_look(tensor: Tensor) -> bool:
+def may_look(tensor: Tensor) -> bool:
+    """Whether values can be looked at without waiting for a device or breaking a traced graph."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 

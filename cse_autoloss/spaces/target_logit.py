@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from cse_autoloss.spaces.once import differentiable_once
 
 _FAR = 80.0
 """Powers of e up to which float32 is used as it is; beyond, a probability is 0 or 1 in any case."""
@@ -65,10 +66,9 @@ class _TargetLogSoftmax(torch.autograd.Function):
         ctx.save_for_backward(logs, shares, factor)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, None]:
         logs, shares, factor = ctx.saved_tensors
-        grad = grads[0]
+        grad = differentiable_once(grads[0], logs, "a parametric loss is differentiated once")
         return shares * (-grad * factor).unsqueeze(-1), None, -grad * torch.expm1(logs), None
 
     @staticmethod

@@ -11,7 +11,7 @@ from torch import Tensor
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.tasks.image_files import LabelledImages
-from cse_autoloss.tasks.image_splits import ImageSplits, load_splits
+from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on
 from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.stacked import StackedTask
 
@@ -34,11 +34,12 @@ class ClassificationTask(StackedTask):
     )
     settings: ClassificationSettings
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
-        """That labels are wrong on purpose."""
+        """That labels are wrong on purpose, and what is left out of a folder."""
         noise = self.settings.label_noise
-        return (f"{noise:.0%} of the labels to train on are wrong on purpose",) if noise else ()
+        told = (f"{noise:.0%} of the labels to train on are wrong on purpose",) if noise else ()
+        return (*told, *notes_on(self.settings.data))
 
     def drawn(self, draw: int) -> ClassificationSettings | None:
         """Other wrong labels, and another subset, of the same images."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.errors import DataError
@@ -17,6 +18,7 @@ from cse_autoloss.tasks.identities import (
     Pairs,
     locate_pairs,
     make_pairs,
+    notes_on,
     read_identities,
     read_pairs,
     split_identities,
@@ -53,6 +55,11 @@ class FacesTask(StackedTask):
     settings: FacesSettings
 
     @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What is left out of a folder."""
+        return notes_on(self.settings.data)
+
+    @cached_property
     def people(self) -> tuple[tuple[Identities, ...], dict[str, Pairs]]:
         """Train, validation and test people, and the pairs to verify."""
         own = self.settings
@@ -83,7 +90,7 @@ class FacesTask(StackedTask):
         part = parts[1] if split == "val" else parts[2]
         first, second, same = pairs[split]
         labels = part.images.labels
-        sought = labels < max(1, len(part.names) // 2)
+        sought = np.isin(labels, _sought(labels))
         found = []
         for features in self.embed(stack, part.images):
             if not np.isfinite(features).all():
@@ -100,6 +107,12 @@ class FacesTask(StackedTask):
                 }
             )
         return found
+
+
+def _sought(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The people to identify: half of those with two photographs or more, one at least; all others are distractors."""
+    people = np.flatnonzero(np.bincount(labels) > 1)
+    return people[: max(1, len(people) // 2)]
 
 
 def load_faces(

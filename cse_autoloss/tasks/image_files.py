@@ -1,4 +1,4 @@
-"""Labelled images from what people have on disk: CIFAR-10's binary files, idx files, folders of images.
+"""Labelled images from what people have on disk: idx files, folders of images. CIFAR is in `cifar.py`.
 
 Every fault of a file is a `DataError` that names the file and the item.
 """
@@ -15,11 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cse_autoloss.errors import DataError, shorten
+from cse_autoloss.tasks.image_listing import folders_of, list_images
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp")
-
-_CIFAR_RECORD = 1 + 3 * 32 * 32
-_CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 _MOST_BYTES = 4 << 30
 
 
@@ -58,38 +55,6 @@ def check_labels(labels: NDArray[np.int64], classes: int, where: str) -> None:
         )
 
 
-def read_cifar10(folder: Path) -> tuple[LabelledImages, LabelledImages, tuple[str, ...]]:
-    """Train, test and class names of CIFAR-10's binary version.
-
-    Args:
-        folder: holds data_batch_1.bin to data_batch_5.bin and test_batch.bin, or cifar-10-batches-bin/ with
-        them.
-    """
-    inner = folder / "cifar-10-batches-bin"
-    home = inner if inner.is_dir() else folder
-    parts = [_cifar_file(home / name) for name in _CIFAR_TRAIN]
-    train = LabelledImages(
-        np.concatenate([part.pixels for part in parts]), np.concatenate([part.labels for part in parts])
-    )
-    names = home / "batches.meta.txt"
-    listed = names.read_text(encoding="utf-8").split() if names.is_file() else []
-    classes = tuple(listed) if len(listed) == 10 else tuple(str(i) for i in range(10))
-    return train, _cifar_file(home / "test_batch.bin"), classes
-
-
-def _cifar_file(path: Path) -> LabelledImages:
-    """Records of a label byte and 1,024 red, green and blue bytes each, row by row."""
-    content = np.frombuffer(_read(path), np.uint8)
-    if content.size == 0 or content.size % _CIFAR_RECORD:
-        raise DataError(
-            f"{path}: {content.size} bytes are no whole number of records of {_CIFAR_RECORD} bytes; is it cut off?"
-        )
-    records = content.reshape(-1, _CIFAR_RECORD)
-    labels = records[:, 0].astype(np.int64)
-    check_labels(labels, 10, str(path))
-    return LabelledImages(records[:, 1:].reshape(-1, 3, 32, 32), labels)
-
-
 def read_idx(folder: Path) -> tuple[LabelledImages, LabelledImages, tuple[str, ...]]:
     """Train, test and class names of files in MNIST's format.
 
@@ -115,7 +80,7 @@ def _either(folder: Path, name: str) -> Path:
 
 
 def _idx_file(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    raw = _read(path)
+    raw = read_bytes(path)
     if path.suffix == ".gz":
         try:
             raw = gzip.decompress(raw)
@@ -138,35 +103,34 @@ def read_folder(
     """Images and class names of a folder that has one folder for each class.
 
     Args:
-        folder: FOLDER/CLASS/IMAGE.
+        folder: FOLDER/CLASS/IMAGE, or with further folders in a class's; systems' own files are passed over.
         size: images are scaled to size x size pixels.
         grey: one channel in place of three.
         classes: names that are expected, in the order of their labels; by default those found, sorted.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = [path.name for path in folders_of(folder)]
     if not found:
         raise DataError(f"{folder}: expected one folder for each class, found none")
     names = list(classes) if classes is not None else found
     unknown = sorted(set(found) - set(names))
     if unknown:
         raise DataError(f"{folder / unknown[0]}: a class that the training images do not have")
-    pixels, labels = [], []
-    for label, name in enumerate(names):
-        paths = image_paths(folder / name)
-        pixels += [read_image(path, (size, size), grey) for path in paths]
-        labels += [label] * len(paths)
-    if not pixels:
+    paths = [list_images(folder / name).images for name in names]
+    labels = np.repeat(np.arange(len(names)), [len(own) for own in paths])
+    if not len(labels):
         raise DataError(f"{folder}: no images")
-    return LabelledImages(np.stack(pixels), np.array(labels, dtype=np.int64)), tuple(names)
+    pixels = read_images([path for own in paths for path in own], (size, size), grey)
+    return LabelledImages(pixels, labels.astype(np.int64)), tuple(names)
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """The images of a folder, in the order of their names."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+def read_images(paths: Sequence[Path], size: tuple[int, int], grey: bool = False) -> NDArray[np.uint8]:
+    """Images (N, channels, H, W), scaled to size (H, W)."""
+    pixels = np.empty((len(paths), 1 if grey else 3, *size), dtype=np.uint8)
+    for index, path in enumerate(paths):
+        pixels[index] = read_image(path, size, grey)
+    return pixels
 
 
 def read_image(
@@ -185,7 +149,8 @@ def read_image(
     return array[None] if grey else array.transpose(2, 0, 1)
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's content; DataError where it can't be read or is larger than 4 GiB."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path}: larger than {_MOST_BYTES >> 30} GiB")

@@ -9,9 +9,14 @@ import numpy as np
 
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import ConfigError, DataError
+from cse_autoloss.tasks.cifar import read_cifar
 from cse_autoloss.tasks.handwriting import handwriting_parts, load_handwriting
-from cse_autoloss.tasks.image_files import LabelledImages, read_cifar10, read_folder, read_idx
+from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx
+from cse_autoloss.tasks.image_listing import left_out, list_images
 from cse_autoloss.tasks.protocol import drawn_seed
+
+KINDS = ("cifar10", "cifar100", "idx", "folder")
+"""What data of files may be: KIND:DIR."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ def load_splits(
 
     Args:
         data: "digits" (scikit-learn's 1,797 scans of 8x8 pixels, split 915/372/510 by who wrote them),
-            "cifar10:DIR", "idx:DIR", or "folder:DIR" with DIR/train/CLASS, DIR/test/CLASS and, if you like,
-            DIR/val/CLASS.
+            "cifar10:DIR", "cifar100:DIR", "idx:DIR", or "folder:DIR" with
+            DIR/train/CLASS, DIR/test/CLASS and, if you like, DIR/val/CLASS.
         seed: of splits, subset and noise.
         val_share: share of the training images that becomes validation where the data has none.
         train_limit: so many of the training images only, drawn by the seed, after validation was set aside.
@@ -69,10 +74,11 @@ def load_splits(
     kind, _, place = data.partition(":")
     if kind == "digits":
         splits = _digits()
-    elif kind in ("cifar10", "idx", "folder") and place:
+    elif kind in KINDS and place:
         splits = _from_files(kind, Path(place).expanduser(), seed, val_share, image_size, grey)
     else:
-        raise ConfigError(f"data: expected 'digits', 'cifar10:DIR', 'idx:DIR' or 'folder:DIR', got {data!r}")
+        kinds = ", ".join(f"'{one}:DIR'" for one in KINDS)
+        raise ConfigError(f"data: expected 'digits' or one of {kinds}, got {data!r}")
     check_splits(splits)
     if train_limit is not None and train_limit < len(splits.train):
         order = _random("subset", drawn_seed(seed, draw)).permutation(len(splits.train))[:train_limit]
@@ -81,6 +87,18 @@ def load_splits(
         train, val, test = (_shrunk(part, shrink) for part in (splits.train, splits.val, splits.test))
         splits = replace(splits, train=train, val=val, test=test)
     return with_label_noise(splits, label_noise, drawn_seed(seed, draw))
+
+
+def notes_on(data: str) -> tuple[str, ...]:
+    """What of a folder is left out, by a look at the names alone."""
+    kind, _, place = data.partition(":")
+    folder = Path(place).expanduser()
+    if kind != "folder" or not place:
+        return ()
+    return tuple(
+        note for name in ("train", "val", "test")
+        for note in left_out(folder / name, list_images(folder / name).others)
+    )  # fmt: skip
 
 
 def with_label_noise(splits: ImageSplits, share: float, seed: int) -> ImageSplits:
@@ -136,7 +154,7 @@ def _from_files(kind: str, folder: Path, seed: int, val_share: float, size: int,
         if (folder / "val").is_dir():
             return ImageSplits(train, read_folder(folder / "val", size, grey, names)[0], test, names)
     else:
-        train, test, names = (read_cifar10 if kind == "cifar10" else read_idx)(folder)
+        train, test, names = read_idx(folder) if kind == "idx" else read_cifar(folder, kind)
     train, val = hold_out(train, names, val_share, seed)
     return ImageSplits(train, val, test, names)
 

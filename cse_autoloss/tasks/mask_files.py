@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import DataError
 from cse_autoloss.settings.tasks.detection import SceneSettings
-from cse_autoloss.tasks.image_files import image_paths, read_image
+from cse_autoloss.tasks.image_files import read_image, read_images
+from cse_autoloss.tasks.image_listing import list_images
 from cse_autoloss.tasks.scenes import INK, SPLITS, load_scenes
 
 SHARES = (0.6, 0.2, 0.2)
@@ -72,16 +73,21 @@ def _read(folder: Path, size: int, grey: bool) -> Masked:
     for name in ("images", "masks"):
         if not (folder / name).is_dir():
             raise DataError(f"{folder / name}: no such folder")
-    paths = image_paths(folder / "images")
+    paths = _by_name(folder / "images")
     if not paths:
         raise DataError(f"{folder / 'images'}: no images")
-    known = {path.stem: path for path in image_paths(folder / "masks")}
-    missing = [path.name for path in paths if path.stem not in known]
+    known = _by_name(folder / "masks")
+    missing = [path.name for name, path in paths.items() if name not in known]
     if missing:
         raise DataError(f"{folder / 'masks'}: no mask for {missing[0]}")
-    images = np.stack([read_image(path, (size, size), grey) for path in paths])
-    masks = np.stack([_mask(known[path.stem], size) for path in paths])
+    images = read_images(list(paths.values()), (size, size), grey)
+    masks = np.stack([_mask(known[name], size) for name in paths])
     return Masked(images, masks)
+
+
+def _by_name(folder: Path) -> dict[Path, Path]:
+    """The images of a folder by their names in it, without suffix."""
+    return {path.relative_to(folder).with_suffix(""): path for path in list_images(folder).images}
 
 
 def _mask(path: Path, size: int) -> NDArray[np.bool_]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from cse_autoloss.settings.stacked import SgdSettings
+from cse_autoloss.tasks.data_digest import digest_of
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, SplitName, Task, TaskScore, Tunable
 from cse_autoloss.tasks.trained import trained
 from cse_autoloss.training.loop import Schedule as OneCycle
@@ -62,6 +64,15 @@ class OneLossTask(Task):
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """All metrics of a model on the first so many samples; "test" is for the final audit alone."""
         raise NotImplementedError
+
+    @property
+    def data_digest(self) -> str:
+        """Of the files of `data`, as KIND:PLACE, and of the file of pairs where there is one."""
+        _, _, place = str(getattr(self.settings, "data", "")).partition(":")
+        pairs = getattr(self.settings, "pairs", None)
+        if not place:
+            return ""
+        return digest_of(Path(place).expanduser(), *([pairs.expanduser()] if pairs else []))
 
     def check(self) -> tuple[str, ...]:
         """Read the data; notes on them. See `Task.check`."""

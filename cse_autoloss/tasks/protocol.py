@@ -218,6 +218,11 @@ class Task(Protocol):
         """
         return None
 
+    @property
+    def data_digest(self) -> str:
+        """Of the files that the settings name; empty where there are none. A run does not go on with other ones."""
+        return ""
+
     def check(self) -> Sequence[str]:
         """Read the data, so that what is wrong with them is said before anything is trained; notes on them.
 

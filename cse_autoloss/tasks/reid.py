@@ -18,11 +18,13 @@ from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import DataError
 from cse_autoloss.settings.tasks.reid import ReidSettings
 from cse_autoloss.tasks.identities import read_identities, split_identities
-from cse_autoloss.tasks.image_files import LabelledImages, image_paths, read_image
+from cse_autoloss.tasks.image_files import LabelledImages, read_images
+from cse_autoloss.tasks.image_listing import left_out, list_images
 from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.ranking import JUNK, rank_gallery, re_rank
 from cse_autoloss.tasks.stacked import StackedTask
 
+_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 _NAME = re.compile(r"(-1|\d+)_c(\d+)")
 
 
@@ -63,6 +65,16 @@ class ReidTask(StackedTask):
         *(Metric(f"rank{k}", title=f"rank-{k}") for k in (1, 5, 10)),
     )
     settings: ReidSettings
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What is left out of a folder."""
+        if not self.settings.data.startswith("market:"):
+            return ()
+        home = Path(self.settings.data.removeprefix("market:")).expanduser()
+        return tuple(
+            note for name in _FOLDERS for note in left_out(home / name, list_images(home / name).others)
+        )
 
     @cached_property
     def splits(self) -> ReidSplits:
@@ -113,9 +125,7 @@ def read_market(folder: Path, size: tuple[int, int], seed: int = 0, val_share: f
     Raises:
         DataError: a folder that is missing or empty, an image that does not decode, a name that is not Market's.
     """
-    train, query, gallery = (
-        _market_folder(folder / name, size) for name in ("bounding_box_train", "query", "bounding_box_test")
-    )
+    train, query, gallery = (_market_folder(folder / name, size) for name in _FOLDERS)
     if (query.images.labels < 1).any():
         raise DataError(f"{folder / 'query'}: junk (-1) and distractors (0) are no queries")
     train = train.take(np.flatnonzero(train.images.labels > 0))
@@ -176,7 +186,7 @@ def _with_validation(
 
 
 def _market_folder(folder: Path, size: tuple[int, int]) -> Photos:
-    paths: Sequence[Path] = image_paths(folder)
+    paths: Sequence[Path] = list_images(folder).images
     if not paths:
         raise DataError(f"{folder}: {'no images' if folder.is_dir() else 'no such folder'}")
     people, cameras = [], []
@@ -186,5 +196,5 @@ def _market_folder(folder: Path, size: tuple[int, int]) -> Photos:
             raise DataError(f"{path}: not a name of Market-1501, as 0002_c1s1_000451_03.jpg or -1_c3s1_...")
         people.append(int(found[1]) if found[1] != "-1" else JUNK)
         cameras.append(int(found[2]))
-    pixels = np.stack([read_image(path, size) for path in paths])
+    pixels = read_images(paths, size)
     return Photos(LabelledImages(pixels, np.array(people, dtype=np.int64)), np.array(cameras, dtype=np.int64))

@@ -146,7 +146,7 @@ class StackedTask(OneLossTask):
 
     @cached_property
     def _pixels(self) -> Tensor:
-        return torch.from_numpy(self.learnt[0].pixels.copy()).to(self.device)
+        return torch.from_numpy(np.require(self.learnt[0].pixels, requirements=("C", "W"))).to(self.device)
 
     @cached_property
     def _labels(self) -> Tensor:
@@ -154,9 +154,18 @@ class StackedTask(OneLossTask):
 
     @cached_property
     def _scale(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the training images, a number for each channel."""
-        sample = self._pixels[:2000].float() / 255
-        return sample.mean((0, 2, 3), keepdim=True), sample.std((0, 2, 3), keepdim=True).clamp(min=1e-3)
+        """Mean and deviation of all training images, a number for each channel."""
+        # Counts of the 256 values are exact, so that the images' order can't matter.
+        counts = np.stack(
+            [np.bincount(channel.ravel(), minlength=256) for channel in self.learnt[0].pixels.swapaxes(0, 1)]
+        )
+        values, total = np.arange(256) / 255, counts.sum(1)
+        mean = counts @ values / total
+        variance = (counts * (values - mean[:, None]) ** 2).sum(1) / np.maximum(total - 1, 1)
+        mean, deviation = (
+            torch.from_numpy(one).float().view(1, -1, 1, 1).to(self.device) for one in (mean, variance**0.5)
+        )
+        return mean, deviation.clamp(min=1e-3)
 
     def _normal(self, pixels: Tensor) -> Tensor:
         mean, deviation = self._scale
@@ -182,4 +191,5 @@ def augment(images: Tensor, source: torch.Generator) -> Tensor:
     rows = (top + torch.arange(height)[:, None]).to(flat.device)
     columns = (left + across).to(flat.device)
     chosen = padded.permute(0, 2, 3, 1)[torch.arange(count, device=flat.device)[:, None, None], rows, columns]
-    return chosen.permute(0, 3, 1, 2).reshape(images.shape)
+    # Not as a view with the channels last, for which a GroupNorm under vmap has no rule.
+    return chosen.permute(0, 3, 1, 2).reshape(images.shape).contiguous()

@@ -16,7 +16,9 @@ def verification_accuracy(similarity: Floats, same: NDArray[np.bool_], folds: in
     For each fold the threshold is the one that is best on all other folds; its accuracy on the fold counts.
 
     Args:
-        similarity: (P,), larger for more alike; pairs in the file's order, whose folds lie one after another.
+        similarity: (P,), larger for more alike; pairs in the file's order, whose folds lie one after another. Where
+            a fold would then have pairs of one kind alone, as in a file sorted by kind, each kind is dealt out to
+            the folds in turn.
         same: (P,) whether a pair is of one person.
         folds: number of folds, at most P.
 
@@ -29,14 +31,21 @@ def verification_accuracy(similarity: Floats, same: NDArray[np.bool_], folds: in
     _check(similarity, same)
     if len(same) < folds or folds < 2:
         raise DataError(f"expected at least {max(folds, 2)} pairs for {folds} folds, got {len(same)}")
-    parts = np.array_split(np.arange(len(same)), folds)
     accuracies = []
-    for part in parts:
+    for part in _folds(same, folds):
         rest = np.ones(len(same), dtype=bool)
         rest[part] = False
         threshold = _best_threshold(similarity[rest], same[rest])
         accuracies.append(np.mean((similarity[part] >= threshold) == same[part]))
     return float(np.mean(accuracies))
+
+
+def _folds(same: NDArray[np.bool_], folds: int) -> list[NDArray[np.int64]]:
+    parts = np.array_split(np.arange(len(same)), folds)
+    if all(same[part].any() and not same[part].all() for part in parts):
+        return parts
+    dealt = np.argsort(~same, kind="stable")
+    return [dealt[start::folds] for start in range(folds)]
 
 
 def _best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:

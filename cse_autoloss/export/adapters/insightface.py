@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.export.adapters.elements import LossSource, elements_of
 from cse_autoloss.losses.margin import MarginSoftmax
+from cse_autoloss.spaces.form import widened
 
 
 class MarginLogits(nn.Module):
@@ -29,13 +30,13 @@ class MarginLogits(nn.Module):
         self.margin = module
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Scaled logits (N, C) with the margin at each label.
+        """Scaled logits (N, C) with the margin at each label, in at least float32.
 
         Args:
             logits: (N, C) cosines; rounding beyond ±1 is cut off.
             labels: (N,) or (N, 1) int64; −1 for a sample without its class here.
         """
         labels = labels.view(-1)
-        cosine = logits.clamp(-1, 1)
+        cosine = widened(logits).clamp(-1, 1)
         with_margin = self.margin.logits(cosine, labels.clamp(min=0))
         return torch.where((labels >= 0).unsqueeze(-1), with_margin, self.margin.scale * cosine)

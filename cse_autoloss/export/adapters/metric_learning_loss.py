@@ -19,6 +19,7 @@ from pytorch_metric_learning.utils import (  # type: ignore[import-not-found, un
 from torch import Tensor, nn
 
 from cse_autoloss.export.adapters.elements import LossSource, elements_of, signature_name
+from cse_autoloss.spaces.form import widened
 
 
 class AutoMetricLoss(WeightRegularizerMixin, BaseMetricLossFunction):
@@ -64,4 +65,4 @@ class AutoMetricLoss(WeightRegularizerMixin, BaseMetricLossFunction):
 
     def _cosine(self, embeddings: Tensor) -> Tensor:
         weights = common_functions.to_device(self.W, embeddings, dtype=embeddings.dtype)
-        return self.distance(embeddings, weights.t())
+        return widened(self.distance(embeddings, weights.t()))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from cse_autoloss.errors import ConfigError, DataError, MissingExtraError
 from cse_autoloss.export.adapters.elements import LossSource, elements_of
-from cse_autoloss.losses.reduction import check_reduction
+from cse_autoloss.losses.reduction import check_reduction, reduce
+from cse_autoloss.losses.taking import IGNORED
 
 
 class _Weighted(nn.Module):
@@ -38,7 +39,7 @@ class _Weighted(nn.Module):
                 raise ConfigError("avg_factor divides a mean; with reduction 'sum' there is none")
             return values.sum()
         if avg_factor is None:
-            return values.mean()
+            return reduce(values, "mean")
         return values.sum() / (avg_factor + torch.finfo(torch.float32).eps)
 
 
@@ -95,6 +96,8 @@ class AutoLossClassification(_Weighted):
         values = self.loss(pred, labels, iou)
         if weight is not None:
             values = values * _fitted(weight, values)
+        if avg_factor is None and (reduction_override or self.reduction) == "mean":
+            values = values[labels != IGNORED]
         return self._reduced(values, avg_factor, reduction_override)
 
     def _split(self, pred: Tensor, target: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -134,8 +137,6 @@ class AutoLossBox(_Weighted):
         if weight is not None:
             weight = weight.mean(-1) if weight.dim() == 2 else weight
             values = values * _fitted(weight, values)
-        if values.numel() == 0 and avg_factor is None:
-            avg_factor = 1.0 if (reduction_override or self.reduction) == "mean" else None
         return self._reduced(values, avg_factor, reduction_override)
 
 

@@ -6,14 +6,14 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import Count, Number, Text, Whole
+from cse_autoloss.settings.fields import Count, Number, Place, Whole
 from cse_autoloss.settings.stacked import ImageSize, TrainingSettings, ValShare
 
 
 class ClassificationSettings(TrainingSettings):
     """The images, as of `tasks.image_splits.load_splits`, and how the models are trained."""
 
-    data: Text = "digits"
+    data: Place = "digits"
     label_noise: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
     val_share: ValShare = 0.2
     train_limit: Count | None = None

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import Number, Text, Whole
+from cse_autoloss.settings.fields import Number, Place, Whole, WholePath
 from cse_autoloss.settings.stacked import IdentitySettings
 
 
 class FacesSettings(IdentitySettings):
     """The photographs and pairs, as of `tasks.faces`, and how the models are trained."""
 
-    data: Text = "orl"
+    data: Place = "orl"
     grey: bool = False
-    pairs: Path | None = None
+    pairs: WholePath | None = None
     pair_count: Annotated[Whole, Field(ge=10)] = 20_000
     far: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.01
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import Number, Positive, Text, Whole, like
+from cse_autoloss.settings.fields import Number, Place, Positive, Text, Whole, like
 from cse_autoloss.settings.stacked import SgdSettings, ValShare
 
 
@@ -24,7 +24,7 @@ class RegressionSettings(SgdSettings):
         model: "linear", or "mlp" with one hidden layer of `width`.
     """
 
-    data: Annotated[str, like(r"diabetes|csv:.+", "'diabetes' or 'csv:FILE'")] = "diabetes"
+    data: Annotated[Place, like(r"diabetes|csv:.+", "'diabetes' or 'csv:FILE'")] = "diabetes"
     target: Text | None = None
     outliers: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.2
     outlier_size: Positive = 10.0

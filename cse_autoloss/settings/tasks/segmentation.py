@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import Positive, Whole, like
+from cse_autoloss.settings.fields import Place, Positive, Whole, like
 from cse_autoloss.settings.stacked import ImageSize, SgdSettings
 from cse_autoloss.settings.tasks.detection import SceneSettings
 
@@ -24,7 +24,7 @@ class SegmentationSettings(SgdSettings):
         cache: folder for made scenes; None is the user's cache folder.
     """
 
-    data: Annotated[str, like(r"digits|folder:.+", "'digits' or 'folder:DIR'")] = "digits"
+    data: Annotated[Place, like(r"digits|folder:.+", "'digits' or 'folder:DIR'")] = "digits"
     scenes: SceneSettings = SceneSettings(
         canvas=48, size=(10, 24), clutter=6, contrast=(0.3, 1.0), noise=0.18, counts=(160, 100, 300)
     )

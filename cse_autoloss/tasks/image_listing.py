@@ -1,0 +1,63 @@
+"""Which files of a folder are images, and which are left out: told, not passed over in silence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff")
+
+_OF_SYSTEMS = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+"""What operating systems leave in folders, in lower case; names that begin with a dot are theirs as well."""
+
+
+class Listing(NamedTuple):
+    """Files below a folder, in the order of their names: the images, and what is none."""
+
+    images: list[Path]
+    others: list[Path]
+
+
+def list_images(folder: Path) -> Listing:
+    """Images of a folder and of the folders in it, links included; systems' own files are passed over.
+
+    Nothing is opened: an image is what ends as one. A folder that does not exist has none.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else [name for name in folders if not is_systems(name)]
+        if real in seen:  # a link back to where we have been
+            continue
+        seen.add(real)
+        for name in files:
+            path = Path(place, name)
+            if not is_systems(name):
+                (images if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
+    return Listing(sorted(images), sorted(others))
+
+
+def is_systems(name: str) -> bool:
+    """Whether a file or folder of that name is an operating system's, and no data: ._x, .DS_Store, __MACOSX."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """The folders in a folder, by name, but for systems' own; none where it does not exist."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_systems(path.name))
+
+
+def left_out(folder: Path, others: Sequence[Path]) -> tuple[str, ...]:
+    """A note on files that are no images, with their number and the first; none where there are none."""
+    if not others:
+        return ()
+    kinds = ", ".join(IMAGE_SUFFIXES)
+    count = f"{len(others)} file{'s' if len(others) > 1 else ''}"
+    first = others[0].relative_to(folder)
+    return (f"{folder}: {count} left out, which end in none of {kinds}; the first: {first}",)
