@@ -242,7 +242,11 @@ def test_what_they_have_no_use_for_is_told() -> None:
     with pytest.raises(ConfigError, match="alrp: takes class indices alone"):
         load_loss("alrp", alpha=0.3)
     with pytest.raises(ConfigError, match="alrp: takes class indices alone"):
-        load_loss("alrp", ignore_index=-1)
+        load_loss("alrp", targets="mask")
+    logits, target, iou = drawn(9)
+    kept = load_loss("alrp")(logits[5:], target[5:], iou[5:])
+    target[:5] = -7
+    torch.testing.assert_close(load_loss("alrp", ignore_index=-7)(logits, target, iou), kept)
     assert find_alike("ap-loss") == []
 
 

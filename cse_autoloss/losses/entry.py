@@ -91,13 +91,12 @@ class Entry:
             assert self.factory is not None
             if alpha != "default":
                 check_alpha(alpha, self.signature)
-            if self.whole and (
-                alpha not in ("default", None) or Taking.of(self.signature, **taking) != Taking()
-            ):
-                raise ConfigError(
-                    f"{self.name}: takes class indices alone: no alpha, targets, ignore_index or weight"
-                )
-            Taking.of(self.signature, **taking)
-            return self.factory(reduction)
+            taken = Taking.of(self.signature, **taking)
+            loss = self.factory(reduction)
+            if self.whole:
+                if alpha not in ("default", None) or taken != Taking(ignore_index=taken.ignore_index):
+                    raise ConfigError(f"{self.name}: takes class indices alone: no alpha, targets or weight")
+                loss.taking = taken  # type: ignore[assignment]
+            return loss
         weight = self.alpha if alpha == "default" else alpha
         return GraphLoss(parse_formula(self.formula, self.signature), reduction, weight, **taking)

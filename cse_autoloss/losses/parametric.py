@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
-from cse_autoloss.losses.reduction import ReducedLoss, reduce, reduce_positives, share
+from cse_autoloss.losses.ranking import ranked
+from cse_autoloss.losses.reduction import ReducedLoss, reduce, share
 from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.spaces.am_lfs import AmLfs
@@ -61,7 +62,7 @@ class ParametricLoss(ReducedLoss):
         if self.whole:
             meaning = f"{columns} is the background"
             check_classification(logits, target, iou, highest=columns, meaning=meaning, ignore_index=ignored)
-            return self._ranked(logits, target, iou)
+            return ranked(self._ranked, self.taking, self.reduction, logits, target, iou)
         meaning = "there is no background"
         check_classification(logits, target, None, highest=columns - 1, meaning=meaning, ignore_index=ignored)
         if self.taking.counts_all(target):
@@ -70,14 +71,7 @@ class ParametricLoss(ReducedLoss):
         return share(self.space.loss(logits, target, self.theta), None, kept, self.reduction)
 
     def _ranked(self, logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
-        """The loss of a batch as one whole; samples that are ignored stand in no ranking."""
-        kept = torch.ones_like(target, dtype=torch.bool)
-        if not self.taking.counts_all(target):
-            kept = target.ne(self.taking.ignore_index or 0)
-            logits, iou = logits[kept], None if iou is None else iou[kept]
-        found = self.space.loss(logits, target[kept], self.theta, iou)  # type: ignore[call-arg]
-        values = found.new_zeros(target.shape).masked_scatter(kept, found)
-        return reduce_positives(values, kept & (target < logits.shape[1]), self.reduction)
+        return self.space.loss(logits, target, self.theta, iou)  # type: ignore[call-arg]
 
     @property
     def text(self) -> str:

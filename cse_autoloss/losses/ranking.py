@@ -15,7 +15,7 @@ R_i = 1 + Σ_{k≠i} H(x_k − x_i) + F_i the rank of i, F_i = Σ_n H(x_n − x_
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.losses.reduction import ReducedLoss, reduce_positives
+from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.spaces.checks import check_classification
 from cse_autoloss.spaces.ranking import Answer, Ranking, RankingLoss
@@ -32,6 +33,24 @@ Kind = Literal["ap-loss", "alrp", "rank-sort"]
 
 PAIRS = 1 << 22
 """Pairs of positives that are looked at together: some 100 MB."""
+
+
+def ranked(
+    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    taking: Taking,
+    reduction: str,
+    logits: Tensor,
+    target: Tensor,
+    iou: Tensor | None,
+) -> Tensor:
+    """A `loss` of a batch as one whole, reduced over positives; samples that are ignored stand in no ranking."""
+    kept = torch.ones_like(target, dtype=torch.bool)
+    if not taking.counts_all(target):
+        kept = target.ne(taking.ignore_index or 0)
+        logits, iou = logits[kept], None if iou is None else iou[kept]
+    found = loss(logits, target[kept], iou)
+    values = found.new_zeros(target.shape).masked_scatter(kept, found)
+    return reduce_positives(values, kept & (target < logits.shape[1]), reduction)
 
 
 class ErrorDriven(ReducedLoss):
@@ -47,15 +66,20 @@ class ErrorDriven(ReducedLoss):
     def __init__(self, kind: Kind, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.kind: Kind = kind
+        self.taking = Taking()
         self.delta = 0.5 if kind == "rank-sort" else 1.0
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss; DataError where shapes, types or class indices don't fit."""
         columns = logits.shape[-1] if logits.dim() else 1
-        check_classification(logits, target, iou, highest=columns, meaning=f"{columns} is the background")
+        meaning, ignored = f"{columns} is the background", self.taking.ignore_index
+        check_classification(logits, target, iou, highest=columns, meaning=meaning, ignore_index=ignored)
+        return ranked(self._values, self.taking, self.reduction, logits, target, iou)
+
+    def _values(self, logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        values = RankingLoss.apply(logits, target, iou, _Rule(self.kind, self.delta))
-        return reduce_positives(values, target < columns, self.reduction)
+        values: Tensor = RankingLoss.apply(logits, target, iou, _Rule(self.kind, self.delta))
+        return values
 
     def extra_repr(self) -> str:
         return f"{self.kind!r}, delta={self.delta}, {super().extra_repr()}"
