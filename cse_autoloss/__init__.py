@@ -14,7 +14,7 @@ from cse_autoloss._version import __version__
 if TYPE_CHECKING:
     from cse_autoloss.api.files import explain_loss, export_loss, render_loss
     from cse_autoloss.api.formulas import simulate, verify
-    from cse_autoloss.api.runs import RunResult, evolve, reinforce_loss
+    from cse_autoloss.api.runs import RunResult, evolve, reinforce_loss, report_run
     from cse_autoloss.compare.run import compare_losses
     from cse_autoloss.errors import AutoLossError
     from cse_autoloss.filter_audit import FilterAuditOptions, audit_filters
@@ -57,6 +57,7 @@ __all__ = [
     "register_signature",
     "reinforce_loss",
     "render_loss",
+    "report_run",
     "simulate",
     "train_detector",
     "verify",
@@ -90,6 +91,7 @@ _HOME = {
     "register_signature": "cse_autoloss.spaces",
     "reinforce_loss": "cse_autoloss.api.runs",
     "render_loss": "cse_autoloss.api.files",
+    "report_run": "cse_autoloss.api.runs",
     "simulate": "cse_autoloss.api.formulas",
     "train_detector": "cse_autoloss.fullsize.launch",
     "verify": "cse_autoloss.api.formulas",

@@ -77,6 +77,7 @@ COMMANDS = {
     "evolve": ("evolve", []),
     "reinforce": ("reinforce_loss", []),
     "compare": ("compare_losses", ["focal+giou"]),
+    "report": ("report_run", ["runs/mine"]),
     "audit": ("audit_filters", ["runs/mine"]),
     "predict": ("predict_images", ["runs/mine"]),
     "train": ("train_detector", []),

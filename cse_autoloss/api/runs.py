@@ -122,3 +122,26 @@ def _launched(
         config = config_for(str(detector))
     directory, summary = launch(task, config=config, overrides=settings, **options)
     return RunResult(directory, summary)
+
+
+def report_run(run: str | Path) -> Path:
+    """Write a run's page, `report.html`, anew from what its store holds; a run that goes on may be looked at too.
+
+    Args:
+        run: directory of evolve, reinforce, compare or a study.
+
+    Returns:
+        The page: one file, which needs nothing from elsewhere.
+
+    Raises:
+        RunError: there is no run, or the page can't be written.
+    """
+    from cse_autoloss.errors import RunError
+    from cse_autoloss.report.page import write_page
+    from cse_autoloss.runs import RunStore
+
+    with RunStore.read(run) as store:
+        try:
+            return write_page(store)
+        except OSError as error:
+            raise RunError(f"{run}: the page can't be written: {error.strerror or error}") from None

@@ -18,6 +18,7 @@ from cse_autoloss.cli import (
     predict,
     reinforce,
     render,
+    report,
     simulate,
     train,
     verify,
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for module in (
-    *(evolve, reinforce, compare, audit, predict, train),
+    *(evolve, reinforce, compare, report, audit, predict, train),
     *(verify, simulate, losses, render, export, explain),
 ):
     app.command(module.__name__.rpartition(".")[2])(module.command)

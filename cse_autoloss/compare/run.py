@@ -21,6 +21,8 @@ from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
 from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.report.about import about_session
+from cse_autoloss.report.page import PageWriter
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.load import changed, config_for, load_config
 from cse_autoloss.tasks.registry import section_of
@@ -127,12 +129,16 @@ def _run(
     try:
         with store, session.executor() as executor:
             status = RunStatus(metric=session.metric)
-            bench = Workbench(executor, store, Clock.of(store, None), status, observer)
+            about_session(store, "compare", session)
+            pages = PageWriter(store, observer)
+            bench = Workbench(executor, store, Clock.of(store, None), status, pages)
             try:
                 result = _Stages(request, session, bench, say).complete(data_notes)
             finally:
                 bench.keep_clock()
             write_comparison(result, directory)
+            store.set_meta("summary", result.to_dict())
+            pages.finish()
             return result
     except NothingDone as nothing:
         if new:

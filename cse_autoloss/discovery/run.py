@@ -21,6 +21,8 @@ from cse_autoloss.discovery.side_by_side import SideBySideRun
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.report.about import about_session
+from cse_autoloss.report.page import PageWriter
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.protocol import Proposal
@@ -66,7 +68,11 @@ def discover(
         store.add_event("resumed")
     try:
         with store:
-            return run.complete(store, observer or Silent())
+            about_session(store, "reinforce" if config.reinforce.side_by_side else "evolve", session)
+            pages = PageWriter(store, observer or Silent())
+            summary = run.complete(store, pages)
+            pages.finish()
+            return summary
     except NothingDone as nothing:
         if new:
             remove_empty_run(directory)
