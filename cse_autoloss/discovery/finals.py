@@ -46,6 +46,7 @@ class Finals:
         self._session, self._store, self._clock, self._status = session, store, clock, status
         self._state = state
         self.notes: tuple[str, ...] = ()
+        self._origins: dict[str, dict[str, str]] = {}
 
     def combine(self, bench: Workbench, size: RunSize, cost: Cost) -> Ranking:
         """Train combinations of the best losses, and tune the best one's weights; those to be audited come first."""
@@ -73,10 +74,17 @@ class Finals:
         best: dict[LossSet, float] = {}
         for number, (pair, worth) in enumerate(pairs):
             if number < 2 * self._session.config.audit.finalists:
-                for slot in pair.losses:
-                    pair = pair.with_loss(slot, self._short(pair[slot], slot))
+                for slot, text in pair.losses.items():
+                    pair = pair.with_loss(slot, self._short(text, slot))
+                    self._made(slot, pair[slot], text)
             best.setdefault(pair, worth)
+        self._store.set_meta("made from", self._origins)
         return list(best.items())
+
+    def _made(self, slot: str, text: str, origin: str) -> None:
+        """Keep for the family tree what a candidate became."""
+        if text != origin:
+            self._origins.setdefault(slot, {}).setdefault(text, origin)
 
     def _short(self, text: str, slot: str) -> str:
         loss = load_loss(text, self._session.task.slots[slot])
@@ -115,6 +123,9 @@ class Finals:
         found = bench.finish(bench.start(refine(refining, start)))
         if found is None:
             return None
+        for slot, text in found.pair.losses.items():
+            self._made(slot, text, pair[slot])
+        self._store.set_meta("made from", self._origins)
         better, metric = found.pair != tuned.losses, session.metric
         before, after = (metric.text(metric.figure(worth)) for worth in (found.before, found.worth))
         self.notes = (

@@ -83,9 +83,9 @@ def _atom(token: str, reader: _Reader) -> str:
     if token == "{":
         return f"<mrow>{''.join(_row(reader, '}'))}</mrow>"
     if token == r"\left":
-        opening = _fence(next(reader, ""))
+        opening = _fence(next(reader, ""), "prefix")
         inside = "".join(_row(reader, r"\right"))
-        return f"<mrow>{opening}{inside}{_fence(next(reader, ''))}</mrow>"
+        return f"<mrow>{opening}{inside}{_fence(next(reader, ''), 'postfix')}</mrow>"
     if token in (r"\frac", r"\dfrac"):
         return f"<mfrac>{_argument(reader)}{_argument(reader)}</mfrac>"
     if token == r"\sqrt":
@@ -114,7 +114,7 @@ def _leaf(token: str) -> str:
     if sign == r"\,":
         return '<mspace width="0.17em"></mspace>'
     if sign in _FENCES:
-        return _fence(sign)
+        return _fence(sign, "prefix" if sign in "([⟨" else "postfix")
     if sign[0].isdigit():
         return f"<mn>{sign}</mn>"
     if len(sign) == 1 and sign.isalpha():
@@ -124,6 +124,6 @@ def _leaf(token: str) -> str:
     return f"<mo>{html.escape(sign.lstrip(chr(92)) or sign)}</mo>"
 
 
-def _fence(token: str) -> str:
+def _fence(token: str, form: str) -> str:
     sign = html.escape(_SIGNS.get(token, token))
-    return f'<mo stretchy="true" fence="true">{sign}</mo>' if sign not in ("", ".") else ""
+    return f'<mo stretchy="true" form="{form}">{sign}</mo>' if sign not in ("", ".") else ""

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from cse_autoloss.bench.progress import Observer, RunStatus
 from cse_autoloss.pages import document
+from cse_autoloss.report.page.family import family
+from cse_autoloss.report.page.front import front
 from cse_autoloss.report.page.funnel import funnel
 from cse_autoloss.report.page.losses import found
+from cse_autoloss.report.page.pictures import pictures
+from cse_autoloss.report.page.progress import progress
 from cse_autoloss.report.page.settings import settings
 from cse_autoloss.report.page.verdict import gains, head, shrunk
 from cse_autoloss.report.page.view import RunView
@@ -24,7 +28,8 @@ MOST_SHARE = 0.02
 
 def page(view: RunView, live: RunStatus | None = None) -> str:
     """The page as text: a function of the store."""
-    parts = [head(view, live), gains(view), found(view), funnel(view), shrunk(view), settings(view)]
+    parts = [head(view, live), gains(view), shrunk(view), found(view), pictures(view), front(view), family(view)]
+    parts += [progress(view), funnel(view), settings(view)]
     return document(view.title, parts, script=True)
 
 
