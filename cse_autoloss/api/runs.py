@@ -31,6 +31,14 @@ class RunResult:
         best = self.summary["best"]
         return bool(best and best["gain"] and best["gain"]["low"] is not None and best["gain"]["low"] > 0)
 
+    def _repr_html_(self) -> str:
+        """The run's page, as a notebook shows it."""
+        from cse_autoloss.report.page import shown
+        from cse_autoloss.runs import RunStore
+
+        with RunStore.read(self.directory) as store:
+            return shown(store)
+
     def load(self, slot: str, reduction: str = "mean") -> ReducedLoss:
         """The discovered loss of a slot ("cls" or "reg" of a detector, "loss" of other tasks) as a torch module."""
         from cse_autoloss.errors import RunError, UnknownNameError

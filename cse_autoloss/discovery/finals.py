@@ -147,7 +147,7 @@ class Finals:
         session, clock, plan = self._session, self._clock, self._plan(size)
         contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)]
         contestants += [
-            Contestant(rival.name, rival, False) for rival in self._rivals()[: size.audit.baselines]
+            Contestant(rival.name, rival, False) for rival in self.rivals()[: size.audit.baselines]
         ]
         self._status.phase = "tune"
         with clock.stage("tune"):
@@ -223,7 +223,7 @@ class Finals:
     def _beside_partners(self, slot: str, member: Member) -> LossSet:
         return self._session.beside(slot, member.formula, self._state.partners.get(slot))
 
-    def _rivals(self) -> list[LossSet]:
+    def rivals(self) -> list[LossSet]:
         """The baselines: the plain one, the strongest known, the one that did best in this very search, the others."""
         session = self._session
         found = dict(session.plain)

@@ -58,7 +58,7 @@ def discover(
         AutoLossError: any other user's mistake, before anything is trained.
     """
     session = Session(config)
-    run = SideBySideRun(session, space) if config.reinforce.side_by_side else _Run(session)
+    run = SideBySideRun(session, space) if config.reinforce.side_by_side else SearchRun(session)
     new = not (directory / "run.sqlite").exists()
     if new:
         store = RunStore.create(directory, config.model_dump(mode="json"))
@@ -110,7 +110,7 @@ def _starters(session: Session) -> Starters:
     return starters
 
 
-class _Run:
+class SearchRun:
     """A run's stages, one after the other."""
 
     def __init__(self, session: Session) -> None:
@@ -138,7 +138,7 @@ class _Run:
 
     def _stages(self, bench: Workbench, workers: int) -> dict[str, Any]:
         session, search = self.session, self.search
-        size, cost = self._size(bench, workers)
+        size, cost = self.size(bench, workers)
         loop = SearchLoop(session, self._search_plan(size, cost), search, self.starters, bench)
         state = loop.run()
         bench.keep_clock()
@@ -173,7 +173,7 @@ class _Run:
 
     # -- size -----------------------------------------------------------------------------------------
 
-    def _size(self, bench: Workbench, workers: int) -> tuple[RunSize, Cost]:
+    def size(self, bench: Workbench, workers: int) -> tuple[RunSize, Cost]:
         """How large the run may be; measured once, kept with the run, so that a resume has the same plan."""
         config = self.config
         audit = self.session.asked_audit()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from cse_autoloss.export import draw
 from cse_autoloss.export.latex import to_latex
 from cse_autoloss.export.mathml import to_mathml
 from cse_autoloss.graph import LossGraph, Signature
-from cse_autoloss.losses import GraphLoss, load_loss
+from cse_autoloss.losses import GraphLoss, ReducedLoss, load_loss
 from cse_autoloss.losses.parametric import title_of
-from cse_autoloss.pages import Curve, Safe, chart, details, el, image, legend
+from cse_autoloss.pages import Curve, Safe, chart, details, document, el, framed, image, legend
 from cse_autoloss.spaces import form_of
 from cse_autoloss.verification import verify
 
@@ -59,6 +60,17 @@ def loss_parts(text: str, signature: Signature, graph: bool = False) -> Safe:
         if graph:
             parts.append(details("Computation graph", graph_image(_drawn(shown))))
     return el("div", parts)
+
+
+def notebook(loss: ReducedLoss) -> str:
+    """A loss as a notebook shows it; of a plain torch module its curves alone."""
+    if isinstance(loss, GraphLoss):
+        shown = loss_parts(loss.formula, loss.signature, graph=True)
+    else:
+        plain = copy(loss)
+        plain.reduction = "none"
+        shown = curves(panels(plain))
+    return framed(document("loss", shown))
 
 
 def curves(shown: tuple[Panel, ...]) -> Safe:

@@ -2,6 +2,6 @@
 
 from cse_autoloss.pages.charts import Curve, Dot, chart, legend
 from cse_autoloss.pages.elements import Safe, details, el, image, table
-from cse_autoloss.pages.frame import document
+from cse_autoloss.pages.frame import document, framed
 
-__all__ = ["Curve", "Dot", "Safe", "chart", "details", "document", "el", "image", "legend", "table"]
+__all__ = ["Curve", "Dot", "Safe", "chart", "details", "document", "el", "framed", "image", "legend", "table"]

@@ -32,6 +32,11 @@ def document(title: str, *body: Any, script: bool = False) -> str:
     return "<!DOCTYPE html>\n" + el("html", head, "\n", el("body", body, lines), lang="en") + "\n"
 
 
+def framed(page: str, height: int = 640) -> str:
+    """A page inside another, as a notebook shows it: neither's style touches the other."""
+    return el("iframe", srcdoc=page, width="100%", height=height, style="border: 0")
+
+
 @lru_cache
 def _file(name: str) -> Safe:
     return Safe(files("cse_autoloss.pages").joinpath(name).read_text(encoding="utf-8"))

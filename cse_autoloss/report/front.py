@@ -37,7 +37,9 @@ def choices(view: RunView) -> list[Choice]:
     found: list[Choice] = []
     number = 0
     for slot in view.searched:
-        own = sorted(_of(view, slot), key=lambda one: (one.size, -view.metric.figure(one.figure), one.formula))
+        own = sorted(
+            _of(view, slot), key=lambda one: (one.size, -view.metric.figure(one.figure), one.formula)
+        )
         best = float("-inf")
         for one in own:
             worth = view.metric.figure(one.figure)

@@ -26,7 +26,7 @@ from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import list_losses
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.about import keep_about
-from cse_autoloss.report.page import PageWriter
+from cse_autoloss.report.page import PageWriter, shown
 from cse_autoloss.report.write import finite
 from cse_autoloss.runs import RunStore, Score, job_key
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
@@ -375,6 +375,10 @@ class Study:
         """The best members of a slot, by worth (the value, negated where lower is better)."""
         chosen = next(iter(self.slots)) if slot is None else slot
         return ranked((*self._state.populations.get(chosen, ()), *self._told))
+
+    def _repr_html_(self) -> str:
+        """The study's page, as a notebook shows it."""
+        return shown(self._store)
 
     def __len__(self) -> int:
         """How many candidates were told."""

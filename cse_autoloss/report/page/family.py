@@ -84,7 +84,9 @@ def _shown(view: RunView, slot: str, step: _Step, numbers: dict[str, int]) -> Sa
     row, metric = step.row, view.metric
     words = [f"{numbers[row.digest]}. Generation {row.generation}: {_ORIGINS.get(row.origin, row.origin)}"]
     if step.parents:
-        words.append("from " + " and ".join(str(numbers.get(one.digest, "an older one")) for one in step.parents))
+        words.append(
+            "from " + " and ".join(str(numbers.get(one.digest, "an older one")) for one in step.parents)
+        )
     figure = view.figure(slot, row.formula)
     tail: list[Safe | str] = []
     if figure is not None:
@@ -129,9 +131,7 @@ def _difference(old: LossGraph, new: LossGraph, at: int | None, to: int | None) 
     a, b = (old.root if at is None else at), (new.root if to is None else to)
     mine, other = old.nodes[a], new.nodes[b]
     if mine.symbol == other.symbol and len(mine.args) == len(other.args):
-        apart = [
-            (i, j) for i, j in zip(mine.args, other.args, strict=True) if _text(old, i) != _text(new, j)
-        ]
+        apart = [(i, j) for i, j in zip(mine.args, other.args, strict=True) if _text(old, i) != _text(new, j)]
         if len(apart) == 1:
             return _difference(old, new, *apart[0])
     return _text(old, a), _text(new, b)

@@ -17,8 +17,8 @@ def front(view: RunView) -> Safe | None:
     if not numbered:
         return None
     how = (
-        "Each dot is a loss that the search trained. On the line are those that no smaller loss beats: click one to see "
-        f"its formula, and take it by cse-autoloss export {view.directory} --pick NUMBER -o loss.py. "
+        "Each dot is a loss that the search trained. On the line are those that no smaller loss beats: "
+        f"click one to see its formula, and take it by cse-autoloss export {view.directory} --pick NUMBER -o loss.py. "
         f"The score is {view.metric.label} of the search's short trainings on validation, not of the audit."
     )
     parts = [_slot(view, slot, [one for one in found if one.slot == slot]) for slot in view.searched]
@@ -42,7 +42,12 @@ def _slot(view: RunView, slot: str, found: Sequence[Choice]) -> Safe | None:
     ]
     looks = [("c0 spot", "on the front"), ("c5 spot", "other"), ("c1 spot", "handcrafted")]
     picture = chart(
-        [line], dots, title=slot if len(view.searched) > 1 else "", x_label="size, nodes", y_label=label, height=260
+        [line],
+        dots,
+        title=slot if len(view.searched) > 1 else "",
+        x_label="size, nodes",
+        y_label=label,
+        height=260,
     )
     return el("div", picture, legend(looks), [_choice(view, one) for one in numbered])
 

@@ -29,7 +29,9 @@ def pictures(view: RunView) -> Safe | None:
         if not detector or "detector" not in view.config[str(view.about["task"])]:
             return None
         how = f"cse-autoloss predict {view.directory}"
-        parts = [el("p", "Detections on test pictures are drawn by ", el("code", how), ", and then stand here.")]
+        parts = [
+            el("p", "Detections on test pictures are drawn by ", el("code", how), ", and then stand here.")
+        ]
     return el("section", el("h2", "Pictures"), parts)
 
 

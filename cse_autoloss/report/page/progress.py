@@ -38,7 +38,9 @@ def _by_time(view: RunView) -> Safe | None:
         line += [(minute, best)]
         best = max(best, figure, key=lambda value: toward * value)
         line += [(minute, best)]
-    return chart([Curve("best so far", line, "c2")], dots, x_label="minutes since the run began", y_label="over time")
+    return chart(
+        [Curve("best so far", line, "c2")], dots, x_label="minutes since the run began", y_label="over time"
+    )
 
 
 def _place(view: RunView, slot: str | None) -> int:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from cse_autoloss.bench.progress import Observer, RunStatus
-from cse_autoloss.pages import document
+from cse_autoloss.pages import document, framed
 from cse_autoloss.report.page.family import family
 from cse_autoloss.report.page.front import front
 from cse_autoloss.report.page.funnel import funnel
@@ -28,7 +28,15 @@ MOST_SHARE = 0.02
 
 def page(view: RunView, live: RunStatus | None = None) -> str:
     """The page as text: a function of the store."""
-    parts = [head(view, live), gains(view), shrunk(view), found(view), pictures(view), front(view), family(view)]
+    parts = [
+        head(view, live),
+        gains(view),
+        shrunk(view),
+        found(view),
+        pictures(view),
+        front(view),
+        family(view),
+    ]
     parts += [progress(view), funnel(view), settings(view)]
     return document(view.title, parts, script=True)
 
@@ -44,6 +52,11 @@ def write_page(store: RunStore, live: RunStatus | None = None) -> Path:
     file = store.directory / FILE
     write_atomically(file, page(view, live))
     return file
+
+
+def shown(store: RunStore) -> str:
+    """The page as a notebook shows it."""
+    return framed(page(RunView(store)), height=900)
 
 
 class PageWriter:
