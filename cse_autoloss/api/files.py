@@ -69,7 +69,7 @@ def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path
     from cse_autoloss.export import export_loss
     from cse_autoloss.graph import parse_formula
     from cse_autoloss.report.front import pick
-    from cse_autoloss.report.page.view import RunView
+    from cse_autoloss.report.view import RunView
     from cse_autoloss.runs import RunStore
 
     if not isinstance(source, (str, Path)) or not _is_run(source):

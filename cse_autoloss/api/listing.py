@@ -46,7 +46,7 @@ def list_runs(directory: str | Path = "runs") -> list[RunEntry]:
 def _entry(directory: Path) -> RunEntry:
     from cse_autoloss.errors import AutoLossError
     from cse_autoloss.report.page.verdict import sentence
-    from cse_autoloss.report.page.view import RunView
+    from cse_autoloss.report.view import RunView
     from cse_autoloss.runs import RunStore
 
     try:

@@ -12,14 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cse_autoloss.explain.curves import Panel, panels
+from cse_autoloss.explain.curves import Named, Panel, panels
 from cse_autoloss.explain.properties import Finding, findings
 from cse_autoloss.explain.words import what_it_is
 from cse_autoloss.export import draw
 from cse_autoloss.export.latex import to_latex
 from cse_autoloss.export.mathml import to_mathml
 from cse_autoloss.graph import LossGraph, Signature
-from cse_autoloss.losses import GraphLoss, ReducedLoss, load_loss
+from cse_autoloss.losses import GraphLoss, ReducedLoss, load_loss, nearest
 from cse_autoloss.losses.parametric import title_of
 from cse_autoloss.pages import Curve, Safe, chart, details, document, el, framed, image, legend
 from cse_autoloss.spaces import form_of
@@ -53,7 +53,7 @@ def loss_parts(text: str, signature: Signature, graph: bool = False) -> Safe:
     alias = what_it_is(loss)
     if alias:
         parts.append(el("p", "What it is: ", alias, "."))
-    parts.append(curves(panels(loss)))
+    parts.append(curves(panels(loss, _nearest(loss))))
     parts.append(el("p", form_of(signature).reading, class_="note"))
     if shown is not None:
         parts += [_verified(shown), details("In prefix notation", el("pre", shown.formula))]
@@ -71,6 +71,16 @@ def notebook(loss: ReducedLoss) -> str:
         plain.reduction = "none"
         shown = curves(panels(plain))
     return framed(document("loss", shown))
+
+
+def _nearest(loss: ReducedLoss) -> list[Named]:
+    """The loss of the catalogue that is nearest to a formula, unless it is drawn already or not near at all."""
+    close = nearest(loss.formula, loss.signature) if isinstance(loss, GraphLoss) else None
+    if close is None or close[1] < 0.5:
+        return []
+    entry = close[0]
+    usual = {source for _, source in form_of(loss.signature).baselines}
+    return [] if {entry.name, entry.formula} & usual else [(entry.name, entry.make("none", alpha=None))]
 
 
 def curves(shown: tuple[Panel, ...]) -> Safe:

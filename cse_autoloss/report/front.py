@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cse_autoloss.errors import RunError
 from cse_autoloss.graph import parse_formula
 from cse_autoloss.losses.parametric import is_parametric
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.report.view import RunView
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from cse_autoloss.explain.parts import formula_of
 from cse_autoloss.graph import LossGraph, parse_formula
 from cse_autoloss.losses.parametric import is_parametric
-from cse_autoloss.pages import Safe, el
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.pages import Curve, Dot, Safe, chart, el
+from cse_autoloss.report.view import RunView
 from cse_autoloss.runs import Candidate
 
 MOST = 24
@@ -44,14 +44,37 @@ def _slot(view: RunView, slot: str, text: str) -> Safe | None:
     if first is None:
         return None
     steps = _ancestors(view, slot, first)
-    if len(steps) < 2 and not steps[0].row.parents:
+    if len(steps) < 2 and first.formula == text:
         return None
     numbers = {one.row.digest: place for place, one in enumerate(steps, 1)}
     shown = [_shown(view, slot, one, numbers) for one in steps]
     if first.formula != text:
         words = "the same without the parts that do nothing, or with tuned weights"
         shown.append(_entry(view, slot, "end", f"As it was audited: {words}", text))
-    return el("div", el("h3", slot) if len(view.slots) > 1 else None, shown)
+    return el("div", el("h3", slot) if len(view.slots) > 1 else None, _tree(view, slot, steps), shown)
+
+
+def _tree(view: RunView, slot: str, steps: list[_Step]) -> Safe:
+    """Who was bred from whom, by generation and score; a dot leads to its step below."""
+    places: dict[str, tuple[float, float]] = {}
+    for one in steps:
+        figure = view.figure(slot, one.row.formula)
+        if figure is not None:
+            places[one.row.digest] = (one.row.generation, view.metric.factor * figure)
+    lines = [
+        Curve("bred from", [places[parent.digest], places[one.row.digest]], "c5")
+        for one in steps
+        for parent in one.parents
+        if parent.digest in places and one.row.digest in places
+    ]
+    dots = [
+        Dot(*places[one.row.digest], "c0", f"{number}: {one.row.formula}", f"#step-{slot}-{one.row.id}", 6)
+        for number, one in enumerate(steps, 1)
+        if one.row.digest in places
+    ]
+    if len(dots) < 2:
+        return Safe("")
+    return chart(lines, dots, x_label="generation", y_label=f"{view.metric.label} on validation", height=200)
 
 
 def _bred(view: RunView, slot: str, text: str) -> Candidate | None:
@@ -95,7 +118,7 @@ def _shown(view: RunView, slot: str, step: _Step, numbers: dict[str, int]) -> Sa
         if known:
             toward = metric.figure(1.0)
             gain = toward * (figure - max(known, key=lambda value: toward * value))
-            look = "good" if gain > 0 else "bad"
+            look = "good" if gain > 0 else "bad" if gain < 0 else None
             tail.append(el("span", f" ({metric.text(gain, sign='+')} over the better parent)", class_=look))
     change = _change(view, slot, step)
     return _entry(view, slot, str(row.id), " ".join(words), row.formula, tail, change)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cse_autoloss.explain.parts import formula_of
 from cse_autoloss.pages import Curve, Dot, Safe, chart, details, el, legend
 from cse_autoloss.report.front import Choice, choices
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.report.view import RunView
 
 
 def front(view: RunView) -> Safe | None:

@@ -9,7 +9,7 @@ from cse_autoloss.errors import AutoLossError
 from cse_autoloss.explain.parts import formula_of
 from cse_autoloss.pages import Safe, details, el
 from cse_autoloss.pages.charts import bar
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.report.view import RunView
 
 _STAGES = (
     ("generated", "proposed", "by the search"),

@@ -9,7 +9,7 @@ from cse_autoloss.graph import Signature
 from cse_autoloss.losses import GraphLoss, load_loss
 from cse_autoloss.losses.parametric import title_of
 from cse_autoloss.pages import Safe, details, el
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.report.view import RunView
 from cse_autoloss.spaces import form_of
 
 

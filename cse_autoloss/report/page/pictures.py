@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 from cse_autoloss.pages import Safe, el, image
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.report.view import RunView
 
 WIDEST = 1200
 """Pixels; a wider picture is made smaller, so that the page stays small."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cse_autoloss.pages import Curve, Dot, Safe, chart, el, legend
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.report.view import RunView
 
 MOST_DOTS = 600
 """Trainings that are drawn, evenly chosen; the best so far is drawn from all."""

@@ -10,7 +10,7 @@ import yaml
 
 from cse_autoloss.pages import Safe, details, el, table
 from cse_autoloss.report.live import clock_face
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.report.view import RunView
 
 _DEFAULT = "cse-autoloss"
 

@@ -12,7 +12,7 @@ from cse_autoloss.losses.parametric import title_of
 from cse_autoloss.pages import Safe, el
 from cse_autoloss.pages.charts import track
 from cse_autoloss.report.live import clock_face, phase_text, time_left
-from cse_autoloss.report.page.view import RunView, Standing
+from cse_autoloss.report.view import RunView, Standing
 
 
 def sentence(view: RunView) -> str:

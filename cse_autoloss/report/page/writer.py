@@ -15,7 +15,7 @@ from cse_autoloss.report.page.pictures import pictures
 from cse_autoloss.report.page.progress import progress
 from cse_autoloss.report.page.settings import settings
 from cse_autoloss.report.page.verdict import gains, head, shrunk
-from cse_autoloss.report.page.view import RunView
+from cse_autoloss.report.view import RunView
 from cse_autoloss.report.write import write_atomically
 from cse_autoloss.runs import RunStore
 
