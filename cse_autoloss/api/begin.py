@@ -13,8 +13,8 @@ SMALL = 10.0
 LARGEST = 384
 _PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
 _KNOWN = (
-    "train.json and val.json (detection, COCO's format), images/ and masks/ (segmentation), a folder of images for "
-    "each class (classification), CIFAR-10's or MNIST's files (classification), bounding_box_train/ "
+    "train.json and val.json (detection, COCO's format), images/ and masks/ (segmentation), train/ with a folder of "
+    "images for each class (classification), CIFAR-10's or MNIST's files (classification), bounding_box_train/ "
     "(re-identification), or a .csv file (regression)"
 )
 
@@ -159,10 +159,12 @@ def _dotted(seen: _Seen) -> dict[str, Any]:
 
 
 def _text(seen: _Seen, budget: str, target: Path) -> str:
-    from cse_autoloss.settings.plain_yaml import dump_yaml
+    import yaml
 
     def line(name: str, value: Any, words: str, indent: str = "") -> str:
-        stated = dump_yaml({name: value}).strip()
+        stated = yaml.safe_dump(
+            {name: value}, default_flow_style=False, width=10_000, allow_unicode=True
+        ).strip()
         return f"{indent}{stated:<{34 - len(indent)}}  # {_one_line(words)}"
 
     lines = [

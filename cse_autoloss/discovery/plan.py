@@ -92,7 +92,7 @@ class RunPlan:
         tried = math.prod(len(values) for values in audit.grid.values()) + audit.inner
         budget = "no budget" if self.config.budget is None else f"{clock_face(self.config.budget)} in all"
         until = "" if self.config.budget is None else f", until {clock_face(size.search_seconds)} have gone"
-        trainings = "trainings" if self.trainings is None else f"about {self.trainings} trainings"
+        trainings = "trainings" if self.trainings is None else f"room for {self.trainings} trainings"
         lines = [
             f"{self.config.task}: {self.config.search} for {', '.join(self.slots)}, by {self.metric}; {budget}, "
             f"{self.workers} trainings at a time.",

@@ -61,6 +61,6 @@ def _by_generation(view: RunView) -> Safe | None:
         here = max(found[generation], key=lambda value: toward * value)
         best = here if best is None else max(best, here, key=lambda value: toward * value)
         line.append((generation, best))
-        slot = generation % max(1, len(view.searched))
-        dots += [Dot(generation, value, f"c{slot} faint", radius=3) for value in found[generation][:40]]
+        place = generation % max(1, len(view.searched))
+        dots += [Dot(generation, value, f"c{place} faint", radius=3) for value in found[generation][:40]]
     return chart([Curve("best so far", line, "c2")], dots, x_label="generation", y_label="over generations")

@@ -29,6 +29,8 @@ def sentence(view: RunView) -> str:
         return f"{sure}: the best of the others, {best.name}, is {how}, {len(best.seeds)} paired seeds."
     if view.command == "study":
         return "Nothing is claimed about test data before an audit: study.audit(...)."
+    if view.status == "finished":
+        return "Ended; an earlier version made it and kept no verdict in its store."
     if view.status == "interrupted":
         return "Interrupted before the audit, so nothing is claimed about test data."
     return "Under way: nothing is claimed before the audit on test data."
