@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import cse_autoloss
 from cse_autoloss.bench.progress import RunStatus, Silent
 from cse_autoloss.errors import RunError
 from cse_autoloss.report.about import keep_about
 from cse_autoloss.report.front import choices, pick
-from cse_autoloss.report.page import FILE, PageWriter, write_page
+from cse_autoloss.report.page import DETAIL, FILE, PageWriter, write_page
 from cse_autoloss.report.view import RunView
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.searches.protocol import Member, SearchState
@@ -117,9 +119,23 @@ class Reader(HTMLParser):
         self.words += data
 
 
+def predicted(directory: Path) -> Path:
+    """What `predict` leaves in a run."""
+    (directory / "predictions").mkdir()
+    Image.new("RGB", (1600, 400), "grey").save(directory / "predictions" / "grid.png")
+    told = {
+        "title": HOSTILE,
+        "precision": {HOSTILE: [1.0] * 101},
+        "classes": {HOSTILE: 0.5},
+        "sizes": {"small": 0.25},
+    }
+    (directory / "predictions" / DETAIL).write_text(json.dumps(told))
+    return directory
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(tmp_path_factory.mktemp("runs") / "one")
+    return predicted(made(tmp_path_factory.mktemp("runs") / "one"))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +149,8 @@ def test_it_tells_everything_and_needs_nothing(page: str) -> None:
     reader = Reader(page)
     for words in (
         f"Better than {HOSTILE}.", "Against all others", "gain of discovered 1 over it", f"shrunk {HOSTILE}",
-        "The found loss", "What it is", "Score against size", "Where it comes from", "changed: I → Mul(I,I)",
+        "The found loss", "What it is", f"Precision and recall — {HOSTILE}", "25.0",
+        "Score against size", "Where it comes from", "changed: I → Mul(I,I)",
         "over the better parent", "The funnel", f"loss rises {HOSTILE} (at i/u = 0.5)", "All settings", "--resume",
     ):  # fmt: skip
         assert words in reader.words, words
