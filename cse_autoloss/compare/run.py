@@ -24,7 +24,7 @@ from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.report.about import about_session
 from cse_autoloss.report.page import PageWriter
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.settings.load import changed, config_for, load_config
+from cse_autoloss.settings.load import changed, config_for, dump, load_config
 from cse_autoloss.tasks.registry import section_of
 
 SHORTEST_LIMIT = 300.0
@@ -126,6 +126,8 @@ def _run(
 ) -> Comparison:
     new = not (directory / "run.sqlite").exists()
     store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
+    if new:
+        (directory / "config.yaml").write_text(dump(request.config), encoding="utf-8")
     try:
         with store, session.executor() as executor:
             status = RunStatus(metric=session.metric)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -46,12 +47,19 @@ def command(view: RunView) -> str:
         return "the script that made the study, with another directory"
     if view.command == "compare":
         kept = view.store.config["compare"]
-        losses = [f"{one['name']}={'+'.join(one['losses'].values())}" for one in kept["contestants"]]
+        losses = shlex.join(_stated(one["name"], one["losses"]) for one in kept["contestants"])
         tune = "" if kept["tune"] else " --no-tune"
-        return (
-            f"{_DEFAULT} compare {shlex.join(losses)} --seeds {kept['seeds']} --split {kept['split']}{tune}"
+        options = (
+            f"--config {_quoted(view)}/config.yaml --seeds {kept['seeds']} --split {kept['split']}{tune}"
         )
+        return f"{_DEFAULT} compare {losses} {options}"
     return f"{_DEFAULT} {view.command} --config {_quoted(view)}/config.yaml"
+
+
+def _stated(name: str, losses: Mapping[str, str]) -> str:
+    """A contestant as `compare` takes it."""
+    text = "+".join(losses.values())
+    return text if name == " + ".join(losses.values()) else f"{name}={text}"
 
 
 def _quoted(view: RunView) -> str:
