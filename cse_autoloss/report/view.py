@@ -168,7 +168,7 @@ class RunView:
                 _standing({**one, "test": one[name]}, False) for one in self.summary["losses"] if name in one
             ]
         for key, found in (("winners", True), ("baselines", False)):
-            rows += [_standing(one, found) for one in self.summary.get(key, ())]
+            rows += [_standing(one, found) for one in self.summary.get(key, ()) if one.get("test")]
         toward = self.metric.figure(1.0)
         whole = [(toward * one.mean, one) for one in rows if one.mean is not None]
         return [one for _, one in sorted(whole, key=lambda pair: -pair[0])]
