@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from cse_autoloss._version import __version__
 
 if TYPE_CHECKING:
+    from cse_autoloss.api.begin import init_config
     from cse_autoloss.api.files import certify_loss, explain_loss, export_loss, render_loss
     from cse_autoloss.api.formulas import simulate, verify
-    from cse_autoloss.api.runs import RunResult, evolve, reinforce_loss
+    from cse_autoloss.api.listing import list_runs
+    from cse_autoloss.api.runs import RunResult, evolve, reinforce_loss, report_run
     from cse_autoloss.certify import Certificate
     from cse_autoloss.compare.run import compare_losses
+    from cse_autoloss.discovery.plan import plan_run
     from cse_autoloss.errors import AutoLossError
     from cse_autoloss.filter_audit import FilterAuditOptions, audit_filters
     from cse_autoloss.fullsize.launch import train_detector
@@ -53,13 +56,17 @@ __all__ = [
     "explain_loss",
     "export_loss",
     "find_alike",
+    "init_config",
     "list_losses",
+    "list_runs",
     "load_loss",
     "parse",
+    "plan_run",
     "predict_images",
     "register_signature",
     "reinforce_loss",
     "render_loss",
+    "report_run",
     "simulate",
     "train_detector",
     "verify",
@@ -88,13 +95,17 @@ _HOME = {
     "explain_loss": "cse_autoloss.api.files",
     "export_loss": "cse_autoloss.api.files",
     "find_alike": "cse_autoloss.losses",
+    "init_config": "cse_autoloss.api.begin",
     "list_losses": "cse_autoloss.losses",
+    "list_runs": "cse_autoloss.api.listing",
     "load_loss": "cse_autoloss.losses",
     "parse": "cse_autoloss.spaces",
+    "plan_run": "cse_autoloss.discovery.plan",
     "predict_images": "cse_autoloss.predict",
     "register_signature": "cse_autoloss.spaces",
     "reinforce_loss": "cse_autoloss.api.runs",
     "render_loss": "cse_autoloss.api.files",
+    "report_run": "cse_autoloss.api.runs",
     "simulate": "cse_autoloss.api.formulas",
     "train_detector": "cse_autoloss.fullsize.launch",
     "verify": "cse_autoloss.api.formulas",

@@ -134,3 +134,15 @@ def test_against_an_independent_computation() -> None:
     assert 0.05 < found.ap50 < 0.95
     assert found.ap50 == pytest.approx(_by_hand(truth, boxes, scores, labels, 0.5, 3), abs=1e-6)
     assert found.ap75 == pytest.approx(_by_hand(truth, boxes, scores, labels, 0.75, 3), abs=1e-6)
+
+
+def test_the_detail_tells_where_precision_is_lost() -> None:
+    large = [0.0, 0.0, 100.0, 100.0]
+    metric = AveragePrecisionMetric(_split([[A, large]], [[0, 1]]), 3)
+    boxes = np.array([[B, A, large]], dtype=np.float32)
+    detail = metric.detail(boxes, np.array([[0.9, 0.8, 0.7]]), np.array([[0, 0, 1]]))
+    assert detail.classes == pytest.approx({0: 0.5, 1: 1.0})
+    assert detail.sizes == pytest.approx({"small": 0.5, "large": 1.0})
+    assert detail.precision[0] == pytest.approx([0.5] * 101)
+    nothing = metric.detail(np.zeros((1, 0, 4), np.float32), np.zeros((1, 0)), np.zeros((1, 0), np.int64))
+    assert nothing == ({}, {}, {})

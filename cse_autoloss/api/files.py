@@ -34,7 +34,11 @@ def render_loss(
 
 
 def export_loss(
-    source: str | Path | LossGraph, path: str | Path, signature: str | Signature | None = None
+    source: str | Path | LossGraph,
+    path: str | Path,
+    signature: str | Signature | None = None,
+    *,
+    pick: int | None = None,
 ) -> Path:
     """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json.
 
@@ -42,6 +46,7 @@ def export_loss(
         source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
         path: the file; its suffix says the form.
         signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
+        pick: of a run, the loss of that number on its front of score against size, in place of the discovered one.
 
     Returns:
         The path.
@@ -51,12 +56,36 @@ def export_loss(
     """
     from cse_autoloss.export import export_loss
 
+    if pick is not None:
+        return _export_picked(source, pick, path)
     parametric = _parametric(source)
     if parametric is not None:
         return export_loss(parametric, path)
     first, *second = _losses_of(source, signature)
     loss = (first.graph, second[0].graph) if second else first.graph
     return export_loss(loss, path, alpha=first.alpha, provenance=first.provenance or None)
+
+
+def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path) -> Path:
+    from cse_autoloss.export import export_loss
+    from cse_autoloss.graph import parse_formula
+    from cse_autoloss.report.front import pick
+    from cse_autoloss.report.view import RunView
+    from cse_autoloss.runs import RunStore
+
+    if not isinstance(source, (str, Path)) or not _is_run(source):
+        raise RunError(f"pick: {source} is no run directory; only a run has a front of score against size")
+    with RunStore.read(source) as store:
+        view = RunView(store)
+        one = pick(view, number)
+        facts = {
+            "run": view.directory.name,
+            "slot": one.slot,
+            "number on the front": number,
+            "size": one.size,
+        }
+        facts |= {"metric": view.metric.name, "val": one.figure, "trainings": one.trainings}
+    return export_loss(parse_formula(one.formula, view.slots[one.slot]), path, provenance=facts)
 
 
 def explain_loss(

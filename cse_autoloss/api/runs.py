@@ -31,6 +31,14 @@ class RunResult:
         best = self.summary["best"]
         return bool(best and best["gain"] and best["gain"]["low"] is not None and best["gain"]["low"] > 0)
 
+    def _repr_html_(self) -> str:
+        """The run's page, as a notebook shows it."""
+        from cse_autoloss.report.page import shown
+        from cse_autoloss.runs import RunStore
+
+        with RunStore.read(self.directory) as store:
+            return shown(store)
+
     def load(self, slot: str, reduction: str = "mean") -> ReducedLoss:
         """The discovered loss of a slot ("cls" or "reg" of a detector, "loss" of other tasks) as a torch module."""
         from cse_autoloss.errors import RunError, UnknownNameError
@@ -122,3 +130,26 @@ def _launched(
         config = config_for(str(detector))
     directory, summary = launch(task, config=config, overrides=settings, **options)
     return RunResult(directory, summary)
+
+
+def report_run(run: str | Path) -> Path:
+    """Write a run's page, `report.html`, anew from what its store holds; a run that goes on may be looked at too.
+
+    Args:
+        run: directory of evolve, reinforce, compare or a study.
+
+    Returns:
+        The page: one file, which needs nothing from elsewhere.
+
+    Raises:
+        RunError: there is no run, or the page can't be written.
+    """
+    from cse_autoloss.errors import RunError
+    from cse_autoloss.report.page import write_page
+    from cse_autoloss.runs import RunStore
+
+    with RunStore.read(run) as store:
+        try:
+            return write_page(store)
+        except OSError as error:
+            raise RunError(f"{run}: the page can't be written: {error.strerror or error}") from None

@@ -2,6 +2,14 @@
 
 from cse_autoloss.certify.certificate import QUICK, certificate_of, write_certificates
 from cse_autoloss.certify.equal import same_function
-from cse_autoloss.certify.result import Certificate, Finding
+from cse_autoloss.certify.result import Certificate, Finding, Outcome
 
-__all__ = ["QUICK", "Certificate", "Finding", "certificate_of", "same_function", "write_certificates"]
+__all__ = [
+    "QUICK",
+    "Certificate",
+    "Finding",
+    "Outcome",
+    "certificate_of",
+    "same_function",
+    "write_certificates",
+]

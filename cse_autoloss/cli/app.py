@@ -15,10 +15,13 @@ from cse_autoloss.cli import (
     evolve,
     explain,
     export,
+    init,
     losses,
     predict,
     reinforce,
     render,
+    report,
+    runs,
     simulate,
     train,
     verify,
@@ -29,15 +32,20 @@ app = typer.Typer(
     name="cse-autoloss",
     help="Discovers loss functions, proves them on held-out data and exports them to plain torch.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
-for module in (
-    *(evolve, reinforce, compare, audit, predict, train),
-    *(verify, certify, simulate, losses, render, export, explain),
-):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+_PANELS = {
+    "Every day": (init, evolve, report, runs, export),
+    "Compare and look": (compare, explain, predict, losses),
+    "Your loss in other places": (train, render, reinforce),
+    "Inside the funnel": (verify, certify, simulate, audit),
+}
+"""The commands, by how often they are needed."""
+
+for panel, modules in _PANELS.items():
+    for module in modules:
+        app.command(module.__name__.rpartition(".")[2], rich_help_panel=panel)(module.command)
 
 
 def _version(wanted: bool) -> None:

@@ -17,6 +17,7 @@ from cse_autoloss.cli.options import (
     SkipBad,
     Workers,
     overrides,
+    print_json,
     print_result,
 )
 
@@ -58,6 +59,9 @@ def command(
     settings: Settings = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No screen while it runs.")] = False,
     as_json: AsJson = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done in the budget, and train nothing long.")
+    ] = False,
 ) -> None:
     """Search for a loss, audit it on held-out data and write everything into a run directory."""
     from cse_autoloss.report.live import watch
@@ -78,6 +82,10 @@ def command(
         "device": device,
     }
     options = overrides(chosen, settings)
+    if dry_run:
+        plan = cse_autoloss.plan_run(task, config=config, **options)
+        print_json(plan.to_dict()) if as_json else print(plan)
+        return
     with watch(quiet=quiet) as observer:
         result = cse_autoloss.evolve(
             task, config=config, out=out, resume=resume, observer=observer, **options

@@ -17,6 +17,12 @@ def command(
         Path, typer.Option("--out", "-o", help="FILE.py, .json, .tex, .onnx, .svg, .png or .dot.")
     ],
     signature: SignatureOrTold = None,
+    pick: Annotated[
+        int | None,
+        typer.Option(
+            help="Of a run: that loss of its front of score against size, as its page numbers them."
+        ),
+    ] = None,
 ) -> None:
     """Write a loss as a file that runs, or is read, without this package."""
-    print(cse_autoloss.export_loss(source, out, signature))
+    print(cse_autoloss.export_loss(source, out, signature, pick=pick))

@@ -21,8 +21,10 @@ from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
 from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.report.about import about_session
+from cse_autoloss.report.page import PageWriter
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.settings.load import changed, config_for, load_config
+from cse_autoloss.settings.load import changed, config_for, dump, load_config
 from cse_autoloss.tasks.registry import section_of
 
 SHORTEST_LIMIT = 300.0
@@ -128,16 +130,22 @@ def _run(
 ) -> Comparison:
     new = not (directory / "run.sqlite").exists()
     store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
+    if new:
+        (directory / "config.yaml").write_text(dump(request.config), encoding="utf-8")
     try:
         with store, session.executor() as executor:
             same_data(session, store)
             status = RunStatus(metric=session.metric)
-            bench = Workbench(executor, store, Clock.of(store, None), status, observer)
+            about_session(store, "compare", session)
+            pages = PageWriter(store, observer)
+            bench = Workbench(executor, store, Clock.of(store, None), status, pages)
             try:
                 result = _Stages(request, session, bench, say).complete(data_notes)
             finally:
                 bench.keep_clock()
             write_comparison(result, directory)
+            store.set_meta("summary", result.to_dict())
+            pages.finish()
             return result
     except NothingDone as nothing:
         if new:

@@ -41,6 +41,7 @@ class Finals:
         self._guesses = guesses
         self._session, self._store, self._clock, self._status = session, store, clock, status
         self._state = state
+        self._origins: dict[str, dict[str, str]] = {}
 
     def combine(self, bench: Workbench, size: RunSize, cost: Cost) -> Ranking:
         """Train combinations of the best losses; those to be audited come first."""
@@ -64,9 +65,11 @@ class Finals:
         best: dict[LossSet, float] = {}
         for number, (pair, worth) in enumerate(pairs):
             if number < 2 * self._session.config.audit.finalists:
-                for slot in pair.losses:
-                    pair = pair.with_loss(slot, self._short(pair[slot], slot))
+                for slot, text in pair.losses.items():
+                    pair = pair.with_loss(slot, self._short(text, slot))
+                    self._made(slot, pair[slot], text)
             best.setdefault(pair, worth)
+        self._store.set_meta("made from", self._origins)
         return list(best.items())
 
     def _certify(self, pairs: Ranking) -> None:
@@ -79,6 +82,11 @@ class Finals:
                 if isinstance(loss, GraphLoss) and loss.graph.formula not in found:
                     found[loss.graph.formula] = certificate_of(loss.graph, boxes=QUICK).to_dict()
         self._store.set_meta("certificates", found)
+
+    def _made(self, slot: str, text: str, origin: str) -> None:
+        """Keep for the family tree what a candidate became."""
+        if text != origin:
+            self._origins.setdefault(slot, {}).setdefault(text, origin)
 
     def _short(self, text: str, slot: str) -> str:
         loss = load_loss(text, self._session.task.slots[slot])
@@ -97,7 +105,7 @@ class Finals:
         session, clock, plan = self._session, self._clock, self._plan(size)
         contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)]
         contestants += [
-            Contestant(rival.name, rival, False) for rival in self._rivals()[: size.audit.baselines]
+            Contestant(rival.name, rival, False) for rival in self.rivals()[: size.audit.baselines]
         ]
         with clock.stage("certify"):
             self._certify(pairs)
@@ -174,7 +182,7 @@ class Finals:
     def _beside_partners(self, slot: str, member: Member) -> LossSet:
         return self._session.beside(slot, member.formula, self._state.partners.get(slot))
 
-    def _rivals(self) -> list[LossSet]:
+    def rivals(self) -> list[LossSet]:
         """The baselines: the plain one, the strongest known, the one that did best in this very search, the others."""
         session = self._session
         found = dict(session.plain)

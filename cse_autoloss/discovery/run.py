@@ -21,6 +21,8 @@ from cse_autoloss.discovery.side_by_side import SideBySideRun
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.report.about import about_session
+from cse_autoloss.report.page import PageWriter
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.protocol import Proposal
@@ -56,7 +58,7 @@ def discover(
         AutoLossError: any other user's mistake, before anything is trained.
     """
     session = Session(config)
-    run = SideBySideRun(session, space) if config.reinforce.side_by_side else _Run(session)
+    run = SideBySideRun(session, space) if config.reinforce.side_by_side else SearchRun(session)
     new = not (directory / "run.sqlite").exists()
     if new:
         store = RunStore.create(directory, config.model_dump(mode="json"))
@@ -67,7 +69,11 @@ def discover(
     try:
         with store:
             same_data(session, store)
-            return run.complete(store, observer or Silent())
+            about_session(store, "reinforce" if config.reinforce.side_by_side else "evolve", session)
+            pages = PageWriter(store, observer or Silent())
+            summary = run.complete(store, pages)
+            pages.finish()
+            return summary
     except NothingDone as nothing:
         if new:
             remove_empty_run(directory)
@@ -105,7 +111,7 @@ def _starters(session: Session) -> Starters:
     return starters
 
 
-class _Run:
+class SearchRun:
     """A run's stages, one after the other."""
 
     def __init__(self, session: Session) -> None:
@@ -133,7 +139,7 @@ class _Run:
 
     def _stages(self, bench: Workbench, workers: int) -> dict[str, Any]:
         session, search = self.session, self.search
-        size, cost = self._size(bench, workers)
+        size, cost = self.size(bench, workers)
         loop = SearchLoop(session, self._search_plan(size, cost), search, self.starters, bench)
         state = loop.run()
         bench.keep_clock()
@@ -168,7 +174,7 @@ class _Run:
 
     # -- size -----------------------------------------------------------------------------------------
 
-    def _size(self, bench: Workbench, workers: int) -> tuple[RunSize, Cost]:
+    def size(self, bench: Workbench, workers: int) -> tuple[RunSize, Cost]:
         """How large the run may be; measured once, kept with the run, so that a resume has the same plan."""
         config = self.config
         audit = self.session.asked_audit()

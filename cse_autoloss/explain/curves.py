@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,8 +51,12 @@ class Panel:
     lines: tuple[Line, ...]
 
 
-def panels(loss: ReducedLoss) -> tuple[Panel, ...]:
-    """The panels of a loss's signature; `loss` must have reduction "none"."""
+Named = tuple[str, Callable[..., Tensor]]
+
+
+def panels(loss: ReducedLoss, beside: Sequence[Named] = ()) -> tuple[Panel, ...]:
+    """The panels of a loss's signature; `loss` must have reduction "none", as those that are to be drawn `beside` it
+    besides the usual ones."""
     form = form_of(loss.signature)
     views = form.views(loss)
     if loss.whole:
@@ -61,7 +65,7 @@ def panels(loss: ReducedLoss) -> tuple[Panel, ...]:
             Panel(f"{v.title}, {_COMPANY}", v.x_label, v.slope_label, _without_doubles(own))
             for v, own in zip(views, lines, strict=True)
         )
-    others = baselines(loss)
+    others = [*baselines(loss), *beside]
     factors = {name: _fitting(form, loss, module, views) for name, module in others}
     return tuple(Panel(v.title, v.x_label, v.slope_label, _lines(loss, others, factors, v)) for v in views)
 
@@ -87,7 +91,7 @@ def _line_in_company(loss: ReducedLoss, track: Track) -> Line:
 
 
 def _lines(
-    loss: ReducedLoss, others: list[tuple[str, Callable[..., Tensor]]], factors: dict[str, float], view: View
+    loss: ReducedLoss, others: Sequence[Named], factors: dict[str, float], view: View
 ) -> tuple[Line, ...]:
     found = []
     for name, module in others:
@@ -100,7 +104,7 @@ def _lines(
     return _without_doubles(found)
 
 
-def baselines(loss: ReducedLoss) -> list[tuple[str, Callable[..., Tensor]]]:
+def baselines(loss: ReducedLoss) -> list[Named]:
     """Short names of the losses that are drawn beside one, and the losses."""
     form = form_of(loss.signature)
     known = [(name, load_loss(source, loss.signature, "none")) for name, source in form.baselines]

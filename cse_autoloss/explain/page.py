@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cse_autoloss.certify import QUICK, Certificate, certificate_of
 from cse_autoloss.errors import AutoLossError
-from cse_autoloss.explain.curves import panels, scale_dependence, scale_lines
-from cse_autoloss.explain.pictures import curve_figure, formula_figure, scale_figure, to_bytes
+from cse_autoloss.explain.curves import Panel, panels, scale_dependence, scale_lines
+from cse_autoloss.explain.parts import certified, curves, graph_image, properties
+from cse_autoloss.explain.pictures import curve_figure, scale_figure, to_bytes
 from cse_autoloss.explain.properties import Finding, findings
-from cse_autoloss.explain.template import PAGE
+from cse_autoloss.explain.words import what_it_is
 from cse_autoloss.export import draw, to_latex
-from cse_autoloss.export.latex import can_be_typeset
+from cse_autoloss.export.mathml import to_mathml
 from cse_autoloss.graph import Signature
-from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, ReducedLoss, find_alike, load_loss, nearest
+from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, load_loss
+from cse_autoloss.pages import Safe, document, el, image
 from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.boxes import SCALES, SIDE
 from cse_autoloss.verdict import Verdict
@@ -43,6 +43,7 @@ class Explanation:
         verdict: of the verifier; None where there is no formula to verify.
         findings: the verdict property by property.
         scale_dependence: for boxes, the largest change between scales as a share of the loss's range, else None.
+        panels: loss and slope along the signature's tracks, beside the usual losses.
         pictures: file names' endings ("curves.png", …) and contents.
     """
 
@@ -57,6 +58,7 @@ class Explanation:
     findings: tuple[Finding, ...]
     scale_dependence: float | None
     certificate: Certificate | None
+    panels: tuple[Panel, ...] = field(repr=False)
     pictures: dict[str, bytes] = field(repr=False)
 
     @property
@@ -93,15 +95,19 @@ class Explanation:
 
     def html(self) -> str:
         """The page."""
-        return PAGE.format(
-            title=html.escape(_capital(self.title)),
-            facts="".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in self._facts()),
-            formula=self._formula_html(),
-            curves=_image(self.pictures["curves.svg"], "Loss and slope beside the usual losses"),
-            reading=html.escape(form_of(self.signature).reading),
-            verdict=self._verdict_html(),
-            scale=self._scale_html(),
-            graph=self._graph_html(),
+        title = _capital(self.title)
+        return document(
+            title,
+            el("div", title, class_="verdict"),
+            self._formula(),
+            el("dl", [(el("dt", name), el("dd", words)) for name, words in self._facts()]),
+            el("h2", "Loss and slope"),
+            curves(self.panels),
+            el("p", form_of(self.signature).reading, class_="note"),
+            el("h2", "Verdict"),
+            self._verdict(),
+            self._scale(),
+            self._graph(),
         )
 
     def _facts(self) -> list[tuple[str, str]]:
@@ -117,58 +123,46 @@ class Explanation:
             facts.append(("Note", self.entry.note))
         return facts
 
-    def _formula_html(self) -> str:
-        if self.formula is None:
-            return "<p>A plain torch module: it needs more than the operators can express.</p>"
-        typeset = self.pictures.get("formula.svg")
-        picture = "" if typeset is None else _image(typeset, self.latex or self.formula)
-        return f'<div class="formula">{picture}</div><pre>{html.escape(self.formula)}</pre>'
+    def _formula(self) -> Safe:
+        if self.formula is None or self.latex is None:
+            return el("p", "A plain torch module: it needs more than the operators can express.")
+        typeset = Safe(to_mathml(self.latex, block=True))
+        return Safe(el("div", typeset, class_="formula") + el("pre", self.formula))
 
-    def _verdict_html(self) -> str:
+    def _verdict(self) -> Safe:
         if self.verdict is None:
-            return "<p>The verifier reads formulas; this loss is a plain torch module.</p>"
-        rows = "".join(
-            f'<tr class="{finding.outcome}"><td>{_SIGN[finding.outcome]}</td>'
-            f"<td>{html.escape(finding.name)}</td><td>{html.escape(finding.detail)}</td></tr>"
-            for finding in self.findings
-        )
+            return el("p", "The verifier reads formulas; this loss is a plain torch module.")
         word = "Accepted" if self.verdict.accepted else "Rejected"
         place = f" At {self.verdict.where}." if self.verdict.where else ""
-        line = html.escape(f"{_capital(self.verdict.reason)}.{place}")
-        table = f'<p><b class="{word.lower()}">{word}.</b> {line}</p><table>{rows}</table>'
-        return table + self._certificate_html()
-
-    def _certificate_html(self) -> str:
-        if self.certificate is None:
-            return ""
-        kinds = {"proved": "passed", "refuted": "failed", "open": "open"}
-        rows = "".join(
-            f'<tr class="{kinds[one.outcome]}"><td>{_SIGN[kinds[one.outcome]]}</td><td>{one.outcome}</td>'
-            f"<td>{html.escape(str(one))}</td></tr>"
-            for one in self.certificate.findings
+        line = f" {_capital(self.verdict.reason)}.{place}"
+        return Safe(
+            el("p", el("b", f"{word}.", class_=word.lower()), line)
+            + properties(self.findings)
+            + (certified(self.certificate) if self.certificate else "")
         )
-        return f"<h2>Certificate</h2><p>Proved over the whole domain, not at points.</p><table>{rows}</table>"
 
-    def _scale_html(self) -> str:
+    def _scale(self) -> Safe | None:
         if self.scale_dependence is None:
-            return ""
+            return None
         sizes = ", ".join(f"{SIDE * scale:g}" for scale in SCALES)
         if not self.depends_on_scale:
-            text = f"The same for boxes of {sizes} pixels a side."
-            return f"<h2>Scale</h2><p><b class=accepted>Independent of scale.</b> {text}</p>"
+            words = el("b", "Independent of scale.", class_="accepted")
+            return el(
+                "section", el("h2", "Scale"), el("p", words, f" The same for boxes of {sizes} pixels a side.")
+            )
         text = (
-            f"Boxes of {sizes} pixels a side that overlap alike have different losses: by up to "
+            f" Boxes of {sizes} pixels a side that overlap alike have different losses: by up to "
             f"{self.scale_dependence:.0%} of the loss's range. A constant in it is in square pixels, so what "
             "holds at one size of image need not hold at another."
         )
-        picture = _image(self.pictures["scale.svg"], "The loss at three box sizes")
-        return f'<h2>Scale</h2><p><b class=rejected>Depends on scale.</b> {text}</p><div class="small">{picture}</div>'
+        picture = image(self.pictures["scale.svg"], "The loss at three box sizes", class_="sheet")
+        words = el("b", "Depends on scale.", class_="rejected")
+        return el("section", el("h2", "Scale"), el("p", words, text), picture)
 
-    def _graph_html(self) -> str:
+    def _graph(self) -> Safe | None:
         if "graph.svg" not in self.pictures:
-            return ""
-        picture = _image(self.pictures["graph.svg"], "Computation graph")
-        return f'<h2>Graph</h2><div class="graph">{picture}</div>'
+            return None
+        return el("section", el("h2", "Graph"), graph_image(self.pictures["graph.svg"]))
 
 
 def explain(source: str | Path, signature: str | Signature | None = None) -> Explanation:
@@ -189,14 +183,10 @@ def explain(source: str | Path, signature: str | Signature | None = None) -> Exp
     title = entry.title if entry is not None else "this loss" if graph is None else _title_of(source)
     drawn = panels(loss)
     pictures: dict[str, bytes] = {}
-    curves = curve_figure(drawn, _capital(title))
-    for kind in ("svg", "png"):
-        pictures[f"curves.{kind}"] = to_bytes(curves, kind)
+    pictures["curves.png"] = to_bytes(curve_figure(drawn, _capital(title)), "png")
     verdict, latex = None, None
     if graph is not None:
         latex = to_latex(graph)
-        if can_be_typeset(latex):
-            pictures["formula.svg"] = to_bytes(formula_figure(latex), "svg")
         verdict = verify(graph)
         with tempfile.TemporaryDirectory() as folder:
             for kind in ("svg", "png"):
@@ -213,25 +203,14 @@ def explain(source: str | Path, signature: str | Signature | None = None) -> Exp
         formula=None if graph is None else graph.formula,
         latex=latex,
         entry=entry,
-        alias=_alias(loss, entry),
+        alias="" if entry is not None else what_it_is(loss),
         verdict=verdict,
         findings=() if verdict is None else findings(verdict, loss.signature),
         scale_dependence=dependence,
         certificate=None if graph is None else certificate_of(graph, boxes=QUICK),
+        panels=drawn,
         pictures=pictures,
     )
-
-
-def _alias(loss: ReducedLoss, entry: Entry | None) -> str:
-    if not isinstance(loss, GraphLoss) or entry is not None:
-        return ""
-    matches = find_alike(loss.formula, loss.signature)
-    if matches:
-        return "; ".join(str(match).removeprefix("this is ") for match in matches)
-    close = nearest(loss.formula, loss.signature)
-    if close is None or close[1] < 0.5:
-        return "none of the catalogue's losses, nor near any"
-    return f"none of the catalogue's losses; nearest is {close[0].title} (cosine of the gradients {close[1]:.3f})"
 
 
 def _title_of(source: str | Path) -> str:
@@ -240,11 +219,3 @@ def _title_of(source: str | Path) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _image(content: bytes, alternative: str) -> str:
-    data = base64.b64encode(content).decode()
-    return f'<img alt="{html.escape(alternative)}" src="data:image/svg+xml;base64,{data}">'
-
-
-_SIGN = {"passed": "✓", "failed": "✗", "open": "–"}

@@ -67,16 +67,6 @@ def scale_figure(lines: Sequence[Line], title: str) -> Figure:
         return figure
 
 
-def formula_figure(latex: str) -> Figure:
-    """A formula in mathematical type."""
-    with _style():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(0.1, 0.1))
-        figure.text(0, 0, f"${latex}$", fontsize=17, color=_INK)
-        return figure
-
-
 def to_bytes(figure: Figure, kind: str) -> bytes:
     """The picture as "png" (200 dots an inch) or "svg"."""
     with _style():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import torch
 from torch import Tensor, nn
 
@@ -88,3 +90,8 @@ class ReducedLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: formula, curves, graph. Pages know losses, so they are looked up by name."""
+        shown: str = import_module("cse_autoloss.explain.parts").notebook(self)
+        return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,11 @@ from cse_autoloss.predict.draw import Drawn, draw, grid
 from cse_autoloss.predict.match import best_threshold, found_on
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
 from cse_autoloss.predict.photographs import of_files, of_split
+from cse_autoloss.report.page import DETAIL, write_page
+from cse_autoloss.report.write import write_atomically
+from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import changed
-from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric
+from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric, PrecisionRecall
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.protocol import SplitName
 
@@ -120,10 +124,12 @@ def predict_images(
     if images:
         drawn, ap = _draw_files(task, model, [Path(path) for path in images], threshold), None
     else:
-        drawn, ap = _draw_split(task, where, model, name, threshold, count)
+        drawn, ap, detail = _draw_split(task, where, model, name, threshold, count)
     files = _write(
         drawn, target, _title(plan, ap, None if images else name), _below(plan, threshold, score is None)
     )
+    if not images and where is task and target == directory / "predictions":
+        _tell_page(directory, f"{plan.name}, {name} split", detail, task.class_names)
     return PredictResult(
         plan.name,
         threshold,
@@ -134,6 +140,19 @@ def predict_images(
         files,
         *(sum(getattr(one, field) for one in drawn) for field in ("right", "wrong", "missed")),
     )
+
+
+def _tell_page(run: Path, title: str, detail: PrecisionRecall, names: Sequence[str]) -> None:
+    """Keep what the run's page shows besides the pictures, and write the page anew."""
+    told = {
+        "title": title,
+        "precision": {names[index]: values for index, values in detail.precision.items()},
+        "classes": {names[index]: value for index, value in detail.classes.items()},
+        "sizes": detail.sizes,
+    }
+    write_atomically(run / "predictions" / DETAIL, json.dumps(told, ensure_ascii=False) + "\n")
+    with RunStore.read(run) as store:
+        write_page(store)
 
 
 def _other_data(task: DetectionTask, data: str) -> DetectionTask:
@@ -148,14 +167,15 @@ def _other_data(task: DetectionTask, data: str) -> DetectionTask:
 
 def _draw_split(
     task: DetectionTask, where: DetectionTask, model: Detector, name: SplitName, threshold: float, count: int
-) -> tuple[list[Drawn], AveragePrecision]:
+) -> tuple[list[Drawn], AveragePrecision, PrecisionRecall]:
     split = where.split(name)
     found = task.predict(model, torch.from_numpy(split.images))
     metric = AveragePrecisionMetric(split, task.num_classes)
-    ap = metric(found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy())
+    detections = (found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy())
+    ap, detail = metric(*detections), metric.detail(*detections)
     pictures = of_split(where.settings, split, name, count)
     drawn = [draw(one, found_on(found, row, threshold), task.class_names) for row, one in enumerate(pictures)]
-    return drawn, ap
+    return drawn, ap, detail
 
 
 def _draw_files(task: DetectionTask, model: Detector, paths: list[Path], threshold: float) -> list[Drawn]:

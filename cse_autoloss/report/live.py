@@ -115,9 +115,7 @@ def render(status: RunStatus) -> RenderableType:
     for name, words in status.details.items():
         rows.append(Text(f"{name:<16} {words}", no_wrap=True, overflow="ellipsis"))
     rows.append(Text())
-    state = _PHASES.get(status.phase, status.phase)
-    if status.phase == "search":
-        state += f", generation {status.generation} ({status.slot})"
+    state = phase_text(status)
     if status.total:
         state += f", {status.done} of {status.total} trainings"
     left = time_left(status)
@@ -131,6 +129,14 @@ def render(status: RunStatus) -> RenderableType:
     if status.message:
         rows.append(Text(status.message, style="dim"))
     return Panel(Group(*rows), title="cse-autoloss", border_style="blue", padding=(1, 2))
+
+
+def phase_text(status: RunStatus) -> str:
+    """What is going on, in words."""
+    state = _PHASES.get(status.phase, status.phase)
+    if status.phase == "search":
+        state += f", generation {status.generation} ({status.slot})"
+    return state
 
 
 def place(status: RunStatus) -> str:

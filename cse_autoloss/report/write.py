@@ -113,10 +113,10 @@ def write_report(
     }
     if best is not None:
         best["certificate"] = _certificates(best, session, store)
-    summary = _finite(summary)
+    summary = finite(summary)
     if best is not None:
         write_best(store.directory / "best", best, session, provenance(session, store, summary))
-    _write_atomically(
+    write_atomically(
         store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     )
     store.set_meta("summary", summary)
@@ -135,7 +135,7 @@ def write_best(
         if is_parametric(best["losses"][slot]):
             forms = parametric_forms(ParametricLoss.from_text(best["losses"][slot]), provenance)
             for suffix, text in forms.items():
-                _write_atomically(directory / f"loss{suffix}", text)
+                write_atomically(directory / f"loss{suffix}", text)
             return
     graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
     known = {slot: graph for slot, graph in graphs.items() if graph is not None}
@@ -157,10 +157,8 @@ def write_best(
 
 
 def _write_forms(directory: Path, end: str, source: str, document: Mapping[str, Any]) -> None:
-    _write_atomically(directory / f"loss{end}.py", source)
-    _write_atomically(
-        directory / f"loss{end}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    )
+    write_atomically(directory / f"loss{end}.py", source)
+    write_atomically(directory / f"loss{end}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def _best(
@@ -239,18 +237,18 @@ def provenance(session: Session, store: RunStore, summary: Mapping[str, Any]) ->
     return facts
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN and no infinity: they become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return value
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """A reader sees the old file or the new one, never half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")

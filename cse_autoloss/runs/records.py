@@ -75,6 +75,7 @@ class Score:
         seconds: of training and scoring.
         candidate: id of the candidate it was trained for; None for baselines.
         extra: more figures, as JSON.
+        created: seconds since the epoch, as the store has it.
     """
 
     key: str
@@ -90,6 +91,7 @@ class Score:
     seconds: float = 0.0
     candidate: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    created: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         finite = bool(self.metrics) and all(math.isfinite(value) for value in self.metrics.values())

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from cse_autoloss.runs.database import Database, dump
+from cse_autoloss.runs.machine import machine
 from cse_autoloss.runs.records import Candidate, Event, Rejected, Score
 from cse_autoloss.verdict import Verdict
 
@@ -46,7 +47,7 @@ class RunStore:
         Raises:
             RunError: the directory holds a run already, is in use, or can't be written.
         """
-        meta = {"config": dict(config), "status": "running", "created": time.time()}
+        meta = {"config": dict(config), "status": "running", "created": time.time(), "machine": machine()}
         return cls(Database.create(Path(directory), meta))
 
     @classmethod
@@ -237,6 +238,18 @@ class RunStore:
         )
         return {row[0]: Verdict(row[0], bool(row[1]), *row[2:]) for row in rows}
 
+    def stopped(self, stage: str, code: str, most: int = 3) -> list[tuple[Candidate, Verdict]]:
+        """Examples of candidates that a stage stopped for a reason, the shortest first."""
+        rows = self._rows(
+            "SELECT v.candidate FROM verdicts v JOIN candidates c ON c.id = v.candidate WHERE NOT v.accepted"
+            " AND v.stage = ? AND CASE v.code WHEN '' THEN v.reason ELSE v.code END = ?"
+            " ORDER BY length(c.formula), c.id LIMIT ?",
+            stage,
+            code,
+            most,
+        )
+        return [(self.candidate(number), self.verdicts(number)[stage]) for (number,) in rows]
+
     def claim_fingerprint(self, slot: str, fingerprint: str, candidate: int) -> int:
         """Id of the candidate that owns the fingerprint: the first to claim it."""
         with self.transaction():
@@ -319,7 +332,7 @@ class RunStore:
 
     def score(self, key: str) -> Score | None:
         """The result kept under the key, failed ones included."""
-        rows = self._rows(f"SELECT {_SCORE} FROM scores WHERE key = ?", key)
+        rows = self._rows(f"SELECT {_SCORE}, created FROM scores WHERE key = ?", key)
         return _score(rows[0]) if rows else None
 
     def scores(
@@ -327,7 +340,7 @@ class RunStore:
     ) -> list[Score]:
         """Results in the order in which they came, of one purpose, candidate or status, or all."""
         rows = self._rows(
-            f"SELECT {_SCORE} FROM scores WHERE purpose = coalesce(?1, purpose)"
+            f"SELECT {_SCORE}, created FROM scores WHERE purpose = coalesce(?1, purpose)"
             " AND status = coalesce(?2, status) AND (?3 IS NULL OR candidate = ?3) ORDER BY rowid",
             purpose,
             status,
@@ -393,5 +406,5 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
 
 
 def _score(row: tuple[Any, ...]) -> Score:
-    named = dict(zip(_SCORE.split(", "), row))
+    named = dict(zip((*_SCORE.split(", "), "created"), row))
     return Score(**{**named, **{name: json.loads(named[name]) for name in _JSON}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
@@ -33,6 +34,16 @@ def signature_of(signature: str | Signature) -> Signature:
     if signature not in _registered:
         raise UnknownNameError.of("signature", str(signature), _registered)
     return _registered[signature]
+
+
+def stated(signature: Signature) -> Any:
+    """A signature as plain values: its name, or the whole of one that has none here."""
+    return signature.name if _registered.get(signature.name) == signature else signature.to_dict()
+
+
+def signature_from(told: Any) -> Signature:
+    """The inverse of `stated`."""
+    return signature_of(told) if isinstance(told, str) else Signature.from_dict(told)
 
 
 def parse(formula: str, signature: str | Signature = CLS_BINARY) -> LossGraph:

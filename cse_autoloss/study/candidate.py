@@ -126,6 +126,10 @@ class Found:
         """The torch module; of several, of the first slot."""
         return next(iter(self.losses.values()))
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: each loss."""
+        return "".join(loss._repr_html_() for loss in self.losses.values())
+
     def export(self, path: str | Path, slot: str | None = None) -> None:
         """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; see `export_loss`."""
         from cse_autoloss.api.files import export_loss

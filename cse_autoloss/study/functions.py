@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cse_autoloss.errors import ConfigError, UnknownNameError, shorten
+from cse_autoloss.errors import ConfigError, shorten
 from cse_autoloss.executors import Job, Work, make_executor
 from cse_autoloss.graph import Signature
 from cse_autoloss.plugins import run_file
-from cse_autoloss.spaces import signature_of
+from cse_autoloss.spaces.signatures import signature_from, stated
 from cse_autoloss.study.candidate import Trial, modules
 
 INSIDE = "CSE_AUTOLOSS_STUDY_WORKER"
@@ -143,7 +143,7 @@ class Apart:
         """
         orders = {
             "function": reference(function),
-            "signatures": {slot: _plain(signature) for slot, signature in slots.items()},
+            "signatures": {slot: stated(signature) for slot, signature in slots.items()},
         }
         work = Work("cse_autoloss.study.functions:init", "cse_autoloss.study.functions:run", orders)
         self._executor = make_executor("pool", work, workers)
@@ -206,7 +206,7 @@ def init(orders: dict[str, Any]) -> _Context:
     os.environ[INSIDE] = "1"
     place, _, name = orders["function"].rpartition(":")
     module = run_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    slots = {slot: _signature(told) for slot, told in orders["signatures"].items()}
+    slots = {slot: signature_from(told) for slot, told in orders["signatures"].items()}
     return _Context(getattr(module, name), slots)
 
 
@@ -231,17 +231,3 @@ class _Tail(io.TextIOBase):
     def write(self, text: str) -> int:
         self._kept = (self._kept + text[-KEPT_OUTPUT:])[-KEPT_OUTPUT:]
         return len(text)
-
-
-def _plain(signature: Signature) -> Any:
-    """A signature as a worker gets it."""
-    try:
-        if signature_of(signature.name) == signature:
-            return signature.name
-    except UnknownNameError:
-        pass
-    return signature.to_dict()
-
-
-def _signature(told: Any) -> Signature:
-    return signature_of(told) if isinstance(told, str) else Signature.from_dict(told)

@@ -25,6 +25,9 @@ from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import list_losses
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.report.about import keep_about
+from cse_autoloss.report.page import PageWriter, shown
+from cse_autoloss.report.write import finite
 from cse_autoloss.runs import RunStore, Score, job_key
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
 from cse_autoloss.searches.registry import make_search
@@ -115,6 +118,7 @@ class Study:
             if self._temporary is not None:
                 self._temporary.cleanup()
             raise
+        self._pages = PageWriter(self._store, Silent())
         try:
             self._begin(defaults or {})
         except BaseException:
@@ -130,7 +134,10 @@ class Study:
             for slot, entrants in self._starters.items()
         }
         self._search = make_search(self._config, self.slots, graphs)
-        self._bench = Workbench(None, self._store, Clock(None), RunStatus(), Silent())  # type: ignore[arg-type]
+        watcher = Silent() if self._temporary else self._pages
+        status = RunStatus(phase="search", metric=self.metric)
+        self._bench = Workbench(None, self._store, Clock(None), status, watcher)  # type: ignore[arg-type]
+        keep_about(self._store, "study", "study", self.slots, tuple(self.slots), self.metric, self._plain)
         self._funnel = Funnel(
             self._bench,
             self._search.slots,
@@ -208,6 +215,7 @@ class Study:
                 self._state = self._search.tell(self._state, tuple(self._told))
                 self._told, self._closed, self._pool, self._attempt = [], 0, [], 0
             self._keep()
+        self._bench.show()
 
     def _failed(self, candidate: Candidate, why: str) -> None:
         self._record(candidate, Outcome(None, "error", why))
@@ -324,7 +332,7 @@ class Study:
         Returns:
             Table, gain with its interval, and the verdict in words; print it.
         """
-        return audited(
+        found = audited(
             self,
             self._store,
             fit,
@@ -335,6 +343,9 @@ class Study:
             validate=validate,
             workers=workers,
         )
+        self._store.set_meta("summary", finite(found.result.to_dict()))
+        self._write_page()
+        return found
 
     # -- what is known --------------------------------------------------------------------------------
 
@@ -374,12 +385,17 @@ class Study:
         chosen = next(iter(self.slots)) if slot is None else slot
         return ranked((*self._state.populations.get(chosen, ()), *self._told))
 
+    def _repr_html_(self) -> str:
+        """The study's page, as a notebook shows it."""
+        return shown(self._store)
+
     def __len__(self) -> int:
         """How many candidates were told."""
         return len(self._store.scores("proxy"))
 
     def close(self) -> None:
-        """Let others open the directory; a temporary one goes."""
+        """Write the page, let others open the directory; a temporary one goes."""
+        self._write_page()
         self._store.close()
         if self._temporary is not None:
             self._temporary.cleanup()
@@ -391,6 +407,10 @@ class Study:
         self.close()
 
     # -- inside ---------------------------------------------------------------------------------------
+
+    def _write_page(self) -> None:
+        if self._temporary is None and len(self):
+            self._pages.finish()
 
     def _opened(self) -> RunStore:
         stated = self._config.model_dump(mode="json")

@@ -23,6 +23,23 @@ class AveragePrecision(NamedTuple):
     ap75: float
 
 
+class PrecisionRecall(NamedTuple):
+    """Where precision is lost. Classes and sizes that have no objects are left out.
+
+    Attributes:
+        precision: class index -> 101 precisions at IoU 0.5, at recalls 0, 0.01, ..., 1.
+        classes: class index -> AP@[.50:.95].
+        sizes: "small" (below 32² pixels of the network's input), "medium", "large" (from 96²) -> AP@[.50:.95].
+    """
+
+    precision: dict[int, list[float]]
+    classes: dict[int, float]
+    sizes: dict[str, float]
+
+
+_AREAS = {"all": [0, 1e10], "small": [0, 32**2], "medium": [32**2, 96**2], "large": [96**2, 1e10]}
+
+
 class AveragePrecisionMetric:
     """Scores detections against one split; the ground truth is indexed once and used for every call."""
 
@@ -48,23 +65,49 @@ class AveragePrecisionMetric:
             scores: (N, K) any real number that rises with confidence.
             labels: (N, K) class index, -1 where there is no detection.
         """
+        precision = self._precision(boxes, scores, labels, ("all",))
+        if precision is None:
+            return AveragePrecision(0.0, 0.0, 0.0)
+        return AveragePrecision(
+            *(_mean_where_defined(one[..., 0]) for one in (precision, precision[0], precision[5]))
+        )
+
+    def detail(
+        self, boxes: NDArray[np.float32], scores: NDArray[np.floating], labels: NDArray[np.int64]
+    ) -> PrecisionRecall:
+        """Curves and AP by class and size; arguments as of a call."""
+        precision = self._precision(boxes, scores, labels, tuple(_AREAS))
+        if precision is None:
+            return PrecisionRecall({}, {}, {})
+        there = [index for index in range(self._num_classes) if (precision[0, :, index, 0] > -1).all()]
+        sizes = [name for place, name in enumerate(_AREAS) if place and (precision[..., place] > -1).any()]
+        return PrecisionRecall(
+            {index: precision[0, :, index, 0].tolist() for index in there},
+            {index: _mean_where_defined(precision[:, :, index, 0]) for index in there},
+            {name: _mean_where_defined(precision[..., list(_AREAS).index(name)]) for name in sizes},
+        )
+
+    def _precision(
+        self,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.floating],
+        labels: NDArray[np.int64],
+        areas: tuple[str, ...],
+    ) -> NDArray[np.float64] | None:
+        """(IoU thresholds, 101 recalls, classes, areas), -1 where there are no objects; None without detections."""
         row, column = np.nonzero(labels >= 0)
         if row.size == 0:
-            return AveragePrecision(0.0, 0.0, 0.0)
+            return None
         found = self._index(row, boxes[row, column], labels[row, column], scores=scores[row, column])
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._truth, found, "bbox")
-            evaluation.params.areaRng = [[0, 1e10]]
-            evaluation.params.areaRngLbl = ["all"]
+            evaluation.params.areaRng = [_AREAS[name] for name in areas]
+            evaluation.params.areaRngLbl = list(areas)
             evaluation.params.maxDets = [100]
             evaluation.evaluate()
             evaluation.accumulate()
-        precision = evaluation.eval["precision"][:, :, :, 0, 0]
-        return AveragePrecision(
-            _mean_where_defined(precision),
-            _mean_where_defined(precision[0]),
-            _mean_where_defined(precision[5]),
-        )
+        precision: NDArray[np.float64] = evaluation.eval["precision"][..., 0]
+        return precision
 
     def _index(
         self,

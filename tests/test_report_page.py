@@ -1,0 +1,256 @@
+"""A run's page: whole, escaped, self-contained, and a function of the store; in a browser it can be clicked through."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import cse_autoloss
+from cse_autoloss.bench.progress import RunStatus, Silent
+from cse_autoloss.errors import RunError
+from cse_autoloss.report.about import keep_about
+from cse_autoloss.report.front import choices, pick
+from cse_autoloss.report.page import DETAIL, FILE, PageWriter, write_page
+from cse_autoloss.report.view import RunView
+from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.searches.protocol import Member, SearchState
+from cse_autoloss.spaces import parse
+from cse_autoloss.tasks.protocol import Metric
+from cse_autoloss.verdict import Verdict
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+GRANDPARENT, PARENT, CHILD = "Sub(1,Div(I,U))", "Neg(Log(Div(I,U)))", "Neg(Log(Div(Mul(I,I),U)))"
+METRIC = Metric("ap", title=f"AP{HOSTILE}", factor=100.0)
+
+
+def add(store: RunStore, formula: str, place: int, value: float, origin: str, *parents: str) -> None:
+    digest = parse(formula, "reg").digest
+    row = store.add_candidate(
+        slot="reg", formula=formula, digest=digest, generation=place, place=place, origin=origin,
+        parents=tuple(parse(one, "reg").digest for one in parents),
+    )  # fmt: skip
+    losses = {"cls": "focal", "reg": formula}
+    store.add_score(
+        Score(f"k{place}", "proxy", losses, "val", 0, 1.0, metrics={"ap": value}, candidate=row.id)
+    )
+
+
+def standing(name: str, formula: str, *seeds: float) -> dict[str, Any]:
+    test = {"mean": sum(seeds) / len(seeds), "low": min(seeds), "high": max(seeds), "seeds": list(seeds)}
+    losses = {"cls": "focal", "reg": formula}
+    return {"name": name, "losses": losses, "settings": {"lr": 0.1}, "trainings": 3, "val": 0.4, "test": test}
+
+
+def made(directory: Path) -> Path:
+    """A run as evolve leaves it, with names that are no good."""
+    store = RunStore.create(directory, {"seed": 3, "task": HOSTILE, "note": HOSTILE})
+    signatures = {"cls": parse("X", "cls-binary").signature, "reg": parse("U", "reg").signature}
+    with store:
+        keep_about(store, "evolve", HOSTILE, signatures, ["reg"], METRIC, {"cls": "focal", "reg": "giou"})
+        add(store, GRANDPARENT, 0, 0.30, "seed")
+        add(store, PARENT, 1, 0.35, "random")
+        add(store, CHILD, 2, 0.40, "point", PARENT)
+        bad = store.add_candidate(slot="reg", formula="I", digest="d", generation=3, place=3, origin="random")
+        why = f"loss rises {HOSTILE}"
+        store.add_verdict(bad.id, Verdict("verify", False, why, where="i/u = 0.5", code="rises"))
+        member = Member(CHILD, parse(CHILD, "reg").digest, "point", 2, (0.4,))
+        state = SearchState(3, {"reg": (member,)})
+        counts = {
+            "funnel": {"generated": 4000, "verified": 40, "trained": 3},
+            "rejected": {"verify": {"rises": 7}},
+        }
+        store.save_state(3, {"state": state.to_json(), "counts": counts})
+        best = {
+            "losses": {"cls": "focal", "reg": CHILD},
+            "alpha": None,
+            "settings": {},
+            "val": 0.4,
+            "test": None,
+        }
+        best["gain"] = {"over": HOSTILE, "mean": 0.05, "low": 0.02, "high": 0.08}
+        store.set_meta(
+            "summary",
+            {
+                **counts, "best": best, "verdict": f"Better than {HOSTILE}.", "notes": [f"shrunk {HOSTILE}"],
+                "seconds": {"search": 3.0, "total": 4.0}, "noise_floor": 0.01,
+                "winners": [standing("discovered 1", CHILD, 0.45, 0.44)],
+                "baselines": [standing(HOSTILE, "giou", 0.40, 0.39), standing("iou", "iou", 0.41, 0.46)],
+            },
+        )  # fmt: skip
+        store.status = "finished"
+    return directory
+
+
+class Reader(HTMLParser):
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.names: set[str] = set()
+        self.links: list[str] = []
+        self.words = ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            if name == "id":
+                assert value not in self.names
+                self.names.add(value or "")
+            if name in ("href", "src"):
+                self.links.append(value or "")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def predicted(directory: Path) -> Path:
+    """What `predict` leaves in a run."""
+    (directory / "predictions").mkdir()
+    Image.new("RGB", (1600, 400), "grey").save(directory / "predictions" / "grid.png")
+    told = {
+        "title": HOSTILE,
+        "precision": {HOSTILE: [1.0] * 101},
+        "classes": {HOSTILE: 0.5},
+        "sizes": {"small": 0.25},
+    }
+    (directory / "predictions" / DETAIL).write_text(json.dumps(told))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return predicted(made(tmp_path_factory.mktemp("runs") / "one"))
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    file = cse_autoloss.report_run(run)
+    assert file == run / FILE
+    return file.read_text(encoding="utf-8")
+
+
+def test_it_tells_everything_and_needs_nothing(page: str) -> None:
+    reader = Reader(page)
+    for words in (
+        f"Better than {HOSTILE}.", "Against all others", "gain of discovered 1 over it", f"shrunk {HOSTILE}",
+        "The found loss", "What it is", f"Precision and recall — {HOSTILE}", "25.0",
+        "Score against size", "Where it comes from", "changed: I → Mul(I,I)",
+        "over the better parent", "The funnel", f"loss rises {HOSTILE} (at i/u = 0.5)", "All settings", "--resume",
+    ):  # fmt: skip
+        assert words in reader.words, words
+    assert all(link.startswith(("#", "data:")) for link in reader.links)
+    assert {link[1:] for link in reader.links if link.startswith("#")} <= reader.names
+    assert page.count("<script") == 1
+    assert "<img src=x" not in page
+    assert len(page) < 3_000_000
+
+
+def test_a_gain_is_paired_seed_by_seed(page: str) -> None:
+    # 0.45 - 0.41 and 0.44 - 0.46: the mean is +1 point, and nothing is sure.
+    assert "+1.00 AP" in Reader(page).words
+
+
+def test_the_front_is_numbered_and_any_of_it_is_exported(run: Path, tmp_path: Path) -> None:
+    with RunStore.read(run) as store:
+        view = RunView(store)
+        found = [(one.number, one.formula, one.known) for one in choices(view)]
+        assert found == [(1, PARENT, False), (0, GRANDPARENT, True), (2, CHILD, False)]
+        with pytest.raises(RunError, match=r"no loss 3 on the front.*expected 1 to 2"):
+            pick(view, 3)
+    file = cse_autoloss.export_loss(run, tmp_path / "loss.json", pick=2)
+    assert cse_autoloss.load_loss(file).formula == parse(CHILD, "reg").formula
+    with pytest.raises(RunError, match="no run directory"):
+        cse_autoloss.export_loss("giou", tmp_path / "x.json", pick=1)
+
+
+def test_while_it_goes_on_nothing_is_claimed_and_the_page_is_written_now_and_then(tmp_path: Path) -> None:
+    directory = made(tmp_path / "run")
+    with RunStore.open(directory) as store:
+        status = RunStatus(phase="search", metric=METRIC, elapsed=65.0, done=2, total=9)
+        PageWriter(store, Silent()).update(status)
+        assert not (directory / FILE).exists(), "it is not time yet"
+        PageWriter(store, Silent(), every=0.0).update(status)
+        words = Reader((directory / FILE).read_text(encoding="utf-8")).words
+        assert "Under way: nothing is claimed" in words
+        assert "2 of 9 trainings; 1:05 gone" in words
+        assert "so far" in words
+        assert "Better than" not in words
+
+
+def test_a_page_that_cannot_be_made_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("cse_autoloss.report.page.writer.page", broken)
+    with RunStore.open(made(tmp_path / "run")) as store:
+        writer = PageWriter(store, Silent(), every=0.0)
+        writer.update(RunStatus())
+        writer.update(RunStatus())
+        writer.finish()
+        assert [event.detail["why"] for event in store.events("no page")] == [
+            "ZeroDivisionError: a defect"
+        ] * 2
+
+
+def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run", {}) as store:
+        assert "nothing is claimed" in Reader(write_page(store).read_text(encoding="utf-8")).words
+
+
+def test_runs_are_listed_with_their_verdicts(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.sqlite").write_text("not a database at all, but long enough to be looked at")
+    shutil.copytree(run, tmp_path / "one")
+    first, second = cse_autoloss.list_runs(tmp_path)
+    assert (first.command, first.status, first.verdict) == ("evolve", "finished", f"Better than {HOSTILE}.")
+    assert second.status == "unreadable"
+    assert cse_autoloss.list_runs(run)[0].directory == run
+    with pytest.raises(RunError, match="no such folder"):
+        cse_autoloss.list_runs(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not shutil.which("chromium") or not shutil.which("chromedriver"), reason="needs Chromium")
+def test_in_a_browser_it_can_be_clicked_through(run: Path, page: str, tmp_path: Path) -> None:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        driver.get((run / FILE).resolve().as_uri())
+        assert not driver.get_log("browser"), "the browser has something to complain of"
+        choice = driver.find_element("id", "front-2")
+        assert not choice.get_property("open")
+        point = driver.find_element("css selector", 'a[href="#front-2"] circle')
+        driver.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", point)
+        assert choice.get_property("open")
+        assert choice.find_element("tag name", "math").is_displayed()
+        driver.find_element("css selector", "button[data-copy]").click()
+        for width in (1200, 390):
+            driver.set_window_size(width, 900)
+            wide = driver.execute_script("return document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, f"at {width} pixels the page is too wide"
+    finally:
+        driver.quit()
