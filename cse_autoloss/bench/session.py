@@ -16,6 +16,8 @@ from pathlib import Path
 
 from cse_autoloss.bench.budget import TRAIN_SAMPLES, AuditSize, Cost, RunSize, train_limit
 from cse_autoloss.bench.jobs import STATES, LossSet
+from cse_autoloss.bench.stored import by_content
+from cse_autoloss.bench.stored import identity as identity_of
 from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.runs import RunStore
@@ -48,7 +50,8 @@ class Session:
         self.task: Task = TASKS.get(config.task)(config.own, self.device)
         self.metric = chosen_metric(self.task, config.metric)
         self.slots = self._searched()
-        identity = json.dumps([config.task, config.own.model_dump(mode="json"), self.device], sort_keys=True)
+        own = by_content(config.own.model_dump(mode="json"))
+        identity = json.dumps([identity_of(config.task), own, self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def _searched(self) -> tuple[str, ...]:

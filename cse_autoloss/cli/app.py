@@ -59,7 +59,7 @@ def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; `--debug` shows the traceback."""
     debug = "--debug" in sys.argv
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
     except AutoLossError as error:
         if debug:
             raise
@@ -72,6 +72,8 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as error:  # no command of ours raises it: a user's file did
+        _end(f"a file of Python code ended the program: SystemExit: {error.code}")
     except Exception as error:
         # What typer says of an option it does not know quotes the option.
         if not hasattr(error, "format_message"):
@@ -79,6 +81,8 @@ def main() -> None:
         error.message = "\n".join(printable(line) for line in error.message.splitlines())  # type: ignore[attr-defined]
         error.show()  # type: ignore[attr-defined]
         sys.exit(error.exit_code)  # type: ignore[attr-defined]
+    else:
+        sys.exit(code)
 
 
 def _end(message: str) -> None:

@@ -15,6 +15,7 @@ from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run
+from cse_autoloss.bench.stored import create_run, keep_config, named_again
 from cse_autoloss.compare.contestants import enlist
 from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
@@ -94,6 +95,7 @@ def compare_losses(
 
 
 def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:
+    overrides, code = named_again(overrides)
     for key in overrides:
         if key not in ("workers", "executor"):
             raise ConfigError(
@@ -104,12 +106,12 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
             raise RunError(
                 f"{directory}: a search, not a comparison; go on with it by evolve --resume {directory}"
             )
-        request = Request.from_json(store.config)
+        request = Request.of(store, code)
         if overrides:
             request = replace(request, config=changed(request.config, overrides))
         if seeds is not None:
             request = replace(request, seeds=seeds)
-        store.set_meta("config", request.to_json())
+        keep_config(store, request.to_json())
         store.add_event("resumed")
     return request
 
@@ -123,7 +125,7 @@ def _run(
     data_notes: Sequence[str],
 ) -> Comparison:
     new = not (directory / "run.sqlite").exists()
-    store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
+    store = create_run(directory, request.to_json()) if new else RunStore.open(directory)
     try:
         with store, session.executor() as executor:
             status = RunStatus(metric=session.metric)

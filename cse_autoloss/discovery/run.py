@@ -13,6 +13,7 @@ from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import NothingDone, Session, remove_empty_run, states_folder
+from cse_autoloss.bench.stored import create_run
 from cse_autoloss.discovery.finals import Finals, Ranking
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
@@ -59,7 +60,7 @@ def discover(
     run = SideBySideRun(session, space) if config.reinforce.side_by_side else _Run(session)
     new = not (directory / "run.sqlite").exists()
     if new:
-        store = RunStore.create(directory, config.model_dump(mode="json"))
+        store = create_run(directory, config.model_dump(mode="json"))
         (directory / "config.yaml").write_text(dump(config), encoding="utf-8")
     else:
         store = RunStore.open(directory)

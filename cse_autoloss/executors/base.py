@@ -242,12 +242,12 @@ def run_job(run: Run, context: Any, payload: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"a job must return a dict, but got {type(value).__name__}")
         encode(value)
         status, detail = "ok", ""
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's file may end itself: that is no end of the worker
         value, status, detail = {}, "error", one_line(error)
     return {"status": status, "value": value, "detail": detail, "seconds": time.perf_counter() - begun}
 
 
-def tell_failed_start(error: Exception) -> dict[str, str]:
+def tell_failed_start(error: BaseException) -> dict[str, str]:
     """What a worker says whose context can't be made; `failed_start` makes an error of it again."""
     kind = type(error).__name__ if isinstance(error, AutoLossError) else ""
     return {"failed": str(error) if kind else one_line(error), "kind": kind}

@@ -7,7 +7,7 @@ Data, schedule, seed, partner loss and settings are the run's own. Scores go to 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from cse_autoloss.bench.jobs import Training
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
+from cse_autoloss.bench.stored import stored_config
 from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.filter_audit.estimate import Draw, rate
 from cse_autoloss.filter_audit.result import FilterAudit, Hit, Row
@@ -27,8 +28,7 @@ from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors
 from cse_autoloss.graph import parse_formula
 from cse_autoloss.runs import Candidate, RunStore, Score
 from cse_autoloss.searches.protocol import SearchState
-from cse_autoloss.settings.load import parse_config
-from cse_autoloss.tasks.registry import section_of
+from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.verification import fingerprint
 
 STAGES = ("verify", "simulate")
@@ -61,9 +61,18 @@ class FilterAuditOptions:
 
 
 def audit_filters(
-    directory: Path, options: FilterAuditOptions = FilterAuditOptions(), observer: Observer | None = None
+    directory: Path,
+    options: FilterAuditOptions = FilterAuditOptions(),
+    observer: Observer | None = None,
+    code: Collection[str] = (),
 ) -> FilterAudit:
     """Audit the filters of the run in `directory`, and write the result into it.
+
+    Args:
+        directory: of the run.
+        options: what is audited, and how thoroughly.
+        observer: who watches.
+        code: each FILE.py:NAME that the run was made with and that you let it run again.
 
     Raises:
         RunError: there is no run, another process has it open, or it has nothing to audit.
@@ -72,6 +81,7 @@ def audit_filters(
     if options.count < 1 or options.confirm < 0:
         raise ConfigError(f"audit: expected --count of 1 at least, got {options.count}")
     with RunStore.open(directory) as store:
+        config = stored_config(store, code)
         if store.load_state() is None:
             raise RunError(
                 f"{directory}: no generation of a search is done in it, so there is nothing to audit"
@@ -80,7 +90,7 @@ def audit_filters(
             raise RunError(
                 f"{directory}: the run kept no sample of what verification rejected: it is from an older version"
             )
-        result = _Audit(store, options, observer or Silent()).complete()
+        result = _Audit(store, config, options, observer or Silent()).complete()
         text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
         temporary = directory / f".{FILE}.tmp"
         temporary.write_text(text, encoding="utf-8")
@@ -98,9 +108,11 @@ class _Bench(Workbench):
 class _Audit:
     """The parts of an audit share its store, sample and settings."""
 
-    def __init__(self, store: RunStore, options: FilterAuditOptions, observer: Observer) -> None:
+    def __init__(
+        self, store: RunStore, config: SearchConfig, options: FilterAuditOptions, observer: Observer
+    ) -> None:
         self.store, self.options, self.observer = store, options, observer
-        self.session = Session(parse_config(store.config, section=section_of))
+        self.session = Session(config)
         self.slots = self.session.task.slots
         self.size = RunSize.from_json(store.meta("size"))
         kept = store.load_state()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,14 +22,14 @@ from torch import nn
 from cse_autoloss.bench.budget import TRAIN_SAMPLES, train_limit
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, resolve_device
+from cse_autoloss.bench.stored import identity, stored_config
 from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import RunError, UnknownNameError
 from cse_autoloss.runs import RunStore
-from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.tasks.detection import DetectionTask
-from cse_autoloss.tasks.registry import section_of
 from cse_autoloss.training.loop import Diverged
 
 FORMAT = 1
@@ -59,23 +59,30 @@ class Plan:
     @property
     def key(self) -> str:
         """Tells apart the weights of different trainings of one run."""
-        parts = [asdict(self.losses), self.seed, self.epochs, self.train_limit, self.config.own.detector]
+        parts = [
+            asdict(self.losses),
+            self.seed,
+            self.epochs,
+            self.train_limit,
+            identity(self.config.own.detector),
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
-def read_plan(directory: Path, loss: str | None = None) -> Plan:
+def read_plan(directory: Path, loss: str | None = None, code: Collection[str] = ()) -> Plan:
     """What to train for a run.
 
     Args:
         directory: the run.
         loss: a name of the audit's table; None is the winner.
+        code: as of `stored_config`.
 
     Raises:
         RunError: no run, or one that found no loss yet.
         UnknownNameError: no such name; the nearest is offered.
     """
     with RunStore.read(directory) as store:
-        config = parse_config(store.config, section=section_of)
+        config = stored_config(store, code)
         if config.task != DetectionTask.name:
             raise RunError(f"{directory}: a run of {config.task}; pictures are drawn of detections alone")
         summary = store.meta("summary")
@@ -169,7 +176,7 @@ def write_weights(path: Path, model: Detector, plan: Plan, task: DetectionTask) 
     torch.save(
         {
             "format": FORMAT,
-            "detector": plan.config.own.detector,
+            "detector": identity(plan.config.own.detector),
             "classes": list(task.class_names),
             "channels": int(task.split("train").images.shape[1]),
             "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.losses)},
@@ -193,7 +200,7 @@ def read_weights(path: Path, plan: Plan, task: DetectionTask) -> Detector:
     own_channels = task.split("train").images.shape[1]
     for what, has, expected in (
         ("format", form, FORMAT),
-        ("detector", detector, wanted),
+        ("detector", detector, identity(wanted)),
         ("number of classes", len(classes), task.num_classes),
         ("classes", classes, list(task.class_names)),
         ("channels", channels, own_channels),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ def predict_images(
     score: float | None = None,
     count: int = 24,
     note: Callable[[str], None] = lambda text: None,
+    code: Collection[str] = (),
 ) -> PredictResult:
     """Draw what the detector of a run finds.
 
@@ -94,6 +95,7 @@ def predict_images(
         score: from which on a detection is drawn; None is the score with the best F1 on validation.
         count: most single pictures of a split.
         note: told before a training starts.
+        code: the FILE.py:NAME that the run was made with, where you let its detector run again.
 
     Raises:
         AutoLossError: no such run, loss, data, or weights that do not fit, in one line.
@@ -107,7 +109,7 @@ def predict_images(
     if images and data is not None:
         raise ConfigError("give either photographs or the data of a split, not both")
     directory = Path(run)
-    plan = read_plan(directory, loss)
+    plan = read_plan(directory, loss, code)
     task = make_task(plan.config)
     where = _other_data(task, data) if data is not None and data != task.settings.data else task
     for path in images:

@@ -36,18 +36,21 @@ class RunStore:
         self._rows = database.rows
 
     @classmethod
-    def create(cls, directory: str | Path, config: Mapping[str, Any]) -> RunStore:
+    def create(
+        cls, directory: str | Path, config: Mapping[str, Any], meta: Mapping[str, Any] | None = None
+    ) -> RunStore:
         """Starts a run in `directory`, which is made when it isn't there.
 
         Args:
             directory: may hold other files, but no run.
             config: the resolved configuration, as JSON values; kept as `config`.
+            meta: what else is kept from the first moment.
 
         Raises:
             RunError: the directory holds a run already, is in use, or can't be written.
         """
-        meta = {"config": dict(config), "status": "running", "created": time.time()}
-        return cls(Database.create(Path(directory), meta))
+        begun = {"config": dict(config), "status": "running", "created": time.time(), **(meta or {})}
+        return cls(Database.create(Path(directory), begun))
 
     @classmethod
     def open(cls, directory: str | Path) -> RunStore:

@@ -226,14 +226,15 @@ class ExecutorConformance:
                 "segfault": {"do": "segfault"},
                 "exit": {"do": "exit", "code": 5},
                 "zero": {"do": "exit", "code": 0},
-                "quit": {"do": "quit"},
             }
             for i in range(4):
                 executor.submit(Job(f"good {i}", {"do": "echo"}))
             for key, payload in bad.items():
                 executor.submit(Job(key, payload))
+            executor.submit(Job("quit", {"do": "quit"}))
             executor.submit(Job("last", {"do": "echo"}))
             results = {result.key: result for result in executor.as_completed()}
+            assert results.pop("quit").status == "error"  # it ends no worker
             assert {key for key, result in results.items() if result.status == "crashed"} == set(bad)
             assert all(result.detail for key, result in results.items() if key in bad)
             assert all(result.status == "ok" for key, result in results.items() if key not in bad)
