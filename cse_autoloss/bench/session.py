@@ -20,7 +20,7 @@ from cse_autoloss.bench.stored import by_content
 from cse_autoloss.bench.stored import identity as identity_of
 from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
 from cse_autoloss.executors import Executor, Work, make_executor
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric, Task
@@ -188,7 +188,7 @@ def new_directory(kind: str = "") -> Path:
 
 def fresh(directory: Path) -> Path:
     """The directory, where it holds no run yet."""
-    if (directory / "run.sqlite").exists():
+    if holds_run(directory):
         raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
     return directory
 

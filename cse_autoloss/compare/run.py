@@ -22,7 +22,7 @@ from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
 from cse_autoloss.errors import ConfigError, RunError
-from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.runs import RunStore, Score, holds_run
 from cse_autoloss.settings.load import changed, config_for, load_config
 from cse_autoloss.tasks.registry import section_of
 
@@ -124,7 +124,7 @@ def _run(
     say: Say,
     data_notes: Sequence[str],
 ) -> Comparison:
-    new = not (directory / "run.sqlite").exists()
+    new = not holds_run(directory)
     store = create_run(directory, request.to_json()) if new else RunStore.open(directory)
     try:
         with store, session.executor() as executor:

@@ -23,7 +23,7 @@ from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.write import write_report
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
@@ -58,7 +58,7 @@ def discover(
     """
     session = Session(config)
     run = SideBySideRun(session, space) if config.reinforce.side_by_side else _Run(session)
-    new = not (directory / "run.sqlite").exists()
+    new = not holds_run(directory)
     if new:
         store = create_run(directory, config.model_dump(mode="json"))
         (directory / "config.yaml").write_text(dump(config), encoding="utf-8")

@@ -7,6 +7,7 @@ power cut can cost the last transactions, never the file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -34,6 +35,7 @@ class Database:
         self._lock = lock
         self._guard = threading.RLock()
         self._depth = 0
+        self._folds = False
 
     @classmethod
     def create(cls, directory: Path, meta: Mapping[str, Any]) -> Database:
@@ -51,6 +53,7 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
+            lock.hold(directory / FILE)
         except BaseException:
             lock.release()
             raise
@@ -62,6 +65,7 @@ class Database:
         _expect_run(directory)
         lock = RunLock(directory / LOCK)
         try:
+            lock.hold(directory / FILE)
             connection = _connect(directory, "write")
         except BaseException:
             lock.release()
@@ -88,18 +92,33 @@ class Database:
         """All writes inside are kept together or, on an exception, not at all. The outermost counts."""
         with self._guard, _in_words(self.directory):
             if self._depth == 0:
+                self._check_there()
                 self._connection.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
                 yield
                 if self._depth == 1:
                     self._connection.execute("COMMIT")
+                    if self._folds:
+                        self._folds = False
+                        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             except BaseException:
                 if self._depth == 1 and self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
             finally:
                 self._depth -= 1
+
+    def fold(self) -> None:
+        """After this transaction, the write-ahead log is written into the one file."""
+        self._folds = True
+
+    def _check_there(self) -> None:
+        """SQLite would go on writing into files that nobody can find any more."""
+        if self._lock is not None and not self._lock.holds:
+            raise RunError(
+                f"{self.directory}: {FILE} or {LOCK} was removed or replaced while the run went on; it can't go on"
+            )
 
     def write(self, sql: str, *values: Any) -> sqlite3.Cursor:
         """Runs one writing statement."""
@@ -115,6 +134,23 @@ class Database:
 def dump(value: Any) -> str:
     """JSON text as the file holds it; NaN and infinities, which JSON hasn't, raise ValueError."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def holds_run(directory: Path) -> bool:
+    """Whether a run, or a file of another kind under its name, is there. Who was killed before a run's first
+    transaction was whole has left no run."""
+    path = directory / FILE
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(_connect(directory, "create")):
+            return False
+    except RunError:
+        return True  # to open it will tell what it is
+
+
+def _begun(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM meta)").fetchone()[0])
 
 
 def _connect(directory: Path, purpose: Literal["create", "write", "read"]) -> sqlite3.Connection:
@@ -145,6 +181,8 @@ def _create_tables(connection: sqlite3.Connection, meta: Mapping[str, Any]) -> N
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+    for kind, name in connection.execute("SELECT type, name FROM sqlite_schema WHERE sql NOTNULL").fetchall():
+        connection.execute(f'DROP {kind} IF EXISTS "{name}"')  # of a run that never began
     for table in schema.TABLES:
         connection.execute(table)
     for key, value in meta.items():
@@ -164,11 +202,14 @@ def _check_version(directory: Path, connection: sqlite3.Connection, purpose: str
         connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("application_id", "user_version", "schema_version")
     )
-    if tables == 0:
+    ours = application == schema.APPLICATION_ID
+    if tables == 0 or (ours and not _begun(connection)):
         if purpose == "create":
             return
-        raise RunError(f"{directory}: the run was stopped before it began; start it again in this directory")
-    if application != schema.APPLICATION_ID:
+        raise RunError(
+            f"{directory}: the run was stopped before it began; start it again with --out {directory}"
+        )
+    if not ours:
         raise RunError(f"{directory}: {FILE} is no run of cse-autoloss")
     if purpose == "create":
         raise RunError(f"{directory}: holds a run already; resume it, or choose another directory")

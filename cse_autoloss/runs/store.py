@@ -33,6 +33,7 @@ class RunStore:
         """Not for callers: use `create`, `open` or `read`."""
         self._database = database
         self._write = database.write
+        self.fold = database.fold
         self._rows = database.rows
 
     @classmethod
@@ -343,6 +344,7 @@ class RunStore:
 
         Call it in one `transaction` with that generation's last results, so that the two never disagree.
         """
+        self.fold()
         self._write(
             "INSERT OR REPLACE INTO search_states VALUES (?, ?, ?, ?)",
             search,

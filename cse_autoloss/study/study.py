@@ -25,7 +25,7 @@ from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import list_losses
 from cse_autoloss.losses.module import GraphLoss
-from cse_autoloss.runs import RunStore, Score, job_key
+from cse_autoloss.runs import RunStore, holds_run, Score, job_key
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.durations import parse_duration
@@ -202,6 +202,7 @@ class Study:
             if self._closed >= (self._search.samples or self._config.evolution.offspring):
                 self._state = self._search.tell(self._state, tuple(self._told))
                 self._told, self._closed, self._pool, self._attempt = [], 0, [], 0
+                self._store.fold()
             self._keep()
 
     def _failed(self, candidate: Candidate, why: str) -> None:
@@ -385,7 +386,7 @@ class Study:
 
     def _opened(self) -> RunStore:
         stated = self._config.model_dump(mode="json")
-        if not (self.directory / "run.sqlite").exists():
+        if not holds_run(self.directory):
             return RunStore.create(self.directory, stated)
         store = RunStore.open(self.directory)
         kept = store.config
