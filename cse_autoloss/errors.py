@@ -7,6 +7,7 @@ Everything that a user can get wrong is raised under one head, so that one `exce
     ├── ConfigError        a configuration with an unknown key, wrong type or impossible value
     ├── DataError          a data set that can not be read
     ├── RunError           a run directory that can not be made, opened or resumed
+    │   └── WorkersLost    no worker can be started any more
     ├── UnknownNameError   a name that no registry holds
     └── MissingExtraError  a feature whose optional dependency is not installed
 
@@ -45,6 +46,10 @@ class DataError(AutoLossError):
 
 class RunError(AutoLossError):
     """A run directory that can not be created, opened or resumed."""
+
+
+class WorkersLost(RunError):
+    """No worker can be started any more: what is known is kept and reported, and the run can be gone on with."""
 
 
 class UnknownNameError(AutoLossError):

@@ -38,6 +38,7 @@ class RunStatus:
         done, total: progress within the phase, where it is known.
         remaining: seconds that the rest may take, where there is no budget and something to judge by.
         message: one line on what just happened.
+        lost: workers that were lost, whose jobs were begun again.
         details: what else a search tells of itself, by name: rewards, a distribution's mean.
     """
 
@@ -56,6 +57,7 @@ class RunStatus:
     total: int = 0
     remaining: float | None = None
     message: str = ""
+    lost: int = 0
     details: Mapping[str, str] = field(default_factory=dict)
 
     def reject(self, stage: str, code: str, number: int = 1) -> None:

@@ -18,7 +18,7 @@ from cse_autoloss.bench.budget import TRAIN_SAMPLES, AuditSize, Cost, RunSize, t
 from cse_autoloss.bench.jobs import STATES, LossSet
 from cse_autoloss.bench.stored import by_content
 from cse_autoloss.bench.stored import identity as identity_of
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
+from cse_autoloss.errors import ConfigError, RunError, UnknownNameError, WorkersLost
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.settings.load import SearchConfig
@@ -147,6 +147,12 @@ class Session:
 def states_folder(store: RunStore) -> Path:
     """Where a run keeps the states of paused trainings."""
     return store.directory.resolve() / STATES
+
+
+def still_there(lost: WorkersLost, store: RunStore) -> WorkersLost:
+    """What a run's end for want of workers says, once its report is written."""
+    where = store.directory
+    return WorkersLost(f"{lost}; what was found so far stands in {where}, go on with it by --resume {where}")
 
 
 def chosen_metric(task: Task, name: str | None) -> Metric:

@@ -21,7 +21,7 @@ from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
-from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.errors import ConfigError, RunError, WorkersLost
 from cse_autoloss.runs import RunStore, Score, holds_run
 from cse_autoloss.settings.load import changed, config_for, load_config
 from cse_autoloss.tasks.registry import section_of
@@ -165,7 +165,7 @@ class _Stages:
                 contestants = tune(field, self.plan, train)
             scores = self._train("audit", contestants, self.plan.final(contestants), limit, cost)
             self.store.status = "finished"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WorkersLost):
             self.bench.cancel()
             self.store.status = "interrupted"
             finals = self.plan.final(contestants)

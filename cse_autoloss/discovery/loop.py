@@ -23,6 +23,7 @@ from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
 from cse_autoloss.discovery.funnel import SEED, Entrant, Funnel, GenerationRecord
 from cse_autoloss.discovery.generation import Generation, added, without
 from cse_autoloss.discovery.halving import Ladder, Outcome, climb
+from cse_autoloss.errors import WorkersLost
 from cse_autoloss.searches.protocol import Member, Search, SearchState, ranked, slot_of
 
 FIRST_ROUNDS = 50
@@ -72,7 +73,8 @@ class SearchLoop:
     slot's first generation waits to be trained, because its partner is the best of the slot before it.
 
     Attributes:
-        stopped_by: why `run` ended: "plan", "time" or "user".
+        stopped_by: why `run` ended: "plan", "time", "user" or "workers".
+        lost: why no worker could be started any more; None for any other end.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class SearchLoop:
             bench, search.slots, session.config.verify, limit, session.alpha, self._rates.operators
         )
         self.stopped_by = "plan"
+        self.lost: WorkersLost | None = None
 
     def run(self) -> SearchState:
         """Evolve until the plan is done, the time is up, or Ctrl-C. Every whole generation is in the store."""
@@ -125,6 +128,9 @@ class SearchLoop:
         except KeyboardInterrupt:
             bench.cancel()
             self.stopped_by = "user"
+        except WorkersLost as lost:
+            bench.cancel()
+            self.stopped_by, self.lost = "workers", lost
         finally:
             bench.deadline, bench.patience = None, 0.0
         return state

@@ -12,14 +12,14 @@ from cse_autoloss.bench.budget import Cost, RefineSize, RunSize, fit, fit_audit
 from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import NothingDone, Session, remove_empty_run, states_folder
+from cse_autoloss.bench.session import NothingDone, Session, remove_empty_run, states_folder, still_there
 from cse_autoloss.bench.stored import create_run
 from cse_autoloss.discovery.finals import Finals, Ranking
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
 from cse_autoloss.discovery.side_by_side import SideBySideRun
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.errors import ConfigError, WorkersLost
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.write import write_report
@@ -140,21 +140,22 @@ class _Run:
         finals = Finals(session, self.store, self.clock, self.status, state, search.guess(state))
         pairs: Ranking = []
         audit: AuditResult | None = None
-        interrupted = loop.stopped_by == "user"
+        lost = loop.lost
+        interrupted = loop.stopped_by in ("user", "workers")
         if not interrupted:
             try:
                 pairs = finals.combine(bench, size, cost)
                 size, cost, pairs = self._fit_again(size, cost, pairs, workers)
                 audit = finals.audit(bench, pairs, size, cost)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, WorkersLost) as end:
                 bench.cancel()
-                interrupted = True
+                interrupted, lost = True, end if isinstance(end, WorkersLost) else None
         if not pairs:
             pairs = finals.best_so_far()
         self.store.status = "interrupted" if interrupted else "finished"
         bench.keep_clock()
         with self.clock.stage("report"):
-            return write_report(
+            summary = write_report(
                 self.store,
                 self.status,
                 self.clock,
@@ -165,6 +166,9 @@ class _Run:
                 session,
                 workers,
             )
+        if lost is not None:
+            raise still_there(lost, self.store)
+        return summary
 
     # -- size -----------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
 from cse_autoloss.bench.stored import stored_config
-from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.errors import ConfigError, RunError, WorkersLost
 from cse_autoloss.filter_audit.estimate import Draw, rate
 from cse_autoloss.filter_audit.result import FilterAudit, Hit, Row
 from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors, trained_formula
@@ -138,7 +138,7 @@ class _Audit:
                 medians = self._medians(scores)
                 hits = [pick for pick in picks if self._is_hit(pick, scores, medians)]
                 again = bench.train(self._further(hits), self._limit())
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, WorkersLost):
                 executor.cancel()
                 complete = False
         found = {t.key: score for t in first if (score := self.store.score(t.key)) is not None}

@@ -93,7 +93,7 @@ def write_report(
         "best": best,
         "noise_floor": told.get("noise_floor"),
         "verdict": told["verdict"],
-        "notes": [*notes, *told.get("notes", []), *(_known(best, session) if best else ())],
+        "notes": [*notes, *_lost(store), *told.get("notes", []), *(_known(best, session) if best else ())],
         "hall_of_fame": {
             slot: [
                 {
@@ -188,6 +188,13 @@ def _known(best: Mapping[str, Any], session: Session) -> Iterator[str]:
         if text not in CATALOGUE and not is_parametric(text):
             for match in find_alike(text, signature)[:1]:
                 yield f"what was found for {slot} is known: {match}"
+
+
+def _lost(store: RunStore) -> Iterator[str]:
+    """How often the machine took a worker, in all the processes of the run."""
+    times = sum(event.detail["tries"] - 1 for event in store.events("workers lost"))
+    if times:
+        yield f"{times} times a worker was killed or lost, and its job begun again"
 
 
 def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:

@@ -25,7 +25,7 @@ from cse_autoloss.errors import ConfigError, RunError
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import list_losses
 from cse_autoloss.losses.module import GraphLoss
-from cse_autoloss.runs import RunStore, holds_run, Score, job_key
+from cse_autoloss.runs import RunStore, Score, holds_run, job_key
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.durations import parse_duration

@@ -67,6 +67,11 @@ def act(context: dict[str, Any], payload: dict[str, Any]) -> Any:
         case "process":
             return {"pid": os.getpid(), "parent": os.getppid(), "threads": os.environ.get("OMP_NUM_THREADS")}
         case "kill":
+            once = payload.get("but once")
+            if once and os.path.exists(once):
+                return {}
+            if once:
+                open(once, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
         case "start a process":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
