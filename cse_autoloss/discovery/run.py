@@ -23,13 +23,16 @@ from cse_autoloss.errors import ConfigError, WorkersLost
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.write import write_report
-from cse_autoloss.runs import RunStore, holds_run
+from cse_autoloss.runs import RunStore, holds_run, write_whole
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.random_expressions import searched_operators
 from cse_autoloss.spaces.signatures import BUILT_IN
+
+CONFIG = "config.yaml"
+"""The settings as they were settled, for people."""
 
 Starters = dict[str, list[Entrant]]
 """Slot -> losses that open its population."""
@@ -61,10 +64,11 @@ def discover(
     new = not holds_run(directory)
     if new:
         store = create_run(directory, config.model_dump(mode="json"))
-        (directory / "config.yaml").write_text(dump(config), encoding="utf-8")
     else:
         store = RunStore.open(directory)
         store.add_event("resumed")
+    if not (directory / CONFIG).exists():
+        write_whole(directory / CONFIG, dump(config))
     try:
         with store:
             return run.complete(store, observer or Silent())

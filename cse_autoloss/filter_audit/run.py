@@ -26,7 +26,7 @@ from cse_autoloss.filter_audit.estimate import Draw, rate
 from cse_autoloss.filter_audit.result import FilterAudit, Hit, Row
 from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors, trained_formula
 from cse_autoloss.graph import parse_formula
-from cse_autoloss.runs import Candidate, RunStore, Score
+from cse_autoloss.runs import Candidate, RunStore, Score, write_whole
 from cse_autoloss.searches.protocol import SearchState
 from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.verification import fingerprint
@@ -92,9 +92,7 @@ def audit_filters(
             )
         result = _Audit(store, config, options, observer or Silent()).complete()
         text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        temporary = directory / f".{FILE}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(directory / FILE)
+        write_whole(directory / FILE, text)
     return result
 
 

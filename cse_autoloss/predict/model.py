@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import RunError, UnknownNameError
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, write_whole
 from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.training.loop import Diverged
@@ -171,20 +171,15 @@ def load_or_train(
 
 def write_weights(path: Path, model: Detector, plan: Plan, task: DetectionTask) -> None:
     """Keep the weights; a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(
-        {
-            "format": FORMAT,
-            "detector": identity(plan.config.own.detector),
-            "classes": list(task.class_names),
-            "channels": int(task.split("train").images.shape[1]),
-            "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.losses)},
-            "state": model.state_dict(),
-        },
-        temporary,
-    )
-    temporary.replace(path)
+    kept = {
+        "format": FORMAT,
+        "detector": identity(plan.config.own.detector),
+        "classes": list(task.class_names),
+        "channels": int(task.split("train").images.shape[1]),
+        "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.losses)},
+        "state": model.state_dict(),
+    }
+    write_whole(path, partial(torch.save, kept))
 
 
 def read_weights(path: Path, plan: Plan, task: DetectionTask) -> Detector:

@@ -22,7 +22,7 @@ from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.losses import CATALOGUE, find_alike, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
-from cse_autoloss.runs.store import RunStore
+from cse_autoloss.runs import RunStore, write_whole
 from cse_autoloss.searches.protocol import SearchState, ranked
 from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric
@@ -112,9 +112,7 @@ def write_report(
     summary = _finite(summary)
     if best is not None:
         write_best(store.directory / "best", best, session, provenance(session, store, summary))
-    _write_atomically(
-        store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    )
+    write_whole(store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     store.set_meta("summary", summary)
     return summary
 
@@ -131,7 +129,7 @@ def write_best(
         if is_parametric(best["losses"][slot]):
             forms = parametric_forms(ParametricLoss.from_text(best["losses"][slot]), provenance)
             for suffix, text in forms.items():
-                _write_atomically(directory / f"loss{suffix}", text)
+                write_whole(directory / f"loss{suffix}", text)
             return
     graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
     known = {slot: graph for slot, graph in graphs.items() if graph is not None}
@@ -153,10 +151,8 @@ def write_best(
 
 
 def _write_forms(directory: Path, end: str, source: str, document: Mapping[str, Any]) -> None:
-    _write_atomically(directory / f"loss{end}.py", source)
-    _write_atomically(
-        directory / f"loss{end}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    )
+    write_whole(directory / f"loss{end}.py", source)
+    write_whole(directory / f"loss{end}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def _best(
@@ -241,10 +237,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(inner) for inner in value]
     return value
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

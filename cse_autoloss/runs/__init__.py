@@ -3,5 +3,16 @@
 from cse_autoloss.runs.database import holds_run
 from cse_autoloss.runs.records import Candidate, Event, Rejected, Score, job_key
 from cse_autoloss.runs.store import RunStore
+from cse_autoloss.runs.whole_file import is_whole, write_whole
 
-__all__ = ["Candidate", "Event", "Rejected", "RunStore", "Score", "holds_run", "job_key"]
+__all__ = [
+    "Candidate",
+    "Event",
+    "Rejected",
+    "RunStore",
+    "Score",
+    "holds_run",
+    "is_whole",
+    "job_key",
+    "write_whole",
+]
