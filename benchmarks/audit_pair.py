@@ -35,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with RunStore.read(options.run) as store:
         config, summary = parse_config(store.config), store.meta("summary")
-        size = RunSize.from_json(store.meta("size"))
+        size = store.typed_meta("size", RunSize)
     settings = config.own
     audit, scenes = size.audit, settings.scenes.counts[0]
     limit = None if size.share >= 1 else max(settings.batch, round(size.share * scenes))

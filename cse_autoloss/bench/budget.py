@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 MIN_PROXIES = 40
 """With fewer trainings than this a search is hardly one: the schedule is shortened until so many fit."""
@@ -110,14 +109,6 @@ class RunSize:
     notes: tuple[str, ...]
     combine_epochs: float | None = None
     refine: int = 0
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RunSize:
-        """The inverse of `dataclasses.asdict`, by way of JSON, which has lists for tuples."""
-        values = dict(data)
-        audit: dict[str, Any] = dict(values.pop("audit"))
-        audit["grid"] = {name: tuple(tried) for name, tried in audit["grid"].items()}
-        return cls(**{**values, "audit": AuditSize(**audit), "notes": tuple(values["notes"])})
 
 
 def fit(

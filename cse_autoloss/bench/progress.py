@@ -92,6 +92,15 @@ class Silent:
         """Does nothing."""
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A clock, as a store has it."""
+
+    elapsed: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    busy: dict[str, float] = field(default_factory=dict)
+
+
 class Clock:
     """Books wall time to the stages, and tells how much of the budget is left.
 
@@ -127,8 +136,8 @@ class Clock:
     @classmethod
     def of(cls, store: RunStore, budget: float | None) -> Clock:
         """The clock of a run, that goes on from what its store has."""
-        kept = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
-        return cls(budget, kept["elapsed"], kept["seconds"], kept.get("busy"))
+        kept = store.typed_meta("clock", _Kept) or _Kept()
+        return cls(budget, max(kept.elapsed, 0.0), kept.seconds, kept.busy)
 
     @property
     def elapsed(self) -> float:

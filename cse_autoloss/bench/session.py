@@ -94,7 +94,9 @@ class Session:
 
     def train_limit(self, size: RunSize, store: RunStore) -> int | None:
         """Number of training samples that a run of this size uses; None for all."""
-        return train_limit(size.share, store.meta(TRAIN_SAMPLES, 0), getattr(self.config.own, "batch", 1))
+        return train_limit(
+            size.share, store.typed_meta(TRAIN_SAMPLES, int) or 0, getattr(self.config.own, "batch", 1)
+        )
 
     def limit(self, cost: Cost, epochs: float) -> float:
         """Wall seconds after which a training is killed; never less than five times what an ordinary one takes."""

@@ -51,19 +51,17 @@ class Request:
     @classmethod
     def of(cls, store: RunStore, code: Collection[str] = ()) -> Request:
         """What `to_json` gave, from a store; `code` and errors as of `stored_config`."""
-        kept = store.config["compare"]
-        contestants = tuple(
-            Contestant(c["name"], LossSet.of(c["losses"], c["alpha"]), False, units=tuple(c["units"].items()))
-            for c in kept["contestants"]
-        )
-        field = Field(contestants, tuple(kept["notes"]))
-        return cls(
-            field,
-            stored_config(store, code, kept["search"]),
-            kept["seeds"],
-            kept["split"],
-            kept["tune"],
-        )
+        with store.understood("the comparison"):
+            kept = store.config["compare"]
+            contestants = tuple(
+                Contestant(
+                    c["name"], LossSet.of(c["losses"], c["alpha"]), False, units=tuple(c["units"].items())
+                )
+                for c in kept["contestants"]
+            )
+            field = Field(contestants, tuple(kept["notes"]))
+            config = stored_config(store, code, kept["search"])
+            return cls(field, config, int(kept["seeds"]), kept["split"], bool(kept["tune"]))
 
     def plan(self, session: Session) -> AuditPlan:
         """Trainings; without tuning its grid is empty."""

@@ -110,9 +110,11 @@ class SearchLoop:
         """Evolve until the plan is done, the time is up, or Ctrl-C. Every whole generation is in the store."""
         bench, plan = self._bench, self._plan
         kept = bench.store.load_state()
-        state = SearchState.from_json(kept[1]["state"]) if kept else self._search.init()
+        state = self._search.init()
         if kept:
-            bench.status.restore(kept[1]["counts"])
+            with bench.store.understood("the search's state"):
+                state = SearchState.from_json(kept[1]["state"])
+                bench.status.restore(kept[1]["counts"])
         bench.status.phase = "search"
         if plan.seconds is not None:
             left = plan.seconds - plan.patience - bench.clock.elapsed

@@ -181,9 +181,9 @@ class _Run:
         config = self.config
         audit = self.session.asked_audit()
         cost = measured(bench, self.session.untuned(self.session.plain), self.session.digest)
-        kept = self.store.meta("size")
+        kept = self.store.typed_meta("size", RunSize)
         if kept is not None:
-            return RunSize.from_json(kept), cost
+            return kept, cost
         if config.budget is None:
             epochs, offspring = config.proxy.epochs, config.evolution.offspring
             size = RunSize(

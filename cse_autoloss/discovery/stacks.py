@@ -168,7 +168,8 @@ class Stacks:
         kept = self._store.load_state(training.name)
         while kept is not None:
             if self._there(training, kept[0]):
-                return ReinforceState.from_dict(kept[1])
+                with self._store.understood("the search's state"):
+                    return ReinforceState.from_dict(kept[1])
             kept = self._store.load_state(training.name, before=kept[0])
         return policy.init()
 

@@ -112,10 +112,14 @@ class _Audit:
         self.store, self.options, self.observer = store, options, observer
         self.session = Session(config)
         self.slots = self.session.task.slots
-        self.size = RunSize.from_json(store.meta("size"))
+        size = store.typed_meta("size", RunSize)
+        if size is None:
+            raise RunError(f"{store.directory}: run.sqlite is damaged: it does not tell the run's size")
+        self.size = size
         kept = store.load_state()
         assert kept is not None
-        self.state = SearchState.from_json(kept[1]["state"])
+        with store.understood("the search's state"):
+            self.state = SearchState.from_json(kept[1]["state"])
         self.groups = draw_groups(store, options.stages, options.count, options.seed)
         self.searched = tuple(self.state.populations)
         self.survivors = {slot: survivors(store, slot, SURVIVORS, options.seed) for slot in self.searched}
@@ -157,8 +161,8 @@ class _Audit:
         return [self._training(p.candidate, 1 + i) for p in hits for i in range(self.options.confirm)]
 
     def _limit(self) -> float:
-        kept = self.store.meta("cost")
-        usual = Cost(**kept).training(self.size.epochs, self.size.share) if kept else 10.0
+        kept = self.store.typed_meta("cost", Cost)
+        usual = kept.training(self.size.epochs, self.size.share) if kept else 10.0
         return max(60.0, self.session.config.proxy.limit_factor * usual)
 
     # -- figures --------------------------------------------------------------------------------------

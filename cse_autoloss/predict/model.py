@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from cse_autoloss.bench.budget import TRAIN_SAMPLES, train_limit
+from cse_autoloss.bench.budget import TRAIN_SAMPLES, RunSize, train_limit
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, resolve_device
 from cse_autoloss.bench.stored import identity, stored_config
@@ -86,16 +86,16 @@ def read_plan(directory: Path, loss: str | None = None, code: Collection[str] = 
         if config.task != DetectionTask.name:
             raise RunError(f"{directory}: a run of {config.task}; pictures are drawn of detections alone")
         summary = store.meta("summary")
-        size = store.meta("size") or {}
-        samples = store.meta(TRAIN_SAMPLES, 0)
-        if summary is None or summary["best"] is None:
+        size = store.typed_meta("size", RunSize)
+        samples = store.typed_meta(TRAIN_SAMPLES, int) or 0
+        if not isinstance(summary, dict) or summary.get("best") is None:
             state = "has no result yet" if summary is None else "found no loss"
             raise RunError(f"{directory}: the run {state}; there is nothing to draw with")
-        name, losses = _chosen(summary, loss)
-        audit = size.get("audit", {})
-        epochs = float(audit.get("epochs", config.audit.epochs))
+        with store.understood("the summary"):
+            name, losses = _chosen(summary, loss)
+        epochs = size.audit.epochs if size else config.audit.epochs
         seed = config.seed * 10_000 + SEEDS_OF_AUDIT
-        share = float(size.get("share", 1.0))
+        share = size.share if size else 1.0
         scored = [
             score.metrics["ap"]
             for score in store.scores("audit", status="ok")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -16,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from pydantic import ValidationError
 
 from cse_autoloss.errors import RunError
 from cse_autoloss.runs import schema
@@ -131,6 +134,20 @@ class Database:
             return self._connection.execute(sql, values).fetchall()
 
 
+def load(text: Any) -> Any:
+    """The value of JSON text; ValueError, for numbers that are none too, or beyond a float."""
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
 def dump(value: Any) -> str:
     """JSON text as the file holds it; NaN and infinities, which JSON hasn't, raise ValueError."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
@@ -228,6 +245,19 @@ def _check_version(directory: Path, connection: sqlite3.Connection, purpose: str
             f"{directory}: the run was written by {age} version of cse-autoloss"
             f" (format {version}, this version reads {schema.VERSION}){way}"
         )
+
+
+@contextmanager
+def understood(directory: Path, what: str) -> Iterator[None]:
+    """Turns what a wrong value does to those who read it into one line: the file is one of SQLite's, but no run's."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200]
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise RunError(f"{directory}: {FILE} is damaged: {what} can't be understood ({why})") from error
 
 
 @contextmanager

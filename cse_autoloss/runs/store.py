@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from cse_autoloss.runs.database import Database, dump
+from pydantic import TypeAdapter
+
+from cse_autoloss.errors import RunError
+from cse_autoloss.runs.database import Database, dump, load, understood
 from cse_autoloss.runs.records import Candidate, Event, Rejected, Score
 from cse_autoloss.verdict import Verdict
 
@@ -19,6 +21,11 @@ _SCORE: Final = (
     "key, purpose, losses, split, seed, epochs, settings, status, metrics, detail, seconds, candidate, extra"
 )
 _JSON: Final = ("losses", "settings", "metrics", "extra")
+
+_CANDIDATES: Final = TypeAdapter(Candidate)
+_SCORES: Final = TypeAdapter(Score)
+
+T = TypeVar("T")
 
 
 class RunStore:
@@ -101,12 +108,31 @@ class RunStore:
     def meta(self, key: str, default: Any = None) -> Any:
         """The JSON value kept under `key`, or `default`."""
         rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
-        return json.loads(rows[0][0]) if rows else default
+        with self.understood(key):
+            return load(rows[0][0]) if rows else default
+
+    def typed_meta(self, key: str, kind: type[T]) -> T | None:
+        """The value kept under `key` as a dataclass or a model; None where there is none.
+
+        Raises:
+            RunError: it is none.
+        """
+        value = self.meta(key)
+        with self.understood(key):
+            return None if value is None else TypeAdapter(kind).validate_python(value)
+
+    def understood(self, what: str) -> AbstractContextManager[None]:
+        """What is made inside of values from the store, `what` in words; RunError where they are wrong ones."""
+        return understood(self.directory, what)
 
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration that the run was started with."""
-        value: dict[str, Any] = self.meta("config", {})
+        value = self.meta("config", {})
+        if not isinstance(value, dict):
+            raise RunError(
+                f"{self.directory}: run.sqlite is damaged: its configuration is no table of values"
+            )
         return value
 
     @property
@@ -132,7 +158,8 @@ class RunStore:
         rows = self._rows(
             "SELECT created, kind, detail FROM events WHERE kind = coalesce(?, kind) ORDER BY id", kind
         )
-        return [Event(created, name, json.loads(detail)) for created, name, detail in rows]
+        with self.understood("an event"):
+            return [Event(created, name, load(detail)) for created, name, detail in rows]
 
     # -- candidates and verdicts ---------------------------------------------------------------------------
 
@@ -190,7 +217,8 @@ class RunStore:
         rows = self._rows(f"SELECT {_CANDIDATE} FROM candidates WHERE id = ?", number)
         if not rows:
             raise KeyError(number)
-        return _candidate(rows[0])
+        with self.understood("a candidate"):
+            return _candidate(rows[0])
 
     def find_candidate(self, slot: str, digest: str) -> Candidate | None:
         """The first candidate of the slot with this digest."""
@@ -209,7 +237,8 @@ class RunStore:
             slot,
             generation,
         )
-        return [_candidate(row) for row in rows]
+        with self.understood("a candidate"):
+            return [_candidate(row) for row in rows]
 
     def mark_duplicate(self, candidate: int, of: int) -> None:
         """Notes that `candidate` turned out to be the same loss as the earlier `of`."""
@@ -324,7 +353,8 @@ class RunStore:
     def score(self, key: str) -> Score | None:
         """The result kept under the key, failed ones included."""
         rows = self._rows(f"SELECT {_SCORE} FROM scores WHERE key = ?", key)
-        return _score(rows[0]) if rows else None
+        with self.understood("a score"):
+            return _score(rows[0]) if rows else None
 
     def scores(
         self, purpose: str | None = None, *, candidate: int | None = None, status: str | None = None
@@ -337,7 +367,8 @@ class RunStore:
             status,
             candidate,
         )
-        return [_score(row) for row in rows]
+        with self.understood("a score"):
+            return [_score(row) for row in rows]
 
     def save_state(self, generation: int, state: Any, search: str = "evolution") -> None:
         """Keeps a search's state (JSON) after `generation`.
@@ -361,7 +392,8 @@ class RunStore:
             search,
             before,
         )
-        return (int(rows[0][0]), json.loads(rows[0][1])) if rows else None
+        with self.understood("the search's state"):
+            return (int(rows[0][0]), load(rows[0][1])) if rows else None
 
     # -- counts --------------------------------------------------------------------------------------------
 
@@ -394,9 +426,9 @@ class RunStore:
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:
     named = dict(zip(_CANDIDATE.split(", "), row))
-    return Candidate(**{**named, "parents": tuple(json.loads(named["parents"]))})
+    return _CANDIDATES.validate_python({**named, "parents": load(named["parents"])})
 
 
 def _score(row: tuple[Any, ...]) -> Score:
     named = dict(zip(_SCORE.split(", "), row))
-    return Score(**{**named, **{name: json.loads(named[name]) for name in _JSON}})
+    return _SCORES.validate_python({**named, **{name: load(named[name]) for name in _JSON}})

@@ -509,8 +509,11 @@ class Study:
         """Go on from what the store has."""
         self._asked = 0
         kept = self._store.meta("study")
-        if kept is None:
-            return
+        if kept is not None:
+            with self._store.understood("the study's state"):
+                self._restore_from(kept)
+
+    def _restore_from(self, kept: Mapping[str, Any]) -> None:
         self._state = SearchState.from_json(kept["state"])
         self._told = [Member(f, d, o, g, tuple(s), n) for f, d, o, g, s, n in kept["told"]]
         self._closed, self._attempt, self._asked = kept["closed"], kept["attempt"], kept["asked"]
