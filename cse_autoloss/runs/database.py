@@ -13,7 +13,7 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -128,6 +128,11 @@ class Database:
         with self.transaction():
             return self._connection.execute(sql, values)
 
+    def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Runs one writing statement for each row."""
+        with self.transaction():
+            self._connection.executemany(sql, rows)
+
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query answers."""
         with self._guard, _in_words(self.directory):
@@ -187,6 +192,9 @@ def _connect(directory: Path, purpose: Literal["create", "write", "read"]) -> sq
             if purpose != "read":
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+                # Digests come in no order: their index has to stay in memory, and is folded in now and then.
+                connection.execute("PRAGMA cache_size = -131072")
+                connection.execute("PRAGMA wal_autocheckpoint = 8000")
         except BaseException:
             connection.close()
             raise

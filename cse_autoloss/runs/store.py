@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from cse_autoloss.errors import RunError
 from cse_autoloss.runs.database import Database, dump, load, understood
-from cse_autoloss.runs.records import Candidate, Event, Rejected, Score
+from cse_autoloss.runs.records import Candidate, Event, Proposed, Rejected, Score
+from cse_autoloss.runs.schema import WHY
 from cse_autoloss.verdict import Verdict
 
 _CANDIDATE: Final = "id, slot, formula, digest, generation, place, origin, parents, duplicate_of, created"
@@ -208,6 +209,41 @@ class RunStore:
             assert number is not None
             return self.candidate(number)
 
+    def add_generation(self, slot: str, generation: int, proposed: Sequence[Proposed]) -> list[int]:
+        """Keeps all proposals of a generation, in the order of their places, as `add_candidate` does; their ids."""
+        with self.transaction():
+            kept = {
+                place: (number, formula, digest)
+                for number, place, formula, digest in self._rows(
+                    "SELECT id, place, formula, digest FROM candidates WHERE slot = ? AND generation = ?",
+                    slot,
+                    generation,
+                )
+            }
+            new = []
+            for place, one in enumerate(proposed):
+                number, *old = kept.get(place, (None,))
+                if old != [one.formula, one.digest]:
+                    if number is not None:
+                        self._write("DELETE FROM candidates WHERE id = ?", number)
+                    new.append((place, one))
+            now = time.time()
+            self._database.write_many(
+                "INSERT INTO candidates (slot, formula, digest, generation, place, origin, parents,"
+                " duplicate_of, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,"
+                " (SELECT min(id) FROM candidates WHERE slot = ?1 AND digest = ?3), ?8)",
+                (
+                    (slot, one.formula, one.digest, generation, place, one.origin, dump(one.parents), now)
+                    for place, one in new
+                ),
+            )
+            ids = dict(
+                self._rows(
+                    "SELECT place, id FROM candidates WHERE slot = ? AND generation = ?", slot, generation
+                )
+            )
+        return [ids[place] for place in range(len(proposed))]
+
     def candidate(self, number: int) -> Candidate:
         """The candidate with this id.
 
@@ -248,18 +284,18 @@ class RunStore:
 
     def add_verdict(self, candidate: int, verdict: Verdict) -> None:
         """Keeps what a stage said of a candidate; the latest of a stage wins."""
-        self._write(
+        self.add_verdicts([(candidate, verdict)])
+
+    def add_verdicts(self, verdicts: Iterable[tuple[int, Verdict]]) -> None:
+        """Keeps what stages said of candidates, by their ids; the latest of a stage wins."""
+        self._database.write_many(
             "INSERT OR REPLACE INTO verdicts"
             " (candidate, stage, accepted, reason, figure, seconds, place, code)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            candidate,
-            verdict.stage,
-            int(verdict.accepted),
-            verdict.reason,
-            verdict.figure,
-            verdict.seconds,
-            verdict.where,
-            verdict.code,
+            (
+                (number, v.stage, int(v.accepted), v.reason, v.figure, v.seconds, v.where, v.code)
+                for number, v in verdicts
+            ),
         )
 
     def verdicts(self, candidate: int) -> dict[str, Verdict]:
@@ -282,6 +318,13 @@ class RunStore:
             owner = self.fingerprint_owner(slot, fingerprint)
             assert owner is not None
             return owner
+
+    def claim_fingerprints(self, slot: str, owners: Mapping[str, int]) -> None:
+        """For each fingerprint the candidate that owns it, unless one did before."""
+        self._database.write_many(
+            "INSERT INTO fingerprints VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            ((slot, fingerprint, candidate) for fingerprint, candidate in owners.items()),
+        )
 
     def fingerprint_owner(self, slot: str, fingerprint: str) -> int | None:
         """Id of the candidate that owns the fingerprint, if one does."""
@@ -402,8 +445,9 @@ class RunStore:
 
         The last three count those that passed; a training passes with its metrics.
         """
-        generated, duplicates = self._rows("SELECT count(*), count(duplicate_of) FROM candidates")[0]
-        passed = dict(self._rows("SELECT stage, sum(accepted) FROM verdicts GROUP BY stage"))
+        generated = self._rows("SELECT count(*) FROM candidates")[0][0]
+        duplicates = self._rows("SELECT count(*) FROM candidates WHERE duplicate_of NOTNULL")[0][0]
+        passed = dict(self._rows("SELECT stage, count(*) FROM verdicts WHERE accepted GROUP BY stage"))
         trained = self._rows("SELECT count(*) FROM scores WHERE purpose = 'proxy' AND status = 'ok'")[0][0]
         return {
             "generated": generated,
@@ -417,8 +461,8 @@ class RunStore:
         """Stage -> short name of the reason -> how many candidates it stopped, the commonest first."""
         counts: dict[str, dict[str, int]] = {}
         for stage, why, number in self._rows(
-            "SELECT stage, CASE code WHEN '' THEN reason ELSE code END AS why, count(*) AS number"
-            " FROM verdicts WHERE NOT accepted GROUP BY stage, why ORDER BY stage, number DESC, why"
+            f"SELECT stage, {WHY} AS why, count(*) AS number"
+            f" FROM verdicts WHERE NOT accepted GROUP BY stage, {WHY} ORDER BY stage, number DESC, why"
         ):
             counts.setdefault(stage, {})[why] = number
         return counts
