@@ -19,9 +19,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_TOLD = 4000
+"""Characters of a message at most: what it quotes may be a file of megabytes."""
+
 
 class AutoLossError(Exception):
     """A user's mistake, told in one clear line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shorten(message, MOST_TOLD))
 
 
 class FormulaError(AutoLossError):
@@ -77,7 +83,7 @@ class MissingExtraError(AutoLossError):
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most like `name` (case is ignored), or None when nothing comes close."""
     by_lower = {option.lower(): option for option in options}
-    found = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name[:100].lower(), list(by_lower), n=1, cutoff=0.5)
     return by_lower[found[0]] if found else None
 
 

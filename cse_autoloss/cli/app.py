@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -55,9 +56,16 @@ def _options(
     """Options before the command."""
 
 
+_NO_MEMORY = ("failed to map segment", "allocate memory", "start new thread", "not enough memory")
+"""What libraries and torch say where a process may have no more."""
+
+
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; `--debug` shows the traceback."""
     debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):  # what a terminal has no sign for is no reason to lose a result
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False) or 0
     except AutoLossError as error:
@@ -72,6 +80,10 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if debug or not (isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)):
+            raise
+        _end("there is not enough memory; try --workers 1, or a larger limit (ulimit -v)")
     except SystemExit as error:  # no command of ours raises it: a user's file did
         _end(f"a file of Python code ended the program: SystemExit: {error.code}")
     except Exception as error:

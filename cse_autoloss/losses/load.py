@@ -81,6 +81,8 @@ def load_loss(
         DataError: the file can't be read or is no loss.json.
         ConfigError: an alpha, or one of the last three, that the loss has no use for.
     """
+    if not isinstance(source, (str, Path)):
+        raise FormulaError(f"expected a name, a formula or a path, got {type(source).__name__}")
     taking: dict[str, Any] = {"targets": targets, "ignore_index": ignore_index, "weight": weight}
     text = str(source).strip()
     wanted = None if signature is None else known(signature)

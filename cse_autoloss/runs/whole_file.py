@@ -22,7 +22,8 @@ def write_whole(path: Path, content: str | Callable[[IO[bytes]], object]) -> Non
     try:
         with part.open("wb") as file:
             if isinstance(content, str):
-                file.write(content.encode("utf-8", "surrogatepass"))
+                # A folder's name may hold bytes that are no text: told as \\udc80, which JSON reads back.
+                file.write(content.encode("utf-8", "backslashreplace"))
             else:
                 content(file)
             file.flush()
