@@ -1,11 +1,11 @@
 """Kills at random moments: after each the run is gone on with, and ends as the one that nobody disturbed.
 
-    python benchmarks/crash.py [--what evolve reinforce study] [--kills 300] [--seed 0] [--write docs/benchmarks/crash.md]
+    python benchmarks/crash.py [--what evolve reinforce study] [--kills 300] [--seed 0] [--write FILE.md]
 
-Each series starts a run, kills something of it at a random moment (the whole group, the main process, a worker, or both),
-goes on with it by --resume, and so on until it ends by itself; then its formulas, scores and summary, all but times, are
-compared with the undisturbed run's. A series has six kills at most, so that each ends. Ten seconds after a kill of the
-main process no process of the run may be left.
+Each series starts a run, kills something of it at a random moment (the whole group, the main process, a worker, or
+both), goes on with it by --resume, and so on until it ends by itself; then its formulas, scores and summary, all but
+times, are compared with the undisturbed run's. A series has six kills at most, so that each ends. Ten seconds after a
+kill of the main process no process of the run may be left.
 """
 
 from __future__ import annotations

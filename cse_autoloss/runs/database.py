@@ -28,6 +28,11 @@ FILE: Final = "run.sqlite"
 LOCK: Final = "run.lock"
 
 
+_ENCODER: Final = json.JSONEncoder(
+    allow_nan=False, separators=(",", ":")
+)  # made once: it is asked a million times
+
+
 class Database:
     """An open file. Methods may be called from several threads of the one process."""
 
@@ -155,7 +160,7 @@ def _finite(text: str) -> float:
 
 def dump(value: Any) -> str:
     """JSON text as the file holds it; NaN and infinities, which JSON hasn't, raise ValueError."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def holds_run(directory: Path) -> bool:

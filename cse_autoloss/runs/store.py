@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 from cse_autoloss.errors import RunError
 from cse_autoloss.runs.database import Database, dump, load, understood
 from cse_autoloss.runs.records import Candidate, Event, Proposed, Rejected, Score
-from cse_autoloss.runs.schema import WHY
 from cse_autoloss.verdict import Verdict
 
 _CANDIDATE: Final = "id, slot, formula, digest, generation, place, origin, parents, duplicate_of, created"
@@ -447,7 +446,7 @@ class RunStore:
         """
         generated = self._rows("SELECT count(*) FROM candidates")[0][0]
         duplicates = self._rows("SELECT count(*) FROM candidates WHERE duplicate_of NOTNULL")[0][0]
-        passed = dict(self._rows("SELECT stage, count(*) FROM verdicts WHERE accepted GROUP BY stage"))
+        passed = dict(self._rows("SELECT stage, count(*) FROM verdicts WHERE accepted = 1 GROUP BY stage"))
         trained = self._rows("SELECT count(*) FROM scores WHERE purpose = 'proxy' AND status = 'ok'")[0][0]
         return {
             "generated": generated,
@@ -459,12 +458,19 @@ class RunStore:
 
     def rejections(self) -> dict[str, dict[str, int]]:
         """Stage -> short name of the reason -> how many candidates it stopped, the commonest first."""
+        found = self._rows(
+            "SELECT stage, code, count(*) FROM verdicts WHERE accepted = 0 GROUP BY stage, code"
+        )
+        for stage in [stage for stage, code, _ in found if not code]:
+            found += self._rows(
+                "SELECT stage, reason, count(*) FROM verdicts WHERE accepted = 0 AND stage = ? AND code = ''"
+                " GROUP BY reason",
+                stage,
+            )
         counts: dict[str, dict[str, int]] = {}
-        for stage, why, number in self._rows(
-            f"SELECT stage, {WHY} AS why, count(*) AS number"
-            f" FROM verdicts WHERE NOT accepted GROUP BY stage, {WHY} ORDER BY stage, number DESC, why"
-        ):
-            counts.setdefault(stage, {})[why] = number
+        for stage, why, number in sorted(found, key=lambda row: (row[0], -row[2], row[1])):
+            if why:
+                counts.setdefault(stage, {})[why] = number
         return counts
 
 
