@@ -115,6 +115,8 @@ class SearchLoop:
             with bench.store.understood("the search's state"):
                 state = SearchState.from_json(kept[1]["state"])
                 bench.status.restore(kept[1]["counts"])
+        # Of trainings, what was kept after that state counts too: it will not be trained again.
+        bench.status.funnel["trained"] = bench.store.trained()
         bench.status.phase = "search"
         if plan.seconds is not None:
             left = plan.seconds - plan.patience - bench.clock.elapsed

@@ -147,8 +147,9 @@ def _content(path: Path) -> bytes:
         # The size can change between the look and the read, and a pipe has none: limit the read too.
         with path.open("rb") as stream:
             raw = stream.read(MAX_JSON_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # a name with NUL, or half of a character, is a ValueError
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{shorten(str(path), 300)}: {why}") from None
     return raw
 
 
