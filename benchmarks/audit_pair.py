@@ -15,7 +15,7 @@ import torch
 
 from cse_autoloss.bench.budget import RunSize
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING, settings_of
-from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.bench.statistics import mean_interval, paired_difference
 from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import parse_config
@@ -63,7 +63,7 @@ def main() -> None:
     words = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in chosen.items())
     print(f"{options.cls} + {options.reg}: {words}, AP on val {val:.4f}")
     scores = [scored(SEEDS_OF_AUDIT + i, audit.epochs, chosen, "test", limit) for i in range(len(won))]
-    own, gain = bootstrap_interval(scores), paired_difference(won, scores)
+    own, gain = mean_interval(scores), paired_difference(won, scores)
     print(f"AP on test {own.mean:.4f} [{own.low:.4f}, {own.high:.4f}], {len(won)} seeds")
     print(f"the run's winner over it {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
 

@@ -64,7 +64,7 @@ def main() -> None:
             options.epochs,
             None,
             session.digest,
-            config.verify,
+            config.looking,
             session.metric,
         )
         with session.executor(workers=options.workers) as executor:

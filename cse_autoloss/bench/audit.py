@@ -4,9 +4,10 @@ Winners and baselines are treated alike: the same small grid of the task's tunab
 tried for each on the validation split, and values beyond the grid's ends for whoever is best there. Then each has the
 same number of further tries: on the inner parameters that its losses leave open (γ, ε, q, ...), and on finer values of
 the tunables where nothing else is left. The best try of each is trained on the full schedule with the same seeds, and
-only that is scored on the test split. The gain is the mean of paired differences, seed by seed, with a bootstrap
-interval. It is taken over the baseline that did best on test, which flatters the baseline, and for the one winner that
-validation chose, which does not flatter the winner.
+only that is scored on the test split. Where data are drawn, seed i trains and is tested on draw i, which no search,
+tuning or default has used: intervals are over seeds and draws. The gain is the mean of paired differences. It is taken
+over the baseline that did best on test, which flatters the baseline, and for the one winner that validation chose,
+which does not flatter the winner.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.session import settings_of
-from cse_autoloss.bench.statistics import Interval, bootstrap_interval, paired_difference
+from cse_autoloss.bench.statistics import Interval, by_draw, gains, mean_interval, p_value
 from cse_autoloss.bench.tuning import Setting, Try, beyond, finer, inner
 from cse_autoloss.losses.family import chosen
 from cse_autoloss.runs.records import Score
@@ -76,6 +77,7 @@ class AuditPlan:
             lower end) beside its other best settings, and so on, so many times at most: no grid suits every loss.
         inner: tries of each contestant after the grid, steps beyond its ends among them; 0 for these steps alone, of
             which not all need the same number.
+        draws: of the data, in the final trainings; 0 for the data of the settings. Of more seeds some share one.
     """
 
     metric: Metric
@@ -92,6 +94,11 @@ class AuditPlan:
     split: Literal["val", "test"] = "test"
     edge_steps: int = 0
     inner: int = 0
+    draws: int = 0
+
+    def draw(self, seed: int) -> int:
+        """Of the final training with that seed."""
+        return seed % self.draws + 1 if self.draws else 0
 
     def tuning(self, contestants: Sequence[Contestant]) -> list[Training]:
         """Trainings of the grid, which choose each contestant's setting, on validation."""
@@ -179,7 +186,16 @@ class AuditPlan:
     def final(self, contestants: Sequence[Contestant]) -> list[Training]:
         """Trainings on the full schedule; seed by seed, so that an early end leaves whole seeds."""
         return [
-            Training("audit", one.losses, seed, self.epochs, self.split, self.train_limit, self.task)
+            Training(
+                "audit",
+                one.losses,
+                seed,
+                self.epochs,
+                self.split,
+                self.train_limit,
+                self.task,
+                draw=self.draw(seed),
+            )
             for seed in self.seeds
             for one in contestants
         ]
@@ -188,9 +204,28 @@ class AuditPlan:
         self, one: Sequence[float], other: Sequence[float], metric: Metric | None = None
     ) -> Interval:
         """Interval of the paired gain of figures over others, above 0 where they are better."""
+        low, high = (metric or self.metric).bounds
+        found = mean_interval(
+            self._gains(one, other, metric), confidence=self.confidence, resamples=self.resamples
+        )
+        return found.within((low - high, high - low))
+
+    def chance(self, one: Sequence[float], other: Sequence[float], metric: Metric | None = None) -> float:
+        """p of a gain as large where there is none."""
+        return p_value(self._gains(one, other, metric))
+
+    def interval(self, figures: Sequence[float], metric: Metric | None = None) -> Interval:
+        """Interval of a mean figure, within what the metric can be."""
+        found = mean_interval(self._apart(figures), confidence=self.confidence, resamples=self.resamples)
+        return found.within((metric or self.metric).bounds)
+
+    def _gains(self, one: Sequence[float], other: Sequence[float], metric: Metric | None) -> list[float]:
         chosen = metric or self.metric
-        pairs = [[chosen.figure(value) for value in values] for values in (one, other)]
-        return paired_difference(*pairs, confidence=self.confidence, resamples=self.resamples)
+        return self._apart(gains(*([chosen.figure(value) for value in values] for values in (one, other))))
+
+    def _apart(self, values: Sequence[float]) -> list[float]:
+        """One value a seed, or a draw, where seeds share draws."""
+        return by_draw(values, [self.draw(seed) for seed in self.seeds]) if self.draws else list(values)
 
 
 Train = Callable[[list[Training]], Mapping[str, Score]]
@@ -224,6 +259,8 @@ class AuditResult:
         noise_floor: standard deviation of a mean difference that seeds alone make between two equal losses.
         seeds: number of seeds that every contestant has.
         notes: what was left out or went wrong, in words.
+        draws: of the data, among these seeds; 0 where all have the data of the settings.
+        intervals: of the contestants' mean test figures, by name; where one is missing it is taken over the seeds.
     """
 
     metric: Metric
@@ -235,6 +272,8 @@ class AuditResult:
     seeds: int
     confidence: float = 0.95
     notes: tuple[str, ...] = field(default_factory=tuple)
+    draws: int = 0
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -243,7 +282,15 @@ class AuditResult:
             return "The search found no loss that passed every stage."
         if self.rival is None or self.gain is None:
             return "The audit did not finish, so nothing is claimed about test data."
-        points = gain_text(self.metric, self.gain)
+        if nothing_learnt(self.metric, [one.test for one in self.contestants]):
+            worst = f"{self.metric.label} {self.metric.text(self.metric.worst)}"
+            return (
+                f"Nothing learned: every training of the audit has {worst} or failed, so there is no verdict."
+            )
+        points = f"{gain_text(self.metric, self.gain)} on test"
+        seeds = f"{self.seeds} paired seeds" + (
+            f" on {self.draws} fresh draws of the data" if self.draws else ""
+        )
         settings = ", ".join(
             f"{_words(name)} {value:g}" for name, value in self.rival.losses.settings if name != "lr"
         )
@@ -251,17 +298,15 @@ class AuditResult:
         said = [*own, *([settings] if settings else []), tuned(self.contestants)]
         against = f"{self.rival.name} ({', '.join(said)})"
         if self.gain.low > 0:
-            return f"Better than the best baseline, {against}: {points} on test, {self.seeds} paired seeds."
+            return f"Better than the best baseline, {against}: {points}, {seeds}."
         if self.gain.high < 0:
-            return f"Worse than the best baseline, {against}: {points} on test, {self.seeds} paired seeds."
-        return (
-            f"No better than the best baseline, {against}, as far as {self.seeds} paired seeds can tell: "
-            f"{points} on test."
-        )
+            return f"Worse than the best baseline, {against}: {points}, {seeds}."
+        return f"No better than the best baseline, {against}, as far as {seeds} can tell: {points}."
 
     def interval(self, one: Contestant) -> Interval:
         """Interval of a contestant's mean test figure over seeds."""
-        return bootstrap_interval(one.test, confidence=self.confidence)
+        known = self.intervals.get(one.name)
+        return known or mean_interval(one.test, confidence=self.confidence).within(self.metric.bounds)
 
     def to_dict(self) -> dict[str, Any]:
         """The audit's part of summary.json."""
@@ -281,6 +326,7 @@ class AuditResult:
             "winners": [entry(one) for one in self.contestants if one.discovered],
             "noise_floor": self.noise_floor,
             "seeds": self.seeds,
+            "draws": self.draws,
             "verdict": self.verdict,
             "notes": list(self.notes),
         }
@@ -303,10 +349,25 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
     rival = max(baselines, key=lambda one: toward * _mean(one.test), default=None) if count else None
     gain = None
     if best is not None and rival is not None and count:
-        gain = plan.difference(best.test, rival.test)
+        gain = whole.difference(best.test, rival.test)
     return AuditResult(
-        plan.metric, tuple(done), best, rival, gain, noise_floor(done), count, plan.confidence, tuple(notes)
+        plan.metric,
+        tuple(done),
+        best,
+        rival,
+        gain,
+        noise_floor(done),
+        count,
+        plan.confidence,
+        tuple(notes),
+        len({plan.draw(seed) for seed in whole.seeds}) if plan.draws else 0,
+        {one.name: whole.interval(one.test) for one in done},
     )
+
+
+def nothing_learnt(metric: Metric, figures: Sequence[Sequence[float]]) -> bool:
+    """Whether all trainings failed or came to what a failed one counts as: there is nothing to be better at."""
+    return all(value == metric.worst or not math.isfinite(value) for row in figures for value in row)
 
 
 def gain_text(metric: Metric, gain: Interval) -> str:

@@ -88,6 +88,11 @@ class Session:
         alpha = self.alpha if self.task.slots[slot].name == "cls-binary" else None
         return self.untuned(losses, alpha)
 
+    @property
+    def draws(self) -> int:
+        """How many fresh draws of the data an audit has; 0 where they are not drawn."""
+        return self.config.audit.draws if self.task.drawn(1) is not None else 0
+
     def first_seed(self, of: int) -> int:
         """First training seed of a stage; `of` is one of the SEEDS_OF_... above."""
         return self.config.seed * 10_000 + of

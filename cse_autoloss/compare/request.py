@@ -81,4 +81,5 @@ class Request:
             edge_steps=audit.edge_steps,
             inner=audit.inner if self.tune else 0,
             split=self.split,
+            draws=session.draws if self.split == "test" else 0,
         )

@@ -82,7 +82,7 @@ class Finals:
         loss = load_loss(text, self._session.task.slots[slot])
         if not isinstance(loss, GraphLoss) or text in CATALOGUE:
             return text
-        return shortened(loss.graph, self._session.config.verify).formula
+        return shortened(loss.graph, self._session.config.looking).formula
 
     def _refined(
         self, bench: Workbench, pair: LossSet, pairing: Pairing, size: RunSize, cost: Cost
@@ -108,7 +108,7 @@ class Finals:
             pairing.epochs,
             pairing.train_limit,
             session.digest,
-            session.config.verify,
+            session.config.looking,
             session.metric,
         )
         start = partial(bench.training, limit=session.limit(cost, pairing.epochs))
@@ -170,6 +170,7 @@ class Finals:
             resamples=asked.resamples,
             edge_steps=asked.edge_steps,
             inner=audit.inner,
+            draws=session.draws,
         )
 
     def _pairs(self, count: int) -> list[LossSet]:

@@ -95,6 +95,10 @@ def read_plan(directory: Path, loss: str | None = None, code: Collection[str] = 
             name, losses = _chosen(summary, loss)
         epochs = size.audit.epochs if size else config.audit.epochs
         seed = config.seed * 10_000 + SEEDS_OF_AUDIT
+        # The data of that training: a fresh draw, where the audit had them.
+        drawn = DetectionTask(config.own).drawn(seed % config.audit.draws + 1) if config.audit.draws else None
+        if drawn is not None:
+            config = config.model_copy(update={config.section: drawn})
         share = size.share if size else 1.0
         scored = [
             score.metrics["ap"]

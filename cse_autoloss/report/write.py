@@ -92,6 +92,7 @@ def write_report(
         "winners": told["winners"],
         "best": best,
         "noise_floor": told.get("noise_floor"),
+        "draws": told.get("draws", 0),
         "verdict": told["verdict"],
         "notes": [*notes, *_lost(store), *told.get("notes", []), *(_known(best, session) if best else ())],
         "hall_of_fame": {

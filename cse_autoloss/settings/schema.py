@@ -155,6 +155,7 @@ class AuditSettings(Section):
     epochs: Positive = 15
     confidence: Annotated[Number, Field(gt=0.5, lt=1.0)] = 0.95
     resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 10_000
+    draws: Annotated[Whole, Field(ge=0, lt=1000)] = 5
 
 
 class SearchConfig(Section):
@@ -196,6 +197,15 @@ class SearchConfig(Section):
                 "expected a budget or a number of generations: with neither, a search never ends"
             )
         return self
+
+    @property
+    def looking(self) -> VerifySettings:
+        """`verify`, with the run's seed where it names none."""
+        return (
+            self.verify
+            if self.verify.seed is not None
+            else self.verify.model_copy(update={"seed": self.seed})
+        )
 
     @property
     def own(self) -> Any:

@@ -132,7 +132,12 @@ class Study:
         self._search = make_search(self._config, self.slots, graphs)
         self._bench = Workbench(None, self._store, Clock(None), RunStatus(), Silent())  # type: ignore[arg-type]
         self._funnel = Funnel(
-            self._bench, self._search.slots, self._config.verify, None, None, self._config.evolution.operators
+            self._bench,
+            self._search.slots,
+            self._config.looking,
+            None,
+            None,
+            self._config.evolution.operators,
         )
         self._state, self._told, self._closed = self._search.init(), list[Member](), 0
         self._pool, self._attempt = list[Entrant](), 0

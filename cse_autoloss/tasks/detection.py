@@ -26,7 +26,16 @@ from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.coco import CocoFolder, load_coco
 from cse_autoloss.tasks.faults import with_faults
 from cse_autoloss.tasks.one_of_each import one_of_each
-from cse_autoloss.tasks.protocol import LossFunction, Metric, Schedule, SplitName, Task, TaskScore, Tunable
+from cse_autoloss.tasks.protocol import (
+    LossFunction,
+    Metric,
+    Schedule,
+    SplitName,
+    Task,
+    TaskScore,
+    Tunable,
+    drawn_seed,
+)
 from cse_autoloss.tasks.scenes import CLASS_NAMES, load_scenes
 from cse_autoloss.tasks.splits import Split
 from cse_autoloss.tasks.trained import trained
@@ -107,6 +116,18 @@ class DetectionTask(Task):
     def notes(self) -> tuple[str, ...]:
         """What the settings tell of the data."""
         return self.settings.faults.notes
+
+    def drawn(self, draw: int) -> DetectionSettings | None:
+        """Other scenes of the same people's digits, and other faults; of a folder other faults alone."""
+        own, scenes, faults = self.settings, self.settings.scenes, self.settings.faults
+        fresh: dict[str, object] = {
+            "faults": faults.model_copy(update={"seed": drawn_seed(faults.seed, draw)})
+        }
+        if own.data == "digits":
+            fresh["scenes"] = scenes.model_copy(update={"seed": drawn_seed(scenes.seed, draw)})
+        elif not faults.notes:
+            return None
+        return own.model_copy(update=fresh)
 
     def check(self) -> tuple[str, ...]:
         """Read the data; notes on them. See `Task.check`."""

@@ -184,6 +184,18 @@ class TaskConformance:
         self.spoil(task, split)
         assert dict(self.trained(task, split=split).metrics) != sound, f"`spoil` does nothing to {split}"
 
+    def test_fresh_draws_are_other_data_and_always_the_same(self) -> None:
+        task = self._shared
+        if task.drawn(1) is None:
+            pytest.skip("its data are not drawn")
+        first, again, other = (
+            dict(self.trained(TASKS.get(self.task)(task.drawn(draw), "cpu"), epochs=1.0).metrics)
+            for draw in (1, 1, 2)
+        )
+        assert first == again
+        assert first != other, "another draw, the same score"
+        assert first != dict(self.trained(task, epochs=1.0).metrics), "a draw is the data of the settings"
+
     # -- losses that are broken --------------------------------------------------------------------------------
 
     def test_a_loss_that_is_not_finite_is_told_as_divergence(self) -> None:
