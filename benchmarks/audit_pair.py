@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with RunStore.read(options.run) as store:
         config, summary = parse_config(store.config, section=section_of), store.meta("summary")
-        size = RunSize.from_json(store.meta("size"))
+        size = store.typed_meta("size", RunSize)
         session = Session(config)
         limit = session.train_limit(size, store)
     audit, task = size.audit, session.task

@@ -7,6 +7,7 @@ Everything that a user can get wrong is raised under one head, so that one `exce
     ├── ConfigError        a configuration with an unknown key, wrong type or impossible value
     ├── DataError          a data set that can not be read
     ├── RunError           a run directory that can not be made, opened or resumed
+    │   └── WorkersLost    no worker can be started any more
     ├── UnknownNameError   a name that no registry holds
     └── MissingExtraError  a feature whose optional dependency is not installed
 
@@ -18,9 +19,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_TOLD = 4000
+"""Characters of a message at most: what it quotes may be a file of megabytes."""
+
 
 class AutoLossError(Exception):
     """A user's mistake, told in one clear line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shorten(message, MOST_TOLD))
 
 
 class FormulaError(AutoLossError):
@@ -45,6 +52,10 @@ class DataError(AutoLossError):
 
 class RunError(AutoLossError):
     """A run directory that can not be created, opened or resumed."""
+
+
+class WorkersLost(RunError):
+    """No worker can be started any more: what is known is kept and reported, and the run can be gone on with."""
 
 
 class UnknownNameError(AutoLossError):
@@ -72,7 +83,7 @@ class MissingExtraError(AutoLossError):
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most like `name` (case is ignored), or None when nothing comes close."""
     by_lower = {option.lower(): option for option in options}
-    found = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name[:100].lower(), list(by_lower), n=1, cutoff=0.5)
     return by_lower[found[0]] if found else None
 
 

@@ -57,9 +57,9 @@ class Registry(Generic[Plugin]):
         if name in self.built_in:
             module, _, attribute = self.built_in[name].partition(":")
             return cast(Plugin, getattr(importlib.import_module(module), attribute))
-        path, _, attribute = name.rpartition(":")
-        if path.endswith(".py"):
-            return self._checked(name, self._from_file(name, Path(path), attribute))
+        path = file_named(name)
+        if path is not None:
+            return self._checked(name, self._from_file(name, path, name.rpartition(":")[2]))
         offered = self._offered()
         if name not in offered:
             raise UnknownNameError.of(self.kind, name, (*self.built_in, *offered, "my_file.py:Name"))
@@ -94,6 +94,12 @@ class Registry(Generic[Plugin]):
         if fault is not None:
             raise ConfigError(f"{self.kind} {shorten(name)!r}: {fault}")
         return cast(Plugin, found)
+
+
+def file_named(name: str) -> Path | None:
+    """The file of "my_file.py:NAME"; None for any other name."""
+    path = name.rpartition(":")[0]
+    return Path(path) if path.endswith(".py") else None
 
 
 def run_file(path: Path) -> ModuleType:

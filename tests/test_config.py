@@ -338,7 +338,7 @@ class TestYaml:
             ("{a: " * 5000, "nested more than 20 levels deep"),
             ("- a\n- b", "x: expected 'key: value' lines, got list"),
             ("5", "x: expected 'key: value' lines, got int"),
-            ("a: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+            ("a: !!python/object/apply:os.system ['true']", "are not taken"),
             ("a: [", "x:1: not YAML"),
             ("? [1]\n: 2", "a key must be text"),
             ("a: " + "1" * 5000, "not YAML"),
@@ -356,7 +356,7 @@ class TestYaml:
     def test_a_huge_file_is_refused_unread(self, tmp_path: Path) -> None:
         path = tmp_path / "huge.yaml"
         path.write_bytes(b"#" * (MOST_BYTES + 1))
-        with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
+        with pytest.raises(ConfigError, match="larger than 65536 bytes"):
             load_config(path)
 
     @given(

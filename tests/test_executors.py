@@ -91,8 +91,16 @@ class TestPool(ExecutorConformance):
             _wait_until_gone(first.worker)
             statuses = {one(executor, Job(str(i), {"do": "echo"})).status for i in range(2)}
             # The death may be seen only after a job was handed over: that one is lost, no other.
-            assert statuses <= {"ok", "crashed"}
+            assert statuses == {"ok"}
             assert one(executor, Job("last", {"do": "echo"})).status == "ok"
+
+    def test_a_killed_worker_is_no_fault_of_its_job(self, tmp_path: Path) -> None:
+        with self.started() as executor:
+            told = one(executor, Job("once", {"do": "kill", "but once": str(tmp_path / "killed")}))
+            assert (told.status, told.tries) == ("ok", 2)
+            told = one(executor, Job("always", {"do": "kill"}))
+            assert (told.status, told.tries) == ("crashed", 3)
+            assert one(executor, Job("last", {"do": "echo"})).tries == 1
 
     def test_workers_that_die_at_the_start_end_in_an_error(self) -> None:
         with self.started(workers=2, fail="exit") as executor:

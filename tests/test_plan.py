@@ -2,6 +2,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from pydantic import TypeAdapter
 
 from cse_autoloss.bench.budget import (
     MIN_PROXIES,
@@ -95,10 +96,10 @@ def test_pairs_are_trained_on_the_audits_schedule_where_there_is_time() -> None:
 
 def test_a_plan_comes_back_from_json() -> None:
     size = sized(3600)
-    assert RunSize.from_json(json.loads(json.dumps(asdict(size)))) == size
+    assert TypeAdapter(RunSize).validate_python(json.loads(json.dumps(asdict(size)))) == size
     plan = asdict(size)
     del plan["combine_epochs"]
-    assert RunSize.from_json(plan).combine_epochs is None
+    assert TypeAdapter(RunSize).validate_python(plan).combine_epochs is None
 
 
 def test_the_tuning_shrinks_with_the_budget_and_that_is_said() -> None:

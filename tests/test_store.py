@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +19,7 @@ from typing import Any
 import pytest
 
 from cse_autoloss.errors import RunError
-from cse_autoloss.runs import Candidate, RunStore, Score, job_key, schema
+from cse_autoloss.runs import Candidate, RunStore, Score, holds_run, job_key, schema
 from cse_autoloss.verdict import Verdict
 
 
@@ -318,8 +320,40 @@ class TestOpening:
         (tmp_path / "run.sqlite").touch()
         with pytest.raises(RunError, match="stopped before it began"):
             RunStore.open(tmp_path)
+        assert not holds_run(tmp_path)
         with RunStore.create(tmp_path, {"seed": 1}) as store:
             assert store.config == {"seed": 1}
+        assert holds_run(tmp_path)
+        with sqlite3.connect(tmp_path / "run.sqlite") as connection:  # tables, but nothing of a run in them
+            connection.execute("DELETE FROM meta")
+        connection.close()
+        assert not holds_run(tmp_path)
+        with pytest.raises(RunError, match=r"stopped before it began; start it again with --out"):
+            RunStore.read(tmp_path)
+        with RunStore.create(tmp_path, {"seed": 2}) as store:
+            assert store.config == {"seed": 2}
+
+    @pytest.mark.parametrize("gone", ["run.sqlite", "run.lock", "."])
+    def test_files_that_go_while_the_run_goes_on(self, tmp_path: Path, gone: str) -> None:
+        store = RunStore.create(tmp_path / "run", {"seed": 1})
+        if gone == ".":
+            shutil.rmtree(store.directory)
+        else:
+            (store.directory / gone).unlink()
+        if gone == "run.lock":  # SQLite's file still keeps a second writer out
+            with pytest.raises(RunError, match="the run is in use by another process"):
+                RunStore.open(store.directory)
+        with pytest.raises(RunError, match=r"was removed or replaced while the run went on"):
+            store.set_meta("a", 1)
+        store.close()
+
+    def test_a_generation_is_in_the_one_file(self, store: RunStore) -> None:
+        with store.transaction():
+            add(store)
+            store.save_state(1, {})
+        shutil.copy(store.directory / "run.sqlite", store.directory.parent / "copy.sqlite")
+        with contextlib.closing(sqlite3.connect(store.directory.parent / "copy.sqlite")) as copy:
+            assert copy.execute("SELECT count(*) FROM candidates").fetchone() == (1,)
 
     def test_one_writer_and_readers_beside_it(self, store: RunStore) -> None:
         with pytest.raises(RunError, match=f"the run is in use by process {os.getpid()}"):

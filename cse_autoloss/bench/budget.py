@@ -7,9 +7,8 @@ nothing. Costs come from one real training on the machine at hand.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 MIN_PROXIES = 40
 """With fewer trainings than this a search is hardly one: the schedule is shortened until so many fit."""
@@ -86,12 +85,6 @@ class RunSize:
     audit: AuditSize
     notes: tuple[str, ...]
     combine_epochs: float | None = None
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RunSize:
-        """The inverse of `dataclasses.asdict`, by way of JSON, which has lists for tuples."""
-        values = dict(data)
-        return cls(**{**values, "audit": AuditSize(**values["audit"]), "notes": tuple(values["notes"])})
 
 
 def fit(

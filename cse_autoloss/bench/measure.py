@@ -23,9 +23,9 @@ def measured(bench: Workbench, losses: LossSet, task: str) -> Cost:
     Raises:
         NothingDone: the training could not be begun.
     """
-    kept = bench.store.meta("cost")
+    kept = bench.store.typed_meta("cost", Cost)
     if kept is not None:
-        return Cost(**kept)
+        return kept
     bench.status.phase = "measure"
     with bench.clock.stage("measure"):
         # A worker's first steps are slow: it reads the data and torch prepares its kernels.

@@ -38,6 +38,7 @@ class RunStatus:
         done, total: progress within the phase, where it is known.
         remaining: seconds that the rest may take, where there is no budget and something to judge by.
         message: one line on what just happened.
+        lost: workers that were lost, whose jobs were begun again.
         details: what else a search tells of itself, by name: rewards, a distribution's mean.
     """
 
@@ -56,6 +57,7 @@ class RunStatus:
     total: int = 0
     remaining: float | None = None
     message: str = ""
+    lost: int = 0
     details: Mapping[str, str] = field(default_factory=dict)
 
     def reject(self, stage: str, code: str, number: int = 1) -> None:
@@ -88,6 +90,15 @@ class Silent:
 
     def update(self, status: RunStatus) -> None:
         """Does nothing."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A clock, as a store has it."""
+
+    elapsed: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    busy: dict[str, float] = field(default_factory=dict)
 
 
 class Clock:
@@ -125,8 +136,8 @@ class Clock:
     @classmethod
     def of(cls, store: RunStore, budget: float | None) -> Clock:
         """The clock of a run, that goes on from what its store has."""
-        kept = store.meta("clock", {"elapsed": 0.0, "seconds": {}})
-        return cls(budget, kept["elapsed"], kept["seconds"], kept.get("busy"))
+        kept = store.typed_meta("clock", _Kept) or _Kept()
+        return cls(budget, max(kept.elapsed, 0.0), kept.seconds, kept.busy)
 
     @property
     def elapsed(self) -> float:

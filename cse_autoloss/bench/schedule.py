@@ -7,6 +7,7 @@ for the main process.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from cse_autoloss.bench.jobs import Training
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus
+from cse_autoloss.errors import WorkersLost
 from cse_autoloss.executors import Executor, Job, JobResult
 from cse_autoloss.runs import RunStore, Score
 
@@ -131,7 +133,8 @@ class Workbench:
 
     def cancel(self) -> None:
         """Drop everything that is under way; what was asked for it gets no more results."""
-        self.executor.cancel()
+        with contextlib.suppress(WorkersLost):
+            self.executor.cancel()
         self._waiting.clear()
         self._owners.clear()
 
@@ -231,6 +234,8 @@ class Workbench:
         self._feed()
         result = self.executor.next_result(timeout=timeout)
         if result is not None:
+            if result.tries > 1:
+                self._tell_lost(result)
             owners = self._owners.pop(result.key, [])
             if owners:
                 self.clock.work(owners[0].stage, result.seconds)
@@ -245,6 +250,12 @@ class Workbench:
         if self.out_of_time and self._owners:
             self._ring()
         return result is not None
+
+    def _tell_lost(self, result: JobResult) -> None:
+        status = self.status
+        status.lost += result.tries - 1
+        status.message = f"{status.lost} times a worker was lost, and its job begun again"
+        self.store.add_event("workers lost", job=result.key, tries=result.tries, status=result.status)
 
     def _ring(self) -> None:
         """The deadline has passed: processes go on with the results that they have, and with those still to come."""

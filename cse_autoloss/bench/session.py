@@ -15,10 +15,12 @@ from pathlib import Path
 
 from cse_autoloss.bench.budget import TRAIN_SAMPLES, AuditSize, Cost, RunSize, train_limit
 from cse_autoloss.bench.jobs import STATES, LossSet
+from cse_autoloss.bench.stored import by_content
+from cse_autoloss.bench.stored import identity as identity_of
 from cse_autoloss.bench.tuning import Axis, tunable_axis
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError, shorten
+from cse_autoloss.errors import ConfigError, RunError, UnknownNameError, WorkersLost, shorten
 from cse_autoloss.executors import Executor, Work, make_executor
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric, Task
@@ -49,7 +51,8 @@ class Session:
         papers = config.reinforce.paper and config.task == "faces" and config.metric in (None, "tpr_at_far")
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
-        identity = json.dumps([config.task, config.own.model_dump(mode="json"), self.device], sort_keys=True)
+        own = by_content(config.own.model_dump(mode="json"))
+        identity = json.dumps([identity_of(config.task), own, self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def _searched(self) -> tuple[str, ...]:
@@ -103,7 +106,9 @@ class Session:
 
     def train_limit(self, size: RunSize, store: RunStore) -> int | None:
         """Number of training samples that a run of this size uses; None for all."""
-        return train_limit(size.share, store.meta(TRAIN_SAMPLES, 0), getattr(self.config.own, "batch", 1))
+        return train_limit(
+            size.share, store.typed_meta(TRAIN_SAMPLES, int) or 0, getattr(self.config.own, "batch", 1)
+        )
 
     def limit(self, cost: Cost, epochs: float) -> float:
         """Wall seconds after which a training is killed; never less than five times what an ordinary one takes."""
@@ -167,6 +172,12 @@ def states_folder(store: RunStore) -> Path:
     return store.directory.resolve() / STATES
 
 
+def still_there(lost: WorkersLost, store: RunStore) -> WorkersLost:
+    """What a run's end for want of workers says, once its report is written."""
+    where = store.directory
+    return WorkersLost(f"{lost}; what was found so far stands in {where}, go on with it by --resume {where}")
+
+
 def chosen_metric(task: Task, name: str | None) -> Metric:
     """The metric of that name; None is the task's first."""
     known = {one.name: one for one in task.metrics}
@@ -201,7 +212,7 @@ def new_directory(kind: str = "") -> Path:
 
 def fresh(directory: Path) -> Path:
     """The directory, where it holds no run yet."""
-    if (directory / "run.sqlite").exists():
+    if holds_run(directory):
         raise RunError(f"{directory} holds a run already; go on with it by --resume {directory}")
     return directory
 

@@ -7,10 +7,10 @@ the one look at the test split.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cse_autoloss.bench.session import chosen_metric
 from cse_autoloss.errors import RunError
 from cse_autoloss.executors import Job
 from cse_autoloss.losses.parametric import make_space
-from cse_autoloss.runs import job_key
+from cse_autoloss.runs import job_key, write_whole
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import best_of
 
@@ -104,7 +104,7 @@ def train(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, 
         if training.copy_best:
             stack.spread(best)
         kept = stack.state()
-    _save(kept, training.checkpoint(folder, payload["last"]))
+    write_whole(training.checkpoint(folder, payload["last"]), partial(torch.save, kept))
     return {**told, "best": best}
 
 
@@ -118,17 +118,6 @@ def best_on_test(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dic
 
 def _training(payload: Mapping[str, Any]) -> StackTraining:
     return StackTraining(**{name: payload[name] for name in StackTraining.__dataclass_fields__})
-
-
-def _save(values: Mapping[str, Any], path: Path) -> None:
-    """In one move, and on the disk before the store says that it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    with partial.open("wb") as file:
-        torch.save(values, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _load(path: Path) -> Any:

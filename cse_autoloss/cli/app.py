@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -64,11 +65,18 @@ def _options(
     """Options before the command."""
 
 
+_NO_MEMORY = ("failed to map segment", "allocate memory", "start new thread", "not enough memory")
+"""What libraries and torch say where a process may have no more."""
+
+
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; `--debug` shows the traceback."""
     debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):  # what a terminal has no sign for is no reason to lose a result
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
     except AutoLossError as error:
         if debug:
             raise
@@ -81,6 +89,12 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if debug or not (isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)):
+            raise
+        _end("there is not enough memory; try --workers 1, or a larger limit (ulimit -v)")
+    except SystemExit as error:  # no command of ours raises it: a user's file did
+        _end(f"a file of Python code ended the program: SystemExit: {error.code}")
     except Exception as error:
         # What typer says of an option it does not know quotes the option.
         if not hasattr(error, "format_message"):
@@ -88,6 +102,8 @@ def main() -> None:
         error.message = "\n".join(printable(line) for line in error.message.splitlines())  # type: ignore[attr-defined]
         error.show()  # type: ignore[attr-defined]
         sys.exit(error.exit_code)  # type: ignore[attr-defined]
+    else:
+        sys.exit(code)
 
 
 def _end(message: str) -> None:

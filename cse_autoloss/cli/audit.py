@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import cse_autoloss
-from cse_autoloss.cli.options import AsJson, Quiet, print_json
+from cse_autoloss.cli.options import AsJson, CodeAgain, Quiet, print_json
 from cse_autoloss.errors import UnknownNameError
 
 STAGES = {"verify": ("verify",), "simulate": ("simulate",), "both": ("verify", "simulate")}
@@ -26,6 +26,8 @@ def command(
         int | None, typer.Option(help="Trainings side by side; by default as the run.")
     ] = None,
     confirm: Annotated[int, typer.Option(help="Further seeds to train the good ones with.")] = 0,
+    task: CodeAgain = None,
+    detector: CodeAgain = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +38,7 @@ def command(
 
     options = cse_autoloss.FilterAuditOptions(STAGES[stage], count, seed, workers, confirm)
     with watch(sys.stderr, quiet=quiet) as observer:
-        result = cse_autoloss.audit_filters(run, options, observer)
+        result = cse_autoloss.audit_filters(run, options, observer, [one for one in (task, detector) if one])
     if as_json:
         print_json(result.to_dict())
         return

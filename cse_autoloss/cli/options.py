@@ -32,6 +32,9 @@ Workers = Annotated[int | None, typer.Option(help="Trainings side by side; by de
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 RunOut = Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")]
 Resume = Annotated[Path | None, typer.Option(help="Go on with what this directory holds.")]
+CodeAgain = Annotated[
+    str | None, typer.Option(help="FILE.py:NAME that the run was made with, where you let it run again.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Any setting, as evolution.population=20; may be repeated.")
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import cse_autoloss
-from cse_autoloss.cli.options import AsJson, note, print_json, silent
+from cse_autoloss.cli.options import AsJson, CodeAgain, note, print_json, silent
 from cse_autoloss.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def command(
         float | None, typer.Option(help="Draw from this score on; by default that with the best F1 on val.")
     ] = None,
     count: Annotated[int, typer.Option(help="Single pictures of a split, at most.")] = 24,
+    detector: CodeAgain = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -55,6 +56,7 @@ def command(
         out=out,
         score=score,
         count=count,
+        code=(detector,) if detector else (),
         note=silent if quiet or as_json else note,
     )
     if as_json:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cse_autoloss.bench.audit import AuditPlan, Contestant
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, Session
+from cse_autoloss.bench.stored import stored_config
 from cse_autoloss.compare.contestants import Field
-from cse_autoloss.settings.load import SearchConfig, parse_config
-from cse_autoloss.tasks.registry import section_of
+from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import SearchConfig
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,19 @@ class Request:
         return {"compare": kept}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> Request:
-        """The inverse of `to_json`."""
-        kept = kept["compare"]
-        contestants = tuple(
-            Contestant(c["name"], LossSet.of(c["losses"], c["alpha"]), False, units=tuple(c["units"].items()))
-            for c in kept["contestants"]
-        )
-        field = Field(contestants, tuple(kept["notes"]))
-        return cls(
-            field,
-            parse_config(kept["search"], section=section_of),
-            kept["seeds"],
-            kept["split"],
-            kept["tune"],
-        )
+    def of(cls, store: RunStore, code: Collection[str] = ()) -> Request:
+        """What `to_json` gave, from a store; `code` and errors as of `stored_config`."""
+        with store.understood("the comparison"):
+            kept = store.config["compare"]
+            contestants = tuple(
+                Contestant(
+                    c["name"], LossSet.of(c["losses"], c["alpha"]), False, units=tuple(c["units"].items())
+                )
+                for c in kept["contestants"]
+            )
+            field = Field(contestants, tuple(kept["notes"]))
+            config = stored_config(store, code, kept["search"])
+            return cls(field, config, int(kept["seeds"]), kept["split"], bool(kept["tune"]))
 
     def plan(self, session: Session) -> AuditPlan:
         """Trainings; without tuning none has tries."""

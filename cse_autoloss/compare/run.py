@@ -15,15 +15,16 @@ from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run, same_data
+from cse_autoloss.bench.stored import create_run, keep_config, named_again
 from cse_autoloss.compare.contestants import enlist
 from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
-from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.errors import ConfigError, RunError, WorkersLost
 from cse_autoloss.report.about import about_session
 from cse_autoloss.report.page import PageWriter
-from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.runs import RunStore, Score, holds_run, write_whole
 from cse_autoloss.settings.load import changed, config_for, dump, load_config
 from cse_autoloss.tasks.registry import section_of
 
@@ -100,6 +101,7 @@ def compare_losses(
 
 
 def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:
+    overrides, code = named_again(overrides)
     for key in overrides:
         if key not in ("workers", "executor"):
             raise ConfigError(
@@ -110,12 +112,12 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
             raise RunError(
                 f"{directory}: a search, not a comparison; go on with it by evolve --resume {directory}"
             )
-        request = Request.from_json(store.config)
+        request = Request.of(store, code)
         if overrides:
             request = replace(request, config=changed(request.config, overrides))
         if seeds is not None:
             request = replace(request, seeds=seeds)
-        store.set_meta("config", request.to_json())
+        keep_config(store, request.to_json())
         store.add_event("resumed")
     return request
 
@@ -128,10 +130,10 @@ def _run(
     say: Say,
     data_notes: Sequence[str],
 ) -> Comparison:
-    new = not (directory / "run.sqlite").exists()
-    store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
+    new = not holds_run(directory)
+    store = create_run(directory, request.to_json()) if new else RunStore.open(directory)
     if new:
-        (directory / "config.yaml").write_text(dump(request.config), encoding="utf-8")
+        write_whole(directory / "config.yaml", dump(request.config))
     try:
         with store, session.executor() as executor:
             same_data(session, store)
@@ -176,7 +178,7 @@ class _Stages:
                 contestants = tune(field, self.plan, train)
             scores = self._train("audit", contestants, self.plan.final(contestants), limit, cost)
             self.store.status = "finished"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WorkersLost):
             self.bench.cancel()
             self.store.status = "interrupted"
             finals = self.plan.final(contestants)

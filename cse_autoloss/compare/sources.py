@@ -148,18 +148,20 @@ def _from_run(directory: Path) -> Source:
     with RunStore.read(directory) as store:
         if "compare" in store.config:
             raise RunError(f"{directory}: a comparison, not a search: it has no loss of its own")
-        summary = store.meta("summary") or {}
-        best = summary.get("best")
+        with store.understood("the summary"):
+            summary = store.meta("summary") or {}
+            best = summary.get("best")
     if best is None:
         raise RunError(
             f"{directory}: the run has found no loss yet; go on with it by evolve --resume {directory}"
         )
     parts = []
-    for slot, text in best["losses"].items():
-        known = text in CATALOGUE
-        # A slot that was not searched holds a loss that people know; of a formula its inputs tell the signature.
-        stated = CATALOGUE[text].signature if known else None
-        signature = stated.name if stated else summary["slots"].get(slot) or infer_signature(text).name
-        alpha = best["alpha"] if signature == "cls-binary" else None
-        parts.append(_part(text, signature, text if known else "", alpha))
+    with store.understood("the summary"):
+        for slot, text in best["losses"].items():
+            known = text in CATALOGUE
+            # A slot that was not searched holds a loss that people know; of a formula its inputs tell the signature.
+            stated = CATALOGUE[text].signature if known else None
+            signature = stated.name if stated else summary["slots"].get(slot) or infer_signature(text).name
+            alpha = best["alpha"] if signature == "cls-binary" else None
+            parts.append(_part(text, signature, text if known else "", alpha))
     return Source(tuple(parts), directory.resolve().name)

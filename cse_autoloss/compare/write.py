@@ -12,6 +12,7 @@ from pathlib import Path
 from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.plot import plot_comparison
 from cse_autoloss.compare.result import Comparison
+from cse_autoloss.runs import write_whole
 
 
 def columns(result: Comparison) -> list[str]:
@@ -33,9 +34,9 @@ def write_comparison(result: Comparison, directory: Path) -> None:
         directory: there already.
     """
     document = json.dumps(result.to_dict(), indent=2, ensure_ascii=False)
-    _replace(directory / "comparison.json", document + "\n")
-    _replace(directory / "comparison.csv", _csv(columns(result), _rows(result)))
-    _replace(
+    write_whole(directory / "comparison.json", document + "\n")
+    write_whole(directory / "comparison.csv", _csv(columns(result), _rows(result)))
+    write_whole(
         directory / "scores.csv",
         _csv(("loss", "seed", *(metric.name for metric in result.metrics)), _seeds(result)),
     )
@@ -79,10 +80,3 @@ def _csv(header: Iterable[str], rows: Iterable[list[object]]) -> str:
     writer.writerow(header)
     writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
     return stream.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

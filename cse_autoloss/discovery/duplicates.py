@@ -31,8 +31,9 @@ class KnownLosses:
 
     def keep(self, owners: dict[tuple[str, str], int]) -> None:
         """Write the generation's losses to the store, with their candidates' ids, and forget the oldest ones."""
-        for (slot, fingerprint), candidate in owners.items():
-            self._store.claim_fingerprint(slot, fingerprint, candidate)
         for slot in {slot for slot, _ in owners}:
+            self._store.claim_fingerprints(
+                slot, {print_: owner for (its, print_), owner in owners.items() if its == slot}
+            )
             self._store.forget_fingerprints(slot, self._limit)
         self._fresh.difference_update(owners)

@@ -13,6 +13,7 @@ from cse_autoloss.discovery.duplicates import KnownLosses
 from cse_autoloss.discovery.reservoir import Reservoir
 from cse_autoloss.discovery.simulating import CHUNK, simulating
 from cse_autoloss.graph import Signature
+from cse_autoloss.runs import Proposed
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.spaces.random_expressions import Forest, RandomShape, random_forest
 from cse_autoloss.verdict import Verdict
@@ -192,24 +193,19 @@ class Funnel:
         entries = [(e, verdicts, "") for e, verdicts in record.verdicts]
         for source, reservoir in record.rejected.items():
             entries += [(e, (verdict,), source) for e, verdict in reservoir.items]
-        for place, (entrant, verdicts, source) in enumerate(entries):
-            proposal = entrant.proposal
-            candidate = store.add_candidate(
-                slot=slot,
-                formula=proposal.formula,
-                digest=proposal.digest,
-                generation=generation,
-                place=place,
-                origin=proposal.origin,
-                parents=proposal.parents,
-            )
-            for verdict in verdicts:
-                store.add_verdict(candidate.id, verdict)
+        proposals = [entrant.proposal for entrant, _, _ in entries]
+        ids = store.add_generation(
+            slot, generation, [Proposed(p.formula, p.digest, p.origin, p.parents) for p in proposals]
+        )
+        store.add_verdicts(
+            (number, verdict) for number, (_, verdicts, _) in zip(ids, entries) for verdict in verdicts
+        )
+        for number, (entrant, _, source) in zip(ids, entries):
             if source:
-                sample[source].append(candidate.id)
+                sample[source].append(number)
             if entrant.fingerprint:
-                owners.setdefault((slot, entrant.fingerprint), candidate.id)
-            numbers[proposal.digest] = candidate.id
+                owners.setdefault((slot, entrant.fingerprint), number)
+            numbers[entrant.proposal.digest] = number
         for source, reservoir in record.rejected.items():
             store.add_rejected(slot, generation, "verify", source, reservoir.population, sample[source])
         self._known.keep(owners)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cse_autoloss.bench.progress import Observer
 from cse_autoloss.bench.session import fresh, new_directory
+from cse_autoloss.bench.stored import keep_config, named_again, stored_config
 from cse_autoloss.errors import ConfigError, RunError
-from cse_autoloss.settings.load import SearchConfig, changed, load_config, parse_config
+from cse_autoloss.settings.load import SearchConfig, changed, load_config
 from cse_autoloss.tasks.registry import TASKS, section_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def launch(
                 "--resume goes on with a run as it was configured: leave --config and --out away"
             )
         directory = Path(resume)
-        settled = _resumed(directory, overrides)
+        settled = _resumed(directory, {**({"task": task} if task else {}), **overrides})
     else:
         own = {} if space is None else {"executor": "inprocess"}  # no other process knows it
         settled = load_config(config, {**({"task": task} if task else {}), **overrides, **own}, section_of)
@@ -55,6 +56,7 @@ def launch(
 def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
     from cse_autoloss.runs import RunStore
 
+    overrides, code = named_again(overrides)
     for name in overrides:
         if name not in CHANGEABLE:
             raise ConfigError(
@@ -66,12 +68,12 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
             raise RunError(
                 f"{directory} is a run of {command}: go on with it by {command} --resume {directory}"
             )
-        kept = parse_config(store.config, section=section_of)
+        kept = stored_config(store, code, searches=True)
         if overrides.get("generations") is not None:
             overrides = {"budget": None, **overrides}
         settled = changed(kept, overrides)
         if settled != kept:
-            store.set_meta("config", settled.model_dump(mode="json"))
+            keep_config(store, settled.model_dump(mode="json"))
             if (settled.budget, settled.generations) != (kept.budget, kept.generations):
                 store.set_meta("size", None)
                 store.set_meta("fitted_again", None)

@@ -24,6 +24,7 @@ from cse_autoloss.discovery.choosing import Chooser
 from cse_autoloss.discovery.funnel import SEED, Entrant, Funnel, GenerationRecord
 from cse_autoloss.discovery.generation import Generation, added, without
 from cse_autoloss.discovery.halving import Ladder, Outcome, climb
+from cse_autoloss.errors import WorkersLost
 from cse_autoloss.searches.protocol import Member, Search, SearchState, ranked, slot_of
 
 FIRST_ROUNDS = 50
@@ -73,7 +74,8 @@ class SearchLoop:
     slot's first generation waits to be trained, because its partner is the best of the slot before it.
 
     Attributes:
-        stopped_by: why `run` ended: "plan", "time" or "user".
+        stopped_by: why `run` ended: "plan", "time", "user" or "workers".
+        lost: why no worker could be started any more; None for any other end.
     """
 
     def __init__(
@@ -109,17 +111,23 @@ class SearchLoop:
             else None
         )
         self.stopped_by = "plan"
+        self.lost: WorkersLost | None = None
 
     def run(self) -> SearchState:
         """Evolve until the plan is done, the time is up, or Ctrl-C. Every whole generation is in the store."""
         bench, plan = self._bench, self._plan
         kept = bench.store.load_state()
-        state = SearchState.from_json(kept[1]["state"]) if kept else self._search.init()
+        state = self._search.init()
         if kept:
-            bench.status.restore(kept[1]["counts"])
+            with bench.store.understood("the search's state"):
+                state = SearchState.from_json(kept[1]["state"])
+                bench.status.restore(kept[1]["counts"])
+        # Of trainings, what was kept after that state counts too: it will not be trained again.
+        bench.status.funnel["trained"] = bench.store.trained()
         if self._chooser:
-            for event in bench.store.events("trained"):
-                self._chooser.note(event.detail["slot"], event.detail["worth"])
+            with bench.store.understood("what was trained"):
+                for event in bench.store.events("trained"):
+                    self._chooser.note(event.detail["slot"], event.detail["worth"])
         bench.status.phase = "search"
         if plan.seconds is not None:
             left = plan.seconds - plan.patience - bench.clock.elapsed
@@ -135,6 +143,9 @@ class SearchLoop:
         except KeyboardInterrupt:
             bench.cancel()
             self.stopped_by = "user"
+        except WorkersLost as lost:
+            bench.cancel()
+            self.stopped_by, self.lost = "workers", lost
         finally:
             bench.deadline, bench.patience = None, 0.0
         return state

@@ -12,25 +12,36 @@ from cse_autoloss.bench.budget import Cost, RunSize, fit, fit_audit
 from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import NothingDone, Session, remove_empty_run, same_data, states_folder
+from cse_autoloss.bench.session import (
+    NothingDone,
+    Session,
+    remove_empty_run,
+    same_data,
+    states_folder,
+    still_there,
+)
+from cse_autoloss.bench.stored import create_run
 from cse_autoloss.discovery.finals import Finals, Ranking
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
 from cse_autoloss.discovery.side_by_side import SideBySideRun
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.errors import ConfigError, WorkersLost
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.about import about_session
 from cse_autoloss.report.page import PageWriter
 from cse_autoloss.report.write import write_report
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, holds_run, write_whole
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.random_expressions import searched_operators
 from cse_autoloss.spaces.signatures import BUILT_IN
+
+CONFIG = "config.yaml"
+"""The settings as they were settled, for people."""
 
 Starters = dict[str, list[Entrant]]
 """Slot -> losses that open its population."""
@@ -59,13 +70,14 @@ def discover(
     """
     session = Session(config)
     run = SideBySideRun(session, space) if config.reinforce.side_by_side else SearchRun(session)
-    new = not (directory / "run.sqlite").exists()
+    new = not holds_run(directory)
     if new:
-        store = RunStore.create(directory, config.model_dump(mode="json"))
-        (directory / "config.yaml").write_text(dump(config), encoding="utf-8")
+        store = create_run(directory, config.model_dump(mode="json"))
     else:
         store = RunStore.open(directory)
         store.add_event("resumed")
+    if not (directory / CONFIG).exists():
+        write_whole(directory / CONFIG, dump(config))
     try:
         with store:
             same_data(session, store)
@@ -146,21 +158,22 @@ class SearchRun:
         finals = Finals(session, self.store, self.clock, self.status, state, search.guess(state))
         pairs: Ranking = []
         audit: AuditResult | None = None
-        interrupted = loop.stopped_by == "user"
+        lost = loop.lost
+        interrupted = loop.stopped_by in ("user", "workers")
         if not interrupted:
             try:
                 pairs = finals.combine(bench, size, cost)
                 size, cost, pairs = self._fit_again(size, cost, pairs, workers)
                 audit = finals.audit(bench, pairs, size, cost)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, WorkersLost) as end:
                 bench.cancel()
-                interrupted = True
+                interrupted, lost = True, end if isinstance(end, WorkersLost) else None
         if not pairs:
             pairs = finals.best_so_far()
         self.store.status = "interrupted" if interrupted else "finished"
         bench.keep_clock()
         with self.clock.stage("report"):
-            return write_report(
+            summary = write_report(
                 self.store,
                 self.status,
                 self.clock,
@@ -171,6 +184,9 @@ class SearchRun:
                 session,
                 workers,
             )
+        if lost is not None:
+            raise still_there(lost, self.store)
+        return summary
 
     # -- size -----------------------------------------------------------------------------------------
 
@@ -179,9 +195,9 @@ class SearchRun:
         config = self.config
         audit = self.session.asked_audit()
         cost = measured(bench, self.session.untuned(self.session.plain), self.session.digest)
-        kept = self.store.meta("size")
+        kept = self.store.typed_meta("size", RunSize)
         if kept is not None:
-            return RunSize.from_json(kept), cost
+            return kept, cost
         if config.budget is None:
             epochs, offspring = config.proxy.epochs, config.evolution.offspring
             size = RunSize(

@@ -15,10 +15,10 @@ from cse_autoloss.bench.audit import AuditResult, Contestant, noise_floor
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus
 from cse_autoloss.bench.schedule import Pending, Process, Workbench
-from cse_autoloss.bench.session import Session, states_folder
+from cse_autoloss.bench.session import Session, states_folder, still_there
 from cse_autoloss.bench.statistics import paired_difference
 from cse_autoloss.discovery.stacks import Stacks, Trial
-from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.errors import ConfigError, RunError, WorkersLost
 from cse_autoloss.losses.parametric import known_here, make_space
 from cse_autoloss.report.approximation import plot_approximation
 from cse_autoloss.report.plots import plot_gradient, plot_mu
@@ -75,17 +75,20 @@ class SideBySideRun:
             self.bench = Workbench(executor, store, clock, self.status, observer)
             self.stacks, self._started = Stacks(self.session, self.bench, self.space), 0
             found: tuple[AuditResult | None, dict[str, Any]] = None, {}
-            store.status = "running"
+            store.status, lost = "running", None
             try:
                 chosen = self._alone(self._chosen())
                 found = self._compared(chosen, self._tested(chosen))
                 store.status = "finished"
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, WorkersLost) as end:
                 self.bench.cancel()
-                store.status = "interrupted"
+                store.status, lost = "interrupted", end if isinstance(end, WorkersLost) else None
             finally:
                 self.bench.keep_clock()
-            return self._report(*found, executor.workers)
+            summary = self._report(*found, executor.workers)
+        if lost is not None:
+            raise still_there(lost, store)
+        return summary
 
     def _check_space(self, store: RunStore) -> None:
         given, key = self.own and json.loads(json.dumps(self.own.to_dict())), "own space"

@@ -17,7 +17,7 @@ from cse_autoloss.bench.session import NothingDone, Session, states_folder
 from cse_autoloss.bench.stacked import StackTraining
 from cse_autoloss.executors import Job
 from cse_autoloss.losses.parametric import text_of
-from cse_autoloss.runs import Score
+from cse_autoloss.runs import Score, is_whole
 from cse_autoloss.searches.parametric import theta_of
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce, ReinforceState, best_of
@@ -191,15 +191,16 @@ class Stacks:
         kept = self._store.load_state(training.name)
         while kept is not None:
             if self._there(training, kept[0]):
-                return ReinforceState.from_dict(kept[1])
+                with self._store.understood("the search's state"):
+                    return ReinforceState.from_dict(kept[1])
             kept = self._store.load_state(training.name, before=kept[0])
         return policy.init()
 
     def _there(self, training: StackTraining, epoch: int) -> bool:
-        """Whether a checkpoint is there, or needed no more."""
+        """Whether a checkpoint is there, whole, or needed no more."""
         path = training.checkpoint(states_folder(self._store), epoch)
         tested = epoch == self._epochs and self._store.score(training.key(epoch, "test")) is not None
-        return tested or (path.is_file() and path.stat().st_size > 0)
+        return tested or is_whole(path)
 
     def _rewards(self, value: Mapping[str, Any]) -> list[float]:
         return [self._metric.worth(own) for own in value["scores"]]

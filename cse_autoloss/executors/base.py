@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self
 
 from cse_autoloss import errors
-from cse_autoloss.errors import AutoLossError, RunError
+from cse_autoloss.errors import AutoLossError, WorkersLost
 
 Status = Literal["ok", "error", "timeout", "crashed"]
 Init = Callable[[dict[str, Any]], Any]
@@ -26,6 +26,9 @@ Run = Callable[[Any, dict[str, Any]], dict[str, Any]]
 
 # Workers run code of this package alone, also if a message to them was tampered with.
 _PACKAGE = "cse_autoloss."
+
+TRIES: Final = 3
+"""A job whose worker was lost by no fault of the job's is begun so often at most."""
 
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
@@ -79,6 +82,7 @@ class JobResult:
         detail: one line for a person, for any other status.
         seconds: wall time from the moment that a worker had it.
         worker: process id of the worker.
+        tries: how often it was begun: its worker was lost all times but the last, or all (then "crashed").
     """
 
     key: str
@@ -87,6 +91,7 @@ class JobResult:
     detail: str
     seconds: float
     worker: int
+    tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,8 @@ class Executor(Protocol):
         """Waits for a result; None when no job is pending or `timeout` seconds have passed.
 
         Raises:
-            AutoLossError: the context can't be made: what `init` raised, if that was one, else a RunError.
-            RunError: no worker can be started.
+            AutoLossError: the context can't be made: what `init` raised, if that was one, else a WorkersLost.
+            WorkersLost: no worker can be started.
         """
         ...
 
@@ -242,23 +247,23 @@ def run_job(run: Run, context: Any, payload: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"a job must return a dict, but got {type(value).__name__}")
         encode(value)
         status, detail = "ok", ""
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's file may end itself: that is no end of the worker
         value, status, detail = {}, "error", one_line(error)
     return {"status": status, "value": value, "detail": detail, "seconds": time.perf_counter() - begun}
 
 
-def tell_failed_start(error: Exception) -> dict[str, str]:
+def tell_failed_start(error: BaseException) -> dict[str, str]:
     """What a worker says whose context can't be made; `failed_start` makes an error of it again."""
     kind = type(error).__name__ if isinstance(error, AutoLossError) else ""
     return {"failed": str(error) if kind else one_line(error), "kind": kind}
 
 
 def failed_start(told: Mapping[str, str]) -> AutoLossError:
-    """The user's mistake that `init` raised, of the same class; for anything else a RunError."""
+    """The user's mistake that `init` raised, of the same class; for anything else a WorkersLost."""
     kind = getattr(errors, told["kind"], None) if told["kind"] else None
     if isinstance(kind, type) and issubclass(kind, AutoLossError):
         return kind(told["failed"])
-    return RunError(f"no worker can be started: {told['failed']}")
+    return WorkersLost(f"no worker can be started: {told['failed']}")
 
 
 def single_thread() -> None:

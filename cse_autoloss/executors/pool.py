@@ -1,7 +1,8 @@
 """A pool of processes in which a job can hang or crash without harm to the others.
 
 `concurrent.futures.ProcessPoolExecutor` is unusable as soon as one worker dies, and can't stop a running job.
-Here each worker is replaced alone, and a job over its limit is ended by killing its worker. Workers are fresh
+Here each worker is replaced alone, and a job over its limit is ended by killing its worker. A worker that others
+killed is no fault of its job's, which is begun again. Workers are fresh
 interpreters started by `subprocess`: unlike `multiprocessing`'s, they don't import the caller's main script
 again, so that a script needs no ``if __name__ == "__main__"``, and nothing is pickled.
 """
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 import queue
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, replace
 
+from cse_autoloss.errors import WorkersLost
 from cse_autoloss.executors.base import (
+    TRIES,
     ExecutorBase,
     Job,
     JobResult,
@@ -70,6 +73,7 @@ class PoolExecutor(ExecutorBase):
         self._waiting: deque[Job] = deque()
         self._done: deque[JobResult] = deque()
         self._keys: set[str] = set()
+        self._lost: Counter[str] = Counter()
         self._born = time.monotonic()
         self._jobs = 0
         self._restarts = 0
@@ -136,6 +140,7 @@ class PoolExecutor(ExecutorBase):
         kept = {result.key for result in self._done}
         dropped = sorted(self._keys - kept)
         self._keys = kept
+        self._lost.clear()
         return dropped
 
     def utilisation(self) -> Utilisation:
@@ -203,15 +208,27 @@ class PoolExecutor(ExecutorBase):
         seat.job = None
         seat.worker.trim()
         self._jobs += 1
-        self._done.append(result)
+        self._done.append(
+            replace(result, tries=max(1, self._lost.pop(result.key, 0) + (result.status != "crashed")))
+        )
 
     def _bury(self, seat: _Seat) -> None:
         """A worker died by itself: its job crashed, or it couldn't start."""
         job, ready, pid, seconds = seat.job, seat.ready, seat.worker.pid, time.monotonic() - seat.since
         if self._failure is not None:
             return
-        how = self._replace(seat, died=True)
+        worker = seat.worker
+        try:
+            how = self._replace(seat, died=True)
+        except WorkersLost as lost:
+            self._failure = {"failed": str(lost), "kind": type(lost).__name__}
+            return
         if job is not None:
+            self._lost[job.key] += worker.was_killed
+            if worker.was_killed and self._lost[job.key] < TRIES:
+                seat.busy += seconds
+                self._waiting.appendleft(job)
+                return
             self._finish(seat, JobResult(job.key, "crashed", {}, how, seconds, pid))
         elif not ready:
             self._count_failed_start(seat, how)

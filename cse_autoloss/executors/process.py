@@ -12,12 +12,16 @@ import tempfile
 import threading
 from typing import Any, Final, NamedTuple
 
-from cse_autoloss.errors import RunError
+from cse_autoloss.errors import WorkersLost
 from cse_autoloss.executors.base import THREAD_VARIABLES, Work, encode
 from cse_autoloss.executors.worker import read_frame, write_frame
 
 _START: Final = "from cse_autoloss.executors.worker import main; main()"
 _MOST_PRINTED: Final = 1 << 20
+# What others send to a process: the system when memory runs out, a scheduler, a person. A job's own faults are others.
+_SENT: Final = tuple(
+    -getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGPWR") if hasattr(signal, name)
+)
 
 
 class Message(NamedTuple):
@@ -49,7 +53,7 @@ class WorkerProcess:
             )
         except OSError as error:
             self._errors.close()
-            raise RunError(f"no worker can be started: {error}") from None
+            raise WorkersLost(f"no worker can be started: {error}") from None
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._listen, args=(inbox,), daemon=True)
         self._reader.start()
@@ -64,6 +68,11 @@ class WorkerProcess:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by a signal that tells nothing of its job; for one that died by itself."""
+        return self._process.poll() in _SENT
 
     def end(self, *, died: bool = False) -> str:
         """Kills the worker with all that it started. For one that `died`, tells on one line how.

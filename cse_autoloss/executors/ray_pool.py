@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import deque
+from collections import Counter, deque
+from dataclasses import replace
 from typing import Any, Final
 
-from cse_autoloss.errors import MissingExtraError, RunError
+from cse_autoloss.errors import MissingExtraError, WorkersLost
 from cse_autoloss.executors.base import (
     THREAD_VARIABLES,
+    TRIES,
     ExecutorBase,
     Job,
     JobResult,
@@ -91,6 +93,7 @@ class RayExecutor(ExecutorBase):
         self._waiting: deque[Job] = deque()
         self._done: deque[JobResult] = deque()
         self._keys: set[str] = set()
+        self._lost: Counter[str] = Counter()
         self._born = time.monotonic()
         self._jobs = self._restarts = self._failed_starts = 0
         self._closed = False
@@ -140,6 +143,7 @@ class RayExecutor(ExecutorBase):
         kept = {result.key for result in self._done}
         dropped = sorted(self._keys - kept)
         self._keys = kept
+        self._lost.clear()
         return dropped
 
     def utilisation(self) -> Utilisation:
@@ -196,11 +200,17 @@ class RayExecutor(ExecutorBase):
             pid, how = seat.pid, one_line(error)
             self._replace(seat)
             if job is not None:
+                # Ray does not tell a lost node from a job that ends its process: both are tried again.
+                self._lost[job.key] += 1
+                if self._lost[job.key] < TRIES:
+                    seat.busy += spent
+                    self._waiting.appendleft(job)
+                    return
                 self._finish(seat, JobResult(job.key, "crashed", {}, how, spent, pid))
                 return
             self._failed_starts += 1
             if self._failed_starts >= _STARTS:
-                raise RunError(f"no worker can be started: {how}") from None
+                raise WorkersLost(f"no worker can be started: {how}") from None
             return
         seat.answer = None
         if job is None:
@@ -214,7 +224,9 @@ class RayExecutor(ExecutorBase):
         seat.busy += result.seconds
         seat.job = None
         self._jobs += 1
-        self._done.append(result)
+        self._done.append(
+            replace(result, tries=max(1, self._lost.pop(result.key, 0) + (result.status != "crashed")))
+        )
 
     def _replace(self, seat: _Seat) -> None:
         self._ray.kill(seat.actor)

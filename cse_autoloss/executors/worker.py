@@ -67,7 +67,7 @@ def _serve(messages: queue.SimpleQueue[dict[str, Any]], answers: IO[bytes]) -> N
         single_thread()
         context = init(order["config"])
         single_thread()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         write_frame(answers, encode(tell_failed_start(error)))
         os._exit(1)
     write_frame(answers, encode({"ready": os.getpid()}))

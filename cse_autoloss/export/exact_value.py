@@ -25,11 +25,19 @@ Vector = list[Number]
 _MP = mpmath.MPContext()
 _MP.dps = 40
 
+_LARGEST_EXPONENT = 10**6
+"""Of e beyond it, mpmath would work with numbers of ever more digits: a tower of exponentials fills the memory."""
+
+
+def _exp(value: Number) -> Number:
+    if value > _LARGEST_EXPONENT:
+        raise OverflowError
+    return _MP.exp(value)
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Number]] = {
-    **{
-        name: getattr(_MP, name)
-        for name in ("exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "atan")
-    },
+    **{name: getattr(_MP, name) for name in ("log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "atan")},
+    "exp": _exp,
     "erf": _MP.erf,
     "erfc": _MP.erfc,
     "sign": _MP.sign,
@@ -96,7 +104,7 @@ def _elementwise(function: Callable[..., Number], args: list[Vector]) -> Vector:
     for i in range(length):
         try:
             value = function(*(arg[i] if len(arg) > 1 else arg[0] for arg in args))
-        except (ValueError, ZeroDivisionError, OverflowError):
+        except (ValueError, ZeroDivisionError, OverflowError, MemoryError):
             value = _MP.nan
         out.append(value if isinstance(value, _MP.mpf) else _MP.nan)  # a complex value is no value
     return out

@@ -142,7 +142,9 @@ def _plain(value: Any, at: str, depth: int = 0) -> Any:
         for key in value:
             if not isinstance(key, str):
                 _fail(shorten(at), f"a key is text, got {shorten(repr(key))}")
-        return {key: _plain(inner, f"{at}: {key}", depth + 1) for key, inner in value.items()}
+        return {
+            key: _plain(inner, f"{shorten(at)}: {shorten(key)}", depth + 1) for key, inner in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_plain(inner, at, depth + 1) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -128,14 +128,20 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
     """
     if not seconds > 0:
         raise AutoLossError(f"expected a time limit above 0 seconds, got {seconds!r}")
+    begun = time.monotonic()
     judge = _Judge(graph)
     start, keeps = to_sympy(graph), False
     if judge(start) > SAME:
         start, keeps = to_sympy(graph, epsilon=True), True
     before = worker.operations(start)
-    forms, finished, took = _forms(start, seconds)
     best, apart = start, judge(start)
+    spent = time.monotonic() - begun
+    forms, finished, took = _forms(start, max(seconds - spent, seconds / 4))
+    end = time.monotonic() + seconds / 4
     for form in reversed(forms):
+        if time.monotonic() > end:
+            finished = False
+            break
         found = judge(form)
         if found <= SAME:
             best, apart = form, found

@@ -7,7 +7,7 @@ Data, schedule, seed, partner loss and settings are the run's own. Scores go to 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -20,15 +20,15 @@ from cse_autoloss.bench.jobs import Training
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
-from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.bench.stored import stored_config
+from cse_autoloss.errors import ConfigError, RunError, WorkersLost
 from cse_autoloss.filter_audit.estimate import Draw, rate
 from cse_autoloss.filter_audit.result import FilterAudit, Hit, Row
 from cse_autoloss.filter_audit.sample import Group, Pick, draw_groups, survivors, trained_formula
 from cse_autoloss.graph import parse_formula
-from cse_autoloss.runs import Candidate, RunStore, Score
+from cse_autoloss.runs import Candidate, RunStore, Score, write_whole
 from cse_autoloss.searches.protocol import SearchState
-from cse_autoloss.settings.load import parse_config
-from cse_autoloss.tasks.registry import section_of
+from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.verification import fingerprint
 
 STAGES = ("verify", "simulate")
@@ -61,9 +61,18 @@ class FilterAuditOptions:
 
 
 def audit_filters(
-    directory: Path, options: FilterAuditOptions = FilterAuditOptions(), observer: Observer | None = None
+    directory: Path,
+    options: FilterAuditOptions = FilterAuditOptions(),
+    observer: Observer | None = None,
+    code: Collection[str] = (),
 ) -> FilterAudit:
     """Audit the filters of the run in `directory`, and write the result into it.
+
+    Args:
+        directory: of the run.
+        options: what is audited, and how thoroughly.
+        observer: who watches.
+        code: each FILE.py:NAME that the run was made with and that you let it run again.
 
     Raises:
         RunError: there is no run, another process has it open, or it has nothing to audit.
@@ -72,6 +81,7 @@ def audit_filters(
     if options.count < 1 or options.confirm < 0:
         raise ConfigError(f"audit: expected --count of 1 at least, got {options.count}")
     with RunStore.open(directory) as store:
+        config = stored_config(store, code)
         if store.load_state() is None:
             raise RunError(
                 f"{directory}: no generation of a search is done in it, so there is nothing to audit"
@@ -80,11 +90,9 @@ def audit_filters(
             raise RunError(
                 f"{directory}: the run kept no sample of what verification rejected: it is from an older version"
             )
-        result = _Audit(store, options, observer or Silent()).complete()
+        result = _Audit(store, config, options, observer or Silent()).complete()
         text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        temporary = directory / f".{FILE}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(directory / FILE)
+        write_whole(directory / FILE, text)
     return result
 
 
@@ -98,14 +106,20 @@ class _Bench(Workbench):
 class _Audit:
     """The parts of an audit share its store, sample and settings."""
 
-    def __init__(self, store: RunStore, options: FilterAuditOptions, observer: Observer) -> None:
+    def __init__(
+        self, store: RunStore, config: SearchConfig, options: FilterAuditOptions, observer: Observer
+    ) -> None:
         self.store, self.options, self.observer = store, options, observer
-        self.session = Session(parse_config(store.config, section=section_of))
+        self.session = Session(config)
         self.slots = self.session.task.slots
-        self.size = RunSize.from_json(store.meta("size"))
+        size = store.typed_meta("size", RunSize)
+        if size is None:
+            raise RunError(f"{store.directory}: run.sqlite is damaged: it does not tell the run's size")
+        self.size = size
         kept = store.load_state()
         assert kept is not None
-        self.state = SearchState.from_json(kept[1]["state"])
+        with store.understood("the search's state"):
+            self.state = SearchState.from_json(kept[1]["state"])
         self.groups = draw_groups(store, options.stages, options.count, options.seed)
         self.searched = tuple(self.state.populations)
         self.survivors = {slot: survivors(store, slot, SURVIVORS, options.seed) for slot in self.searched}
@@ -126,7 +140,7 @@ class _Audit:
                 medians = self._medians(scores)
                 hits = [pick for pick in picks if self._is_hit(pick, scores, medians)]
                 again = bench.train(self._further(hits), self._limit())
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, WorkersLost):
                 executor.cancel()
                 complete = False
         found = {t.key: score for t in first if (score := self.store.score(t.key)) is not None}
@@ -147,8 +161,8 @@ class _Audit:
         return [self._training(p.candidate, 1 + i) for p in hits for i in range(self.options.confirm)]
 
     def _limit(self) -> float:
-        kept = self.store.meta("cost")
-        usual = Cost(**kept).training(self.size.epochs, self.size.share) if kept else 10.0
+        kept = self.store.typed_meta("cost", Cost)
+        usual = kept.training(self.size.epochs, self.size.share) if kept else 10.0
         return max(60.0, self.session.config.proxy.limit_factor * usual)
 
     # -- figures --------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ def parse_formula(text: str, signature: Signature) -> LossGraph:
     Raises:
         FormulaError: with the position, what was expected there and the nearest valid name.
     """
+    if not isinstance(text, str):
+        raise FormulaError(f"expected a formula, got {type(text).__name__}")
     if len(text) > MAX_LENGTH:
         raise FormulaError(f"the formula has {len(text)} characters; at most {MAX_LENGTH} are taken")
     builder = GraphBuilder(signature)

@@ -90,6 +90,8 @@ def load_loss(
         DataError: the file can't be read or is no loss.json.
         ConfigError: an alpha, or one of the last three, that the loss has no use for.
     """
+    if not isinstance(source, (str, Path)):
+        raise FormulaError(f"expected a name, a formula or a path, got {type(source).__name__}")
 
     def settled(known: Signature) -> dict[str, Any]:
         indices = form_of(known).head is not None and targets == "index"

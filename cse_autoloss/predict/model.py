@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from cse_autoloss.bench.budget import TRAIN_SAMPLES, train_limit
+from cse_autoloss.bench.budget import TRAIN_SAMPLES, RunSize, train_limit
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, resolve_device
+from cse_autoloss.bench.stored import identity, stored_config
 from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.registry import detector_builder
 from cse_autoloss.errors import RunError, UnknownNameError
-from cse_autoloss.runs import RunStore
-from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.runs import RunStore, write_whole
+from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.tasks.detection import DetectionTask
-from cse_autoloss.tasks.registry import section_of
 from cse_autoloss.training.loop import Diverged
 
 FORMAT = 1
@@ -59,40 +59,47 @@ class Plan:
     @property
     def key(self) -> str:
         """Tells apart the weights of different trainings of one run."""
-        parts = [asdict(self.losses), self.seed, self.epochs, self.train_limit, self.config.own.detector]
+        parts = [
+            asdict(self.losses),
+            self.seed,
+            self.epochs,
+            self.train_limit,
+            identity(self.config.own.detector),
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
-def read_plan(directory: Path, loss: str | None = None) -> Plan:
+def read_plan(directory: Path, loss: str | None = None, code: Collection[str] = ()) -> Plan:
     """What to train for a run.
 
     Args:
         directory: the run.
         loss: a name of the audit's table; None is the winner.
+        code: as of `stored_config`.
 
     Raises:
         RunError: no run, or one that found no loss yet.
         UnknownNameError: no such name; the nearest is offered.
     """
     with RunStore.read(directory) as store:
-        config = parse_config(store.config, section=section_of)
+        config = stored_config(store, code)
         if config.task != DetectionTask.name:
             raise RunError(f"{directory}: a run of {config.task}; pictures are drawn of detections alone")
         summary = store.meta("summary")
-        size = store.meta("size") or {}
-        samples = store.meta(TRAIN_SAMPLES, 0)
-        if summary is None or summary["best"] is None:
+        size = store.typed_meta("size", RunSize)
+        samples = store.typed_meta(TRAIN_SAMPLES, int) or 0
+        if not isinstance(summary, dict) or summary.get("best") is None:
             state = "has no result yet" if summary is None else "found no loss"
             raise RunError(f"{directory}: the run {state}; there is nothing to draw with")
-        name, losses = _chosen(summary, loss)
-        audit = size.get("audit", {})
-        epochs = float(audit.get("epochs", config.audit.epochs))
+        with store.understood("the summary"):
+            name, losses = _chosen(summary, loss)
+        epochs = size.audit.epochs if size else config.audit.epochs
         seed = config.seed * 10_000 + SEEDS_OF_AUDIT
         # The data of that training: a fresh draw, where the audit had them.
         drawn = DetectionTask(config.own).drawn(seed % config.audit.draws + 1) if config.audit.draws else None
         if drawn is not None:
             config = config.model_copy(update={config.section: drawn})
-        share = float(size.get("share", 1.0))
+        share = size.share if size else 1.0
         scored = [
             score.metrics["ap"]
             for score in store.scores("audit", status="ok")
@@ -168,20 +175,15 @@ def load_or_train(
 
 def write_weights(path: Path, model: Detector, plan: Plan, task: DetectionTask) -> None:
     """Keep the weights; a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(
-        {
-            "format": FORMAT,
-            "detector": plan.config.own.detector,
-            "classes": list(task.class_names),
-            "channels": int(task.split("train").images.shape[1]),
-            "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.losses)},
-            "state": model.state_dict(),
-        },
-        temporary,
-    )
-    temporary.replace(path)
+    kept = {
+        "format": FORMAT,
+        "detector": identity(plan.config.own.detector),
+        "classes": list(task.class_names),
+        "channels": int(task.split("train").images.shape[1]),
+        "training": {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, **asdict(plan.losses)},
+        "state": model.state_dict(),
+    }
+    write_whole(path, partial(torch.save, kept))
 
 
 def read_weights(path: Path, plan: Plan, task: DetectionTask) -> Detector:
@@ -197,7 +199,7 @@ def read_weights(path: Path, plan: Plan, task: DetectionTask) -> Detector:
     own_channels = task.split("train").images.shape[1]
     for what, has, expected in (
         ("format", form, FORMAT),
-        ("detector", detector, wanted),
+        ("detector", detector, identity(wanted)),
         ("number of classes", len(classes), task.num_classes),
         ("classes", classes, list(task.class_names)),
         ("channels", channels, own_channels),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from cse_autoloss.predict.match import best_threshold, found_on
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
 from cse_autoloss.predict.photographs import of_files, of_split
 from cse_autoloss.report.page import DETAIL, write_page
-from cse_autoloss.report.write import write_atomically
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, write_whole
 from cse_autoloss.settings.load import changed
 from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric, PrecisionRecall
 from cse_autoloss.tasks.detection import DetectionTask
@@ -82,6 +81,7 @@ def predict_images(
     score: float | None = None,
     count: int = 24,
     note: Callable[[str], None] = lambda text: None,
+    code: Collection[str] = (),
 ) -> PredictResult:
     """Draw what the detector of a run finds.
 
@@ -98,6 +98,7 @@ def predict_images(
         score: from which on a detection is drawn; None is the score with the best F1 on validation.
         count: most single pictures of a split.
         note: told before a training starts.
+        code: the FILE.py:NAME that the run was made with, where you let its detector run again.
 
     Raises:
         AutoLossError: no such run, loss, data, or weights that do not fit, in one line.
@@ -111,7 +112,7 @@ def predict_images(
     if images and data is not None:
         raise ConfigError("give either photographs or the data of a split, not both")
     directory = Path(run)
-    plan = read_plan(directory, loss)
+    plan = read_plan(directory, loss, code)
     task = make_task(plan.config)
     where = _other_data(task, data) if data is not None and data != task.settings.data else task
     for path in images:
@@ -150,7 +151,7 @@ def _tell_page(run: Path, title: str, detail: PrecisionRecall, names: Sequence[s
         "classes": {names[index]: value for index, value in detail.classes.items()},
         "sizes": detail.sizes,
     }
-    write_atomically(run / "predictions" / DETAIL, json.dumps(told, ensure_ascii=False) + "\n")
+    write_whole(run / "predictions" / DETAIL, json.dumps(told, ensure_ascii=False) + "\n")
     with RunStore.read(run) as store:
         write_page(store)
 

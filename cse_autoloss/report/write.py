@@ -23,7 +23,7 @@ from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.losses import CATALOGUE, find_alike, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
-from cse_autoloss.runs.store import RunStore
+from cse_autoloss.runs import RunStore, write_whole
 from cse_autoloss.searches.protocol import SearchState, ranked
 from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric
@@ -95,7 +95,7 @@ def write_report(
         "noise_floor": told.get("noise_floor"),
         "draws": told.get("draws", 0),
         "verdict": told["verdict"],
-        "notes": [*notes, *told.get("notes", []), *(_known(best, session) if best else ())],
+        "notes": [*notes, *_lost(store), *told.get("notes", []), *(_known(best, session) if best else ())],
         "hall_of_fame": {
             slot: [
                 {
@@ -116,9 +116,7 @@ def write_report(
     summary = finite(summary)
     if best is not None:
         write_best(store.directory / "best", best, session, provenance(session, store, summary))
-    write_atomically(
-        store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    )
+    write_whole(store.directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     store.set_meta("summary", summary)
     return summary
 
@@ -135,7 +133,7 @@ def write_best(
         if is_parametric(best["losses"][slot]):
             forms = parametric_forms(ParametricLoss.from_text(best["losses"][slot]), provenance)
             for suffix, text in forms.items():
-                write_atomically(directory / f"loss{suffix}", text)
+                write_whole(directory / f"loss{suffix}", text)
             return
     graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
     known = {slot: graph for slot, graph in graphs.items() if graph is not None}
@@ -157,8 +155,8 @@ def write_best(
 
 
 def _write_forms(directory: Path, end: str, source: str, document: Mapping[str, Any]) -> None:
-    write_atomically(directory / f"loss{end}.py", source)
-    write_atomically(directory / f"loss{end}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_whole(directory / f"loss{end}.py", source)
+    write_whole(directory / f"loss{end}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def _best(
@@ -197,6 +195,13 @@ def _certificates(best: Mapping[str, Any], session: Session, store: RunStore) ->
     found = store.meta("certificates") or {}
     graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
     return {slot: found[g.formula] for slot, g in graphs.items() if g is not None and g.formula in found}
+
+
+def _lost(store: RunStore) -> Iterator[str]:
+    """How often the machine took a worker, in all the processes of the run."""
+    times = sum(event.detail["tries"] - 1 for event in store.events("workers lost"))
+    if times:
+        yield f"{times} times a worker was killed or lost, and its job begun again"
 
 
 def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:
@@ -246,10 +251,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(inner) for inner in value]
     return value
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -7,14 +7,18 @@ power cut can cost the last transactions, never the file.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from pydantic import ValidationError
 
 from cse_autoloss.errors import RunError
 from cse_autoloss.runs import schema
@@ -22,6 +26,11 @@ from cse_autoloss.runs.lock import RunLock
 
 FILE: Final = "run.sqlite"
 LOCK: Final = "run.lock"
+
+
+_ENCODER: Final = json.JSONEncoder(
+    allow_nan=False, separators=(",", ":")
+)  # made once: it is asked a million times
 
 
 class Database:
@@ -34,6 +43,7 @@ class Database:
         self._lock = lock
         self._guard = threading.RLock()
         self._depth = 0
+        self._folds = False
 
     @classmethod
     def create(cls, directory: Path, meta: Mapping[str, Any]) -> Database:
@@ -51,6 +61,7 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
+            lock.hold(directory / FILE)
         except BaseException:
             lock.release()
             raise
@@ -62,6 +73,7 @@ class Database:
         _expect_run(directory)
         lock = RunLock(directory / LOCK)
         try:
+            lock.hold(directory / FILE)
             connection = _connect(directory, "write")
         except BaseException:
             lock.release()
@@ -88,12 +100,16 @@ class Database:
         """All writes inside are kept together or, on an exception, not at all. The outermost counts."""
         with self._guard, _in_words(self.directory):
             if self._depth == 0:
+                self._check_there()
                 self._connection.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
                 yield
                 if self._depth == 1:
                     self._connection.execute("COMMIT")
+                    if self._folds:
+                        self._folds = False
+                        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             except BaseException:
                 if self._depth == 1 and self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
@@ -101,10 +117,26 @@ class Database:
             finally:
                 self._depth -= 1
 
+    def fold(self) -> None:
+        """After this transaction, the write-ahead log is written into the one file."""
+        self._folds = True
+
+    def _check_there(self) -> None:
+        """SQLite would go on writing into files that nobody can find any more."""
+        if self._lock is not None and not self._lock.holds:
+            raise RunError(
+                f"{self.directory}: {FILE} or {LOCK} was removed or replaced while the run went on; it can't go on"
+            )
+
     def write(self, sql: str, *values: Any) -> sqlite3.Cursor:
         """Runs one writing statement."""
         with self.transaction():
             return self._connection.execute(sql, values)
+
+    def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Runs one writing statement for each row."""
+        with self.transaction():
+            self._connection.executemany(sql, rows)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query answers."""
@@ -112,9 +144,40 @@ class Database:
             return self._connection.execute(sql, values).fetchall()
 
 
+def load(text: Any) -> Any:
+    """The value of JSON text; ValueError, for numbers that are none too, or beyond a float."""
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
 def dump(value: Any) -> str:
     """JSON text as the file holds it; NaN and infinities, which JSON hasn't, raise ValueError."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+def holds_run(directory: Path) -> bool:
+    """Whether a run, or a file of another kind under its name, is there. Who was killed before a run's first
+    transaction was whole has left no run."""
+    path = directory / FILE
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(_connect(directory, "create")):
+            return False
+    except RunError:
+        return True  # to open it will tell what it is
+
+
+def _begun(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM meta)").fetchone()[0])
 
 
 def _connect(directory: Path, purpose: Literal["create", "write", "read"]) -> sqlite3.Connection:
@@ -134,6 +197,9 @@ def _connect(directory: Path, purpose: Literal["create", "write", "read"]) -> sq
             if purpose != "read":
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+                # Digests come in no order: their index has to stay in memory, and is folded in now and then.
+                connection.execute("PRAGMA cache_size = -131072")
+                connection.execute("PRAGMA wal_autocheckpoint = 8000")
         except BaseException:
             connection.close()
             raise
@@ -145,6 +211,8 @@ def _create_tables(connection: sqlite3.Connection, meta: Mapping[str, Any]) -> N
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+    for kind, name in connection.execute("SELECT type, name FROM sqlite_schema WHERE sql NOTNULL").fetchall():
+        connection.execute(f'DROP {kind} IF EXISTS "{name}"')  # of a run that never began
     for table in schema.TABLES:
         connection.execute(table)
     for key, value in meta.items():
@@ -164,11 +232,14 @@ def _check_version(directory: Path, connection: sqlite3.Connection, purpose: str
         connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("application_id", "user_version", "schema_version")
     )
-    if tables == 0:
+    ours = application == schema.APPLICATION_ID
+    if tables == 0 or (ours and not _begun(connection)):
         if purpose == "create":
             return
-        raise RunError(f"{directory}: the run was stopped before it began; start it again in this directory")
-    if application != schema.APPLICATION_ID:
+        raise RunError(
+            f"{directory}: the run was stopped before it began; start it again with --out {directory}"
+        )
+    if not ours:
         raise RunError(f"{directory}: {FILE} is no run of cse-autoloss")
     if purpose == "create":
         raise RunError(f"{directory}: holds a run already; resume it, or choose another directory")
@@ -187,6 +258,19 @@ def _check_version(directory: Path, connection: sqlite3.Connection, purpose: str
             f"{directory}: the run was written by {age} version of cse-autoloss"
             f" (format {version}, this version reads {schema.VERSION}){way}"
         )
+
+
+@contextmanager
+def understood(directory: Path, what: str) -> Iterator[None]:
+    """Turns what a wrong value does to those who read it into one line: the file is one of SQLite's, but no run's."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200]
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise RunError(f"{directory}: {FILE} is damaged: {what} can't be understood ({why})") from error
 
 
 @contextmanager

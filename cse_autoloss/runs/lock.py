@@ -12,7 +12,8 @@ from cse_autoloss.errors import RunError
 class RunLock:
     """Holds `path` locked until `release`, or until the process is gone.
 
-    The file itself stays: to remove it would let two processes lock two files of one name.
+    The file itself stays: to remove it would let two processes lock two files of one name. Should somebody else remove
+    it, the run's other file keeps the second one out: see `hold`.
 
     Raises:
         RunError: another process holds it, or the file can't be written.
@@ -42,12 +43,39 @@ class RunLock:
             ) from None
         os.ftruncate(self._file, 0)
         os.write(self._file, str(os.getpid()).encode("ascii"))
+        self._held = [(path, self._file)]
+
+    def hold(self, path: Path) -> None:
+        """Locks another file that is there, too, where the system's locks leave its readers alone.
+
+        Close what else has it open first: on closing, SQLite's own locks of a file go with any descriptor of it.
+        """
+        if sys.platform == "win32":
+            return
+        file = os.open(path, os.O_RDONLY)
+        self._held.append((path, file))
+        try:
+            _lock(file)
+        except BlockingIOError:
+            raise RunError(
+                f"{path.parent}: the run is in use by another process; wait for it or stop it first"
+            ) from None
+        except OSError:
+            pass  # no locks on read-only descriptors here: the first lock has to do
+
+    @property
+    def holds(self) -> bool:
+        """Whether the locked files are still those of their names."""
+        try:
+            return all(os.path.samestat(os.stat(path), os.fstat(file)) for path, file in self._held)
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Lets others in. More than once is harmless."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        for _, file in self._held:
+            os.close(file)
+        self._held = []
 
 
 if sys.platform == "win32":

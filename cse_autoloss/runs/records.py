@@ -39,6 +39,16 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Proposed:
+    """What a search proposes, as `RunStore.add_generation` takes it; attributes as of `Candidate`."""
+
+    formula: str
+    digest: str
+    origin: str
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Rejected:
     """What one filter threw away in one generation, and the uniform sample of it that was kept.
 

@@ -32,7 +32,7 @@ TABLES: Final = (
         UNIQUE (slot, generation, place)
     )""",
     "CREATE INDEX candidates_by_digest ON candidates (slot, digest)",
-    "CREATE INDEX candidates_by_original ON candidates (duplicate_of)",
+    "CREATE INDEX candidates_by_original ON candidates (duplicate_of) WHERE duplicate_of NOTNULL",
     """CREATE TABLE verdicts (
         candidate INTEGER NOT NULL REFERENCES candidates(id) ON DELETE CASCADE,
         stage TEXT NOT NULL,
@@ -44,6 +44,8 @@ TABLES: Final = (
         code TEXT NOT NULL,
         PRIMARY KEY (candidate, stage)
     ) WITHOUT ROWID""",
+    # All that is counted of a million verdicts stands in it.
+    "CREATE INDEX verdicts_by_code ON verdicts (accepted, stage, code)",
     """CREATE TABLE scores (
         key TEXT PRIMARY KEY,
         purpose TEXT NOT NULL,

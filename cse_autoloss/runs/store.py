@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from cse_autoloss.runs.database import Database, dump
+from pydantic import TypeAdapter
+
+from cse_autoloss.errors import RunError
+from cse_autoloss.runs.database import Database, dump, load, understood
 from cse_autoloss.runs.machine import machine
-from cse_autoloss.runs.records import Candidate, Event, Rejected, Score
+from cse_autoloss.runs.records import Candidate, Event, Proposed, Rejected, Score
 from cse_autoloss.verdict import Verdict
 
 _CANDIDATE: Final = "id, slot, formula, digest, generation, place, origin, parents, duplicate_of, created"
@@ -20,6 +22,11 @@ _SCORE: Final = (
     "key, purpose, losses, split, seed, epochs, settings, status, metrics, detail, seconds, candidate, extra"
 )
 _JSON: Final = ("losses", "settings", "metrics", "extra")
+
+_CANDIDATES: Final = TypeAdapter(Candidate)
+_SCORES: Final = TypeAdapter(Score)
+
+T = TypeVar("T")
 
 
 class RunStore:
@@ -34,21 +41,27 @@ class RunStore:
         """Not for callers: use `create`, `open` or `read`."""
         self._database = database
         self._write = database.write
+        self.fold = database.fold
         self._rows = database.rows
 
     @classmethod
-    def create(cls, directory: str | Path, config: Mapping[str, Any]) -> RunStore:
+    def create(
+        cls, directory: str | Path, config: Mapping[str, Any], meta: Mapping[str, Any] | None = None
+    ) -> RunStore:
         """Starts a run in `directory`, which is made when it isn't there.
 
         Args:
             directory: may hold other files, but no run.
             config: the resolved configuration, as JSON values; kept as `config`.
+            meta: what else is kept from the first moment.
 
         Raises:
             RunError: the directory holds a run already, is in use, or can't be written.
         """
-        meta = {"config": dict(config), "status": "running", "created": time.time(), "machine": machine()}
-        return cls(Database.create(Path(directory), meta))
+        begun = {
+            "config": dict(config), "status": "running", "created": time.time(), "machine": machine(), **(meta or {})
+        }  # fmt: skip
+        return cls(Database.create(Path(directory), begun))
 
     @classmethod
     def open(cls, directory: str | Path) -> RunStore:
@@ -98,12 +111,31 @@ class RunStore:
     def meta(self, key: str, default: Any = None) -> Any:
         """The JSON value kept under `key`, or `default`."""
         rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
-        return json.loads(rows[0][0]) if rows else default
+        with self.understood(key):
+            return load(rows[0][0]) if rows else default
+
+    def typed_meta(self, key: str, kind: type[T]) -> T | None:
+        """The value kept under `key` as a dataclass or a model; None where there is none.
+
+        Raises:
+            RunError: it is none.
+        """
+        value = self.meta(key)
+        with self.understood(key):
+            return None if value is None else TypeAdapter(kind).validate_python(value)
+
+    def understood(self, what: str) -> AbstractContextManager[None]:
+        """What is made inside of values from the store, `what` in words; RunError where they are wrong ones."""
+        return understood(self.directory, what)
 
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration that the run was started with."""
-        value: dict[str, Any] = self.meta("config", {})
+        value = self.meta("config", {})
+        if not isinstance(value, dict):
+            raise RunError(
+                f"{self.directory}: run.sqlite is damaged: its configuration is no table of values"
+            )
         return value
 
     @property
@@ -129,7 +161,8 @@ class RunStore:
         rows = self._rows(
             "SELECT created, kind, detail FROM events WHERE kind = coalesce(?, kind) ORDER BY id", kind
         )
-        return [Event(created, name, json.loads(detail)) for created, name, detail in rows]
+        with self.understood("an event"):
+            return [Event(created, name, load(detail)) for created, name, detail in rows]
 
     # -- candidates and verdicts ---------------------------------------------------------------------------
 
@@ -178,6 +211,41 @@ class RunStore:
             assert number is not None
             return self.candidate(number)
 
+    def add_generation(self, slot: str, generation: int, proposed: Sequence[Proposed]) -> list[int]:
+        """Keeps all proposals of a generation, in the order of their places, as `add_candidate` does; their ids."""
+        with self.transaction():
+            kept = {
+                place: (number, formula, digest)
+                for number, place, formula, digest in self._rows(
+                    "SELECT id, place, formula, digest FROM candidates WHERE slot = ? AND generation = ?",
+                    slot,
+                    generation,
+                )
+            }
+            new = []
+            for place, one in enumerate(proposed):
+                number, *old = kept.get(place, (None,))
+                if old != [one.formula, one.digest]:
+                    if number is not None:
+                        self._write("DELETE FROM candidates WHERE id = ?", number)
+                    new.append((place, one))
+            now = time.time()
+            self._database.write_many(
+                "INSERT INTO candidates (slot, formula, digest, generation, place, origin, parents,"
+                " duplicate_of, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,"
+                " (SELECT min(id) FROM candidates WHERE slot = ?1 AND digest = ?3), ?8)",
+                (
+                    (slot, one.formula, one.digest, generation, place, one.origin, dump(one.parents), now)
+                    for place, one in new
+                ),
+            )
+            ids = dict(
+                self._rows(
+                    "SELECT place, id FROM candidates WHERE slot = ? AND generation = ?", slot, generation
+                )
+            )
+        return [ids[place] for place in range(len(proposed))]
+
     def candidate(self, number: int) -> Candidate:
         """The candidate with this id.
 
@@ -187,7 +255,8 @@ class RunStore:
         rows = self._rows(f"SELECT {_CANDIDATE} FROM candidates WHERE id = ?", number)
         if not rows:
             raise KeyError(number)
-        return _candidate(rows[0])
+        with self.understood("a candidate"):
+            return _candidate(rows[0])
 
     def find_candidate(self, slot: str, digest: str) -> Candidate | None:
         """The first candidate of the slot with this digest."""
@@ -206,7 +275,8 @@ class RunStore:
             slot,
             generation,
         )
-        return [_candidate(row) for row in rows]
+        with self.understood("a candidate"):
+            return [_candidate(row) for row in rows]
 
     def mark_duplicate(self, candidate: int, of: int) -> None:
         """Notes that `candidate` turned out to be the same loss as the earlier `of`."""
@@ -216,18 +286,18 @@ class RunStore:
 
     def add_verdict(self, candidate: int, verdict: Verdict) -> None:
         """Keeps what a stage said of a candidate; the latest of a stage wins."""
-        self._write(
+        self.add_verdicts([(candidate, verdict)])
+
+    def add_verdicts(self, verdicts: Iterable[tuple[int, Verdict]]) -> None:
+        """Keeps what stages said of candidates, by their ids; the latest of a stage wins."""
+        self._database.write_many(
             "INSERT OR REPLACE INTO verdicts"
             " (candidate, stage, accepted, reason, figure, seconds, place, code)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            candidate,
-            verdict.stage,
-            int(verdict.accepted),
-            verdict.reason,
-            verdict.figure,
-            verdict.seconds,
-            verdict.where,
-            verdict.code,
+            (
+                (number, v.stage, int(v.accepted), v.reason, v.figure, v.seconds, v.where, v.code)
+                for number, v in verdicts
+            ),
         )
 
     def verdicts(self, candidate: int) -> dict[str, Verdict]:
@@ -262,6 +332,13 @@ class RunStore:
             owner = self.fingerprint_owner(slot, fingerprint)
             assert owner is not None
             return owner
+
+    def claim_fingerprints(self, slot: str, owners: Mapping[str, int]) -> None:
+        """For each fingerprint the candidate that owns it, unless one did before."""
+        self._database.write_many(
+            "INSERT INTO fingerprints VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            ((slot, fingerprint, candidate) for fingerprint, candidate in owners.items()),
+        )
 
     def fingerprint_owner(self, slot: str, fingerprint: str) -> int | None:
         """Id of the candidate that owns the fingerprint, if one does."""
@@ -333,7 +410,8 @@ class RunStore:
     def score(self, key: str) -> Score | None:
         """The result kept under the key, failed ones included."""
         rows = self._rows(f"SELECT {_SCORE}, created FROM scores WHERE key = ?", key)
-        return _score(rows[0]) if rows else None
+        with self.understood("a score"):
+            return _score(rows[0]) if rows else None
 
     def scores(
         self, purpose: str | None = None, *, candidate: int | None = None, status: str | None = None
@@ -346,13 +424,15 @@ class RunStore:
             status,
             candidate,
         )
-        return [_score(row) for row in rows]
+        with self.understood("a score"):
+            return [_score(row) for row in rows]
 
     def save_state(self, generation: int, state: Any, search: str = "evolution") -> None:
         """Keeps a search's state (JSON) after `generation`.
 
         Call it in one `transaction` with that generation's last results, so that the two never disagree.
         """
+        self.fold()
         self._write(
             "INSERT OR REPLACE INTO search_states VALUES (?, ?, ?, ?)",
             search,
@@ -369,7 +449,8 @@ class RunStore:
             search,
             before,
         )
-        return (int(rows[0][0]), json.loads(rows[0][1])) if rows else None
+        with self.understood("the search's state"):
+            return (int(rows[0][0]), load(rows[0][1])) if rows else None
 
     # -- counts --------------------------------------------------------------------------------------------
 
@@ -378,8 +459,9 @@ class RunStore:
 
         The last three count those that passed; a training passes with its metrics.
         """
-        generated, duplicates = self._rows("SELECT count(*), count(duplicate_of) FROM candidates")[0]
-        passed = dict(self._rows("SELECT stage, sum(accepted) FROM verdicts GROUP BY stage"))
+        generated = self._rows("SELECT count(*) FROM candidates")[0][0]
+        duplicates = self._rows("SELECT count(*) FROM candidates WHERE duplicate_of NOTNULL")[0][0]
+        passed = dict(self._rows("SELECT stage, count(*) FROM verdicts WHERE accepted = 1 GROUP BY stage"))
         trained = self._rows("SELECT count(*) FROM scores WHERE purpose = 'proxy' AND status = 'ok'")[0][0]
         return {
             "generated": generated,
@@ -389,22 +471,37 @@ class RunStore:
             "trained": trained,
         }
 
+    def trained(self) -> int:
+        """How many whole trainings of the run came to figures, less those that only measured the machine."""
+        rows = self._rows(
+            "SELECT count(*) FROM scores WHERE status = 'ok' AND seed >= 0"
+            " AND purpose NOT IN ('rung', 'filter-audit')"
+        )
+        return int(rows[0][0])
+
     def rejections(self) -> dict[str, dict[str, int]]:
         """Stage -> short name of the reason -> how many candidates it stopped, the commonest first."""
+        found = self._rows(
+            "SELECT stage, code, count(*) FROM verdicts WHERE accepted = 0 GROUP BY stage, code"
+        )
+        for stage in [stage for stage, code, _ in found if not code]:
+            found += self._rows(
+                "SELECT stage, reason, count(*) FROM verdicts WHERE accepted = 0 AND stage = ? AND code = ''"
+                " GROUP BY reason",
+                stage,
+            )
         counts: dict[str, dict[str, int]] = {}
-        for stage, why, number in self._rows(
-            "SELECT stage, CASE code WHEN '' THEN reason ELSE code END AS why, count(*) AS number"
-            " FROM verdicts WHERE NOT accepted GROUP BY stage, why ORDER BY stage, number DESC, why"
-        ):
-            counts.setdefault(stage, {})[why] = number
+        for stage, why, number in sorted(found, key=lambda row: (row[0], -row[2], row[1])):
+            if why:
+                counts.setdefault(stage, {})[why] = number
         return counts
 
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:
     named = dict(zip(_CANDIDATE.split(", "), row))
-    return Candidate(**{**named, "parents": tuple(json.loads(named["parents"]))})
+    return _CANDIDATES.validate_python({**named, "parents": load(named["parents"])})
 
 
 def _score(row: tuple[Any, ...]) -> Score:
     named = dict(zip((*_SCORE.split(", "), "created"), row))
-    return Score(**{**named, **{name: json.loads(named[name]) for name in _JSON}})
+    return _SCORES.validate_python({**named, **{name: load(named[name]) for name in _JSON}})

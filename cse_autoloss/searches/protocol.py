@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from pydantic import TypeAdapter
+
 from cse_autoloss.graph import LossGraph, Signature
 
 
@@ -96,11 +98,7 @@ class SearchState:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SearchState:
         """The inverse of `to_json`."""
-        populations = {
-            slot: tuple(Member(**{**member, "scores": tuple(member["scores"])}) for member in members)
-            for slot, members in data["populations"].items()
-        }
-        return cls(int(data["generation"]), populations, data["partners"], data.get("memory", {}))
+        return TypeAdapter(cls).validate_python(data)
 
     def survived(self, slot: str, trained: Sequence[Member], most: int) -> SearchState:
         """The state after a generation of a slot: members and newcomers compete, the best `most` stay.

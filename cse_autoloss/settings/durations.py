@@ -30,7 +30,12 @@ def parse_duration(value: str | float) -> float:
             hours, minutes, rest = (float(part or 0.0) for part in found.groups())
             seconds = hours * 3600.0 + minutes * 60.0 + rest
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = float(value) if abs(value) <= _MOST else math.inf
     if not 0.0 < seconds <= _MOST:
-        raise ConfigError(f"{_EXPECTED}, got {str(value)[:50]!r}")
+        raise ConfigError(f"{_EXPECTED}, got {_shown(value)!r}")
     return seconds
+
+
+def _shown(value: object) -> str:
+    """A whole number of more digits than Python writes out has no text."""
+    return "a larger number" if isinstance(value, int) and abs(value) > _MOST else str(value)[:50]

@@ -28,10 +28,16 @@ else:
     ModelMetaclass = type(BaseModel)
 
 
+_MOST = 10**300
+"""Whole numbers beyond are none that anything reckons with, and soon none that a float can hold."""
+
+
 def _number(value: Any) -> Any:
     """A text like "1e-3", which some YAML writers quote, is a number; true and false are none."""
     if isinstance(value, bool):
         raise ValueError(f"expected a number, got {str(value).lower()}")
+    if isinstance(value, int) and abs(value) > _MOST:
+        raise ValueError("expected a smaller number")
     if isinstance(value, str):
         try:
             return float(value) if len(value) < 50 else value

@@ -13,6 +13,9 @@ from cse_autoloss.errors import nearest, shorten
 OPTIONS: Final = "options"
 """What stands for the options of a command where a file's name would stand."""
 
+_MOST_LINES: Final = 20
+"""Mistakes that are told, of a file with many."""
+
 Location = tuple[int | str, ...]
 
 
@@ -29,19 +32,21 @@ def in_words(
     """
     faults: list[Any] = error.errors(include_url=False)
     lines = []
-    for fault in faults:
+    for fault in faults[:_MOST_LINES]:
         place = fault["loc"]
         # A list whose items are all wrong is also called too short.
         if fault["type"] == "too_short" and any(
             other["loc"][:-1] == place for other in faults if len(other["loc"]) > len(place)
         ):
             continue
-        key, words = ".".join(str(part) for part in place), _words(fault, model)
+        key, words = ".".join(shorten(str(part)) for part in place), _words(fault, model)
         field, colon, rest = words.partition(": ")
         if colon and field in _keys(model, place):  # a section's own check names the field that it is about
             place, key, words = (*place, field), f"{key}.{field}" if key else field, rest
         origin = OPTIONS if place and _holds(options or {}, place) else name
         lines.append(": ".join(filter(None, (origin, key, words))))
+    if len(faults) > _MOST_LINES:
+        lines.append(f"{name}: and {len(faults) - _MOST_LINES} more")
     return "\n".join(dict.fromkeys(lines))
 
 

@@ -2,7 +2,7 @@
 
 Against PyYAML's `safe_load`: ``1e-3`` is a number; ``yes``, ``off``, ``1:30`` and ``2026-01-01`` are text, as
 in YAML 1.2; a key given twice, aliases (a few lines of which can unfold to gigabytes), deep nesting and files
-above 1 MiB are refused.
+above 64 KiB are refused, and so are tags (``!!bool``), of which the values of a configuration need none.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import yaml
 
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.errors import ConfigError, shorten
 
-MOST_BYTES: Final = 1 << 20
+MOST_BYTES: Final = 1 << 16
 _MOST_LEVELS: Final = 20
 _PLAIN: Final = (
     ("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
@@ -43,6 +43,11 @@ class _Loader(yaml.SafeLoader):
                 problem=f"nested more than {_MOST_LEVELS} levels deep",
                 problem_mark=self.peek_event().start_mark,
             )
+        event = self.peek_event()
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise yaml.MarkedYAMLError(
+                problem=f"tags ({shorten(event.tag)}) are not taken", problem_mark=event.start_mark
+            )
         node = super().compose_node(parent, index)
         self.level -= 1
         return node
@@ -54,7 +59,7 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
             if key.value in mapping:
                 raise yaml.MarkedYAMLError(
-                    problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark
+                    problem=f"key {shorten(key.value)!r} is given twice", problem_mark=key.start_mark
                 )
             mapping[key.value] = self.construct_object(value, deep=deep)
         return mapping
@@ -98,6 +103,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(content: bytes | str, name: str) -> dict[str, Any]:
     """The mapping that a text holds; `name` stands for it in errors."""
     try:
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"larger than {MOST_BYTES} bytes, which no configuration is")
         value = yaml.load(content, _Loader)  # noqa: S506 (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

@@ -28,7 +28,7 @@ from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.about import keep_about
 from cse_autoloss.report.page import PageWriter, shown
 from cse_autoloss.report.write import finite
-from cse_autoloss.runs import RunStore, Score, job_key
+from cse_autoloss.runs import RunStore, Score, holds_run, job_key
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.durations import parse_duration
@@ -214,6 +214,7 @@ class Study:
             if self._closed >= (self._search.samples or self._config.evolution.offspring):
                 self._state = self._search.tell(self._state, tuple(self._told))
                 self._told, self._closed, self._pool, self._attempt = [], 0, [], 0
+                self._store.fold()
             self._keep()
         self._bench.show()
 
@@ -414,7 +415,7 @@ class Study:
 
     def _opened(self) -> RunStore:
         stated = self._config.model_dump(mode="json")
-        if not (self.directory / "run.sqlite").exists():
+        if not holds_run(self.directory):
             return RunStore.create(self.directory, stated)
         store = RunStore.open(self.directory)
         kept = store.config
@@ -537,8 +538,11 @@ class Study:
         """Go on from what the store has."""
         self._asked = 0
         kept = self._store.meta("study")
-        if kept is None:
-            return
+        if kept is not None:
+            with self._store.understood("the study's state"):
+                self._restore_from(kept)
+
+    def _restore_from(self, kept: Mapping[str, Any]) -> None:
         self._state = SearchState.from_json(kept["state"])
         self._told = [Member(f, d, o, g, tuple(s), n) for f, d, o, g, s, n in kept["told"]]
         self._closed, self._attempt, self._asked = kept["closed"], kept["attempt"], kept["asked"]

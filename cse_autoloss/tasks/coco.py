@@ -216,7 +216,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # bytes that are no text; a number of thousands of digits
         raise DataError(f"{path}: broken JSON: {type(error).__name__}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected an object with images, annotations and categories")
@@ -233,7 +233,7 @@ def _items(content: dict[str, Any], key: str, path: Path) -> Iterator[tuple[str,
         raise DataError(f"{path}: {key}: expected a list, got {shorten(json.dumps(content[key]))}")
     for position, item in enumerate(content[key]):
         number = item.get("id") if isinstance(item, dict) else None
-        yield f"{key}[{position}]" + (f" (id {number})" if number is not None else ""), item
+        yield f"{key}[{position}]" + (f" (id {shorten(str(number))})" if number is not None else ""), item
 
 
 def _value(item: Any, key: str) -> Any:
@@ -246,23 +246,29 @@ def _value(item: Any, key: str) -> Any:
 
 def _whole(item: Any, key: str) -> int:
     value = _value(item, key)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 63:
         raise _BadItem(f"{key}: expected a whole number, got {shorten(json.dumps(value))}")
     return value
 
 
 def _image(item: Any, folder: CocoFolder) -> _Image:
-    name = str(_value(item, "file_name"))
+    name = _value(item, "file_name")
+    if not isinstance(name, str):
+        raise _BadItem(f"file_name: expected text, got {shorten(json.dumps(name))}")
     width, height = _whole(item, "width"), _whole(item, "height")
     if width < 1 or height < 1:
-        raise _BadItem(f"{name}: a size of {width}x{height} pixels")
+        raise _BadItem(f"{shorten(name)}: a size of {width}x{height} pixels")
     base = (folder.root / folder.images).resolve()
-    path = (base / name).resolve()
+    try:
+        path = (base / name).resolve()
+        there = path.is_file()
+    except (OSError, ValueError):  # no name of a file: too long, NUL, half of a character
+        raise _BadItem(f"file_name {shorten(repr(name))} is no name of a file") from None
     # a data set is outside data: its names must not reach files that are none of it
     if not path.is_relative_to(base):
         raise _BadItem(f"file_name {shorten(name)!r} leads out of {base}")
-    if not path.is_file():
-        raise _BadItem(f"image {path} does not exist")
+    if not there:
+        raise _BadItem(f"image {shorten(str(path), 300)} does not exist")
     return _Image(path, name, width, height)
 
 
@@ -284,14 +290,18 @@ def _add_annotation(
     objects[image_id].crowd.append(bool(item.get("iscrowd", 0)))
 
 
+MOST_PIXELS = 1e9
+"""No coordinate of a box is as large."""
+
+
 def _checked_box(box: Any, image: _Image) -> tuple[float, float, float, float]:
     """COCO's [x, y, width, height] as xyxy, clipped to the image."""
     shown = shorten(json.dumps(box))
     is_numbers = isinstance(box, list) and all(isinstance(v, int | float) for v in box)
     if not is_numbers or len(box) != 4:
         raise _BadItem(f"bbox: expected [x, y, width, height], got {shown}")
-    if not all(math.isfinite(value) for value in box):
-        raise _BadItem(f"bbox {shown} is not finite")
+    if not all(abs(value) < MOST_PIXELS for value in box):
+        raise _BadItem(f"bbox {shown} is not finite, or beyond any image")
     x, y, width, height = (float(value) for value in box)
     if width <= 0 or height <= 0:
         raise _BadItem(f"bbox {shown} has no area")

@@ -67,6 +67,11 @@ def act(context: dict[str, Any], payload: dict[str, Any]) -> Any:
         case "process":
             return {"pid": os.getpid(), "parent": os.getppid(), "threads": os.environ.get("OMP_NUM_THREADS")}
         case "kill":
+            once = payload.get("but once")
+            if once and os.path.exists(once):
+                return {}
+            if once:
+                open(once, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
         case "start a process":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -226,14 +231,15 @@ class ExecutorConformance:
                 "segfault": {"do": "segfault"},
                 "exit": {"do": "exit", "code": 5},
                 "zero": {"do": "exit", "code": 0},
-                "quit": {"do": "quit"},
             }
             for i in range(4):
                 executor.submit(Job(f"good {i}", {"do": "echo"}))
             for key, payload in bad.items():
                 executor.submit(Job(key, payload))
+            executor.submit(Job("quit", {"do": "quit"}))
             executor.submit(Job("last", {"do": "echo"}))
             results = {result.key: result for result in executor.as_completed()}
+            assert results.pop("quit").status == "error"  # it ends no worker
             assert {key for key, result in results.items() if result.status == "crashed"} == set(bad)
             assert all(result.detail for key, result in results.items() if key in bad)
             assert all(result.status == "ok" for key, result in results.items() if key not in bad)

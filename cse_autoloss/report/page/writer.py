@@ -16,8 +16,7 @@ from cse_autoloss.report.page.progress import progress
 from cse_autoloss.report.page.settings import settings
 from cse_autoloss.report.page.verdict import gains, head, shrunk
 from cse_autoloss.report.view import RunView
-from cse_autoloss.report.write import write_atomically
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, write_whole
 
 FILE = "report.html"
 EVERY = 10.0
@@ -50,7 +49,7 @@ def write_page(store: RunStore, live: RunStatus | None = None) -> Path:
     """
     view = RunView(store, going_on=live is not None)
     file = store.directory / FILE
-    write_atomically(file, page(view, live))
+    write_whole(file, page(view, live))
     return file
 
 
