@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cse_autoloss.bench.budget import AuditSize, RunSize
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT
 from cse_autoloss.detectors.selection import Detections
@@ -173,7 +174,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
     training = Training("audit", winner, seed, EPOCHS, "test")
     with RunStore.create(base / "run", config.model_dump(mode="json")) as store:
-        store.set_meta("size", {"share": 1.0, "audit": {"epochs": EPOCHS}})
+        audit = AuditSize(winners=2, baselines=1, tuning=1, tune_epochs=EPOCHS, seeds=1, epochs=EPOCHS)
+        store.set_meta("size", asdict(RunSize(60.0, EPOCHS, 1.0, 4, 1, audit, ())))
         store.set_meta(
             "summary",
             {
