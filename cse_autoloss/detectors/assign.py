@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+IGNORED = -2
+"""Label of a region that is neither an object nor background, as a crowd; in targets, of what is not learned from."""
 SIDES = 2.5
 """A map of a pyramid learns boxes from so many of its strides on, to twice as many."""
 PART = 1_000_000

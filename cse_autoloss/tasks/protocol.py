@@ -194,6 +194,13 @@ class Task(Protocol):
         """What the reader of the results should know of the data, in words, as far as the settings tell it."""
         return ()
 
+    progress: Callable[[int, int], None] = staticmethod(lambda done, total: None)
+    """Told by `check` how many of how many samples it has looked at; whoever calls it may set this before."""
+
+    def digest(self) -> str:
+        """Of the data, so that a run does not go on with others; empty where they can not change."""
+        return ""
+
     def check(self) -> Sequence[str]:
         """Read the data, so that what is wrong with them is said before anything is trained; notes on them.
 
