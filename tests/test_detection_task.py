@@ -140,8 +140,8 @@ def test_test_scenes_are_touched_on_demand_only(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"data": "coco"}, "expected 'digits' or 'coco:DIR', got 'coco'"),
-        ({"data": "voc:here"}, "expected 'digits' or 'coco:DIR'"),
+        ({"data": "digit"}, "digit: no such folder; did you mean digits"),
+        ({"data": "csv:here"}, "expected 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'"),
         ({"scenes": SceneSettings(canvas=60)}, "scenes.canvas: expected a multiple of 8"),
         ({"detector": "two_stage"}, "unknown detector 'two_stage'; did you mean 'two-stage'"),
     ],

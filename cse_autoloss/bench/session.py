@@ -16,7 +16,8 @@ from pathlib import Path
 
 from cse_autoloss.bench.budget import TRAIN_SAMPLES, AuditSize, Cost, RunSize, train_limit
 from cse_autoloss.bench.jobs import STATES, LossSet
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
+from cse_autoloss.bench.progress import Observer, RunStatus
+from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNameError
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig
@@ -122,6 +123,32 @@ class Session:
             one.name: tuple(one.default * factor for factor in asked.get(one.name, one.factors))
             for one in self.task.tunables
         }
+
+    def check(self, store: RunStore, status: RunStatus, observer: Observer) -> tuple[str, ...]:
+        """Look at the data before anything is trained; notes on them.
+
+        Raises:
+            NothingDone: they can't be used.
+            RunError: they are others than those that the run began with.
+        """
+
+        def looked(done: int, total: int) -> None:
+            status.done, status.total = done, total
+            observer.update(status)
+
+        status.phase, self.task.progress = "looking at the data", looked
+        try:
+            notes, digest = tuple(self.task.check()), self.task.digest()
+        except AutoLossError as error:
+            raise NothingDone(error) from None
+        kept = store.meta("data", digest)
+        if kept != digest:
+            raise RunError(
+                f"{store.directory}: {self.config.own.data} holds other data than the run began with (digest {digest}, "
+                f"then {kept}): put those back, or begin a new run"
+            )
+        store.set_meta("data", digest)
+        return notes
 
     @contextlib.contextmanager
     def executor(self, states: Path | None = None, workers: int | None = None) -> Iterator[Executor]:

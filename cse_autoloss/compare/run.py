@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -87,10 +88,9 @@ def compare_losses(
             field, settled, seeds or settled.audit.seeds, "val" if split == "val" else "test", tune
         )
         directory = fresh(Path(out) if out is not None else settled.out or new_directory("compare-"))
-    data_notes = session.task.check()
-    for note in (*request.field.notes, *data_notes):
+    for note in request.field.notes:
         say(note)
-    return directory, _run(request, session, directory, observer or Silent(), say, data_notes)
+    return directory, _run(request, session, directory, observer or Silent(), say)
 
 
 def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:
@@ -105,12 +105,14 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
                 f"{directory}: a search, not a comparison; go on with it by evolve --resume {directory}"
             )
         request = Request.from_json(store.config)
+        kept = request
         if overrides:
             request = replace(request, config=changed(request.config, overrides))
         if seeds is not None:
             request = replace(request, seeds=seeds)
-        store.set_meta("config", request.to_json())
-        store.add_event("resumed")
+        if request != kept or store.status != "finished":
+            store.set_meta("config", request.to_json())
+            store.add_event("resumed")
     return request
 
 
@@ -120,13 +122,17 @@ def _run(
     directory: Path,
     observer: Observer,
     say: Say,
-    data_notes: Sequence[str],
 ) -> Comparison:
     new = not (directory / "run.sqlite").exists()
     store = RunStore.create(directory, request.to_json()) if new else RunStore.open(directory)
     try:
-        with store, session.executor() as executor:
-            status = RunStatus(metric=session.metric)
+        status = RunStatus(metric=session.metric)
+        with ExitStack() as stack:
+            stack.enter_context(store)
+            data_notes = session.check(store, status, observer)
+            for note in data_notes:
+                say(note)
+            executor = stack.enter_context(session.executor())
             bench = Workbench(executor, store, Clock.of(store, None), status, observer)
             try:
                 result = _Stages(request, session, bench, say).complete(data_notes)

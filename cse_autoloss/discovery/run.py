@@ -63,9 +63,12 @@ def discover(
         (directory / "config.yaml").write_text(dump(config), encoding="utf-8")
     else:
         store = RunStore.open(directory)
-        store.add_event("resumed")
     try:
         with store:
+            if store.status == "finished" and (summary := store.meta("summary")) is not None:
+                return dict(summary)
+            if not new:
+                store.add_event("resumed")
             return run.complete(store, observer or Silent())
     except NothingDone as nothing:
         if new:
@@ -123,6 +126,8 @@ class _Run:
         self.store, self.observer = store, observer
         self.clock = Clock.of(store, self.config.budget)
         self.status = RunStatus(budget=self.config.budget, metric=self.session.metric)
+        with self.clock.stage("data"):
+            self.data_notes = self.session.check(store, self.status, observer)
         with self.session.executor(states_folder(store)) as executor:
             bench = Workbench(executor, store, self.clock, self.status, observer)
             try:
@@ -160,7 +165,7 @@ class _Run:
                 state,
                 pairs,
                 audit,
-                (*session.task.notes, *finals.notes, *size.notes),
+                (*self.data_notes, *finals.notes, *size.notes),
                 session,
                 workers,
             )

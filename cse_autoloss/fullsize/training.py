@@ -103,7 +103,9 @@ def train(
         with first_tells():
             settings = settle(settings)
             check_tensorboard(settings.tensorboard)
-            files = load_files(settings, family_of(settings.detector).masks)
+            files = load_files(settings, family_of(settings.detector).masks, watcher.looked)
+            for note in files.notes:
+                watcher.say(note)
             training = _prepared(settings, place, files, out, resume, watcher)
             if place.leads:
                 _make_folder(out)
@@ -120,7 +122,8 @@ def train(
         for split, table in tables.items():
             assert writer is not None
             writer.write_table(split, table, training.step)
-        (out / "table.json").write_text(json.dumps(_without_nan(tables), indent=1) + "\n", encoding="utf-8")
+        kept = {**_without_nan(tables), "notes": list(files.notes)}
+        (out / "table.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return tables
 
 

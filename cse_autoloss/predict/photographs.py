@@ -13,18 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cse_autoloss.errors import DataError
 from cse_autoloss.predict.match import Objects, objects_on
-from cse_autoloss.settings.tasks.detection import DetectionSettings
-from cse_autoloss.tasks.coco import PADDING, CocoFolder, load_coco
-from cse_autoloss.tasks.detection import SplitName
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.photographs import PADDING
+from cse_autoloss.tasks.photographs.pixels import read_photograph
+from cse_autoloss.tasks.protocol import SplitName
 from cse_autoloss.tasks.splits import Split
 
 SHOWN = 640
 """Longer side of a picture, pixels."""
-MOST_RELOADED = 3_000
-"""Images up to which a folder is read a second time, at `SHOWN` pixels; larger ones are drawn as the network
-sees them."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +41,22 @@ class Picture:
     truth: Objects | None
 
 
-def of_split(settings: DetectionSettings, split: Split, name: SplitName, count: int) -> list[Picture]:
-    """The first images of a split."""
-    count = min(count, len(split))
+def of_split(task: DetectionTask, name: SplitName, count: int) -> list[Picture]:
+    """The first images of a split, at a size for people where there is one."""
+    split = task.split(name)
     height, width = split.images.shape[2:]
+    entries = [] if task.settings.embedded else list(task.photographs.splits[name].images.values())
     pictures = []
-    sharp = _sharper(settings, name, count) if len(split) <= MOST_RELOADED else None
-    for row in range(count):
-        if sharp is not None:
-            image, scale = Image.fromarray(sharp[row]), SHOWN / settings.image_size
+    for row in range(min(count, len(split))):
+        if entries:
+            image = _scaled(read_photograph(entries[row].path, entries[row].upright), SHOWN)
+            title, scale = f"{name} {row + 1}, {Path(entries[row].name).name}", SHOWN / task.settings.image_size
         else:
-            image = Image.fromarray(_pixels(split.images[row]))
             scale = SHOWN / max(height, width)
+            image = Image.fromarray(_pixels(split.images[row]))
             image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
-        pictures.append(Picture(f"{name} {row + 1}", image, scale, objects_on(split, row)))
+            title = f"{name} {row + 1}"
+        pictures.append(Picture(title, image, scale, objects_on(split, row)))
     return pictures
 
 
@@ -77,13 +76,7 @@ def of_files(
     """
     found = []
     for path in paths:
-        try:
-            with Image.open(path) as opened:
-                image = opened.convert("RGB")
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such file") from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: is no image that can be read: {error}") from None
+        image = read_photograph(path)
         small = _scaled(image, longer_side)
         pixels = np.asarray(small.convert("L" if channels == 1 else "RGB"))
         pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
@@ -105,22 +98,3 @@ def _scaled(image: Image.Image, longer_side: int) -> Image.Image:
 def _pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(channels, H, W) to (H, W, 3)."""
     return np.ascontiguousarray(np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0))
-
-
-def _sharper(settings: DetectionSettings, name: SplitName, count: int) -> list[NDArray[np.uint8]] | None:
-    """The same images at a size for people; None for the embedded scenes, which have no other size."""
-    kind, _, folder = settings.data.partition(":")
-    if kind != "coco":
-        return None
-    shown = CocoFolder(
-        root=Path(folder).expanduser(),
-        train=settings.train_file,
-        val=settings.val_file,
-        test=settings.test_file,
-        images=settings.image_folder,
-        image_size=SHOWN,
-        multiple=1,
-        skip_bad=settings.skip_bad,
-    )
-    split = load_coco(shown).splits[name]
-    return [_pixels(split.images[row]) for row in range(count)]

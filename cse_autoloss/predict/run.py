@@ -153,7 +153,7 @@ def _draw_split(
     found = task.predict(model, torch.from_numpy(split.images))
     metric = AveragePrecisionMetric(split, task.num_classes)
     ap = metric(found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy())
-    pictures = of_split(where.settings, split, name, count)
+    pictures = of_split(where, name, count)
     drawn = [draw(one, found_on(found, row, threshold), task.class_names) for row, one in enumerate(pictures)]
     return drawn, ap
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -53,6 +54,13 @@ def like(pattern: str, expected: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def whole_path(data: str, kinds: str = r"\w{2,}") -> str:
+    """ "kind:DIR" or "DIR" with an absolute path, so that it holds from wherever it is read again."""
+    found = re.fullmatch(rf"((?:{kinds}):)?(.+)", data, re.DOTALL)
+    assert found is not None
+    return (found[1] or "") + str(Path(found[2]).expanduser().absolute())
 
 
 Whole = Annotated[int, BeforeValidator(_number)]

@@ -113,7 +113,8 @@ class DetectionTask(Task):
         if own.embedded:
             self._check_canvas()
             return self.notes
-        cell = getattr(self._build(3, 1).trunk, "strides", (self._stride,))[0]
+        model = self._build(3, 1)
+        cell = getattr(getattr(model, "trunk", model), "strides", (model.stride,))[0]
         hints = small_objects(self.photographs.splits["train"], own.image_size, cell)
         return (*self.photographs.notes, *hints, *self.notes)
 

@@ -22,6 +22,10 @@ from cse_autoloss.settings.fields import (
 )
 
 
+DATA: Final = r"(coco|yolo|voc):.+|[^:]+|[A-Za-z]:[\\/].*"
+"""What a data set of photographs may be called: a folder, after its layout or alone."""
+
+
 class SceneSettings(Section):
     """What the embedded scenes of handwriting look like.
 
@@ -103,9 +107,7 @@ class DetectionSettings(Section):
         box_weight: of the box loss, relative to the classification loss.
     """
 
-    data: Annotated[
-        str, like(r"(coco|yolo|voc):.+|[^:]+|[A-Za-z]:[\\/].*", "'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'")
-    ] = "digits"
+    data: Annotated[str, like(DATA, "'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'")] = "digits"
     scenes: SceneSettings = SceneSettings()
     faults: AnnotationFaults = AnnotationFaults()
     image_size: Annotated[Whole, Field(ge=32, le=4096)] = 128

@@ -13,8 +13,8 @@ from cse_autoloss.tasks.photographs.names import ImageFinder
 from cse_autoloss.tasks.photographs.values import Numbers, flag, label, read_json, value, whole
 
 
-def read_coco(path: Path, finder: ImageFinder, skip_bad: bool = False) -> Annotations:
-    """The split of one file; images are looked for, not opened.
+def read_coco(path: Path, finder: ImageFinder, skip_bad: bool = False, segments: bool = False) -> Annotations:
+    """The split of one file; images are looked for, not opened. `segments` keeps the objects' outlines.
 
     Raises:
         DataError: in one line: the file, the item in it, what is wrong.
@@ -40,7 +40,7 @@ def read_coco(path: Path, finder: ImageFinder, skip_bad: bool = False) -> Annota
                     "unknown category_id", f"no category has id {shown(item['category_id'])}"
                     if category not in bad_categories else f"two categories have id {category}"
                 )
-            crowd, segment = flag(item, "iscrowd"), item.get("segmentation")
+            crowd, segment = flag(item, "iscrowd"), item.get("segmentation") if segments else None
             found.add(number, value(item, "bbox"), category, crowd, what, corners=False, segment=segment)
     found.leave_out(gone)
     return found

@@ -45,20 +45,25 @@ class Dataset:
     digest: str
 
 
-def load_dataset(source: Source, cache: Path | None = None, progress: Progress = nothing) -> Dataset:
+def load_dataset(
+    source: Source, cache: Path | None = None, progress: Progress = nothing, test: bool | None = None
+) -> Dataset:
     """Read and check a folder.
 
     Args:
         source: the folder, and what the user says of it.
         cache: folder for what is known of images; None is the user's.
         progress: told while images are decoded.
+        test: whether there must be a test split, or it is not even to be opened; None takes half of val where there
+            is none.
 
     Raises:
         DataError: with one line: the file, the item in it, what is wrong, what was expected.
     """
     layout = find_layout(source)
     notes = [] if layout.plain else [layout.told]
-    read = {name: _by_name(reader()) for name, reader in layout.readers.items()}
+    wanted = [name for name in layout.readers if name != "test" or test is not False]
+    read = {name: _by_name(layout.readers[name]()) for name in wanted}
     paths = [entry.path for found in read.values() for entry in found.images.values()]
     pictures = probe(paths, source.root, cache or default_cache(), progress)
     for found in read.values():
@@ -71,12 +76,14 @@ def load_dataset(source: Source, cache: Path | None = None, progress: Progress =
     categories = learnable(splits["train"], others)
     for found in others:
         match_categories(found, splits["train"], categories)
-    if "test" not in splits:
+    if "test" not in splits and test:
+        raise DataError(f"{source.root}: no test split; {layout.told}")
+    if "test" not in splits and test is None:
         val = splits["val"]
         splits["val"], splits["test"] = _halves(val)
         sizes = f"{len(splits['val'].images)} images for the search and {len(splits['test'].images)} for the audit"
         notes.append(f"{source.root}: no test split: {val.path.name} was split in two halves, {sizes}")
-    splits = {name: splits[name] for name in SPLITS}
+    splits = {name: splits[name] for name in SPLITS if name in splits}
     for name, found in splits.items():
         check_objects(name, found)
     notes += [line for name, found in told for line in _notes(name, found)]

@@ -50,6 +50,7 @@ class Source:
         files: split -> COCO's JSON file below `root`, where it is not to be found out.
         images: split -> folder, below `root`, that the names of images start from; "." is looked for.
         skip_bad: leave out wrong items in place of raising an error.
+        segments: keep the objects' outlines too, as COCO's files have them.
     """
 
     root: Path
@@ -57,6 +58,7 @@ class Source:
     files: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     skip_bad: bool = False
+    segments: bool = False
 
     @classmethod
     def of(cls, data: str, files: Sequence[str] = (), **rest: object) -> Source:
@@ -92,8 +94,12 @@ def find_layout(source: Source) -> Layout:
     """
     root = source.root
     if not root.is_dir():
-        close = nearest(root.name, [p.name for p in root.parent.iterdir()]) if root.parent.is_dir() else None
-        raise DataError(f"{root}: no such folder" + (f"; did you mean {root.parent / close}?" if close else ""))
+        beside = {"digits": "digits"}  # the one set that comes with the package
+        if root.parent.is_dir():
+            beside |= {path.name: str(path) for path in root.parent.iterdir()}
+        close = nearest(root.name, beside)
+        hint = f"; did you mean {beside[close]}?" if close else ""
+        raise DataError(f"{root}: no such folder{hint}")
     finders = {"coco": _coco, "yolo": _yolo, "voc": _voc}
     for kind in (source.kind,) if source.kind else KINDS:
         layout = finders[kind](source)
@@ -219,7 +225,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def _read_coco(source: Source, split: str, path: Path) -> Annotations:
-    return read_coco(path, ImageFinder(_image_folders(source, split, path)), source.skip_bad)
+    return read_coco(path, ImageFinder(_image_folders(source, split, path)), source.skip_bad, source.segments)
 
 
 def _image_folders(source: Source, split: str, path: Path) -> Iterable[Path]:
