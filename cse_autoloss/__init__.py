@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cse_autoloss._version import __version__
 
 if TYPE_CHECKING:
+    from cse_autoloss.api.data import DataReport, inspect_data
     from cse_autoloss.api.files import explain_loss, export_loss, render_loss
     from cse_autoloss.api.formulas import simulate, verify
     from cse_autoloss.api.runs import RunResult, evolve, reinforce_loss
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AutoLossError",
+    "DataReport",
     "FilterAuditOptions",
     "Input",
     "LossGraph",
@@ -50,6 +52,7 @@ __all__ = [
     "explain_loss",
     "export_loss",
     "find_alike",
+    "inspect_data",
     "list_losses",
     "load_loss",
     "parse",
@@ -64,6 +67,7 @@ __all__ = [
 
 _HOME = {
     "AutoLossError": "cse_autoloss.errors",
+    "DataReport": "cse_autoloss.api.data",
     "FilterAuditOptions": "cse_autoloss.filter_audit",
     "Input": "cse_autoloss.graph",
     "LossGraph": "cse_autoloss.graph",
@@ -83,6 +87,7 @@ _HOME = {
     "explain_loss": "cse_autoloss.api.files",
     "export_loss": "cse_autoloss.api.files",
     "find_alike": "cse_autoloss.losses",
+    "inspect_data": "cse_autoloss.api.data",
     "list_losses": "cse_autoloss.losses",
     "load_loss": "cse_autoloss.losses",
     "parse": "cse_autoloss.spaces",

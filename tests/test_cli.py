@@ -80,6 +80,7 @@ COMMANDS = {
     "audit": ("audit_filters", ["runs/mine"]),
     "predict": ("predict_images", ["runs/mine"]),
     "train": ("train_detector", []),
+    "data": ("inspect_data", ["photographs"]),
     "verify": ("verify", ["giou"]),
     "simulate": ("simulate", ["giou"]),
     "losses": ("list_losses", []),

@@ -11,6 +11,7 @@ from cse_autoloss._version import __version__
 from cse_autoloss.cli import (
     audit,
     compare,
+    data,
     evolve,
     explain,
     export,
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for module in (
-    *(evolve, reinforce, compare, audit, predict, train),
+    *(evolve, reinforce, compare, audit, predict, train, data),
     *(verify, simulate, losses, render, export, explain),
 ):
     app.command(module.__name__.rpartition(".")[2])(module.command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cse_autoloss.predict.match import Objects, objects_on
+from cse_autoloss.predict.match import Objects as Boxes
+from cse_autoloss.predict.match import objects_on
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.photographs import PADDING
+from cse_autoloss.tasks.photographs.annotations import Entry, Objects
 from cse_autoloss.tasks.photographs.pixels import read_photograph
 from cse_autoloss.tasks.protocol import SplitName
-from cse_autoloss.tasks.splits import Split
 
 SHOWN = 640
 """Longer side of a picture, pixels."""
@@ -38,7 +39,7 @@ class Picture:
     title: str
     image: Image.Image
     scale: float
-    truth: Objects | None
+    truth: Boxes | None
 
 
 def of_split(task: DetectionTask, name: SplitName, count: int) -> list[Picture]:
@@ -58,6 +59,16 @@ def of_split(task: DetectionTask, name: SplitName, count: int) -> list[Picture]:
             title = f"{name} {row + 1}"
         pictures.append(Picture(title, image, scale, objects_on(split, row)))
     return pictures
+
+
+def of_entry(entry: Entry, own: Objects, index: Mapping[int, int]) -> Picture:
+    """A photograph of a data set; a crowd has class -1, other classes are by category id as in `index`."""
+    image = _scaled(read_photograph(entry.path, entry.upright), SHOWN)
+    labels = [-1 if crowd else index[n] for n, crowd in zip(own.categories, own.crowd, strict=True)]
+    boxes = np.array(own.boxes, dtype=np.float32).reshape(-1, 4)
+    title = f"{Path(entry.name.replace(chr(92), '/')).name}: {len(labels)} objects"
+    truth = Boxes(boxes, np.array(labels, dtype=np.int64))
+    return Picture(title, image, SHOWN / max(entry.width, entry.height), truth)
 
 
 def of_files(

@@ -25,7 +25,7 @@ def settle(found: Annotations, pictures: Mapping[Path, Picture | str]) -> None:
     bad: set[int] = set()
     stored = 0
     for number, entry in found.images.items():
-        with found.faults.item(f"{entry.where}: image {entry.name}", bad, number):
+        with found.faults.item(entry.where, bad, number):
             picture = pictures[entry.path]
             if isinstance(picture, str):
                 raise BadItem("image does not decode", picture)
@@ -54,7 +54,7 @@ def _take_size(entry: Entry, picture: Picture) -> None:
     else:
         width, height = picture.upright
         raise BadItem(
-            "other size", f"is {width}x{height} pixels, but {entry.width}x{entry.height} by its entry"
+            "other size", f"{entry.name} is {width}x{height} pixels, but {entry.width}x{entry.height} by its entry"
         )
 
 
