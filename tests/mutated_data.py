@@ -53,7 +53,11 @@ def sample(seed: int) -> Sample:
         made.images[split], made.boxes[split] = {}, {}
         for number in range(count):
             pixels = np.full((height, width, 3), 40 + 10 * number, dtype=np.uint8)
-            pixels[0, : len(split) * 3 + number] = (number * 9, len(split) * 20, seed % 200)  # no two are alike
+            pixels[0, : len(split) * 3 + number] = (
+                number * 9,
+                len(split) * 20,
+                seed % 200,
+            )  # no two are alike
             rows = []
             for row in range(0 if split == "train" and number == count - 1 else 2):
                 w, h = (int(side) for side in rng.integers(8, 16, 2))
@@ -75,7 +79,13 @@ def coco_content(made: Sample, split: str, prefix: str = "") -> Content:
         images.append({"id": number, "file_name": prefix + name, "width": SIZE[0], "height": SIZE[1]})
         for label, *box in rows:
             annotations.append(
-                {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "bbox": box, "iscrowd": 0}
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "bbox": box,
+                    "iscrowd": 0,
+                }
             )
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, 1)]
     return {"images": images, "annotations": annotations, "categories": categories}
@@ -113,10 +123,14 @@ def save_images(made: Sample, split: str, folder: Path) -> None:
         Image.fromarray(pixels).save(folder / name, compress_level=1)
 
 
-def write_yolo(made: Sample, root: Path, change: Callable[[str, str, list[str]], Any], nested: bool = False) -> None:
+def write_yolo(
+    made: Sample, root: Path, change: Callable[[str, str, list[str]], Any], nested: bool = False
+) -> None:
     """`change` gets the split, the image's name and the lines of its text file."""
     for split in COUNTS:
-        pictures, labels = (root / split / kind if nested else root / kind / split for kind in ("images", "labels"))
+        pictures, labels = (
+            root / split / kind if nested else root / kind / split for kind in ("images", "labels")
+        )
         save_images(made, split, pictures)
         labels.mkdir(parents=True)
         for name, rows in made.boxes[split].items():
@@ -214,11 +228,19 @@ HARMLESS_COCO: dict[str, Callable[[str, Content, Path], Any]] = {
     "no sizes": _each("images", lambda item: (item.pop("width"), item.update(height=None))),
     "float sizes": _each("images", lambda item: item.update(width=48.0, height="32")),
     "windows paths": _each("images", lambda item: item.update(file_name="D:\\set\\" + item["file_name"])),
-    "paths of elsewhere": _each("images", lambda item: item.update(file_name="/home/me/x/" + item["file_name"])),
-    "composed names": _each("images", lambda i: i.update(file_name=unicodedata.normalize("NFD", i["file_name"]))),
-    "upper case": _each("images", lambda item: item.update(file_name=item["file_name"].replace(".png", ".PNG"))),
+    "paths of elsewhere": _each(
+        "images", lambda item: item.update(file_name="/home/me/x/" + item["file_name"])
+    ),
+    "composed names": _each(
+        "images", lambda i: i.update(file_name=unicodedata.normalize("NFD", i["file_name"]))
+    ),
+    "upper case": _each(
+        "images", lambda item: item.update(file_name=item["file_name"].replace(".png", ".PNG"))
+    ),
     "root category": lambda split, content, folder: content["categories"].append({"id": 0, "name": "parts"}),
-    "root of a class's name": lambda split, content, folder: content["categories"].append({"id": 9, "name": "nut"}),
+    "root of a class's name": lambda split, content, folder: content["categories"].append(
+        {"id": 9, "name": "nut"}
+    ),
     "crowd as text": _each("annotations", lambda item: item.update(iscrowd="0")),
     "crowd as false": _each("annotations", lambda item: item.update(iscrowd=False)),
     "no crowd flag": _each("annotations", lambda item: item.pop("iscrowd")),
@@ -270,7 +292,9 @@ FAULTS_COCO: dict[str, Callable[[str, Content, Path], Any]] = {
     "outside": _one("annotations", lambda item: item.update(bbox=[900, 3, 4, 5])),
     "no box": _one("annotations", lambda item: item.pop("bbox")),
     "odd crowd": _one("annotations", lambda item: item.update(iscrowd="maybe")),
-    "digits": lambda split, c, folder: json.dumps(c).replace('"bbox": [', '"bbox": [' + "7" * 5000, 1).encode(),
+    "digits": lambda split, c, folder: (
+        json.dumps(c).replace('"bbox": [', '"bbox": [' + "7" * 5000, 1).encode()
+    ),
     "file missing": _one("images", lambda item: item.update(file_name="nowhere.png")),
     "file elsewhere": _one("images", lambda item: item.update(file_name="../../etc/passwd")),
     "nul": _one("images", lambda item: item.update(file_name="a\0b.png")),
@@ -289,16 +313,23 @@ FAULTS_COCO: dict[str, Callable[[str, Content, Path], Any]] = {
     "a list": _only("val", lambda content: b"[1, 2]"),
     "no images": _only("val", lambda content: content.pop("images") and None),
     "no val boxes": _only("val", lambda content: content.update(annotations=[])),
-    "crowds alone": _only("val", lambda content: [item.update(iscrowd=1) for item in content["annotations"]] and None),
+    "crowds alone": _only(
+        "val", lambda content: [item.update(iscrowd=1) for item in content["annotations"]] and None
+    ),
     "no val": lambda split, content, folder: b"not wanted" if split == "val" else None,
     "parts": _each("annotations", lambda item: item.update(bbox=[one / 64 for one in item["bbox"]])),
     "corners": _each(
-        "annotations", lambda i: i.update(bbox=[*i["bbox"][:2], *(a + b for a, b in zip(i["bbox"], i["bbox"][2:]))])
+        "annotations",
+        lambda i: i.update(bbox=[*i["bbox"][:2], *(a + b for a, b in zip(i["bbox"], i["bbox"][2:]))]),
     ),
     "unknown class in val": _only("val", lambda content: content["categories"][1].update(name="washer")),
     "other ids in val": _only(
-        "val", lambda c: [i.update(id=i["id"] - 1) for i in c["categories"]]
-        and [i.update(category_id=i["category_id"] - 1) for i in c["annotations"]] and None,
+        "val",
+        lambda c: (
+            [i.update(id=i["id"] - 1) for i in c["categories"]]
+            and [i.update(category_id=i["category_id"] - 1) for i in c["annotations"]]
+            and None
+        ),
     ),
 }
 YoloChange = Callable[[str, str, list[str]], Any]
@@ -315,8 +346,12 @@ def _outlines(split: str, name: str, lines: list[str]) -> None:
 HARMLESS_YOLO: dict[str, YoloChange] = {
     "as it is": lambda split, name, lines: None,
     "outlines": _outlines,
-    "blanks": lambda split, name, lines: lines.__setitem__(slice(None), [f"  {line}\t\r" for line in lines] + ["", " "]),
-    "byte order mark": lambda split, name, lines: lines.__setitem__(slice(0, 1), [f"\ufeff{one}" for one in lines[:1]]),
+    "blanks": lambda split, name, lines: lines.__setitem__(
+        slice(None), [f"  {line}\t\r" for line in lines] + ["", " "]
+    ),
+    "byte order mark": lambda split, name, lines: lines.__setitem__(
+        slice(0, 1), [f"\ufeff{one}" for one in lines[:1]]
+    ),
     "scores": lambda split, name, lines: lines.__setitem__(slice(None), [f"{line} 0.9" for line in lines]),
     "float classes": lambda split, name, lines: lines.__setitem__(
         slice(None), [line.replace(" ", ".0 ", 1) for line in lines]
@@ -348,7 +383,9 @@ HARMLESS_VOC: dict[str, Callable[[str, str, str], str]] = {
     "size of nought": lambda split, name, text: text.replace("<width>48", "<width>0"),
     "a path": lambda split, name, text: text.replace("<filename>", "<filename>C:\\me\\"),
     "no file name": lambda split, name, text: text.replace("filename>", "was>"),
-    "more elements": lambda split, name, text: text.replace("<bndbox>", "<pose>Left</pose><difficult>0</difficult><bndbox>"),
+    "more elements": lambda split, name, text: text.replace(
+        "<bndbox>", "<pose>Left</pose><difficult>0</difficult><bndbox>"
+    ),
 }
 
 
@@ -390,7 +427,9 @@ class Case:
 def cases() -> list[Case]:
     """Every change in every layout."""
 
-    def coco(layout: str, change: Callable[[str, Content, Path], Any], drop: bool) -> Callable[[Sample, Path], None]:
+    def coco(
+        layout: str, change: Callable[[str, Content, Path], Any], drop: bool
+    ) -> Callable[[Sample, Path], None]:
         def write(made: Sample, root: Path) -> None:
             write_coco(made, root, layout, change)
             if drop:
@@ -404,7 +443,9 @@ def cases() -> list[Case]:
     for layout in PLACES:
         for harmless, table in ((True, HARMLESS_COCO), (False, FAULTS_COCO)):
             for name, change in table.items():
-                found.append(Case(f"coco {layout}: {name}", harmless, coco(layout, change, name == "no val"), "coco"))
+                found.append(
+                    Case(f"coco {layout}: {name}", harmless, coco(layout, change, name == "no val"), "coco")
+                )
     for harmless, lines in ((True, HARMLESS_YOLO), (False, FAULTS_YOLO)):
         for name, edit in lines.items():
             for nested in (False, True):
@@ -417,7 +458,9 @@ def cases() -> list[Case]:
     return found
 
 
-def arrays(root: str, cache: Path, skip_bad: bool = False) -> dict[str, list[tuple[bytes, list[Any], list[int]]]]:
+def arrays(
+    root: str, cache: Path, skip_bad: bool = False
+) -> dict[str, list[tuple[bytes, list[Any], list[int]]]]:
     """Split -> pixels, boxes and classes of each image, in the order of the pixels."""
     splits = to_splits(load_dataset(Source.of(root, skip_bad=skip_bad), cache), SIZE[0], 8)
     told = {}
@@ -454,7 +497,9 @@ def verdict(case: Case, seed: int, folder: Path) -> str:
     if case.name.endswith(NOT_TO_BE_SEEN):
         return ""
     whole = {image: (boxes, labels) for rows in expected.values() for image, boxes, labels in rows}
-    wrong = [1 for rows in left.values() for image, boxes, labels in rows if whole.get(image) != (boxes, labels)]
+    wrong = [
+        1 for rows in left.values() for image, boxes, labels in rows if whole.get(image) != (boxes, labels)
+    ]
     return f"{len(wrong)} images that are left have lost objects" if wrong else ""
 
 

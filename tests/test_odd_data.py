@@ -131,9 +131,8 @@ def test_a_crowd_is_neither_an_object_nor_background(detector: str) -> None:
     torch.manual_seed(0)
     model = detector_builder(detector)(3, 2)
     boxes = torch.tensor([[[4.0, 4.0, 30.0, 30.0], [40.0, 8.0, 60.0, 60.0]]])
-    losses = [load_loss(name, model.branch if at == 0 else "reg", "sum") for at, name in enumerate(("focal", "giou"))]
-    if model.branch == "cls-multiclass":
-        losses[0] = load_loss("cross-entropy", model.branch, "sum")
+    cls = "focal" if model.branch == "cls-binary" else "cross-entropy"
+    losses = load_loss(cls, model.branch, "sum"), load_loss("giou", "reg", "sum")
     images = torch.rand(1, 3, 64, 64)
     seen = []
     for label in (-1, IGNORED, 1):
@@ -143,7 +142,9 @@ def test_a_crowd_is_neither_an_object_nor_background(detector: str) -> None:
         seen.append(background)
         assert torch.isfinite(model.loss(model(images), targets, *losses))
     assert seen[0] == seen[2] == 0 < seen[4]
-    assert seen[3] < seen[5] < seen[1] + 1  # all of the crowd's cells, not its centre's alone, are no background
+    assert (
+        seen[3] < seen[5] < seen[1] + 1
+    )  # all of the crowd's cells, not its centre's alone, are no background
 
 
 def test_parts_do_not_change_what_is_assigned(monkeypatch: pytest.MonkeyPatch) -> None:

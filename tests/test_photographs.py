@@ -96,7 +96,9 @@ class TestReading:
     def test_other_names_and_a_folder_of_images(self, folder: Path) -> None:
         (folder / "train.json").rename(folder / "mine.json")
         _edit(folder / "mine.json", lambda c: [i.update(file_name=i["file_name"][7:]) for i in c["images"]])
-        assert len(load(folder, ("mine.json", "val.json", "test.json"), images={"train": "images"}).splits) == 3
+        assert (
+            len(load(folder, ("mine.json", "val.json", "test.json"), images={"train": "images"}).splits) == 3
+        )
 
     def test_crowds_are_marked_and_boxes_clipped_and_counted(self, folder: Path) -> None:
         def change(content: dict[str, Any]) -> None:
@@ -119,7 +121,10 @@ class TestReading:
             (folder / f"{name}.json").unlink()
         (folder / "val.json").unlink()
         (folder / "result.json").write_text(json.dumps(_content(3) | {"info": {}}))
-        _edit(folder / "result.json", lambda c: [c[key].extend(_content(4, 11)[key]) for key in ("images", "annotations")])
+        _edit(
+            folder / "result.json",
+            lambda c: [c[key].extend(_content(4, 11)[key]) for key in ("images", "annotations")],
+        )
         data = load_dataset(Source.of(str(folder)))
         assert [len(found.images) for found in data.splits.values()] == [4, 2, 1]
         assert data.notes[0] == "COCO's layout: all result.json"
@@ -129,14 +134,18 @@ class TestReading:
 def test_many_small_objects_are_told(folder: Path) -> None:
     train = load(folder).splits["train"]
     assert small_objects(train, 40, 8) == []
-    assert small_objects(train, 20, 8)[0].startswith("100% of the training boxes have a side under 8 pixels at")
+    assert small_objects(train, 20, 8)[0].startswith(
+        "100% of the training boxes have a side under 8 pixels at"
+    )
 
 
 class TestRepair:
     def test_an_annotation_takes_its_image_with_it(self, folder: Path) -> None:
         _edit(folder / "train.json", lambda c: c["annotations"][1].update(bbox=[3, 3, 0, 5]))
         _edit(folder / "train.json", lambda c: c["images"][2].update(width=80))
-        with pytest.raises(DataError, match=r"train\.json: annotations\[1\] \(id 11\): bbox \[3, 3, 0, 5\] has no area"):
+        with pytest.raises(
+            DataError, match=r"train\.json: annotations\[1\] \(id 11\): bbox \[3, 3, 0, 5\] has no area"
+        ):
             load(folder)
         data = load(folder, skip_bad=True)
         assert list(data.splits["train"].images) == [2]
@@ -145,7 +154,10 @@ class TestRepair:
         assert data.notes[2].startswith("train: 1 bad item (other size), the first: ")
 
     def test_of_two_images_with_one_id_both_go(self, folder: Path) -> None:
-        _edit(folder / "train.json", lambda c: c["images"].append(c["images"][0] | {"file_name": "images/11.png"}))
+        _edit(
+            folder / "train.json",
+            lambda c: c["images"].append(c["images"][0] | {"file_name": "images/11.png"}),
+        )
         with pytest.raises(DataError, match=r"images\[3\] \(id 1\): a second image with id 1"):
             load(folder)
         assert list(load(folder, skip_bad=True).splits["train"].images) == [2, 3]
@@ -160,7 +172,9 @@ class TestRepair:
                 item["category_id"] = 10 - item["category_id"]
 
         _edit(folder / "val.json", swap)
-        with pytest.raises(DataError, match=r"val\.json: category 'dog' \(id 3\): train\.json has this category as id 7"):
+        with pytest.raises(
+            DataError, match=r"val\.json: category 'dog' \(id 3\): train\.json has this category as id 7"
+        ):
             load(folder)
         mended = load(folder, skip_bad=True)
         assert mended.digest == clean.digest
@@ -168,7 +182,9 @@ class TestRepair:
 
     def test_a_class_that_train_lacks(self, folder: Path) -> None:
         _edit(folder / "val.json", lambda c: c["categories"][0].update(name="wolf"))
-        with pytest.raises(DataError, match=r"category 'wolf' \(id 7\): train.json has no box .*calls this id 'dog'"):
+        with pytest.raises(
+            DataError, match=r"category 'wolf' \(id 7\): train.json has no box .*calls this id 'dog'"
+        ):
             load(folder)
         with pytest.raises(DataError, match=r"val.json: no usable image, e.g. .*'wolf'"):
             load(folder, skip_bad=True)
@@ -190,9 +206,14 @@ class TestMeaning:
             content["annotations"] += [one | {"image_id": 99} for one in content["annotations"][:2]]
 
         _edit(folder / "train.json", again)
-        assert "train: 1 entries list a file a second time, the first: images[3] (id 99)" in load(folder).notes[0]
+        assert (
+            "train: 1 entries list a file a second time, the first: images[3] (id 99)"
+            in load(folder).notes[0]
+        )
         _edit(folder / "train.json", lambda c: c["annotations"].pop())
-        with pytest.raises(DataError, match=r"images\[3\] \(id 99\): .* is the file of images\[0\] \(id 1\), with other"):
+        with pytest.raises(
+            DataError, match=r"images\[3\] \(id 99\): .* is the file of images\[0\] \(id 1\), with other"
+        ):
             load(folder)
         assert list(load(folder, skip_bad=True).splits["train"].images) == [2, 3]
 
@@ -241,7 +262,9 @@ class TestPixels:
 
 class TestLayouts:
     def test_a_wrong_folder_says_what_is_there(self, folder: Path) -> None:
-        with pytest.raises(DataError, match=r"images: found 01\.png, 02\.png, .* and 5 more; expected COCO's"):
+        with pytest.raises(
+            DataError, match=r"images: found 01\.png, 02\.png, .* and 5 more; expected COCO's"
+        ):
             load_dataset(Source.of(str(folder / "images")))
         with pytest.raises(DataError, match=r"sett: no such folder; did you mean .*set\?"):
             load_dataset(Source.of(str(folder.parent / "sett")))
@@ -251,7 +274,9 @@ class TestLayouts:
 
     def test_a_missing_split(self, folder: Path) -> None:
         (folder / "val.json").unlink()
-        with pytest.raises(DataError, match=r"no validation split: expected val.json; found train.json, test.json"):
+        with pytest.raises(
+            DataError, match=r"no validation split: expected val.json; found train.json, test.json"
+        ):
             load(folder)
         with pytest.raises(DataError, match=r"trian\.json: no such file; did you mean train\.json"):
             load(folder, ("trian.json",))
@@ -259,7 +284,9 @@ class TestLayouts:
     def test_two_files_that_may_be_one_split(self, folder: Path) -> None:
         (folder / "train.json").rename(folder / "train_a.json")
         (folder / "train_b.json").write_bytes((folder / "train_a.json").read_bytes())
-        with pytest.raises(DataError, match=r"2 files may be train: train_a.json, train_b.json; name one by train_file"):
+        with pytest.raises(
+            DataError, match=r"2 files may be train: train_a.json, train_b.json; name one by train_file"
+        ):
             load_dataset(Source.of(str(folder)))
 
 
@@ -330,7 +357,9 @@ def test_the_three_layouts_give_the_same_training(tmp_path: Path) -> None:
     write_voc(made, tmp_path / "voc", lambda split, name, text: text)
     for layout in ("coco", "yolo", "voc"):
         task = DetectionTask(DetectionSettings(data=str(tmp_path / layout), image_size=48, batch=2))
-        losses = {slot: load_loss(name, task.slots[slot].name, "sum") for slot, name in task.baselines[0].items()}
+        losses = {
+            slot: load_loss(name, task.slots[slot].name, "sum") for slot, name in task.baselines[0].items()
+        }
         run = task.training(losses, seed=0, epochs=1, settings={})
         run.advance(run.steps)
         weights.append(torch.cat([one.flatten() for one in run.model.state_dict().values()]))

@@ -112,7 +112,9 @@ def _of_split(name: str, found: Annotations) -> SplitReport:
     classes: Counter[str] = Counter()
     sides: list[float] = []
     for own in found.objects.values():
-        classes.update(found.categories[n] for n, crowd in zip(own.categories, own.crowd, strict=True) if not crowd)
+        classes.update(
+            found.categories[n] for n, crowd in zip(own.categories, own.crowd, strict=True) if not crowd
+        )
         sides += [min(x1 - x0, y1 - y0) for x0, y0, x1, y1 in own.boxes]
     least, median, most = (round(float(one), 2) for one in np.quantile(sides, (0, 0.5, 1)))
     return SplitReport(

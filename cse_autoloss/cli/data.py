@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def command(
     data: Annotated[
-        str, typer.Argument(metavar="DIR", help="A folder of photographs with boxes, or coco:DIR, yolo:DIR, voc:DIR.")
+        str,
+        typer.Argument(
+            metavar="DIR", help="A folder of photographs with boxes, or coco:DIR, yolo:DIR, voc:DIR."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="PNG file for sixteen images with their boxes.")
@@ -41,7 +44,15 @@ def _print(report: DataReport) -> None:
 
     console = Console(highlight=False)
     shown = Table(title=report.data, title_justify="left")
-    for name in ("split", "images", "without boxes", "boxes", "crowds", "image sizes", "boxes' shorter side, px"):
+    for name in (
+        "split",
+        "images",
+        "without boxes",
+        "boxes",
+        "crowds",
+        "image sizes",
+        "boxes' shorter side, px",
+    ):
         shown.add_column(name, justify="left" if name == "split" else "right")
     for one in report.splits:
         sides = " < ".join(f"{side:g}" for side in one.sides)  # least, median, most

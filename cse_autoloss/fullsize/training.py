@@ -123,7 +123,9 @@ def train(
             assert writer is not None
             writer.write_table(split, table, training.step)
         kept = {**_without_nan(tables), "notes": list(files.notes)}
-        (out / "table.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (out / "table.json").write_text(
+            json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         return tables
 
 

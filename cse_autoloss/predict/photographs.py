@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cse_autoloss.errors import DataError
 from cse_autoloss.predict.match import Objects as Boxes
 from cse_autoloss.predict.match import objects_on
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.photographs import PADDING
 from cse_autoloss.tasks.photographs.annotations import Entry, Objects
-from cse_autoloss.tasks.photographs.pixels import read_photograph
+from cse_autoloss.tasks.photographs.pixels import image_files, read_photograph
 from cse_autoloss.tasks.protocol import SplitName
 
 SHOWN = 640
@@ -34,12 +35,18 @@ class Picture:
         image: RGB.
         scale: its pixels for each of the network's.
         truth: the objects, in the network's pixels; None where they are not known.
+        name: of the photograph.
+        original: the photograph's pixels for each of the network's.
+        size: of the photograph, (width, height) pixels.
     """
 
     title: str
     image: Image.Image
     scale: float
     truth: Boxes | None
+    name: str = ""
+    original: float = 1.0
+    size: tuple[int, int] = (0, 0)
 
 
 def of_split(task: DetectionTask, name: SplitName, count: int) -> list[Picture]:
@@ -49,16 +56,42 @@ def of_split(task: DetectionTask, name: SplitName, count: int) -> list[Picture]:
     entries = [] if task.settings.embedded else list(task.photographs.splits[name].images.values())
     pictures = []
     for row in range(min(count, len(split))):
+        truth = objects_on(split, row)
         if entries:
-            image = _scaled(read_photograph(entries[row].path, entries[row].upright), SHOWN)
-            title, scale = f"{name} {row + 1}, {Path(entries[row].name).name}", SHOWN / task.settings.image_size
+            one = entries[row]
+            image = _scaled(read_photograph(one.path, one.upright), SHOWN)
+            title, side = f"{name} {row + 1}, {Path(one.name).name}", task.settings.image_size
+            original = max(one.width, one.height) / side
+            size = one.width, one.height
+            pictures.append(Picture(title, image, SHOWN / side, truth, one.name, original, size))
         else:
             scale = SHOWN / max(height, width)
             image = Image.fromarray(_pixels(split.images[row]))
             image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
             title = f"{name} {row + 1}"
-        pictures.append(Picture(title, image, scale, objects_on(split, row)))
+            pictures.append(Picture(title, image, scale, truth, title, 1.0, (width, height)))
     return pictures
+
+
+def expanded(images: Sequence[str | Path]) -> list[Path]:
+    """Photographs by name, in folders, or matching a pattern with `*`.
+
+    Raises:
+        DataError: there is none.
+    """
+    found: list[Path] = []
+    for one in images:
+        path = Path(one)
+        if path.is_dir():
+            own = image_files(path)
+        elif not path.exists() and any(sign in path.name for sign in "*?["):
+            own = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
+        else:
+            own = [path] if path.is_file() else []
+        if not own:
+            raise DataError(f"{path}: {'no images in this folder' if path.is_dir() else 'no such file'}")
+        found += own
+    return found
 
 
 def of_entry(entry: Entry, own: Objects, index: Mapping[int, int]) -> Picture:
@@ -94,9 +127,9 @@ def of_files(
         height, width = (math.ceil(side / multiple) * multiple for side in pixels.shape[1:])
         canvas = np.full((1, channels, height, width), PADDING, dtype=np.uint8)
         canvas[0, :, : pixels.shape[1], : pixels.shape[2]] = pixels
-        found.append(
-            (Picture(path.name, _scaled(image, SHOWN), SHOWN / longer_side, None), torch.from_numpy(canvas))
-        )
+        shown, original = _scaled(image, SHOWN), max(image.size) / longer_side
+        picture = Picture(path.name, shown, SHOWN / longer_side, None, str(path), original, image.size)
+        found.append((picture, torch.from_numpy(canvas)))
     return found
 
 

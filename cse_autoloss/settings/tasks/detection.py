@@ -21,7 +21,6 @@ from cse_autoloss.settings.fields import (
     like,
 )
 
-
 DATA: Final = r"(coco|yolo|voc):.+|[^:]+|[A-Za-z]:[\\/].*"
 """What a data set of photographs may be called: a folder, after its layout or alone."""
 

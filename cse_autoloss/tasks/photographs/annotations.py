@@ -95,7 +95,15 @@ class Annotations:
             raise DataError(f"{self.path}: no usable image{self.faults.first}")
 
     def add(
-        self, number: int, box: Any, category: int, crowd: bool, where: str, *, corners: bool, segment: Any = None
+        self,
+        number: int,
+        box: Any,
+        category: int,
+        crowd: bool,
+        where: str,
+        *,
+        corners: bool,
+        segment: Any = None,
     ) -> None:
         """Put an object on an image.
 

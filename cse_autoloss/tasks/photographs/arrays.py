@@ -29,7 +29,9 @@ def to_splits(data: Dataset, image_size: int, multiple: int) -> dict[str, Split]
     Raises:
         DataError: an image can not be read any more.
     """
-    splits = {name: _to_split(found, data.categories, image_size, multiple) for name, found in data.splits.items()}
+    splits = {
+        name: _to_split(found, data.categories, image_size, multiple) for name, found in data.splits.items()
+    }
     order = np.random.default_rng(0).permutation(len(splits["train"]))
     return {**splits, "train": splits["train"].take(order)}
 

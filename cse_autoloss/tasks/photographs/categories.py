@@ -32,7 +32,9 @@ def learnable(train: Annotations, others: Sequence[Annotations]) -> list[int]:
     elsewhere = {found.categories[number] for found in others for number in _used(found)}
     empty = [n for number, n in train.categories.items() if number not in seen and n not in elsewhere]
     if empty:
-        train.faults.remarks.append(f"no box has the category {', '.join(map(repr, sorted(empty)))}: left out")
+        train.faults.remarks.append(
+            f"no box has the category {', '.join(map(repr, sorted(empty)))}: left out"
+        )
     return seen
 
 
@@ -55,11 +57,14 @@ def match_categories(found: Annotations, train: Annotations, classes: Sequence[i
                 raise BadItem("unknown category", f"{train.path.name} has no box of this category{other}")
             if by_name[name] != number and found.path.suffix == ".json" and not found.faults.skip_bad:
                 raise BadItem(
-                    "other id", f"{train.path.name} has this category as id {by_name[name]}; "
-                    "--skip-bad takes it by its name"
+                    "other id",
+                    f"{train.path.name} has this category as id {by_name[name]}; "
+                    "--skip-bad takes it by its name",
                 )
             if by_name[name] != number and found.path.suffix == ".json":
-                found.faults.remarks.append(f"category {name!r} is id {number} here, {by_name[name]} in train: by name")
+                found.faults.remarks.append(
+                    f"category {name!r} is id {number} here, {by_name[name]} in train: by name"
+                )
     found.leave_out(bad)
     _rename(found, {number: by_name[name] for number, name in found.categories.items() if name in by_name})
     found.categories = {number: train.categories[number] for number in classes}

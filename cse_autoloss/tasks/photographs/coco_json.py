@@ -37,8 +37,10 @@ def read_coco(path: Path, finder: ImageFinder, skip_bad: bool = False, segments:
             category = category_ids.of(item, "category_id")
             if category not in found.categories or category in bad_categories:
                 raise BadItem(
-                    "unknown category_id", f"no category has id {shown(item['category_id'])}"
-                    if category not in bad_categories else f"two categories have id {category}"
+                    "unknown category_id",
+                    f"no category has id {shown(item['category_id'])}"
+                    if category not in bad_categories
+                    else f"two categories have id {category}",
                 )
             crowd, segment = flag(item, "iscrowd"), item.get("segmentation") if segments else None
             found.add(number, value(item, "bbox"), category, crowd, what, corners=False, segment=segment)

@@ -87,7 +87,10 @@ def load_dataset(
     for name, found in splits.items():
         check_objects(name, found)
     notes += [line for name, found in told for line in _notes(name, found)]
-    notes += [*shared_images(splits), *(line for name, found in splits.items() for line in crowded(name, found))]
+    notes += [
+        *shared_images(splits),
+        *(line for name, found in splits.items() for line in crowded(name, found)),
+    ]
     names = tuple(splits["train"].categories[number] for number in categories)
     return Dataset(splits, categories, names, tuple(notes), _digest(splits, names))
 
@@ -118,10 +121,14 @@ def _split_whole(whole: Annotations, notes: list[str]) -> dict[str, Annotations]
 def _halves(found: Annotations) -> tuple[Annotations, Annotations]:
     numbers = list(found.images)
     if len(numbers) < 2:
-        raise DataError(f"{found.path}: 1 usable image can not be split into validation and test; add a test split")
+        raise DataError(
+            f"{found.path}: 1 usable image can not be split into validation and test; add a test split"
+        )
     order = np.random.default_rng(0).permutation(len(numbers))
     half = (len(numbers) + 1) // 2
-    first, second = (found.part(numbers[row] for row in sorted(part)) for part in (order[:half], order[half:]))
+    first, second = (
+        found.part(numbers[row] for row in sorted(part)) for part in (order[:half], order[half:])
+    )
     return first, second
 
 

@@ -157,11 +157,13 @@ def _checked(root: Path, kind: str, places: Mapping[str, str]) -> None:
         return
     missing = "train" if "train" not in places else "val"
     words = "training" if missing == "train" else "validation"
-    example = {"coco": f"{missing}.json", "yolo": f"images/{missing}", "voc": f"ImageSets/Main/{missing}.txt"}[kind]
+    example = {
+        "coco": f"{missing}.json",
+        "yolo": f"images/{missing}",
+        "voc": f"ImageSets/Main/{missing}.txt",
+    }[kind]
     why = " (test is the audit's alone)" if missing == "val" and "test" in places else ""
-    raise DataError(
-        f"{root}: no {words} split: expected {example}; found {', '.join(places.values())}{why}"
-    )
+    raise DataError(f"{root}: no {words} split: expected {example}; found {', '.join(places.values())}{why}")
 
 
 # -- COCO ------------------------------------------------------------------------------------------------------
@@ -187,7 +189,9 @@ def _coco(source: Source) -> Layout | None:
     if len(files) > 1:
         files.pop(WHOLE, None)
     _checked(root, "coco", {split: str(path.relative_to(root)) for split, path in files.items()})
-    told = ", ".join(f"{split} {files[split].relative_to(root)}" for split in (*SPLITS, WHOLE) if split in files)
+    told = ", ".join(
+        f"{split} {files[split].relative_to(root)}" for split in (*SPLITS, WHOLE) if split in files
+    )
     readers = {split: partial(_read_coco, source, split, path) for split, path in files.items()}
     return Layout(f"COCO's layout: {told}", readers, plain=named and source.kind == "coco")
 
@@ -237,7 +241,15 @@ def _image_folders(source: Source, split: str, path: Path) -> Iterable[Path]:
     own = [stem, *WORDS.get(split, ()), "default"]
     inner = [base / name for base in (root, root / "images") for name in own]
     beside = [path.parent] if path.parent != root else []
-    return [*beside, root, *inner, root / "images", root / "data", root / "JPEGImages", path.parent / "images"]
+    return [
+        *beside,
+        root,
+        *inner,
+        root / "images",
+        root / "data",
+        root / "JPEGImages",
+        path.parent / "images",
+    ]
 
 
 # -- YOLO ------------------------------------------------------------------------------------------------------
@@ -261,7 +273,8 @@ def _yolo(source: Source) -> Layout | None:
     classes = yolo_classes(names)
     told = ", ".join(f"{split} {shown[split]}" for split in shown)
     readers = {
-        split: partial(read_yolo, paths, root, classes, names, source.skip_bad) for split, paths in places.items()
+        split: partial(read_yolo, paths, root, classes, names, source.skip_bad)
+        for split, paths in places.items()
     }
     return Layout(f"YOLO's layout: {told}; classes of {names.name}", readers)
 

@@ -23,7 +23,9 @@ def check_form(found: Annotations) -> None:
     """
     if found.shares:
         return
-    rows = [(found.images[n], box) for n, own in found.objects.items() for box in own.boxes if n in found.images]
+    rows = [
+        (found.images[n], box) for n, own in found.objects.items() for box in own.boxes if n in found.images
+    ]
     if not rows:
         return
     if all(max(box[2] - box[0], box[3] - box[1]) <= 1 and max(box) <= 2 for _, box in rows):

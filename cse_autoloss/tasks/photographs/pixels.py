@@ -20,7 +20,15 @@ SUFFIXES = frozenset(
 ORIENTATION = 0x0112
 """EXIF's tag; 1 is upright, 5 to 8 swap the sides."""
 TURNS = (
-    *("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"),
+    *(
+        "FLIP_LEFT_RIGHT",
+        "ROTATE_180",
+        "FLIP_TOP_BOTTOM",
+        "TRANSPOSE",
+        "ROTATE_270",
+        "TRANSVERSE",
+        "ROTATE_90",
+    ),
 )
 """Pillow's names of what makes an image of orientation 2 to 8 upright."""
 
@@ -48,7 +56,9 @@ class Picture(NamedTuple):
 def image_files(folder: Path) -> list[Path]:
     """The images below a folder, in the order of their names; what systems leave beside them is none."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    hidden = (path for path in found if not any(part.startswith((".", "__")) for part in _below(path, folder)))
+    hidden = (
+        path for path in found if not any(part.startswith((".", "__")) for part in _below(path, folder))
+    )
     return sorted(path for path in hidden if path.is_file())
 
 

@@ -54,7 +54,8 @@ def _take_size(entry: Entry, picture: Picture) -> None:
     else:
         width, height = picture.upright
         raise BadItem(
-            "other size", f"{entry.name} is {width}x{height} pixels, but {entry.width}x{entry.height} by its entry"
+            "other size",
+            f"{entry.name} is {width}x{height} pixels, but {entry.width}x{entry.height} by its entry",
         )
 
 
@@ -75,19 +76,24 @@ def _settle_objects(found: Annotations, number: int, entry: Entry, bad: set[int]
 
 def _in_pixels(box: Box, entry: Entry) -> Box:
     x0, y0, x1, y1 = (
-        round(part * side * GRID) / GRID for part, side in zip(box, (entry.width, entry.height) * 2, strict=True)
+        round(part * side * GRID) / GRID
+        for part, side in zip(box, (entry.width, entry.height) * 2, strict=True)
     )
     return x0, y0, x1, y1
 
 
 def _clipped(box: Box, entry: Entry) -> Box:
     clipped = (
-        max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(entry.width)), min(box[3], float(entry.height))
+        max(box[0], 0.0),
+        max(box[1], 0.0),
+        min(box[2], float(entry.width)),
+        min(box[3], float(entry.height)),
     )
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
         shown = ", ".join(f"{one:g}" for one in (box[0], box[1], box[2] - box[0], box[3] - box[1]))
         raise BadItem(
-            "bbox outside", f"bbox [{shown}] lies outside its image {entry.name} ({entry.width}x{entry.height})"
+            "bbox outside",
+            f"bbox [{shown}] lies outside its image {entry.name} ({entry.width}x{entry.height})",
         )
     return clipped
 
@@ -112,7 +118,9 @@ def without_repeats(found: Annotations) -> None:
             continue
         with found.faults.item(entry.where, bad, number):
             bad.add(other)
-            raise BadItem("file listed twice", f"{entry.name} is the file of {before.where}, with other objects")
+            raise BadItem(
+                "file listed twice", f"{entry.name} is the file of {before.where}, with other objects"
+            )
     if same:
         found.faults.remarks.append(
             f"{len(same)} entries list a file a second time, the first: {same[0].where}, {same[0].name}"

@@ -79,7 +79,9 @@ def listed_files(listing: Path, annotations: Path) -> list[Path]:
 def _tree(file: Path) -> ElementTree.Element:
     try:
         text = file.read_bytes()
-        if b"<!ENTITY" in text or b"<!DOCTYPE" in text:  # could grow without end, and no annotation needs them
+        if (
+            b"<!ENTITY" in text or b"<!DOCTYPE" in text
+        ):  # could grow without end, and no annotation needs them
             raise BadItem("broken XML", "holds a document type, which is not read")
         return ElementTree.fromstring(text)
     except OSError as error:

@@ -122,9 +122,7 @@ def _object(line: str) -> tuple[int, Box]:
             raise BadItem("bbox without area", f"{shown(line.strip())}: a box without area")
         box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
     if max(numbers[:4]) > 1 + SLACK or min(numbers[:4]) < -SLACK:
-        raise BadItem(
-            "not in parts", f"expected parts of the image from 0 to 1, got {shown(line.strip())}"
-        )
+        raise BadItem("not in parts", f"expected parts of the image from 0 to 1, got {shown(line.strip())}")
     return int(category), box
 
 
