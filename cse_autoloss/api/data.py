@@ -1,4 +1,4 @@
-"""What a data set of photographs holds: counts, sizes, what is wrong, and a picture of sixteen images with their boxes."""
+"""What a data set of photographs holds: counts, sizes, what is wrong, and a picture of some images with their boxes."""
 
 from __future__ import annotations
 

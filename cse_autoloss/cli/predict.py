@@ -47,7 +47,9 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Draw what the detector of a run finds on photographs; it is trained once, and its weights are kept."""
-    folders = [text for text in data or [] if ":" in text and not os.path.exists(text)]
+    folders = [
+        text for text in data or [] if os.path.isdir(text) or (":" in text and not os.path.exists(text))
+    ]
     photographs = [*(images or []), *(Path(text) for text in data or [] if text not in folders)]
     if len(folders) > 1:
         raise ConfigError(f"--data: expected one data set, got {' and '.join(folders)}")

@@ -123,7 +123,9 @@ def load_config(
         overrides: as of `load`; ``own.KEY`` is KEY of the task's own section, whatever the task.
         section: gives the settings of a task; by default of the built-in ones alone.
 
-    A data set's folder becomes an absolute path. A number of generations takes the place of the default budget, unless it comes with a budget of its own.
+    A data set's folder becomes an absolute path.
+
+    A number of generations takes the place of the default budget, unless it comes with a budget of its own.
 
     Raises:
         ConfigError: as of `load`.

@@ -65,12 +65,11 @@ def _images(content: dict[str, Any], found: Annotations, ids: Numbers, finder: I
     """Fill in the images; the ids of those that are left out. Of two with one id nobody knows whose objects
     are whose: both go."""
     bad: set[int] = set()
+    numbered: list[tuple[str, Any, int]] = []
     for what, item in _items(content, "images", found.path):
-        number: int | None = None
-        with found.faults.item(what, bad, None):
-            number = ids.of(item, "id")
-        if number is None:
-            continue
+        with found.faults.item(what):
+            numbered.append((what, item, ids.of(item, "id")))
+    for what, item, number in numbered:
         with found.faults.item(what, bad, number):
             if number in found.images or number in bad:
                 raise BadItem("image id twice", f"a second image with id {shown(item['id'])}")

@@ -232,7 +232,7 @@ def _read_coco(source: Source, split: str, path: Path) -> Annotations:
     return read_coco(path, ImageFinder(_image_folders(source, split, path)), source.skip_bad, source.segments)
 
 
-def _image_folders(source: Source, split: str, path: Path) -> Iterable[Path]:
+def _image_folders(source: Source, split: str, path: Path) -> list[Path]:
     """Where images of a split may be, the likeliest first."""
     root, told = source.root, source.images.get(split, ".")
     if told != ".":

@@ -54,7 +54,8 @@ def yolo_places(file: Path) -> dict[str, list[Path]]:
     Raises:
         DataError: a place that it names is not there.
     """
-    content, found = _yaml(file), {}
+    content = _yaml(file)
+    found: dict[str, list[Path]] = {}
     home = content.get("path")
     bases = [file.parent / home] if isinstance(home, str) else []
     bases.append(file.parent)
