@@ -72,7 +72,10 @@ def test_the_1x_schedule() -> None:
         ({"lr": 0.0}, "settings: lr: expected a number above 0, got 0.0"),
         ({"lr": True}, "settings: lr: expected a number, got true"),
         ({"seed": 1.5}, "settings: seed: expected a whole number, got 1.5"),
-        ({"data": "DIR"}, "settings: data: expected coco:DIR, a folder in COCO's format, got 'DIR'"),
+        (
+            {"data": "csv:DIR"},
+            "settings: data: expected a folder, coco:DIR, yolo:DIR or voc:DIR, got 'csv:DIR'",
+        ),
         (
             {"centerness": "IoU"},
             "settings: centerness: expected 'centerness' or 'iou', got 'IoU'; did you mean 'iou'?",

@@ -271,7 +271,7 @@ def test_no_run_and_a_run_without_a_result(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_image(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(AutoLossError, match=r"text\.png: is no image that can be read"):
+    with pytest.raises(AutoLossError, match=r"text\.png does not decode"):
         predict_images(run.directory, [tmp_path / "text.png"], out=tmp_path)
 
 

@@ -24,7 +24,6 @@ from cse_autoloss.tasks.protocol import SplitName
 
 GRID = 6
 """Pictures in the grid."""
-COUNTS = ("right", "wrong", "missed")
 SPLITS: tuple[SplitName, ...] = ("test", "val")
 
 
@@ -136,7 +135,9 @@ def predict_images(
         detections(one, found_on(*at), task.class_names) for one, at in zip(pictures, found, strict=True)
     )
     write_results(target / "detections.json", told, task.class_names)
-    counts = [None] * 3 if images else [sum(getattr(one, key) for one in drawn) for key in COUNTS]
+    right, wrong, missed = (
+        None if images else sum(getattr(one, key) for one in drawn) for key in ("right", "wrong", "missed")
+    )
     return PredictResult(
         plan.name,
         threshold,
@@ -145,7 +146,9 @@ def predict_images(
         ap,
         plan.test_ap if name == "test" and where is task and not images else None,
         files,
-        *counts,
+        right,
+        wrong,
+        missed,
         told,
     )
 

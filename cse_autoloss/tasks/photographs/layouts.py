@@ -172,7 +172,7 @@ def _checked(root: Path, kind: str, places: Mapping[str, str]) -> None:
 def _coco(source: Source) -> Layout | None:
     root = source.root
     files = {split: root / name for split, name in source.files.items()}
-    for split, path in files.items():
+    for path in files.values():
         if not path.is_file():
             others = [p.name for p in root.glob("*.json") if p not in files.values()]
             close = nearest(path.name, others)

@@ -1,4 +1,4 @@
-"""Read Pascal VOC's layout: an XML file for each image, and ImageSets/Main/SPLIT.txt, which lists the images of a split.
+"""Read Pascal VOC's layout: an XML file for each image, and ImageSets/Main/SPLIT.txt, which lists a split's images.
 
 Corners are taken as they stand, as LabelImg, CVAT and most programs write them. The files of the VOC challenges
 themselves, which name their database, count pixels from 1 to the last one inside: there the upper left corner is
