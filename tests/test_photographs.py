@@ -15,7 +15,7 @@ from PIL import Image
 
 import cse_autoloss
 from cse_autoloss.cli.data import command as data_command
-from cse_autoloss.errors import DataError, UnknownNameError
+from cse_autoloss.errors import DataError, RunError, UnknownNameError
 from cse_autoloss.tasks.photographs import PADDING, Dataset, Source, load_dataset, small_objects, to_splits
 from cse_autoloss.tasks.photographs.pixels import read_photograph
 
@@ -343,6 +343,28 @@ def test_real_photographs() -> None:
     assert data.class_names == ("Platelets", "RBC", "WBC")
     assert [len(found.images) for found in data.splits.values()] == [205, 44, 43]
     assert data.splits["train"].boxes == 2804
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cse_autoloss.bench.progress import RunStatus, Silent
+    from cse_autoloss.bench.session import NothingDone, Session
+    from cse_autoloss.runs import RunStore
+    from cse_autoloss.settings.load import load_config
+
+    monkeypatch.chdir(folder.parent)
+    for data, kept in (("coco:set", f"coco:{folder}"), ("set", str(folder)), ("digits", "digits")):
+        config = load_config(None, {"detection.data": data, "device": "cpu"})
+        assert config.own.data == kept
+    config = load_config(None, {"detection.data": "coco:set", "device": "cpu"})
+    with RunStore.create(folder.parent / "run", config.model_dump(mode="json")) as store:
+        assert Session(config).check(store, RunStatus(), Silent()) == ()
+        assert Session(config).check(store, RunStatus(), Silent()) == ()
+        _edit(folder / "val.json", lambda c: c["annotations"][0].update(bbox=[1, 2, 3, 4]))
+        with pytest.raises(RunError, match=r"coco:.*set holds other data than the run began with"):
+            Session(config).check(store, RunStatus(), Silent())
+        (folder / "val.json").unlink()
+        with pytest.raises(NothingDone, match="no validation split"):
+            Session(config).check(store, RunStatus(), Silent())
 
 
 def test_the_three_layouts_give_the_same_training(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cse_autoloss.fullsize.outlines import check_outlines, filled
 from cse_autoloss.fullsize.settings import TrainSettings
 from cse_autoloss.tasks.photographs import Source, load_dataset
 from cse_autoloss.tasks.photographs.annotations import Annotations
+from cse_autoloss.tasks.photographs.dataset import digest_of
 from cse_autoloss.tasks.photographs.pixels import read_photograph
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
 
@@ -110,7 +111,7 @@ class Files(NamedTuple):
         test: the third where it is to be scored.
         categories: ids by class index.
         notes: what the reader of the result should know.
-        digest: of the data.
+        digest: of the training images and their objects.
     """
 
     train: Annotations
@@ -145,7 +146,7 @@ def load_files(settings: TrainSettings, masks: bool = False, progress: Progress 
         found.splits.get("test") if settings.test else None,
         found.categories,
         found.notes,
-        found.digest,
+        digest_of({"train": found.splits["train"]}, found.class_names),
     )
 
 

@@ -92,7 +92,7 @@ def load_dataset(
         *(line for name, found in splits.items() for line in crowded(name, found)),
     ]
     names = tuple(splits["train"].categories[number] for number in categories)
-    return Dataset(splits, categories, names, tuple(notes), _digest(splits, names))
+    return Dataset(splits, categories, names, tuple(notes), digest_of(splits, names))
 
 
 def _by_name(found: Annotations) -> Annotations:
@@ -146,7 +146,8 @@ def _notes(name: str, found: Annotations) -> Iterator[str]:
     yield from (f"{name}: {remark}" for remark in faults.remarks)
 
 
-def _digest(splits: Mapping[str, Annotations], class_names: tuple[str, ...]) -> str:
+def digest_of(splits: Mapping[str, Annotations], class_names: tuple[str, ...]) -> str:
+    """Of names, pixels and objects of some splits."""
     told = hashlib.blake2b(digest_size=8)
     for name, found in splits.items():
         for number, entry in found.images.items():
