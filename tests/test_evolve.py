@@ -90,6 +90,16 @@ def test_discovered_loss_runs_without_us(finished: tuple[cse_autoloss.RunResult,
     assert (result.directory / "config.yaml").read_text().count("generations")
 
 
+def test_what_the_surrogate_learns_from_stands_in_the_run(
+    finished: tuple[cse_autoloss.RunResult, Watcher],
+) -> None:
+    with RunStore.read(finished[0].directory) as store:
+        noted = [event.detail for event in store.events("trained")]
+        formulas = {text for score in store.scores() for text in score.losses.values()}
+    assert [detail["slot"] for detail in noted] == ["cls", "reg"]
+    assert all(detail["worth"] and set(detail["worth"]) <= formulas for detail in noted)
+
+
 def test_only_the_audit_reads_the_test_split(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
     with RunStore.read(finished[0].directory) as store:
         scores = store.scores()
@@ -120,24 +130,34 @@ def test_only_finishers_are_members(finished: tuple[cse_autoloss.RunResult, Watc
     assert not list((finished[0].directory / "states").glob("*"))
 
 
-def test_the_simulations_favourites_are_trained(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
-    with RunStore.read(finished[0].directory) as store:
+def trained_and_left(directory: Path, slot: str) -> tuple[list[float], list[float]]:
+    """What the simulation gave those bred candidates that it accepted: the trained ones, and the others."""
+    figures: dict[bool, list[float]] = {True: [], False: []}
+    with RunStore.read(directory) as store:
         tried = {text for s in store.scores() if s.purpose in ("rung", "proxy") for text in s.losses.values()}
-        passed = [
-            (one.slot, one.formula, verdict.figure)
-            for one in store.candidates()
-            if one.origin not in ("seed", "random")
-            and (verdict := store.verdicts(one.id).get("simulate")) is not None
-            and verdict.accepted
-        ]
+        for one in store.candidates(slot):
+            verdict = store.verdicts(one.id).get("simulate")
+            if one.origin not in ("seed", "random") and verdict is not None and verdict.accepted:
+                figures[one.formula in tried].append(verdict.figure or 0.0)
+    return figures[True], figures[False]
+
+
+def test_whom_the_surrogate_chose_is_trained(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
     for slot in ("cls", "reg"):
-        figures = {name: [f for own, text, f in passed if own == slot and (text in tried) == trained]
-                   for name, trained in (("trained", True), ("left", False))}  # fmt: skip
-        assert figures["trained"]
-        # One generation a slot: whatever was left was liked less than whatever was trained.
-        assert max(figures["left"], default=0.0) <= min(figures["trained"])
-    outranked = finished[0].summary["rejected"]["proxy"].get("outranked", 0)
-    assert outranked > 0
+        trained, left = trained_and_left(finished[0].directory, slot)
+        assert trained
+        assert not left
+
+
+def test_without_the_surrogate_the_simulations_favourites_are_trained(tmp_path: Path) -> None:
+    result = cse_autoloss.evolve(
+        config="smoke", out=tmp_path / "run", executor="inprocess", generations=1, slot="reg",
+        surrogate__pool=0, audit__baselines=1,
+    )  # fmt: skip
+    trained, left = trained_and_left(result.directory, "reg")
+    # One generation: whatever was left was liked less than whatever was trained.
+    assert max(left) <= min(trained)
+    assert result.summary["rejected"]["proxy"]["outranked"] > 0
 
 
 def outcome(directory: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Generation:
         counts: what its filters added to the status' counts.
         climbers, others: what it trains: newcomers that climb the ladder, and whatever is trained to the end.
         climbing, whole: their trainings, once they have been started.
+        told: what newcomers turned out to be worth, by formula; None for one that failed or was stopped early.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Generation:
     others: list[tuple[Member, Training]] = field(default_factory=list)
     climbing: Pending[dict[str, Outcome]] | None = None
     whole: Pending[dict[str, Score]] | None = None
+    told: dict[str, float | None] = field(default_factory=dict)
 
 
 def added(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 from cse_autoloss.bench.jobs import STATES, Training
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
+from cse_autoloss.discovery.choosing import Chooser
 from cse_autoloss.discovery.funnel import SEED, Entrant, Funnel, GenerationRecord
 from cse_autoloss.discovery.generation import Generation, added, without
 from cse_autoloss.discovery.halving import Ladder, Outcome, climb
@@ -101,6 +102,12 @@ class SearchLoop:
         self._funnel = Funnel(
             bench, search.slots, session.config.verify, limit, session.alpha, self._rates.operators
         )
+        settings = session.config.surrogate
+        self._chooser = (
+            Chooser(search.slots, session.config.seed, session.config.task, memory=settings.memory)
+            if settings.pool and search.expressions
+            else None
+        )
         self.stopped_by = "plan"
 
     def run(self) -> SearchState:
@@ -110,6 +117,9 @@ class SearchLoop:
         state = SearchState.from_json(kept[1]["state"]) if kept else self._search.init()
         if kept:
             bench.status.restore(kept[1]["counts"])
+        if self._chooser:
+            for event in bench.store.events("trained"):
+                self._chooser.note(event.detail["slot"], event.detail["worth"])
         bench.status.phase = "search"
         if plan.seconds is not None:
             left = plan.seconds - plan.patience - bench.clock.elapsed
@@ -198,6 +208,10 @@ class SearchLoop:
         with bench.store.transaction():
             self._funnel.keep(generation.record, generation.slot, generation.number)
             bench.store.save_state(after.generation, {"state": after.to_json(), "counts": counts})
+            if self._chooser:
+                bench.store.add_event("trained", slot=generation.slot, worth=generation.told)
+        if self._chooser:
+            self._chooser.note(generation.slot, generation.told)
         for _, training in generation.climbers:
             (bench.store.directory / STATES / f"{training.state_name}.pt").unlink(missing_ok=True)
         return after
@@ -216,6 +230,7 @@ class SearchLoop:
             outcome = outcomes.get(training.key)
             if outcome is None or outcome.score is None:
                 continue
+            worth = None
             if not outcome.score.metrics:
                 bench.status.reject("proxy", outcome.score.status)
             elif not outcome.finished:
@@ -223,17 +238,21 @@ class SearchLoop:
             else:
                 worth = self._session.metric.worth(outcome.score.metrics)
                 members.append(replace(member, scores=(*member.scores, worth)))
+            if not member.scores:
+                generation.told[member.formula] = worth
         return tuple(members)
 
     # -- candidates -----------------------------------------------------------------------------------
 
     def _candidates(self, state: SearchState, slot: str, record: GenerationRecord) -> list[Entrant]:
         """The generation's candidates that passed both filters: scouted ones, handcrafted ones, bred ones."""
-        bench, plan = self._bench, self._plan
+        bench, plan, session = self._bench, self._plan, self._session
         chosen = self._scouted(state, slot, record)
         search, starters = self._search, list[Entrant]()
         places = search.samples or plan.places(slot)
-        wanted, asked = places - len(chosen), search.samples or self._rates.batch
+        chooses = self._chooser is not None and self._chooser.knows(slot)
+        bred = session.config.surrogate.pool if chooses else self._rates.batch
+        wanted, asked = places - len(chosen), search.samples or bred
         pool: list[Entrant] = []
         for attempt in range(self._rates.attempts):
             with bench.clock.stage("generate"):
@@ -242,19 +261,36 @@ class SearchLoop:
                 starters = list(self._starters.get(slot, ()))
                 entrants = starters + entrants
             bench.look()
-            fresh = self._funnel.verify(entrants, slot, record)
+            fresh = self._sorted(self._funnel.verify(entrants, slot, record), slot, state.generation, wanted)
             bench.look()
-            enough = len(starters) + math.ceil((1.0 if search.samples else self._rates.choose_from) * wanted)
+            enough = len(starters) + math.ceil((1.0 if search.samples else self._spare(slot)) * wanted)
             pool += self._funnel.simulate(fresh, slot, enough - len(pool), record)
             bench.show()
             if len(pool) >= enough or not entrants or bench.out_of_time:
                 break
         seeds = [entrant for entrant in pool if entrant.proposal.origin == SEED]
-        return chosen + seeds + self._best([e for e in pool if e.proposal.origin != SEED], wanted)
+        return chosen + seeds + self._best([e for e in pool if e.proposal.origin != SEED], slot, wanted)
 
-    def _best(self, entrants: Sequence[Entrant], count: int) -> list[Entrant]:
-        """The so many that the simulation likes best, best first: these are trained if time runs out."""
-        best = sorted(range(len(entrants)), key=lambda i: (-entrants[i].simulated, i))[:count]
+    def _spare(self, slot: str) -> float:
+        """Candidates that are simulated for each that is trained; the surrogate has chosen before."""
+        return 1.0 if self._chooser and self._chooser.knows(slot) else self._rates.choose_from
+
+    def _sorted(self, fresh: list[Entrant], slot: str, generation: int, wanted: int) -> list[Entrant]:
+        """Verified candidates as the surrogate would train them; those that people know come first."""
+        if self._chooser is None:
+            return fresh
+        with self._bench.clock.stage("choose"):
+            seeds = [entrant for entrant in fresh if entrant.proposal.origin == SEED]
+            others = [entrant for entrant in fresh if entrant.proposal.origin != SEED]
+            return seeds + self._chooser.sort(others, slot, generation, wanted)
+
+    def _best(self, entrants: Sequence[Entrant], slot: str, count: int) -> list[Entrant]:
+        """The so many that the surrogate or else the simulation likes best, best first: these are trained if time runs
+        out."""
+        chosen = self._chooser is not None and self._chooser.knows(slot)
+        best = sorted(range(len(entrants)), key=lambda i: (0.0 if chosen else -entrants[i].simulated, i))[
+            :count
+        ]
         for _ in range(len(entrants) - len(best)):
             self._bench.status.reject("proxy", "outranked")
         return [entrants[i] for i in best]
@@ -272,16 +308,17 @@ class SearchLoop:
         if not places or not self._rates.scouts:
             return []
         number = zlib.crc32(f"{self._first_seed}:{self._search.slots[slot].name}:{state.generation}".encode())
-        rng, enough = np.random.default_rng(number), math.ceil(self._rates.choose_from * places)
+        rng, enough = np.random.default_rng(number), math.ceil(self._spare(slot) * places)
         pool: list[Entrant] = []
         for _ in range(1 if founders else FIRST_ROUNDS):
-            found = self._funnel.scout(slot, self._rates.scouts, rng, record)
+            drafts = self._funnel.scout(slot, self._rates.scouts, rng, record)
+            found = self._sorted(drafts, slot, state.generation, places)
             bench.look()
             pool += self._funnel.simulate(found, slot, enough - len(pool), record)
             bench.show()
             if len(pool) >= enough or bench.out_of_time:
                 break
-        return self._best(pool, places)
+        return self._best(pool, slot, places)
 
     @property
     def _first_seed(self) -> int:

@@ -79,6 +79,13 @@ class EvolutionSettings(Section):
         return self
 
 
+class SurrogateSettings(Section):
+    """The model of slopes that chooses whom to train; see `surrogate`."""
+
+    pool: Annotated[Whole, Field(ge=0, le=100_000)] = 1000
+    memory: bool = True
+
+
 class ReinforceSettings(Section):
     """REINFORCE over a parametric space, and what its losses are held against; see `searches.reinforce`."""
 
@@ -174,6 +181,7 @@ class SearchConfig(Section):
     alpha: Annotated[Number, Field(gt=0.0, lt=1.0)] | None = None
     simulate_limit: Seconds = 20.0
     evolution: EvolutionSettings = EvolutionSettings()
+    surrogate: SurrogateSettings = SurrogateSettings()
     reinforce: ReinforceSettings = ReinforceSettings()
     verify: VerifySettings = VerifySettings()
     simulate: SimulateSettings = SimulateSettings()

@@ -1,0 +1,155 @@
+"""Does the model of slopes foretell proxy trainings, and does choosing by it find good losses sooner?
+
+    python benchmarks/surrogate.py foretell     # ρ on losses that it has not seen, by how many it has
+    python benchmarks/surrogate.py replay       # how many trainings until one of the table's best is found
+    python benchmarks/surrogate.py memory       # writes what the package remembers
+
+All read the trainings that benchmarks/simulate_calibration.py wrote: three sets of losses with default proxies of six
+epochs. `simulate_proxies_other.jsonl` has another detector. What is remembered for one set is the other two, never
+itself nor a formula of it. A pick costs nothing here, as the trainings are in the table; so a replay shows the choice
+alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from simulate_calibration import read
+
+import cse_autoloss.surrogate
+from cse_autoloss.spaces import parse
+from cse_autoloss.surrogate import Surrogate, placed, slope_features
+
+FILES = ("simulate_proxies.jsonl", "simulate_proxies_fresh.jsonl", "simulate_proxies_other.jsonl")
+SIGNATURES = ("cls-binary", "reg")
+GOOD = 0.5
+"""Above this AP only details are left to tell."""
+Floats = NDArray[np.float64]
+
+
+class Table:
+    """The losses of one file and signature: features, AP, formulas."""
+
+    def __init__(self, file: str, signature: str) -> None:
+        rows = read(Path(__file__).parent / file)
+        own = [r for r in rows if (r.branch, r.seed, r.epochs) == (signature, 0, 6)]
+        self.formulas = [row.formula for row in own]
+        self.ap = np.array([row.ap for row in own])
+        self.features = slope_features([parse(formula, signature) for formula in self.formulas])
+
+
+def remembered(tables: dict[str, Table], without: str) -> tuple[Floats, Floats]:
+    """Features and placed worths of all tables but one, less the formulas that stand in that one too."""
+    own = set(tables[without].formulas)
+    others = [
+        (table, np.array([formula not in own for formula in table.formulas]))
+        for file, table in tables.items()
+        if file != without
+    ]
+    features = np.vstack([table.features[new] for table, new in others])
+    return features, np.concatenate([placed(table.ap)[new] for table, new in others])
+
+
+def foretell(repeats: int) -> None:
+    """Spearman's ρ of the losses not seen: over all, and over those that train."""
+    print("| losses | set | seen | of the run alone: all, good | with what is remembered: all, good |")
+    print("|---|---|---|---|---|")
+    for signature in SIGNATURES:
+        tables = {file: Table(file, signature) for file in FILES}
+        for file, table in tables.items():
+            memory = remembered(tables, file)
+            for seen in (0, 8, 16, 32, 64):
+                if seen > len(table.ap) - 20:
+                    continue
+                rho: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+                for repeat in range(repeats if seen else 1):
+                    order = np.random.default_rng(repeat).permutation(len(table.ap))
+                    known, rest = order[:seen], order[seen:]
+                    good = rest[table.ap[rest] > GOOD]
+                    for helped in (False, True) if seen else (True,):
+                        model = Surrogate(table.features[known], table.ap[known], memory if helped else None)
+                        told = dict(zip(rest, model.foretell(table.features[rest]), strict=True))
+                        rho[helped].append(
+                            tuple(
+                                spearmanr([told[i] for i in part], table.ap[part])[0] for part in (rest, good)
+                            )
+                        )
+                cells = [
+                    "{:.2f}, {:.2f}".format(*np.mean(figures, axis=0)) if figures else ""
+                    for figures in rho.values()
+                ]
+                print(f"| {signature} | {file} | {seen} | {' | '.join(cells)} |", flush=True)
+
+
+def replay(repeats: int, batch: int = 8, start: int = 8) -> None:
+    """Trainings until a loss among the best 5 % of the table was trained, and the regret after 24: AP of the table's
+    best less that of the best found."""
+    print("| losses | set | choice | trainings to the best 5 % | regret after 24, AP points |")
+    print("|---|---|---|---|---|")
+    for signature in SIGNATURES:
+        tables = {file: Table(file, signature) for file in FILES[:2]}
+        for file, table in tables.items():
+            memory, ap = remembered(tables, file), table.ap
+            target = np.sort(ap)[-max(1, round(len(ap) / 20))]
+            for name, prior in (("random", None), ("learnt", None), ("learnt and remembered", memory)):
+                took, regret = [], []
+                for repeat in range(repeats):
+                    rng = np.random.default_rng(repeat)
+                    done = [] if prior else [int(i) for i in rng.permutation(len(ap))[:start]]
+                    while len(done) < len(ap):
+                        rest = np.setdiff1d(np.arange(len(ap)), done)
+                        if name == "random":
+                            picks = rng.permutation(rest)[:batch]
+                        else:
+                            model = Surrogate(table.features[done], ap[done], prior)
+                            picks = rest[model.order(table.features[rest], batch, rng)[:batch]]
+                        done += [int(i) for i in picks]
+                        if (ap[done] >= target).any() and len(done) >= 24:
+                            break
+                    took.append(int(np.argmax(ap[done] >= target)) + 1)
+                    regret.append(100 * (ap.max() - ap[done[:24]].max()))
+                print(
+                    f"| {signature} | {file} | {name} | {np.mean(took):.1f} ± {np.std(took) / repeats**0.5:.1f}"
+                    f" | {np.mean(regret):.2f} ± {np.std(regret) / repeats**0.5:.2f} |",
+                    flush=True,
+                )
+
+
+def write_memory() -> None:
+    """All tables, with places among their own, into the package."""
+    lines = []
+    for signature in SIGNATURES:
+        for file in FILES:
+            table = Table(file, signature)
+            for formula, place in zip(table.formulas, placed(table.ap), strict=True):
+                row = {
+                    "task": "detection",
+                    "signature": signature,
+                    "formula": formula,
+                    "place": round(place, 4),
+                }
+                lines.append(json.dumps(row))
+    target = Path(cse_autoloss.surrogate.__file__).parent / "known_scores.jsonl"
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{len(lines)} losses, {target.stat().st_size / 1000:.0f} kB")
+
+
+def main() -> None:
+    """One of the three."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("foretell", "replay", "memory"))
+    parser.add_argument("--repeats", type=int, default=20)
+    arguments = parser.parse_args()
+    if arguments.what == "memory":
+        write_memory()
+    else:
+        {"foretell": foretell, "replay": replay}[arguments.what](arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Who of many verified candidates is trained: the surrogate's choice, from all trainings of the run so far.
+
+Without it, a generation trains what it happens to breed. With it, a thousand are bred, and those are trained that may
+be the best by what is known of losses with such slopes.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cse_autoloss.discovery.funnel import Entrant
+from cse_autoloss.graph import Signature, parse_formula
+from cse_autoloss.surrogate import Surrogate, remembered, shipped, slope_features
+
+LEAST = 8
+"""Losses that must be known before the surrogate is asked."""
+NEWEST = 800
+"""Trainings of a slot that it learns from at most."""
+
+
+class Chooser:
+    """Knows what the trainings of each slot came to, and sorts candidates by what they may be worth.
+
+    It is told and asked by generations, so that a run that is gone on with chooses as it would have.
+    """
+
+    def __init__(self, slots: Mapping[str, Signature], seed: int, task: str, *, memory: bool) -> None:
+        """
+        Args:
+            slots: that are searched.
+            seed: of the run.
+            task: its name; what is remembered of other tasks says nothing here.
+            memory: whether it begins with what the package remembers.
+        """
+        self._slots = dict(slots)
+        self._seed, self._task, self._memory = seed, task, memory
+        self._worth: dict[str, dict[str, float]] = {slot: {} for slot in slots}
+        self._features: dict[str, NDArray[np.float64]] = {}
+
+    def note(self, slot: str, trained: Mapping[str, float | None]) -> None:
+        """What a generation's newcomers were worth, by formula; None for one that failed or was stopped early."""
+        for formula, worth in trained.items():
+            self._worth[slot].setdefault(formula, -math.inf if worth is None else worth)
+
+    def knows(self, slot: str) -> bool:
+        """Whether enough is known to choose by."""
+        prior = self._prior[slot]
+        return len(self._worth[slot]) + (len(prior[1]) if prior else 0) >= LEAST
+
+    def sort(self, entrants: Sequence[Entrant], slot: str, generation: int, wanted: int) -> list[Entrant]:
+        """The candidates, those first that are to be trained; as they are where too little is known."""
+        graphs = [entrant.proposal.graph for entrant in entrants if entrant.proposal.graph is not None]
+        if len(graphs) < max(2, len(entrants)) or not self.knows(slot):
+            return list(entrants)
+        known = dict(list(self._worth[slot].items())[-NEWEST:])
+        # The order in which trainings ended must not matter to the last bit.
+        formulas = sorted(known)
+        worth = np.array([known[formula] for formula in formulas])
+        features = slope_features(graphs)
+        told = self._told(slot, formulas).reshape(-1, features.shape[1])
+        number = zlib.crc32(f"{self._seed}:{slot}:{generation}:{len(entrants)}".encode())
+        order = Surrogate(told, worth, self._prior[slot]).order(
+            features, wanted, np.random.default_rng(number)
+        )
+        return [entrants[place] for place in order]
+
+    def _told(self, slot: str, formulas: Sequence[str]) -> NDArray[np.float64]:
+        """(n, D) features of trained losses."""
+        new = [formula for formula in formulas if formula not in self._features]
+        if new:
+            graphs = [parse_formula(formula, self._slots[slot]) for formula in new]
+            self._features.update(zip(new, slope_features(graphs), strict=True))
+        return np.array([self._features[formula] for formula in formulas])
+
+    @cached_property
+    def _prior(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
+        memory = shipped() if self._memory else ()
+        return {slot: remembered(memory, self._task, one) for slot, one in self._slots.items()}

@@ -1,0 +1,52 @@
+"""What earlier runs tell of losses: shipped with the package, as formulas and what their trainings were worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cse_autoloss.graph import Signature, parse_formula
+from cse_autoloss.surrogate.slopes import slope_features
+
+SHIPPED = "known_scores.jsonl"
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A loss that an earlier run trained.
+
+    Attributes:
+        task: that it was trained on, by its name.
+        signature: of the loss, by its name.
+        formula: prefix notation.
+        place: normal quantile of its rank among the run's trainings, scored on validation data.
+    """
+
+    task: str
+    signature: str
+    formula: str
+    place: float
+
+
+@lru_cache(maxsize=1)
+def shipped() -> tuple[Remembered, ...]:
+    """What comes with the package; `benchmarks/surrogate.py memory` wrote it."""
+    text = files(__package__).joinpath(SHIPPED).read_text(encoding="utf-8")
+    return tuple(Remembered(**json.loads(line)) for line in text.splitlines())
+
+
+def remembered(
+    memory: Sequence[Remembered], task: str, signature: Signature
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Features (m, D) and places (m,) of what was trained on a task with losses of a signature; None for nothing."""
+    own = [one for one in memory if one.task == task and one.signature == signature.name]
+    if not own:
+        return None
+    graphs = [parse_formula(one.formula, signature) for one in own]
+    return slope_features(graphs), np.array([one.place for one in own])

@@ -1,0 +1,110 @@
+"""The model of slopes: what it learns, whom it chooses, and that a resumed run chooses as it would have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from cse_autoloss.discovery.choosing import LEAST, Chooser
+from cse_autoloss.discovery.funnel import Entrant
+from cse_autoloss.graph import LossGraph
+from cse_autoloss.searches.protocol import Proposal
+from cse_autoloss.spaces import SIGNATURES, parse
+from cse_autoloss.surrogate import Surrogate, placed, shipped, slope_features
+
+BOXES = [
+    "Sub(1,Div(I,U))",
+    "Neg(Log(Div(I,U)))",
+    "Sub(1,Mul(Div(I,U),Div(I,U)))",
+    "Add(Sub(1,Div(I,U)),Sub(1,Div(U,E)))",
+    "Sub(2,Add(Div(I,U),Div(U,E)))",
+    "Mul(2,Sub(1,Div(I,U)))",
+    "Mul(3,Sub(1,Div(I,U)))",
+    "Neg(Div(I,U))",
+    "Sub(1,Div(I,E))",
+    "Neg(Log(Div(I,E)))",
+]
+
+
+def boxes() -> list[LossGraph]:
+    return [parse(formula, "reg") for formula in BOXES]
+
+
+def told(count: int) -> dict[str, float | None]:
+    return {formula: float(place) for place, formula in enumerate(BOXES[:count])}
+
+
+def chooser(*, memory: bool = False) -> Chooser:
+    return Chooser({"reg": SIGNATURES["reg"]}, 3, "detection", memory=memory)
+
+
+def test_losses_with_the_same_slopes_are_at_the_same_place():
+    one, other, shifted, double = slope_features(
+        [parse(f, "reg") for f in ("Sub(1,Div(I,U))", "Add(Neg(Div(I,U)),1)", "Sub(3,Div(I,U))", BOXES[5])]
+    )
+    assert np.allclose(one, other)
+    assert np.allclose(one, shifted)
+    assert not np.allclose(one, double)
+
+
+@pytest.mark.parametrize("signature", ["cls-binary", "reg"])
+def test_it_foretells_trainings_that_it_has_not_seen(signature):
+    own = [one for one in shipped() if one.signature == signature]
+    features = slope_features([parse(one.formula, signature) for one in own])
+    place = np.array([one.place for one in own])
+    order = np.random.default_rng(0).permutation(len(own))
+    known, rest = order[::2], order[1::2]
+    mean = Surrogate(features[known], place[known]).foretell(features[rest])
+    assert spearmanr(mean, place[rest])[0] > 0.6
+
+
+def test_only_the_order_of_worths_counts():
+    features, worth = slope_features(boxes()), np.arange(10.0)
+    plain, bent = (Surrogate(features, w).foretell(features) for w in (worth, np.exp(worth) - 5))
+    assert np.array_equal(plain, bent)
+    assert placed(np.array([1.0, 2.0, 2.0])).tolist()[1:] == placed(np.array([0.0, 9.0, 9.0])).tolist()[1:]
+
+
+def test_order_names_everybody_once_and_depends_on_the_draws_alone():
+    model = Surrogate(slope_features(boxes()), np.arange(10.0))
+    orders = [model.order(slope_features(boxes()), 4, np.random.default_rng(seed)) for seed in (0, 0, 1, 2)]
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert orders[0] == orders[1]
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_the_best_known_region_comes_first():
+    many = slope_features([parse(f"Mul({k},Sub(1,Div(I,U)))", "reg") for k in (1, 2, 3)] * 5)
+    noise = np.random.default_rng(0).normal(scale=0.01, size=many.shape)
+    worth = np.array([1.0, 2.0, 3.0] * 5)
+    model = Surrogate(many + noise, worth)
+    wanted = [model.order(many[:3], 1, np.random.default_rng(seed))[0] for seed in range(10)]
+    assert wanted.count(2) >= 8
+
+
+def test_a_chooser_that_knows_too_little_leaves_the_order():
+    entrants = [Entrant(Proposal.of(graph, "random")) for graph in boxes()]
+    young = chooser()
+    young.note("reg", told(LEAST - 1))
+    assert not young.knows("reg")
+    assert young.sort(entrants, "reg", 1, 3) == entrants
+    assert chooser(memory=True).knows("reg")
+
+
+def test_failed_trainings_are_worth_least():
+    entrants = [Entrant(Proposal.of(graph, "random")) for graph in boxes()]
+    one, other = chooser(), chooser()
+    one.note("reg", {**told(9), BOXES[9]: None})
+    other.note("reg", {**told(9), BOXES[9]: -5.0})
+    assert one.sort(entrants, "reg", 1, 3) == other.sort(entrants, "reg", 1, 3)
+
+
+def test_it_does_not_matter_in_which_order_trainings_became_known():
+    entrants = [Entrant(Proposal.of(graph, "random")) for graph in boxes()]
+    one, other = chooser(), chooser()
+    one.note("reg", told(10))
+    other.note("reg", dict(reversed(told(10).items())))
+    assert [e.proposal.formula for e in one.sort(entrants, "reg", 1, 4)] == [
+        e.proposal.formula for e in other.sort(entrants, "reg", 1, 4)
+    ]
