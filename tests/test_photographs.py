@@ -345,7 +345,9 @@ def test_real_photographs() -> None:
     assert data.splits["train"].boxes == 2804
 
 
-def test_a_run_goes_on_with_the_data_that_it_began_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_on_with_the_data_that_it_began_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from cse_autoloss.bench.progress import RunStatus, Silent
     from cse_autoloss.bench.session import NothingDone, Session
     from cse_autoloss.runs import RunStore
