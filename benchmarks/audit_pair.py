@@ -1,4 +1,4 @@
-"""Puts one more pair of losses before a finished run's audit: same grid, same schedule, same seeds as its winner.
+"""Puts one more pair of losses before a finished run's audit: same tuning, same schedule, same seeds as its winner.
 
     python benchmarks/audit_pair.py RUN --cls quality-focal --reg square-iou
 
@@ -13,14 +13,16 @@ from pathlib import Path
 
 import torch
 
+from cse_autoloss.bench.audit import AuditPlan, Contestant, tune
 from cse_autoloss.bench.budget import RunSize
-from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING, settings_of
-from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT, Session
+from cse_autoloss.bench.statistics import mean_interval, paired_difference
 from cse_autoloss.bench.worker import slot_loss
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.load import parse_config
-from cse_autoloss.tasks.detection import DetectionTask
-from cse_autoloss.tasks.protocol import Schedule, SplitName
+from cse_autoloss.tasks.protocol import Schedule
+from cse_autoloss.tasks.registry import section_of
 
 
 def main() -> None:
@@ -34,36 +36,43 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with RunStore.read(options.run) as store:
-        config, summary = parse_config(store.config), store.meta("summary")
+        config, summary = parse_config(store.config, section=section_of), store.meta("summary")
         size = RunSize.from_json(store.meta("size"))
-    settings = config.own
-    audit, scenes = size.audit, settings.scenes.counts[0]
-    limit = None if size.share >= 1 else max(settings.batch, round(size.share * scenes))
+        session = Session(config)
+        limit = session.train_limit(size, store)
+    audit, task = size.audit, session.task
     best = summary["best"]
     won = next(w for w in summary["winners"] if w["losses"] == best["losses"])["test"]["seeds"]
+    plan = AuditPlan(
+        metric=session.metric,
+        task=session.digest,
+        seeds=tuple(session.first_seed(SEEDS_OF_AUDIT) + i for i in range(len(won))),
+        space=session.space(),
+        tries=audit.tuning,
+        tune_epochs=audit.tune_epochs,
+        tune_seeds=session.tune_seeds,
+        epochs=audit.epochs,
+        train_limit=limit,
+    )
 
-    task = DetectionTask(settings)
-    texts = {"cls": options.cls, "reg": options.reg}
-    losses = {slot: slot_loss(text, task.slots[slot], None) for slot, text in texts.items()}
-    base = config.seed * 10_000
+    def train(trainings: list[Training]) -> dict[str, Score]:
+        """In this process, one after the other."""
+        found = {}
+        for one in trainings:
+            losses = {slot: slot_loss(text, task.slots[slot], None) for slot, text in one.losses.slots}
+            schedule = Schedule(one.epochs, one.train_limit)
+            settings = one.losses.tuned
+            score = task.train(losses, seed=one.seed, schedule=schedule, settings=settings, split=one.split)
+            value = {"status": score.status, "metrics": dict(score.metrics)}
+            found[one.key] = one.score("ok", value, score.detail, 0.0)
+        return found
 
-    def scored(
-        seed: int, epochs: float, tunables: dict[str, float], split: SplitName, most: int | None
-    ) -> float:
-        """AP of one training; 0 where it diverged."""
-        schedule = Schedule(epochs, most)
-        score = task.train(losses, seed=base + seed, schedule=schedule, settings=tunables, split=split)
-        return score.metrics.get("ap", 0.0)
-
-    tried = [
-        (scored(SEEDS_OF_TUNING, audit.tune_epochs, one, "val", limit), one)
-        for one in settings_of(audit.grid)
-    ]
-    val, chosen = max(tried, key=lambda pair: pair[0])
-    words = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in chosen.items())
-    print(f"{options.cls} + {options.reg}: {words}, AP on val {val:.4f}")
-    scores = [scored(SEEDS_OF_AUDIT + i, audit.epochs, chosen, "test", limit) for i in range(len(won))]
-    own, gain = bootstrap_interval(scores), paired_difference(won, scores)
+    pair = LossSet.of({"cls": options.cls, "reg": options.reg})
+    (one,) = tune([Contestant(pair.name, pair, False)], plan, train)
+    words = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in one.losses.settings)
+    print(f"{one.losses.name}: {words}, AP on val {one.val:.4f}, {one.trainings} trainings")
+    scores = plan.figures(one, train(plan.final([one])))
+    own, gain = mean_interval(scores), paired_difference(won, scores)
     print(f"AP on test {own.mean:.4f} [{own.low:.4f}, {own.high:.4f}], {len(won)} seeds")
     print(f"the run's winner over it {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
 

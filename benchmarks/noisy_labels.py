@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import cse_autoloss as cal
-from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.bench.statistics import mean_interval, paired_difference
 
 NOISE = 0.4
 
@@ -77,7 +77,7 @@ def table(folder: Path) -> str:
             f"{pooled.mean:+.2f} [{pooled.low:+.2f}, {pooled.high:+.2f}]" if name != "found by search" else ""
         )
         lines.append(f"| {name} | {own} | {fmean(accuracy[name]):.2f} | {gain} |")
-    spread = bootstrap_interval([float(g.mean()) for g in gains["symmetric-ce"]])
+    spread = mean_interval([float(g.mean()) for g in gains["symmetric-ce"]])
     lines += ["", *(f"draw {i}: `{formula}`" for i, formula in enumerate(formulas))]
     told = f"{spread.mean:+.2f} [{spread.low:+.2f}, {spread.high:+.2f}]"
     lines.append(f"\nOver draws, not seeds: gain over symmetric-ce {told}.")

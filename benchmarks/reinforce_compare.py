@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.bench.stacked import StackTraining, best_on_test, train
-from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.bench.statistics import mean_interval, paired_difference
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.executors import Job
 from cse_autoloss.losses.parametric import make_space
@@ -272,7 +272,7 @@ def _table(
     for name in rows:
         cells = []
         for metric in metrics:
-            span = bootstrap_interval(values(name, metric))
+            span = mean_interval(values(name, metric))
             cells.append(f"{span.mean:.1f} [{span.low:.1f}, {span.high:.1f}]")
         gain = paired_difference(values(name, first), values("softmax", first))
         sign = -1 if first in ("error", "eer") else 1

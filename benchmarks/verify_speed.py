@@ -27,6 +27,7 @@ from deap import gp
 from cse_autoloss.operators import OPERATORS
 from cse_autoloss.searches.evolution.genome import _TYPE, PrimitiveSet
 from cse_autoloss.spaces import SIGNATURES
+from cse_autoloss.spaces.curves import Look
 from cse_autoloss.spaces.random_expressions import SYMBOLS, Forest, RandomShape, random_forest
 from cse_autoloss.verification import node_table, population
 from cse_autoloss.verification.grids import probe_grid
@@ -71,6 +72,8 @@ def ours(branch: str, count: int, seed: int) -> tuple[float, dict[str, float], d
     facts = {"node_points": 0.0, "transcendental": 0.0, "distinct": 0.0}
 
     def stage(evaluator: TableEvaluator, table: node_table.NodeTable) -> str:
+        if evaluator.points == 1:
+            return "fingerprint, evaluate"
         if evaluator.curves * evaluator.points > 64:
             return "evaluate, fine grids"
         lanes = evaluator.curves * evaluator.points
@@ -90,7 +93,7 @@ def ours(branch: str, count: int, seed: int) -> tuple[float, dict[str, float], d
     watch.watch(population, "keep", "stabilise, hash-cons, deduplicate")
     watch.watch(TableEvaluator, "run", stage)
     watch.watch(population, "judge", "judge")
-    watch.watch(population, "digest_of_slopes", "fingerprint")
+    watch.watch(population, "_marks", "fingerprint")
     try:
         started = clock()
         forest = random_forest(SIGNATURES[branch], count, np.random.default_rng(seed), SHAPE)
@@ -127,7 +130,7 @@ class Baseline:
         pset.context = {"__builtins__": None}
         pset.context.update({name: _lenient(OPERATORS[name].function) for name in self.signature.operators})
         self.pset = pset
-        self.grid = probe_grid(SIGNATURES[branch], False, False, torch.float32)
+        self.grid = probe_grid(SIGNATURES[branch], Look(False), torch.float32)
         self.moving = [name for name in self.signature.variables if name in self.grid.tangents]
         self.inputs = {name: value.clone() for name, value in self.grid.inputs.items()}
         for name in self.moving:

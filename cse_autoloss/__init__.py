@@ -13,9 +13,10 @@ from cse_autoloss._version import __version__
 
 if TYPE_CHECKING:
     from cse_autoloss.api.data import DataReport, inspect_data
-    from cse_autoloss.api.files import explain_loss, export_loss, render_loss
+    from cse_autoloss.api.files import certify_loss, explain_loss, export_loss, render_loss
     from cse_autoloss.api.formulas import simulate, verify
     from cse_autoloss.api.runs import RunResult, evolve, reinforce_loss
+    from cse_autoloss.certify import Certificate
     from cse_autoloss.compare.run import compare_losses
     from cse_autoloss.errors import AutoLossError
     from cse_autoloss.filter_audit import FilterAuditOptions, audit_filters
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AutoLossError",
+    "Certificate",
     "DataReport",
     "FilterAuditOptions",
     "Input",
@@ -47,6 +49,7 @@ __all__ = [
     "Walk",
     "__version__",
     "audit_filters",
+    "certify_loss",
     "compare_losses",
     "evolve",
     "explain_loss",
@@ -67,6 +70,7 @@ __all__ = [
 
 _HOME = {
     "AutoLossError": "cse_autoloss.errors",
+    "Certificate": "cse_autoloss.certify",
     "DataReport": "cse_autoloss.api.data",
     "FilterAuditOptions": "cse_autoloss.filter_audit",
     "Input": "cse_autoloss.graph",
@@ -82,6 +86,7 @@ _HOME = {
     "Verdict": "cse_autoloss.verdict",
     "Walk": "cse_autoloss.graph",
     "audit_filters": "cse_autoloss.filter_audit",
+    "certify_loss": "cse_autoloss.api.files",
     "compare_losses": "cse_autoloss.compare.run",
     "evolve": "cse_autoloss.api.runs",
     "explain_loss": "cse_autoloss.api.files",

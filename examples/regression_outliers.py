@@ -51,7 +51,7 @@ if __name__ == "__main__":
     validate, test = partial(train, held_out=1), partial(train, held_out=2)
     study = cal.Study(RESIDUAL, direction="minimize", seed=0)
     study.optimize(partial(validate, seed=1, lr=0.05), trials=trials, say=print)
-    print(study.audit(test, validate=validate, against=OPPONENTS, grid={"lr": [0.05, 0.01]}, seeds=5))
+    print(study.audit(test, validate=validate, against=OPPONENTS, ranges={"lr": (0.01, 0.1)}, tuning=6))
     study.best.export("residual_loss.py")
     spec = importlib.util.spec_from_file_location("residual_loss", "residual_loss.py")
     module = importlib.util.module_from_spec(spec)

@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
     "audit__tune_epochs": 2,
     "audit__epochs": 2,
     "audit__seeds": 2,
-    "audit__edge_steps": 0,
+    "audit__tuning": 2,
     "audit__resamples": 1000,
 }
 

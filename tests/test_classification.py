@@ -21,23 +21,21 @@ from cse_autoloss.tasks.image_splits import hold_out, load_splits, with_label_no
 from cse_autoloss.tasks.stacked import augment
 
 
-def test_digits_are_split_by_the_seed_and_disjoint() -> None:
-    splits = load_splits("digits", seed=1)
-    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [800, 400, 597]
+def test_digits_are_split_by_who_wrote_them_whatever_the_seed() -> None:
+    splits, other = load_splits("digits", seed=1), load_splits("digits", seed=2)
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [915, 372, 510]
     assert splits.train.pixels.shape[1:] == (1, 8, 8)
     assert splits.train.pixels.max() == 255
-    again, other = load_splits("digits", seed=1), load_splits("digits", seed=2)
-    assert np.array_equal(splits.test.pixels, again.test.pixels)
-    assert not np.array_equal(splits.test.pixels, other.test.pixels)
-    total = sum(int(s.pixels.astype(np.int64).sum()) for s in (splits.train, splits.val, splits.test))
-    assert total == sum(int(s.pixels.astype(np.int64).sum()) for s in (other.train, other.val, other.test))
+    assert np.array_equal(splits.test.pixels, other.test.pixels)
+    few = [load_splits("digits", train_limit=100, draw=draw).train.pixels for draw in (0, 1)]
+    assert not np.array_equal(*few)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.4])
 def test_label_noise_is_on_train_alone_and_never_keeps_a_label(share: float) -> None:
     clean, noisy = load_splits("digits", seed=3), load_splits("digits", seed=3, label_noise=share)
     changed = clean.train.labels != noisy.train.labels
-    assert changed.sum() == noisy.flipped == round(800 * share)
+    assert changed.sum() == noisy.flipped == round(915 * share)
     assert np.array_equal(clean.val.labels, noisy.val.labels)
     assert np.array_equal(clean.test.labels, noisy.test.labels)
     assert noisy.train.labels.min() == 0

@@ -82,6 +82,7 @@ COMMANDS = {
     "train": ("train_detector", []),
     "data": ("inspect_data", ["photographs"]),
     "verify": ("verify", ["giou"]),
+    "certify": ("certify_loss", ["giou"]),
     "simulate": ("simulate", ["giou"]),
     "losses": ("list_losses", []),
     "losses --like": ("find_alike", [CLS]),

@@ -128,7 +128,6 @@ def test_a_loss_json_is_read_whether_it_holds_one_or_two(tmp_path: Path) -> None
         (["arcface"], ConfigError, "a margin loss, and the task detection takes cls-binary and reg ones"),
         (["a=focal", "a=bce"], ConfigError, "two contestants are called 'a'"),
         (["=focal"], ConfigError, "expected NAME=LOSS"),
-        ([], ConfigError, "name a loss or more"),
         (["nowhere/run"], DataError, "no such run directory or loss.json"),
         (["nowhere.json"], DataError, "No such file"),
         (["Neg(Lo(X))"], AutoLossError, "did you mean 'Log'"),

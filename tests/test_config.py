@@ -227,10 +227,22 @@ class TestMistakes:
                 "evolution.init_depth: expected no more than 2 values, got 3",
             ),
             ({"audit": {"share": 1}}, "audit.share: expected a number below 1, got 1"),
-            ({"audit": {"grid": {"lr": []}}}, "audit.grid.lr: expected 1 or more values, got 0"),
-            ({"audit": {"grid": {"lr": 1}}}, "audit.grid.lr: expected a list, got 1"),
-            ({"audit": {"grid": {"lr": [0.5, 0]}}}, "audit.grid.lr.1: expected a number above 0, got 0"),
-            ({"audit": {"grid": [1.0]}}, "audit.grid: expected a section with keys, got [1.0]"),
+            ({"audit": {"ranges": {"lr": [1]}}}, "audit.ranges.lr.1: expected one more value"),
+            ({"audit": {"ranges": {"lr": 1}}}, "audit.ranges.lr: expected a list, got 1"),
+            ({"audit": {"ranges": {"lr": [0.5, 0]}}}, "audit.ranges.lr.1: expected a number above 0, got 0"),
+            (
+                {"audit": {"ranges": {"lr": [2, 1]}}},
+                "audit.ranges: lr: expected [least, most], got [2.0, 1.0]",
+            ),
+            ({"audit": {"ranges": [1.0]}}, "audit.ranges: expected a section with keys, got [1.0]"),
+            (
+                {"audit": {"inner": 4}},
+                "audit.inner: unknown key; trainings of each contestant's tuning are audit.tuning",
+            ),
+            (
+                {"audit": {"grid": {"lr": [1.0]}}},
+                "audit.grid: unknown key; the least and greatest factor of a tunable are in audit.ranges",
+            ),
             ({"simulate": {"width": 6}}, "simulate.width: expected a multiple of 4, got 6"),
             ({"seed": True}, "seed: expected a number, got true"),
             ({"seed": None}, "seed: expected a whole number, got nothing"),
@@ -261,7 +273,7 @@ class TestMistakes:
             {
                 "sed": 1,
                 "evolution": {"population": -1, "tournament": "x"},
-                "audit": {"grid": {"lr": ["x", 0]}},
+                "audit": {"ranges": {"lr": ["x", 0]}},
             }
         )
         assert len(lines) == 5

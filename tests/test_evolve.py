@@ -63,7 +63,7 @@ def test_summary_holds_what_is_promised(finished: tuple[cse_autoloss.RunResult, 
     assert cse_autoloss.verify(best["losses"]["reg"], signature="reg").accepted
     assert best["gain"]["over"] in [b["name"] for b in summary["baselines"]]
     assert summary["verdict"]
-    assert watcher.phases == ["measure", "search", "combine", "refine", "tune", "audit"]
+    assert watcher.phases == ["measure", "search", "combine", "tune", "audit"]
     used = summary["utilisation"]
     assert used["workers"] == 1
     assert 0 < used["search"]["training"] + used["search"]["simulation"] <= 1

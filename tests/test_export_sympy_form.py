@@ -41,15 +41,21 @@ def test_sympy_form_is_the_loss(entry) -> None:  # type: ignore[no-untyped-def]
     graph = catalogue_graph(entry.name)
     inputs = sample_domain(graph.signature, 30)
     form = to_sympy(graph, epsilon=True)
-    if entry.name == "label-smoothing":
-        # SymPy makes 1 of y + (1 - y), and the sum of C ones is lost: that is told, not hidden.
-        assert not simplify(graph).agrees
-        return
     for row in range(30):
         variables = as_vectors(inputs, row)
         assert difference(graph_value(graph, variables), expression_value(form, variables)) < 1e-12
     assert worker.decode(worker.encode(form)) == form
     assert r"\left(" not in expression_latex(form, graph.signature).replace(r"\left(\frac", "")[:20]
+
+
+def test_a_sum_over_classes_of_what_is_the_same_for_all_keeps_their_number() -> None:
+    graph = parse("Dot(Add(Y,Sub(1,Y)),1)", "cls-multiclass")
+    form = to_sympy(graph)
+    assert form == worker.symbol("classes")
+    assert expression_latex(form, graph.signature) == "C"
+    smoothing = simplify(catalogue_graph("label-smoothing"))
+    assert smoothing.agrees
+    assert "classes" in smoothing.text
 
 
 def test_simplifies_and_proves_it() -> None:

@@ -35,7 +35,7 @@ FOLDER = Path(__file__).parent / "golden"
 RECORD = "python tests/test_golden.py --record"
 
 # The first goes through every stage as `smoke` has them. The second starts from few losses, so that more comes of
-# breeding; a branch has its turn again, with its elite; both branches climb rungs; tuning goes beyond its grid.
+# breeding; a branch has its turn again, with its elite; both branches climb rungs; tuning has a round.
 FIRST: dict[str, Any] = {"seed": 0}
 SECOND: dict[str, Any] = {
     "seed": 1,
@@ -48,8 +48,7 @@ SECOND: dict[str, Any] = {
     "evolution__random_fraction": 0.3,
     "proxy__whole_slots": [],
     "audit__baselines": 1,
-    "audit__grid": {"box_weight": [0.5, 1.0], "lr": [1.0]},
-    "audit__edge_steps": 1,
+    "audit__tuning": 6,
 }
 STARTERS = {
     "one-stage": ["bce", "quality-focal", "giou", "Neg(Log(Div(I,U)))"],

@@ -9,13 +9,22 @@ from collections.abc import Iterator
 import pytest
 import reference_losses
 import torch
+from points_along import along
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn import functional
 
 from cse_autoloss.errors import AutoLossError, ConfigError, UnknownNameError
 from cse_autoloss.graph import compile_graph
-from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, list_losses, load_loss, variants
+from cse_autoloss.losses import (
+    CATALOGUE,
+    Entry,
+    GraphLoss,
+    list_losses,
+    load_loss,
+    open_parameters,
+    with_parameters,
+)
 from cse_autoloss.losses.family import number
 from cse_autoloss.spaces import binary_inputs, box_inputs, multiclass_inputs, parse
 from cse_autoloss.verification import verify
@@ -23,9 +32,9 @@ from cse_autoloss.verification import verify
 # Losses of regression have tests of their own, in test_residual_losses.py.
 ALL = [entry for entry in list_losses() if entry.signature.name != "regression"]
 NAMES = [entry.name for entry in ALL if entry.name in CATALOGUE.families]
-POINTS = [CATALOGUE[text] for name in NAMES for along in variants(name, name) for text in along]
-"""What the tuning of inner parameters tries."""
-FIRST = [CATALOGUE[along[0]] for name in NAMES for along in variants(name, name)]
+POINTS = [CATALOGUE[text] for name in NAMES for points in along(name) for text in points]
+"""The ends and the middle of what the tuning of inner parameters tries."""
+FIRST = [CATALOGUE[points[1]] for name in NAMES for points in along(name)]
 """One point off the default along each inner parameter."""
 EXPRESSIONS = [entry for entry in ALL if entry.formula is not None]
 CLASSIFICATION = [entry for entry in ALL if entry.signature.name.startswith("cls")]
@@ -151,9 +160,9 @@ def test_the_bare_name_is_the_point_of_the_defaults(name: str) -> None:
     assert family.title.format(**defaults) == family.default.title
     assert CATALOGUE[f"{name}()"] is CATALOGUE[name]
     for one in family.parameters:
-        assert one.low <= min(one.default, *one.tried)
-        assert max(one.default, *one.tried) <= one.high
-        assert one.default not in one.tried
+        assert one.low <= one.span[0] <= one.default <= one.span[1] <= one.high
+        assert one.span[0] < one.span[1]
+        assert one.span[0] > 0 or not one.log
 
 
 @pytest.mark.parametrize("text", ["focal(gamma=1)", "square-iou", "softmax-focal-1", "poly-1(epsilon=1)"])
@@ -189,16 +198,13 @@ def test_a_mistake_in_a_point_is_one_clear_line(text: str, message: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_variants_move_what_a_name_leaves_open() -> None:
-    assert variants("giou", "giou") == variants("Sub(1,Div(I,U))", "Sub(1,Div(I,U))") == []
-    assert variants("focal-1", "focal-1") == variants("focal(gamma=2)", "focal(gamma=2)") == []
-    (along,) = variants("focal(gamma=3)", "focal")
-    assert along[:2] == ["focal", "focal(gamma=1)"]
-    alpha, gamma = variants("varifocal(alpha=0.5)", "varifocal")
-    assert alpha == ["varifocal", "varifocal(alpha=1)", "varifocal(alpha=0.25)"]
-    assert gamma[0] == "varifocal(alpha=0.5, gamma=1)"
-    (open_,) = variants("varifocal(gamma=2)", "varifocal(gamma=2)")
-    assert open_[0] == "varifocal(alpha=0.5, gamma=2)"
+def test_what_a_name_leaves_open_may_be_moved() -> None:
+    for text in ("giou", "Sub(1,Div(I,U))", "focal-1", "focal(gamma=2)"):
+        assert open_parameters(text) == ()
+        assert with_parameters(text, {}) == text
+    assert [one.name for one in open_parameters("varifocal")] == ["alpha", "gamma"]
+    assert with_parameters("varifocal", {"alpha": 0.5, "gamma": 2}) == "varifocal(alpha=0.5)"
+    assert with_parameters("varifocal(gamma=2)", {"alpha": 1.0}) == "varifocal(alpha=1, gamma=2)"
 
 
 def test_what_came_later_starts_no_search() -> None:

@@ -1,14 +1,12 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from cse_autoloss.bench.budget import (
     MIN_PROXIES,
-    MIN_REFINING,
     AuditSize,
     Cost,
-    RefineSize,
     RunSize,
     fit,
     train_limit,
@@ -17,9 +15,8 @@ from cse_autoloss.bench.budget import (
 ASKED = AuditSize(
     winners=3,
     baselines=7,
-    grid={"box_weight": (1.0, 2.0), "lr": (0.05, 0.025)},
+    tuning=4,
     tune_epochs=6,
-    tune_seeds=1,
     seeds=5,
     epochs=15,
 )
@@ -60,7 +57,7 @@ def test_enough_proxies_fit() -> None:
         assert size.search_seconds * 2 / COST.training(size.epochs, size.share) >= MIN_PROXIES
 
 
-def test_seeds_are_kept_longer_than_finalists_and_grids() -> None:
+def test_seeds_are_kept_longer_than_finalists_and_tuning() -> None:
     size = sized(600)
     assert size.audit.seeds == 5
     assert size.audit.winners < 3
@@ -104,20 +101,11 @@ def test_a_plan_comes_back_from_json() -> None:
     assert RunSize.from_json(plan).combine_epochs is None
 
 
-def test_weights_are_tuned_where_there_is_time_and_else_it_is_said() -> None:
-    asked = RefineSize(10, 10, 5)
-
-    def refined(budget: float) -> RunSize:
-        return fit(budget, 5.0, 2, COST, 0.5, 6, 16, ASKED, 3, 15.0, 2, asked)
-
-    long, middle, short = refined(36000), refined(3000), refined(300)
-    assert long.refine == 10
-    assert not any("weights" in note for note in long.notes)
-    assert MIN_REFINING <= middle.refine < 10
-    assert any(f"tuned for {middle.refine} generations" in note for note in middle.notes)
-    assert short.refine == 0
-    assert any("not tuned, for lack of time" in note for note in short.notes)
-    few = fit(36000, 5.0, 2, COST, 0.5, 6, 16, ASKED, 3, 15.0, 2, RefineSize(2, 10, 5))
-    assert few.refine == 2
-    without = fit(36000, 5.0, 2, COST, 0.5, 6, 16, ASKED, 3, 15.0, 2)
-    assert without.search_seconds - long.search_seconds == pytest.approx(110 * COST.training(15.0) / 2)
+def test_the_tuning_shrinks_with_the_budget_and_that_is_said() -> None:
+    asked = replace(ASKED, tuning=16)
+    hour, minutes = (fit(budget, 5.0, 2, COST, 0.5, 6, 16, asked).audit for budget in (7200, 600))
+    assert hour.tuning == 16
+    assert 1 < minutes.tuning < 16
+    assert minutes.seconds(COST, 1.0) < hour.seconds(COST, 1.0)
+    notes = " ".join(fit(600, 5.0, 2, COST, 0.5, 6, 16, asked).notes)
+    assert f"{minutes.tuning} tuning training(s) each (asked for 3, 7, 5, 15, 16)" in notes

@@ -14,7 +14,7 @@ from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.operators import ALL_OPERATORS
 from cse_autoloss.spaces import SIGNATURES, parse
-from cse_autoloss.spaces.curves import ProbeGrid
+from cse_autoloss.spaces.curves import Look, ProbeGrid
 from cse_autoloss.spaces.random_expressions import (
     Forest,
     RandomShape,
@@ -219,7 +219,7 @@ def test_batched_operators_agree_with_the_operator_table(symbol: str, branch: st
     signature = SIGNATURES[branch]
     if branch == "reg" and symbol not in (*signature.operators, "LogSig"):
         pytest.skip("not an operator of the box branch")
-    grid = probe_grid(signature, False, True, torch.float64)
+    grid = probe_grid(signature, Look(True), torch.float64)
     table = _single_table(symbol, branch)
     value, slope = TableEvaluator(grid).run(table)
     graph = _rebuild(table, signature)

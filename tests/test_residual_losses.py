@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from points_along import along
 
-from cse_autoloss.losses import CATALOGUE, GraphLoss, list_losses, load_loss, variants
+from cse_autoloss.losses import CATALOGUE, GraphLoss, list_losses, load_loss
 from cse_autoloss.losses.residual_families import RESIDUAL_FAMILIES
 from cse_autoloss.spaces.residuals import REGRESSION
 from cse_autoloss.verification import verify
@@ -52,7 +53,7 @@ def test_all_are_looked_at() -> None:
 @pytest.mark.parametrize("family", RESIDUAL_FAMILIES, ids=lambda one: one.name)
 def test_what_is_declared_holds_at_each_point_that_tuning_tries(family: object) -> None:
     name = family.name  # type: ignore[attr-defined]
-    for text in (name, *(point for along in variants(name, name) for point in along)):
+    for text in (name, *(point for points in along(name) for point in points)):
         entry = CATALOGUE[text]
         loss = entry.make("none")
         assert isinstance(loss, GraphLoss)

@@ -98,7 +98,6 @@ def test_a_search_in_a_file_drives_a_whole_run(tmp_path: Path) -> None:
         slot="reg",
         evolution__handcrafted_seeds=False,
         evolution__scouts=0,
-        refine__generations=0,
     )
     assert result.summary["best"]["losses"]["reg"]
     assert {m["origin"] for m in result.summary["hall_of_fame"]["reg"]} == {"multiple"}

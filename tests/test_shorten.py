@@ -40,7 +40,8 @@ def test_a_term_that_is_nought_on_the_domain_goes() -> None:
     )
     short = shortened(found)
     assert "Log(PY)" not in short.formula
-    assert short.tree_size < 0.8 * found.tree_size
+    # That 1 − q/q is nought holds of floating-point numbers alone: it stays.
+    assert short.tree_size <= found.tree_size - 7
     assert verify(short).accepted
     logits, target = torch.randn(40, 3, requires_grad=True), torch.arange(40) % 4
     inputs = binary_inputs(logits, target, torch.rand(40))

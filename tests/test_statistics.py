@@ -3,32 +3,71 @@ import math
 import numpy as np
 import pytest
 
-from cse_autoloss.bench.statistics import bootstrap_interval, paired_difference
+from cse_autoloss.bench.statistics import holm, mean_interval, p_value, paired_difference
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 10])
-def test_interval_holds_the_truth_as_often_as_it_says(n: int) -> None:
-    """The plain percentile interval holds it in about 82 % of cases at n = 5, which this test would notice."""
+@pytest.mark.parametrize(
+    ("law", "n", "least"),
+    [
+        ("normal", 3, 0.92),
+        ("normal", 5, 0.92),
+        ("normal", 10, 0.92),
+        ("normal", 20, 0.92),
+        ("skewed", 5, 0.82),
+        ("skewed", 10, 0.85),
+    ],
+)
+def test_interval_holds_the_truth_as_often_as_it_says(law: str, n: int, least: float) -> None:
+    """docs/benchmarks/coverage.md in small: at n = 5 the plain bootstrap holds a normal mean in 85 % of cases."""
+    rng = np.random.default_rng(n)
+    values = rng.normal(1.0, 2.0, (400, n)) if law == "normal" else rng.exponential(1.0, (400, n))
+    intervals = [mean_interval(row.tolist(), resamples=1000, seed=trial) for trial, row in enumerate(values)]
+    held = sum(one.low <= 1.0 <= one.high for one in intervals) / len(intervals)
+    assert least <= held <= 0.985
+
+
+def test_holm_corrects_for_the_number_of_comparisons() -> None:
+    assert holm([0.01]) == [0.01]
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
     rng = np.random.default_rng(0)
-    held = 0
-    for trial in range(300):
-        interval = bootstrap_interval(rng.normal(1.0, 2.0, size=n).tolist(), resamples=2000, seed=trial)
-        held += interval.low <= 1.0 <= interval.high
-    assert 0.90 <= held / 300 <= 0.99
+    alone = corrected = 0
+    for _ in range(200):
+        chances = [p_value(rng.normal(size=5).tolist()) for _ in range(6)]
+        alone += min(chances) < 0.05
+        corrected += min(holm(chances)) < 0.05
+    assert alone > 30
+    assert corrected <= 18
+
+
+def test_p_says_what_the_interval_says() -> None:
+    for values in ([0.1, 0.2, 0.15], [0.1, -0.2, 0.3, 0.05], [0.02, 0.03, 0.01, 0.02]):
+        interval = mean_interval(values)
+        assert (p_value(values) < 0.05) == (interval.low > 0 or interval.high < 0)
+    assert p_value([0.1]) == p_value([0.0, 0.0]) == 1.0
+    assert p_value([0.1, 0.1]) == 0.0
+
+
+def test_bounds_cut_what_can_not_be() -> None:
+    wide = mean_interval([0.0, 0.3])
+    assert wide.low < 0
+    assert wide.within((0.0, 1.0)).low == 0.0
+    assert wide.within((0.0, 1.0)).high == 1.0
+    assert mean_interval([0.3]).within((0.0, 1.0)).low == -math.inf
 
 
 def test_mean_lies_inside_and_more_values_narrow_it() -> None:
     rng = np.random.default_rng(1)
     few, many = rng.normal(size=5).tolist(), rng.normal(size=50).tolist()
-    wide, narrow = bootstrap_interval(few), bootstrap_interval(many)
+    wide, narrow = mean_interval(few), mean_interval(many)
     assert wide.low < wide.mean < wide.high
     assert narrow.high - narrow.low < wide.high - wide.low
 
 
 def test_nothing_is_claimed_from_one_value() -> None:
-    interval = bootstrap_interval([0.3])
+    interval = mean_interval([0.3])
     assert (interval.mean, interval.low, interval.high) == (0.3, -math.inf, math.inf)
-    assert math.isnan(bootstrap_interval([]).mean)
+    assert math.isnan(mean_interval([]).mean)
 
 
 def test_pairing_removes_what_seeds_share() -> None:
@@ -42,4 +81,4 @@ def test_pairing_removes_what_seeds_share() -> None:
 
 def test_same_seed_same_interval() -> None:
     values = [0.1, 0.4, 0.2, 0.9]
-    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)
+    assert mean_interval(values, seed=3) == mean_interval(values, seed=3)

@@ -208,14 +208,17 @@ def test_the_slow_half_is_stopped_early() -> None:
 def test_audit_is_paired_tuned_alike_and_printed() -> None:
     with study() as one:
         one.optimize(size, trials=12)
-        audit = one.audit(noisy, against=["Abs(R)"], seeds=4, grid={"lr": [1.0, 0.5]}, validate=noisy)
+        audit = one.audit(
+            noisy, against=["Abs(R)"], seeds=4, ranges={"lr": (0.5, 1.0)}, tuning=5, validate=noisy
+        )
         names = {c.name for c in audit.result.contestants}
         assert names == {"discovered", "default", "Abs(R)"}
-        assert all(dict(c.losses.settings) == {"lr": 0.5} for c in audit.result.contestants)
+        assert all(0.5 <= dict(c.losses.settings)["lr"] < 0.71 for c in audit.result.contestants)
+        assert "tuned alike, 5 trainings each" in audit.verdict
         assert "paired seeds" in audit.verdict
         assert "Abs(R)" in str(audit)
         with pytest.raises(ConfigError, match="go together"):
-            one.audit(noisy, grid={"lr": [1.0]})
+            one.audit(noisy, ranges={"lr": (1.0, 1.0)})
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Line(Task):
     name = "line"
     slots = {"loss": CLS_BINARY}
     metrics = (Metric("error", higher=False, worst=1.0),)
-    tunables = (Tunable("lr", 0.5, (1.0, 0.1)),)
+    tunables = (Tunable("lr", 0.5, (0.1, 1.0)),)
     baselines = ({"loss": "bce"}, {"loss": "focal"})
 
     class Settings(Section):

@@ -1,4 +1,4 @@
-"""What the tuning tries after its grid: inner parameters, finer settings, and the same number of tries for everyone."""
+"""The tuning of contestants: one space, one optimiser, as many trainings for everyone, whatever there is to tune."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 
 from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, tune, tuned
 from cse_autoloss.bench.jobs import LossSet, Training
-from cse_autoloss.bench.tuning import Try, finer, inner
+from cse_autoloss.bench.tuning import Axis, Trial, best, default, due, repeats
 from cse_autoloss.runs import Score
 from cse_autoloss.tasks.protocol import Metric
 
+WEIGHT, RATE = Axis("box_weight", 2.0, 0.5, 16.0), Axis("lr", 0.1, 0.02, 0.2)
 PLAN = AuditPlan(
-    metric=Metric("ap"), task="t", seeds=(30, 31), grid={"box_weight": (1.0, 2.0), "lr": (0.1,)},
-    open=("box_weight",), tune_epochs=1, tune_seeds=(20, 21), epochs=1, resamples=100, edge_steps=2, inner=6,
+    metric=Metric("ap"), task="t", seeds=(30, 31), space=(WEIGHT, RATE), tries=12,
+    tune_epochs=1, tune_seeds=(20, 21), epochs=1, resamples=100,
 )  # fmt: skip
 
 
@@ -25,8 +26,7 @@ def contestant(cls: str, reg: str = "giou", *, discovered: bool = False) -> Cont
 
 
 FIELD = [
-    contestant("Neg(Log(Sig(Mul(Sub(PY,NY),X))))", discovered=True),  # best at an end, again and again
-    contestant("bce"),  # best within the grid, no inner parameters
+    contestant("Neg(Log(Sig(Mul(Sub(PY,NY),X))))", discovered=True),  # rate and weight alone
     contestant("focal"),  # one inner parameter
     contestant("asymmetric", "smooth-l1"),  # four, in two slots
     contestant("focal(gamma=1)"),  # held by whoever named it
@@ -35,73 +35,116 @@ FIELD = [
 
 def run(
     field: Sequence[Contestant], ap: Callable[[Training], float], plan: AuditPlan = PLAN
-) -> tuple[list[Contestant], list[Training]]:
-    """The contestants after their tuning, and all trainings of it."""
+) -> tuple[list[Contestant], list[Training], list[int]]:
+    """The contestants after their tuning, all trainings of it, and how many there were in each round."""
     asked: list[Training] = []
+    rounds: list[int] = []
 
     def train(trainings: list[Training]) -> dict[str, Score]:
         asked.extend(trainings)
+        rounds.append(len(trainings))
         return {t.key: t.score("ok", {"status": "ok", "metrics": {"ap": ap(t)}}, "", 1.0) for t in trainings}
 
-    return tune(field, plan, train), asked
+    return tune(field, plan, train), asked, rounds
 
 
-def rising(training: Training) -> float:
-    """Better with any weight for the formula, best at 1 for the others."""
-    weight = training.losses.tuned["box_weight"]
-    return weight / 100 if "Log" in training.losses["cls"] else 0.5 - abs(math.log(weight))
+def peaked(training: Training) -> float:
+    """Best at weight 6 and rate 0.05, with a seed's luck."""
+    weight, rate = (math.log(training.losses.tuned[n]) for n in ("box_weight", "lr"))
+    luck = 0.01 * math.sin(1e4 * weight + 1e5 * rate + training.seed)
+    return 0.6 - 0.1 * (weight - math.log(6)) ** 2 - 0.1 * (rate - math.log(0.05)) ** 2 + luck
 
 
 def test_everyone_gets_the_same_number_whatever_there_is_to_tune() -> None:
-    chosen, asked = run(FIELD, rising)
-    assert [one.trainings for one in chosen] == [(2 + 6) * 2] * 5
-    assert len({t.key for t in asked}) == len(asked)
-    for one in FIELD[:2]:
-        own = {t.losses for t in asked if one.owns(t.losses)}
-        assert len(own) == 8
-        assert {losses.slots for losses in own} == {one.losses.slots}
-    assert tuned(chosen) == "tuned alike"
-    assert chosen[0].losses.tuned["box_weight"] > 8.0
+    chosen, asked, rounds = run(FIELD, peaked)
+    assert [one.trainings for one in chosen] == [12] * 4
+    assert len({t.key for t in asked}) == len(asked) == 48
+    # Nine points, and the three best of them once more.
+    assert rounds == [4 * 9, 4 * 3]
+    assert tuned(chosen) == "tuned alike, 12 trainings each"
+    for one in FIELD:
+        own = [t for t in asked if one.owns(t.losses)]
+        assert own[0].losses == one.losses.with_settings({"box_weight": 2.0, "lr": 0.1})
 
 
-def test_without_further_tries_only_the_steps_beyond_the_ends_follow() -> None:
-    chosen, asked = run(FIELD, rising, replace(PLAN, inner=0))
-    assert [one.trainings for one in chosen] == [8, 6, 6, 6, 6]
-    assert not any("focal(gamma=3" in t.losses["cls"] for t in asked)
-    assert tuned(chosen) == "tuned by 6 to 8 trainings"
+def test_what_a_name_states_is_held_and_all_else_is_tuned_within_its_span() -> None:
+    _, asked, _ = run(FIELD, peaked)
+    held = {t.losses["cls"] for t in asked if t.losses["cls"].startswith("focal(gamma=1)")}
+    assert held == {"focal(gamma=1)"}
+    assert len({t.losses["cls"] for t in asked if t.losses["reg"].startswith("smooth-l1")}) > 5
+    assert len({t.losses["reg"] for t in asked if t.losses["reg"].startswith("smooth-l1")}) > 5
+    for training in asked:
+        assert WEIGHT.low <= training.losses.tuned["box_weight"] <= WEIGHT.high
+        assert RATE.low <= training.losses.tuned["lr"] <= RATE.high
 
 
-def test_the_inner_parameter_that_does_best_is_taken() -> None:
-    (one,), asked = run([contestant("focal")], lambda t: 0.5 if t.losses["cls"] == "focal(gamma=3)" else 0.1)
-    assert one.losses["cls"] == "focal(gamma=3)"
-    assert one.val == 0.5
-    texts = {t.losses["cls"] for t in asked}
-    assert texts == {"focal", "focal(gamma=1)", "focal(gamma=3)", "focal(gamma=0.5)", "focal(gamma=4)"}
+def test_the_best_points_have_two_seeds_and_their_mean_chooses() -> None:
+    (chosen,), asked, _ = run(FIELD[:1], peaked)
+    twice = [t for t in asked if t.seed == 21]
+    first = sorted((t for t in asked if t.seed == 20), key=peaked, reverse=True)
+    assert {t.losses for t in twice} == {t.losses for t in first[:3]}
+    means = {t.losses: (peaked(t) + peaked(replace(t, seed=20))) / 2 for t in twice}
+    assert chosen.losses == max(means, key=lambda losses: means[losses])
+    assert chosen.val == pytest.approx(max(means.values()))
 
 
-def test_parameters_of_all_slots_are_tried_and_moved_together() -> None:
-    best = {"asymmetric(gamma_neg=2, margin=0)": 0.9, "asymmetric(gamma_neg=2)": 0.6}
-    plan = replace(PLAN, inner=12)
-    (one,), asked = run(
-        [contestant("asymmetric", "smooth-l1")], lambda t: best.get(t.losses["cls"], 0.1), plan
-    )
-    assert one.losses["cls"] == "asymmetric(gamma_neg=2, margin=0)"
-    assert {t.losses["reg"] for t in asked} > {"smooth-l1", "smooth-l1(beta=0.25)"}
+def test_each_axis_is_tried_from_end_to_end() -> None:
+    axes = (WEIGHT, RATE, Axis("gamma", 2, 0, 5, log=False))
+    points = [trial.point for trial in due(axes, 16, {})]
+    for place, axis in enumerate(axes):
+        values = sorted(point[place] for point in points)
+        assert len(set(values)) > 9
+        assert values[1] <= axis.value(0.2)
+        assert values[-2] >= axis.value(0.8)
 
 
-def test_what_a_name_states_is_held() -> None:
-    _, asked = run([contestant("varifocal(alpha=0.5)")], lambda t: 0.1)
-    texts = {t.losses["cls"] for t in asked}
-    assert {"varifocal(alpha=0.5)", "varifocal(alpha=0.5, gamma=1)"} <= texts
-    assert all("alpha=0.5" in text for text in texts)
+def test_the_same_whatever_comes_back_at_a_time() -> None:
+    """A run killed after any training, whose store gives what it has, ends with the same trainings."""
+    axes = (WEIGHT, RATE)
+
+    def worth(trial: Trial) -> float:
+        return math.sin(7 * trial.point[0]) + trial.point[1] + 0.1 * trial.seed
+
+    def done(at_a_time: int) -> dict[Trial, float]:
+        worths: dict[Trial, float] = {}
+        while wanted := due(axes, 14, worths):
+            worths |= {one: worth(one) for one in wanted[:at_a_time]}
+        return worths
+
+    whole = done(100)
+    assert len(whole) == 14
+    assert done(1) == done(2) == whole
 
 
-def test_finer_values_lie_between_those_that_were_tried() -> None:
-    losses = LossSet.of({"loss": "bce"})
-    tried = [Try(losses, (("lr", value),)) for value in (0.1, 0.4)]
-    found = [dict(one.setting)["lr"] for one in finer(tried[0], tried)]
-    assert found == pytest.approx([0.2, 0.1 / math.sqrt(2)])
-    assert inner(losses)(tried[0], tried) == []
+def test_a_space_of_few_points_is_tried_whole_and_once() -> None:
+    whole = Axis("order", 2, 1, 4, log=False, whole=True)
+    worths: dict[Trial, float] = {}
+    while wanted := due((whole,), 6, worths):
+        worths |= {one: -abs(one.point[0] - 3) for one in wanted}
+    assert {one.point for one in worths} == {(1,), (2,), (3,), (4,)}
+    assert best((whole,), 6, worths) == ((3,), 0)
+    held = Axis("lr", 0.1, 0.1, 0.1)
+    assert due((held,), 16, {Trial((0.1,), 0): 1.0}) == due((), 16, {Trial((), 0): 1.0}) == []
+
+
+def test_one_training_takes_the_default_and_is_no_tuning() -> None:
+    (chosen,), asked, _ = run(FIELD[1:2], peaked, replace(PLAN, tries=1))
+    assert len(asked) == 1
+    assert chosen.losses.tuned == {"box_weight": 2.0, "lr": 0.1}
+    assert chosen.val == pytest.approx(peaked(asked[0]))
+    assert tuned([chosen]) == "none tuned"
+
+
+def test_few_trainings_leave_none_for_a_second_seed() -> None:
+    assert [repeats(n) for n in (1, 7, 8, 16, 24)] == [0, 0, 2, 4, 6]
+
+
+def test_an_axis_has_its_ends_and_two_digits() -> None:
+    for axis in (WEIGHT, RATE, Axis("gamma", 2, 0, 5, log=False)):
+        assert (axis.value(0.0), axis.value(1.0)) == (axis.low, axis.high)
+    assert WEIGHT.value(0.5) == 2.8
+    assert Axis("order", 2, 1, 8, log=False, whole=True).value(0.5) == 4
+    assert default((WEIGHT, RATE)) == (2.0, 0.1)
 
 
 def test_a_tuning_that_was_cut_short_is_not_called_alike() -> None:
@@ -115,23 +158,22 @@ def test_a_tuning_that_was_cut_short_is_not_called_alike() -> None:
 
     chosen = tune(FIELD, PLAN, train)
     assert calls == 2
-    assert len({one.trainings for one in chosen}) > 1
-    assert "alike" not in tuned(chosen)
+    assert tuned(chosen) == "tuned by 9 to 12 trainings"
 
 
 def test_verdict_and_summary_tell_the_tuning() -> None:
     field = [FIELD[0], contestant("focal")]
 
     def ap(training: Training) -> float:
-        return 0.4 if training.losses["cls"] == "focal(gamma=3)" else 0.1
+        return 0.4 if training.losses["cls"].startswith("focal(") else 0.1
 
-    chosen, _ = run(field, ap)
+    chosen, _, _ = run(field, ap)
     scores = {
         t.key: t.score("ok", {"status": "ok", "metrics": {"ap": ap(t)}}, "", 1.0) for t in PLAN.final(chosen)
     }
     result = conclude(chosen, PLAN, scores)
-    assert "focal + giou (focal(gamma=3), box weight" in result.verdict
-    assert "tuned alike)" in result.verdict
-    assert [one["trainings"] for one in result.to_dict()["baselines"]] == [16]
+    assert f"focal + giou ({chosen[1].losses['cls']}, box weight" in result.verdict
+    assert "tuned alike, 12 trainings each)" in result.verdict
+    assert [one["trainings"] for one in result.to_dict()["baselines"]] == [12]
     uneven = conclude([replace(chosen[0], trainings=3), chosen[1]], PLAN, scores)
-    assert "tuned by 3 to 16 trainings)" in uneven.verdict
+    assert "tuned by 3 to 12 trainings)" in uneven.verdict

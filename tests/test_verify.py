@@ -8,7 +8,8 @@ import torch
 from cse_autoloss.graph import compile_graph
 from cse_autoloss.losses.box_entries import BOX_ENTRIES
 from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
-from cse_autoloss.spaces import CLS_BINARY, REG, box_inputs, parse
+from cse_autoloss.spaces import CLS_BINARY, REG, SIGNATURES, parse
+from cse_autoloss.spaces.curves import Look
 from cse_autoloss.verification import VerifySettings, fingerprint, verify
 from cse_autoloss.verification.grids import probe_grid
 from cse_autoloss.verification.judge import judge
@@ -110,16 +111,14 @@ UNRESOLVED = [
     (
         "cls-binary",
         f"Add(Softplus(Mul(Sub(NY,PY),X)),Sig(Mul(Mul(Sub(NY,PY),Sub(X,Div(1,3))),{_HUGE})))",
-        "between x = 0.25 and 0.5",
+        "between x = 0 and 0.344",
     ),
     (
         "cls-multiclass",
         f"Add(Neg(Dot(Y,Log(Softmax(X)))),Sig(Mul(Dot(X,Sub(Div(1,2),Y)),{_HUGE})))",
         "x = 0",
     ),
-    ("reg", f"Sub(Sub(1,Div(I,U)),Sig(Mul(Sub(Div(I,U),Div(1,2)),{_HUGE})))", "between i/u = 0.48 and 0.51"),
-    # Sines of areas in square pixels turn many times between two points.
-    ("reg", "Sub(E,Sub(I,Neg(Sin(Abs(U)))))", "between"),
+    ("reg", f"Sub(Sub(1,Div(I,U)),Sig(Mul(Sub(Div(I,U),Div(1,2)),{_HUGE})))", "between i/u = 0."),
 ]
 RESOLVED = [
     ("cls-binary", "Sig(Mul(Mul(Sub(NY,PY),X),Mul(3,3)))"),
@@ -233,7 +232,7 @@ def test_reason_names_the_place_in_words() -> None:
     assert "i/u = 0.5" in verdict.reason
     verdict = verify(parse("Add(Softplus(Mul(Sub(NY,PY),X)),Mul(PY,Relu(Sub(X,3))))"))
     assert verdict.code == "rises-with-logit"
-    assert "between x = 3" in verdict.reason
+    assert "between x = 2.95" in verdict.reason
     assert verdict.where.startswith("y=1, w=1")
     assert verdict.figure is not None
     assert 0 < verdict.figure <= 3
@@ -266,7 +265,7 @@ def test_sign_tolerance_forgives_small_wrong_slopes() -> None:
 @pytest.mark.parametrize("entry", _FORMULAS, ids=lambda e: e.name)
 def test_slopes_on_the_grid_are_autograds(entry, dtype: torch.dtype) -> None:
     graph = parse(entry.formula, entry.signature.name)
-    grid = probe_grid(entry.signature, True, False, dtype)
+    grid = probe_grid(entry.signature, Look(False, coupled=True), dtype)
     inputs = dict(grid.inputs)
     moving = {name: inputs[name].clone().requires_grad_() for name in grid.tangents}
     _, slope = TableEvaluator(grid).run(table_of_graph(graph))
@@ -278,7 +277,7 @@ def test_slopes_on_the_grid_are_autograds(entry, dtype: torch.dtype) -> None:
 
 
 def test_motions_end_on_the_ground_truth_and_areas_move_as_told() -> None:
-    grid = probe_grid(REG, False, True, torch.float64)
+    grid = probe_grid(REG, Look(True), torch.float64)
     curves, points = grid.shape
     motions = [k for k, curve in enumerate(grid.curves) if curve.judged]
     assert len(motions) == 44
@@ -294,7 +293,7 @@ def test_motions_end_on_the_ground_truth_and_areas_move_as_told() -> None:
 
 
 def test_the_judge_sees_a_fault_at_every_point_of_a_curve() -> None:
-    grid = probe_grid(CLS_BINARY, False, True, torch.float64)
+    grid = probe_grid(CLS_BINARY, Look(True), torch.float64)
     x = grid.inputs["X"].view(grid.shape)
     towards = x * torch.where(torch.arange(grid.shape[0]) == 1, -1.0, 1.0)[:, None]
     value, slope = torch.nn.functional.softplus(-towards), -torch.sigmoid(-towards)
@@ -338,10 +337,97 @@ def test_catalogue_fingerprints_differ() -> None:
     assert len(marks) == len(_FORMULAS)
 
 
-def test_scale_of_boxes_that_is_assumed() -> None:
-    motion = probe_grid(REG, False, True, torch.float64)
-    truth = motion.inputs["U"].view(motion.shape)[:, -1]
-    assert float(truth.min()) == pytest.approx(64.0, rel=1e-3)
-    assert float(box_inputs(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 64.0, 24.0]]))["U"]) == pytest.approx(
-        1536
-    )
+def test_boxes_are_looked_at_on_the_range_of_sides_that_is_told() -> None:
+    for pixels in ((0.5, 2000.0), (6.0, 50.0)):
+        grid = probe_grid(REG, Look(True, pixels=pixels), torch.float64)
+        judged = [k for k, curve in enumerate(grid.curves) if curve.judged]
+        areas = grid.inputs["U"].view(grid.shape)[judged, -1]
+        assert float(areas.min()) == pytest.approx(pixels[0] ** 2, rel=1e-5)
+        assert float(areas.max()) == pytest.approx(pixels[1] ** 2, rel=1e-5)
+    of_squared_pixels = parse("Add(Sub(1,Div(I,U)),Relu(Sub(1,Div(U,2))))", "reg")
+    assert not verify(of_squared_pixels)
+    assert verify(of_squared_pixels, VerifySettings(pixels=(6.0, 50.0)))
+
+
+def test_the_seed_moves_the_points_and_decides_them() -> None:
+    for signature in SIGNATURES.values():
+        one, again, other = (
+            probe_grid.__wrapped__(signature, Look(True, seed=seed), torch.float64) for seed in (3, 3, 4)
+        )
+        for name in one.tangents:
+            assert torch.equal(one.inputs[name], again.inputs[name])
+            assert not torch.equal(one.inputs[name], other.inputs[name])
+            assert torch.isfinite(one.inputs[name]).all()
+        assert float(one.step.min()) > 0
+
+
+def _whole(n: int) -> str:
+    """A whole number as a formula of 1, 2 and 3."""
+    if n <= 3:
+        return str(n)
+    factor = next((f for f in (3, 2) if n % f == 0), None)
+    return f"Mul({factor},{_whole(n // factor)})" if factor else f"Add(1,{_whole(n - 1)})"
+
+
+_BCE = "Neg(Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X))))))"
+_CE = "Neg(Dot(Y,Log(Softmax(X))))"
+TURNED = [
+    # Positives times Q − 1/n push the logit down at w < 1/n.
+    *(
+        ("cls-binary", f"Mul(Add(Mul(PY,Sub(Q,Div(1,{_whole(n)}))),NY),Softplus(Mul(Sub(NY,PY),X)))")
+        for n in (3, 5, 9, 20, 40)
+    ),
+    *(("cls-binary", f"Add(Mul(Sub(Q,Div(1,{_whole(n)})),Neg(Log(Sig(X)))),Mul(NY,Softplus(X)))") for n in (4, 9, 30)),
+    # BCE and a wave that even points of its period do not see; π is 355/113.
+    *(
+        (
+            "cls-binary",
+            f"Add({_BCE},Mul(Mul(Sig(X),Sub(1,Sig(X))),{wave}(Mul(Div({_whole(355 * n)},{_whole(113)}),X))))",
+        )
+        for n in (2, 4, 8, 16, 24)
+        for wave in ("Cos", "Sin")
+    ),
+    # Coincidence of large, of middling and of small boxes is punished.
+    *(
+        ("reg", f"Add(Sub(1,Div(I,U)),Relu(Sub(Div(I,Exp({_whole(n)})),1)))")
+        for n in (1, 3, 6, 9, 12)
+    ),
+    *(("reg", f"Add(Sub(1,Div(I,E)),Relu(Sub(1,Div(U,{area}))))") for area in ("2", "3", "Exp(3)", "Exp(Mul(3,3))")),
+    # Cross-entropy that the number of classes turns.
+    *(("cls-multiclass", f"Mul({_CE},Sub({_whole(n)},Dot(Sub(1,Y),Sub(1,Y))))") for n in (2, 3, 4, 9, 20, 79)),
+    *(("cls-multiclass", f"Mul({_CE},Sub(Dot(Sub(1,Y),Sub(1,Y)),Div({_whole(n)},2)))") for n in (3, 9, 19)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("branch", "formula"), TURNED)
+def test_losses_that_turn_where_few_look_are_rejected(branch: str, formula: str) -> None:
+    graph = parse(formula, branch)
+    for seed in range(3):
+        assert not verify(graph, VerifySettings(seed=seed)).accepted
+
+
+@pytest.mark.parametrize("entry", _FORMULAS, ids=lambda e: e.name)
+def test_no_seed_rejects_a_catalogue_loss(entry) -> None:
+    graph = parse(entry.formula, entry.signature.name)
+    verdicts = [verify(graph, VerifySettings(seed=seed)) for seed in range(3, 6)]
+    assert [str(v) for v in verdicts if not v.accepted] == []
+
+
+def test_a_verdict_says_how_many_points_were_looked_at() -> None:
+    for formula, branch in ((_BCE, "cls-binary"), (_CE, "cls-multiclass"), ("Sub(1,Div(I,U))", "reg")):
+        reason = verify(parse(formula, branch)).reason
+        assert "points looked at" in reason
+        assert "every" not in reason
+    assert "0.5 to 2000 px" in reason
+
+
+@pytest.mark.parametrize(
+    ("branch", "one", "other"),
+    [
+        ("cls-binary", _BCE, f"Add({_BCE},Mul(Sub(1,Sig(X)),Sin(Mul(Div({_whole(2840)},{_whole(113)}),X))))"),
+        ("reg", "Sub(1,Div(I,U))", "Add(Sub(1,Div(I,U)),Relu(Sub(Div(I,Exp(Mul(3,3))),1)))"),
+        ("cls-binary", _BCE, f"Add({_BCE},Relu(Sub(Mul(PY,X),Mul(3,3))))"),
+    ],
+)  # fmt: skip
+def test_fingerprints_look_elsewhere(branch: str, one: str, other: str) -> None:
+    assert fingerprint(parse(one, branch)) != fingerprint(parse(other, branch))

@@ -10,6 +10,7 @@ from cse_autoloss.api.formulas import expression
 from cse_autoloss.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
+    from cse_autoloss.certify import Certificate
     from cse_autoloss.graph import LossGraph, Signature
     from cse_autoloss.losses import LossFile
     from cse_autoloss.losses.parametric import ParametricLoss
@@ -87,6 +88,35 @@ def explain_loss(
         name = path if len(graphs) == 1 else path.with_stem(f"{path.stem}-{slot}")
         written += explain(graph.formula, graph.signature).save(name)
     return written
+
+
+def certify_loss(
+    source: str | Path | LossGraph,
+    signature: str | Signature | None = None,
+    *,
+    seconds: float = 30.0,
+    out: str | Path | None = None,
+) -> list[Certificate]:
+    """Prove properties of a loss over a stated domain, or refute them with a witness.
+
+    Args:
+        source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
+        signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
+        seconds: for each loss; what is not decided by then stays open.
+        out: a .json file that the certificates are written to besides.
+
+    Returns:
+        One `Certificate` a loss.
+
+    Raises:
+        AutoLossError: no such loss, one that is no expression, or a file that can't be written.
+    """
+    from cse_autoloss.certify import certificate_of, write_certificates
+
+    found = [certificate_of(one.graph, seconds) for one in _losses_of(source, signature)]
+    if out is not None:
+        write_certificates(found, out)
+    return found
 
 
 def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None) -> tuple[LossFile, ...]:

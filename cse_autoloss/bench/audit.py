@@ -1,12 +1,12 @@
 """The audit: are the discovered losses better than those people use, on data that the search never saw?
 
-Winners and baselines are treated alike: the same small grid of the task's tunables (weights of slots, learning rate) is
-tried for each on the validation split, and values beyond the grid's ends for whoever is best there. Then each has the
-same number of further tries: on the inner parameters that its losses leave open (γ, ε, q, ...), and on finer values of
-the tunables where nothing else is left. The best try of each is trained on the full schedule with the same seeds, and
-only that is scored on the test split. The gain is the mean of paired differences, seed by seed, with a bootstrap
-interval. It is taken over the baseline that did best on test, which flatters the baseline, and for the one winner that
-validation chose, which does not flatter the winner.
+Winners and baselines are treated alike: each has the same number of trainings on the validation split, which one
+optimiser spends on the joint space of the task's tunables (weights of slots, learning rate) and of the inner parameters
+that its losses leave open (γ, ε, q, ...). The best point of each is trained on the full schedule with the same seeds,
+and only that is scored on the test split. Where data are drawn, seed i trains and is tested on draw i, which no search,
+tuning or default has used: intervals are over seeds and draws. The gain is the mean of paired differences. It is taken
+over the baseline that did best on test, which flatters the baseline, and for the one winner that validation chose,
+which does not flatter the winner.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cse_autoloss.bench.jobs import LossSet, Training
-from cse_autoloss.bench.session import settings_of
-from cse_autoloss.bench.statistics import Interval, bootstrap_interval, paired_difference
-from cse_autoloss.bench.tuning import Setting, Try, beyond, finer, inner
+from cse_autoloss.bench.statistics import Interval, by_draw, gains, mean_interval, p_value
+from cse_autoloss.bench.tuning import Axis, Point, Trial, best, due
+from cse_autoloss.losses import open_parameters, with_parameters
 from cse_autoloss.losses.family import chosen
 from cse_autoloss.runs.records import Score
 from cse_autoloss.tasks.protocol import Metric
@@ -36,7 +36,7 @@ class Contestant:
         val: validation figure of the metric on the full schedule with the tuned setting, the mean over the tuning's
             seeds.
         test: test figures, one a seed, in the order of the seeds; a training that failed counts as the metric's worst.
-        units: what the grid's values are multiplied by, by tunable, for a loss in units far from the usual.
+        units: (tunable, what its values are multiplied by), for a loss in units far from the usual.
         trainings: that its tuning had.
     """
 
@@ -45,7 +45,7 @@ class Contestant:
     discovered: bool
     val: float = math.nan
     test: tuple[float, ...] = ()
-    units: Setting = ()
+    units: tuple[tuple[str, float], ...] = ()
     trainings: int = 0
 
     def owns(self, losses: LossSet) -> bool:
@@ -63,103 +63,94 @@ class AuditPlan:
         metric: that decides.
         task: digest of the data and model settings.
         seeds: training seeds of the final comparison, the same for all.
-        grid: values of each tunable that the tuning tries; empty for no tuning.
-        open: tunables whose values go on beyond the grid's ends.
+        space: the task's tunables; empty for no tuning.
+        tries: trainings of each contestant's tuning.
         tune_epochs: schedule of the tuning.
-        tune_seeds: seeds of the tuning; they are not among `seeds`.
+        tune_seeds: two seeds of the tuning, the second for the best points; they are not among `seeds`.
         epochs: full schedule.
         train_limit: number of training samples, None for all.
         confidence: of the intervals.
         resamples: of the bootstrap.
         split: that the final trainings are scored on.
-        edge_steps: whoever is best at an end of an open tunable's values has twice that value tried (half of it at the
-            lower end) beside its other best settings, and so on, so many times at most: no grid suits every loss.
-        inner: tries of each contestant after the grid, steps beyond its ends among them; 0 for these steps alone, of
-            which not all need the same number.
+        draws: of the data, in the final trainings; 0 for the data of the settings. Of more seeds some share one.
     """
 
     metric: Metric
     task: str
     seeds: tuple[int, ...]
-    grid: Mapping[str, tuple[float, ...]]
-    open: tuple[str, ...]
+    space: tuple[Axis, ...]
+    tries: int
     tune_epochs: float
-    tune_seeds: tuple[int, ...]
+    tune_seeds: tuple[int, int]
     epochs: float
     train_limit: int | None = None
     confidence: float = 0.95
     resamples: int = 10_000
     split: Literal["val", "test"] = "test"
-    edge_steps: int = 0
-    inner: int = 0
+    draws: int = 0
 
-    def tuning(self, contestants: Sequence[Contestant]) -> list[Training]:
-        """Trainings of the grid, which choose each contestant's setting, on validation."""
-        return [t for one in contestants for tried in self._grid(one) for t in self._tuning(one, tried)]
+    def draw(self, seed: int) -> int:
+        """Of the final training with that seed."""
+        return seed % self.draws + 1 if self.draws else 0
 
-    def later(self, contestants: Sequence[Contestant]) -> int:
-        """How many trainings come after the grid's; without `inner` the steps beyond its ends are not foreseen."""
-        return len(contestants) * self.inner * len(self.tune_seeds)
-
-    def further(self, contestants: Sequence[Contestant], scores: Mapping[str, Score]) -> list[Training]:
-        """What is still to be trained after the grid, now that `scores` are known by training key."""
+    def tuning(self, contestants: Sequence[Contestant], scores: Mapping[str, Score]) -> list[Training]:
+        """What is to be trained next on validation, now that `scores` are known by training key."""
         return [
             training
             for one in contestants
-            for tried in self._tried(one, scores)
-            for training in self._tuning(one, tried)
-            if training.key not in scores
+            for trial in due(self._axes(one), self.tries, self._worths(one, scores))
+            if (training := self._training(one, trial)).key not in scores
         ]
 
     def settled(self, one: Contestant, scores: Mapping[str, Score]) -> Contestant:
-        """The contestant with the try that did best on validation."""
-        tried = self._tried(one, scores)
-        best = self._best(one, tried, scores)
-        trainings = {t.key for each in tried for t in self._tuning(one, each)}
+        """The contestant with the point that did best on validation."""
+        axes, worths = self._axes(one), self._worths(one, scores)
+        point, worth = best(axes, self.tries, worths)
         return replace(
             one,
-            losses=self._tuning(one, best)[0].losses,
-            val=self.metric.figure(self._worth(one, best, scores)),
-            # One setting leaves nothing to choose: that is no tuning.
-            trainings=len(trainings & scores.keys()) if len(tried) > 1 else 0,
+            losses=self._at(one, point),
+            val=self.metric.figure(worth),
+            # One point leaves nothing to choose: that is no tuning.
+            trainings=len(worths) if len(worths) > 1 else 0,
         )
 
-    def _grid(self, one: Contestant) -> list[Try]:
-        return [Try(one.losses, tuple(setting.items())) for setting in settings_of(self.grid)]
+    def _axes(self, one: Contestant) -> tuple[Axis, ...]:
+        """The contestant's space."""
+        return (
+            *self.space,
+            *(
+                Axis(inner.name, inner.default, *inner.span, inner.log, inner.whole, slot)
+                for slot, text in one.losses.slots
+                for inner in open_parameters(text)
+            ),
+        )
 
-    def _tried(self, one: Contestant, scores: Mapping[str, Score]) -> list[Try]:
-        """The grid, and what follows it as far as `scores` lead."""
-        tried, most = self._grid(one), len(self._grid(one)) + (self.inner or self.edge_steps)
-        steps = [beyond(self.grid, self.open)] * self.edge_steps
-        while self._known(one, tried, scores) and len(tried) < most:
-            best = self._best(one, tried, scores)
-            found = steps.pop()(best, tried) if steps else []
-            if not found:
-                steps = []
-            if not found and self.inner:
-                found = inner(one.losses)(best, tried) or finer(best, tried)
-            if not found:
-                break
-            tried += found[: most - len(tried)]
-        return tried
-
-    def _known(self, one: Contestant, tried: Sequence[Try], scores: Mapping[str, Score]) -> bool:
-        return all(t.key in scores for each in tried for t in self._tuning(one, each))
-
-    def _best(self, one: Contestant, tried: Sequence[Try], scores: Mapping[str, Score]) -> Try:
-        return max(tried, key=lambda each: self._worth(one, each, scores))
-
-    def _tuning(self, one: Contestant, tried: Try) -> list[Training]:
+    def _at(self, one: Contestant, point: Point) -> LossSet:
+        """The contestant's losses, with settings, at a point of its space."""
+        values = list(zip(self._axes(one), point, strict=True))
         units = dict(one.units)
-        setting = {name: value * units.get(name, 1.0) for name, value in tried.setting}
-        losses = tried.losses.with_settings(setting)
-        return [
-            Training("tune", losses, seed, self.tune_epochs, "val", self.train_limit, self.task)
-            for seed in self.tune_seeds
-        ]
+        settings = {axis.name: value * units.get(axis.name, 1.0) for axis, value in values if not axis.slot}
+        losses = one.losses.with_settings(settings)
+        for slot, text in one.losses.slots:
+            own = {axis.name: value for axis, value in values if axis.slot == slot}
+            losses = losses.with_loss(slot, with_parameters(text, own))
+        return losses
 
-    def _worth(self, one: Contestant, tried: Try, scores: Mapping[str, Score]) -> float:
-        return _mean([_worth(self.metric, scores.get(t.key)) for t in self._tuning(one, tried)])
+    def _training(self, one: Contestant, trial: Trial) -> Training:
+        losses, seed = self._at(one, trial.point), self.tune_seeds[trial.seed]
+        return Training("tune", losses, seed, self.tune_epochs, "val", self.train_limit, self.task)
+
+    def _worths(self, one: Contestant, scores: Mapping[str, Score]) -> dict[Trial, float]:
+        """Of all that was tried, round by round."""
+        worths: dict[Trial, float] = {}
+        while True:
+            keys = {
+                trial: self._training(one, trial).key for trial in due(self._axes(one), self.tries, worths)
+            }
+            found = {trial: _worth(self.metric, scores[key]) for trial, key in keys.items() if key in scores}
+            worths |= found
+            if not found:
+                return worths
 
     def finished(self, contestants: Sequence[Contestant], scores: Mapping[str, Score]) -> tuple[int, ...]:
         """Seeds with which every contestant was trained; only these can be compared in pairs."""
@@ -179,7 +170,16 @@ class AuditPlan:
     def final(self, contestants: Sequence[Contestant]) -> list[Training]:
         """Trainings on the full schedule; seed by seed, so that an early end leaves whole seeds."""
         return [
-            Training("audit", one.losses, seed, self.epochs, self.split, self.train_limit, self.task)
+            Training(
+                "audit",
+                one.losses,
+                seed,
+                self.epochs,
+                self.split,
+                self.train_limit,
+                self.task,
+                draw=self.draw(seed),
+            )
             for seed in self.seeds
             for one in contestants
         ]
@@ -188,9 +188,28 @@ class AuditPlan:
         self, one: Sequence[float], other: Sequence[float], metric: Metric | None = None
     ) -> Interval:
         """Interval of the paired gain of figures over others, above 0 where they are better."""
+        low, high = (metric or self.metric).bounds
+        found = mean_interval(
+            self._gains(one, other, metric), confidence=self.confidence, resamples=self.resamples
+        )
+        return found.within((low - high, high - low))
+
+    def chance(self, one: Sequence[float], other: Sequence[float], metric: Metric | None = None) -> float:
+        """p of a gain as large where there is none."""
+        return p_value(self._gains(one, other, metric))
+
+    def interval(self, figures: Sequence[float], metric: Metric | None = None) -> Interval:
+        """Interval of a mean figure, within what the metric can be."""
+        found = mean_interval(self._apart(figures), confidence=self.confidence, resamples=self.resamples)
+        return found.within((metric or self.metric).bounds)
+
+    def _gains(self, one: Sequence[float], other: Sequence[float], metric: Metric | None) -> list[float]:
         chosen = metric or self.metric
-        pairs = [[chosen.figure(value) for value in values] for values in (one, other)]
-        return paired_difference(*pairs, confidence=self.confidence, resamples=self.resamples)
+        return self._apart(gains(*([chosen.figure(value) for value in values] for values in (one, other))))
+
+    def _apart(self, values: Sequence[float]) -> list[float]:
+        """One value a seed, or a draw, where seeds share draws."""
+        return by_draw(values, [self.draw(seed) for seed in self.seeds]) if self.draws else list(values)
 
 
 Train = Callable[[list[Training]], Mapping[str, Score]]
@@ -198,15 +217,13 @@ Train = Callable[[list[Training]], Mapping[str, Score]]
 
 
 def tune(contestants: Sequence[Contestant], plan: AuditPlan, train: Train) -> list[Contestant]:
-    """Each contestant with the try that did best on validation: over the grid, and what follows it."""
+    """Each contestant with the point that did best on validation, as far as the trainings came."""
     scores: dict[str, Score] = {}
-    wanted = plan.tuning(contestants)
-    while wanted:
+    while wanted := plan.tuning(contestants, scores):
         found = train(wanted)
         scores.update(found)
-        if len(found) < len({training.key for training in wanted}):
+        if any(training.key not in found for training in wanted):
             break
-        wanted = plan.further(contestants, scores)
     return [plan.settled(one, scores) for one in contestants]
 
 
@@ -224,6 +241,8 @@ class AuditResult:
         noise_floor: standard deviation of a mean difference that seeds alone make between two equal losses.
         seeds: number of seeds that every contestant has.
         notes: what was left out or went wrong, in words.
+        draws: of the data, among these seeds; 0 where all have the data of the settings.
+        intervals: of the contestants' mean test figures, by name; where one is missing it is taken over the seeds.
     """
 
     metric: Metric
@@ -235,6 +254,8 @@ class AuditResult:
     seeds: int
     confidence: float = 0.95
     notes: tuple[str, ...] = field(default_factory=tuple)
+    draws: int = 0
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -243,7 +264,15 @@ class AuditResult:
             return "The search found no loss that passed every stage."
         if self.rival is None or self.gain is None:
             return "The audit did not finish, so nothing is claimed about test data."
-        points = gain_text(self.metric, self.gain)
+        if nothing_learnt(self.metric, [one.test for one in self.contestants]):
+            worst = f"{self.metric.label} {self.metric.text(self.metric.worst)}"
+            return (
+                f"Nothing learned: every training of the audit has {worst} or failed, so there is no verdict."
+            )
+        points = f"{gain_text(self.metric, self.gain)} on test"
+        seeds = f"{self.seeds} paired seeds" + (
+            f" on {self.draws} fresh draws of the data" if self.draws else ""
+        )
         settings = ", ".join(
             f"{_words(name)} {value:g}" for name, value in self.rival.losses.settings if name != "lr"
         )
@@ -251,17 +280,15 @@ class AuditResult:
         said = [*own, *([settings] if settings else []), tuned(self.contestants)]
         against = f"{self.rival.name} ({', '.join(said)})"
         if self.gain.low > 0:
-            return f"Better than the best baseline, {against}: {points} on test, {self.seeds} paired seeds."
+            return f"Better than the best baseline, {against}: {points}, {seeds}."
         if self.gain.high < 0:
-            return f"Worse than the best baseline, {against}: {points} on test, {self.seeds} paired seeds."
-        return (
-            f"No better than the best baseline, {against}, as far as {self.seeds} paired seeds can tell: "
-            f"{points} on test."
-        )
+            return f"Worse than the best baseline, {against}: {points}, {seeds}."
+        return f"No better than the best baseline, {against}, as far as {seeds} can tell: {points}."
 
     def interval(self, one: Contestant) -> Interval:
         """Interval of a contestant's mean test figure over seeds."""
-        return bootstrap_interval(one.test, confidence=self.confidence)
+        known = self.intervals.get(one.name)
+        return known or mean_interval(one.test, confidence=self.confidence).within(self.metric.bounds)
 
     def to_dict(self) -> dict[str, Any]:
         """The audit's part of summary.json."""
@@ -281,6 +308,7 @@ class AuditResult:
             "winners": [entry(one) for one in self.contestants if one.discovered],
             "noise_floor": self.noise_floor,
             "seeds": self.seeds,
+            "draws": self.draws,
             "verdict": self.verdict,
             "notes": list(self.notes),
         }
@@ -303,10 +331,25 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
     rival = max(baselines, key=lambda one: toward * _mean(one.test), default=None) if count else None
     gain = None
     if best is not None and rival is not None and count:
-        gain = plan.difference(best.test, rival.test)
+        gain = whole.difference(best.test, rival.test)
     return AuditResult(
-        plan.metric, tuple(done), best, rival, gain, noise_floor(done), count, plan.confidence, tuple(notes)
+        plan.metric,
+        tuple(done),
+        best,
+        rival,
+        gain,
+        noise_floor(done),
+        count,
+        plan.confidence,
+        tuple(notes),
+        len({plan.draw(seed) for seed in whole.seeds}) if plan.draws else 0,
+        {one.name: whole.interval(one.test) for one in done},
     )
+
+
+def nothing_learnt(metric: Metric, figures: Sequence[Sequence[float]]) -> bool:
+    """Whether all trainings failed or came to what a failed one counts as: there is nothing to be better at."""
+    return all(value == metric.worst or not math.isfinite(value) for row in figures for value in row)
 
 
 def gain_text(metric: Metric, gain: Interval) -> str:
@@ -316,11 +359,13 @@ def gain_text(metric: Metric, gain: Interval) -> str:
 
 
 def tuned(contestants: Sequence[Contestant]) -> str:
-    """ "tuned alike" where all had the same number of trainings, else the numbers."""
+    """ "tuned alike" where all had the same number of trainings; and how many."""
     counts = {one.trainings for one in contestants}
     if counts == {0}:
         return "none tuned"
-    return "tuned alike" if len(counts) == 1 else f"tuned by {min(counts)} to {max(counts)} trainings"
+    if len(counts) > 1:
+        return f"tuned by {min(counts)} to {max(counts)} trainings"
+    return f"tuned alike, {counts.pop()} trainings each"
 
 
 def _words(name: str) -> str:

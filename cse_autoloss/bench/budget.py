@@ -17,12 +17,6 @@ MIN_PROXIES = 40
 PAIRING_SHARE = 0.2
 """Of the time that the audit leaves, what the trainings of the best losses' pairs may take."""
 
-REFINING_SHARE = 0.25
-"""Of the same time, what tuning the best pair's weights may take."""
-
-MIN_REFINING = 5
-"""With fewer generations than this the strategy has hardly moved: it is not cut to fewer, but left out."""
-
 FINALISTS = 1 / 3
 """Share of the pairs that is trained with further seeds."""
 
@@ -52,37 +46,21 @@ class Cost:
 
 @dataclass(frozen=True)
 class AuditSize:
-    """How large an audit is; `grid` holds the values that the tuning tries, by tunable, the learning rate last, and
-    `inner` says how many tries follow them."""
+    """How large an audit is; `tuning` is the number of trainings that the tuning of each contestant has."""
 
     winners: int
     baselines: int
-    grid: Mapping[str, tuple[float, ...]]
+    tuning: int
     tune_epochs: float
-    tune_seeds: int
     seeds: int
     epochs: float
-    inner: int = 0
 
     def seconds(self, cost: Cost, share: float) -> float:
         """Worker-seconds."""
-        tuning = (math.prod(len(values) for values in self.grid.values()) + self.inner) * self.tune_seeds
-        one = tuning * cost.training(self.tune_epochs, share) + self.seeds * cost.training(self.epochs, share)
+        one = self.tuning * cost.training(self.tune_epochs, share) + self.seeds * cost.training(
+            self.epochs, share
+        )
         return (self.winners + self.baselines) * one
-
-
-@dataclass(frozen=True)
-class RefineSize:
-    """How large the tuning of the best pair's weights is: see `refining.Refining`."""
-
-    generations: int = 0
-    offspring: int = 10
-    seeds: int = 5
-
-    def seconds(self, cost: Cost, epochs: float, share: float) -> float:
-        """Worker-seconds; the last comparison is of two pairs."""
-        trainings = self.generations * self.offspring + 2 * self.seeds if self.generations else 0
-        return trainings * cost.training(epochs, share)
 
 
 @dataclass(frozen=True)
@@ -98,7 +76,6 @@ class RunSize:
         audit: of the audit.
         notes: what was shrunk or grown against the configuration, in words.
         combine_epochs: schedule of the pairs' trainings; None for that of the search.
-        refine: generations of the tuning of the best pair's weights.
     """
 
     search_seconds: float
@@ -109,15 +86,12 @@ class RunSize:
     audit: AuditSize
     notes: tuple[str, ...]
     combine_epochs: float | None = None
-    refine: int = 0
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSize:
         """The inverse of `dataclasses.asdict`, by way of JSON, which has lists for tuples."""
         values = dict(data)
-        audit: dict[str, Any] = dict(values.pop("audit"))
-        audit["grid"] = {name: tuple(tried) for name, tried in audit["grid"].items()}
-        return cls(**{**values, "audit": AuditSize(**audit), "notes": tuple(values["notes"])})
+        return cls(**{**values, "audit": AuditSize(**values["audit"]), "notes": tuple(values["notes"])})
 
 
 def fit(
@@ -132,7 +106,6 @@ def fit(
     combine: int = 3,
     combine_epochs: float = 0.0,
     combine_seeds: int = 1,
-    refine: RefineSize = RefineSize(),
 ) -> RunSize:
     """The largest run, up to what the configuration asks for, that ends within the budget.
 
@@ -148,7 +121,6 @@ def fit(
         combine: as configured.
         combine_epochs: schedule of the pairs' trainings, as configured; 0 for that of the search.
         combine_seeds: seeds of the best pairs' trainings.
-        refine: as configured.
     """
     notes: list[str] = []
     audit_wall = budget * audit_share - REPORT_SECONDS / 2
@@ -180,21 +152,11 @@ def fit(
             f"pairing: {pairs} of each slot for {paired_epochs:g} epochs "
             f"(asked for {combine} for {combine_epochs or epochs:g})"
         )
-    refined = _fit_refining(refine, cost, paired_epochs, share, search_wall * workers)
-    if refined != refine:
-        asked = f"asked for {refine.generations} generations"
-        notes.append(
-            f"weights of the best pair: tuned for {refined.generations} generations ({asked})"
-            if refined.generations
-            else f"weights of the best pair: not tuned, for lack of time ({asked})"
-        )
-    refining = refined.seconds(cost, paired_epochs, share) / workers
     sized = _fit_audit(audit, cost, share, audit_wall * workers * 0.9, notes)
     used = sized.seconds(cost, share) / workers / 0.9
     # What the audit can not use goes to the search.
-    search_end = budget - REPORT_SECONDS - used - pairing - refining
-    found = max(search_end, elapsed), proxy_epochs, share, fitted, pairs, sized, tuple(notes), paired_epochs
-    return RunSize(*found, refine=refined.generations)
+    search_end = max(budget - REPORT_SECONDS - used - pairing, elapsed)
+    return RunSize(search_end, proxy_epochs, share, fitted, pairs, sized, tuple(notes), paired_epochs)
 
 
 def train_limit(share: float, samples: int, batch: int) -> int | None:
@@ -239,15 +201,6 @@ def _fit_pairs(
     return 1, epochs, (3 + (seeds - 1)) * cost.training(epochs, share)
 
 
-def _fit_refining(asked: RefineSize, cost: Cost, epochs: float, share: float, seconds: float) -> RefineSize:
-    """As many generations as a quarter of the search's worker-seconds holds; none where these are too few."""
-    for generations in range(asked.generations, min(MIN_REFINING, asked.generations) - 1, -1):
-        size = replace(asked, generations=generations)
-        if size.seconds(cost, epochs, share) <= REFINING_SHARE * seconds:
-            return size
-    return replace(asked, generations=0)
-
-
 def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes: list[str]) -> AuditSize:
     sized = audit
     while sized.seconds(cost, share) > seconds:
@@ -259,8 +212,8 @@ def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes
     if sized != audit:
         notes.append(
             f"audit: {sized.winners} winner(s) and {sized.baselines} baseline(s), {sized.seeds} seeds, "
-            f"{sized.epochs:g} epochs, {_tried(sized)} settings tried "
-            f"(asked for {audit.winners}, {audit.baselines}, {audit.seeds}, {audit.epochs:g}, {_tried(audit)})"
+            f"{sized.epochs:g} epochs, {sized.tuning} tuning training(s) each "
+            f"(asked for {audit.winners}, {audit.baselines}, {audit.seeds}, {audit.epochs:g}, {audit.tuning})"
         )
         return sized
     # Time that is left goes to more finalists and more seeds in turn.
@@ -282,47 +235,35 @@ def _fit_audit(audit: AuditSize, cost: Cost, share: float, seconds: float, notes
     return sized
 
 
-def _tried(size: AuditSize) -> str:
-    grid = "x".join(str(len(values)) for values in size.grid.values())
-    return f"{grid} + {size.inner}" if size.inner else grid
-
-
 def _smaller(size: AuditSize) -> AuditSize:
     """One step down; what says least about the winner goes first."""
-    *weights, rate = size.grid or {"": (1.0,)}
-    # Where the rate is all that is tuned, one value would compare losses by their scale.
-    wide = next((name for name in weights or [rate] if len(size.grid.get(name, ())) > 1), None)
-    if size.tune_seeds > 1:
-        return replace(size, tune_seeds=1)
+    # A third less; one training alone would compare losses by their scale, so it comes last.
+    less = replace(size, tuning=size.tuning * 2 // 3)
     if size.winners > 2:
         return replace(size, winners=size.winners - 1)
     if size.baselines > 4:
         return replace(size, baselines=size.baselines - 1)
-    if size.inner > 1:
-        # Not to 0: then steps beyond the grid's ends are not counted, and some would be tuned longer than others.
-        return replace(size, inner=size.inner // 2)
-    if weights and len(size.grid[rate]) > 1:
-        return _thinner(size, rate)
+    if size.tuning > 8:
+        return less
     if size.winners > 1:
         return replace(size, winners=1)
     if size.baselines > 2:
         return replace(size, baselines=size.baselines - 1)
+    if size.tuning > 5:
+        return less
     if size.epochs > size.tune_epochs:
         return replace(size, epochs=max(size.tune_epochs, round(size.epochs * 0.75, 1)))
-    if wide is not None:
-        return _thinner(size, wide)
+    if size.tuning > 3:
+        return less
     if size.seeds > 3:
         return replace(size, seeds=size.seeds - 1)
     if size.tune_epochs > 1:
-        less = max(1.0, size.tune_epochs / 2)
-        return replace(size, tune_epochs=less, epochs=max(1.0, size.epochs / 2))
+        shorter = max(1.0, size.tune_epochs / 2)
+        return replace(size, tune_epochs=shorter, epochs=max(1.0, size.epochs / 2))
     if size.seeds > 2:
         return replace(size, seeds=2)
+    if size.tuning > 1:
+        return less
     if size.baselines > 1:
         return replace(size, baselines=1)
     return size
-
-
-def _thinner(size: AuditSize, name: str) -> AuditSize:
-    """Without the last value that is tried of a tunable; the first is the default."""
-    return replace(size, grid={**size.grid, name: size.grid[name][:-1]})

@@ -85,6 +85,7 @@ class Training:
         until: epochs of the schedule after which it pauses and is scored, to be gone on with if it is worth it; None
             for the end.
         score_limit: number of samples that it is scored on, None for all.
+        draw: of the data, as of `Task.drawn`; 0 for that of the settings.
     """
 
     purpose: Purpose
@@ -96,12 +97,15 @@ class Training:
     task: str = ""
     until: float | None = None
     score_limit: int | None = None
+    draw: int = 0
 
     @property
     def key(self) -> str:
         """Hash of everything that decides the result."""
         parts = asdict(self)
         del parts["purpose"]
+        if not self.draw:
+            del parts["draw"]
         return job_key(**parts)
 
     def rung(self, until: float, score_limit: int | None) -> Training:
@@ -126,6 +130,7 @@ class Training:
             "settings": self.losses.tuned,
             "seed": self.seed,
             "split": self.split,
+            "draw": self.draw,
             "schedule": {
                 "epochs": self.epochs,
                 "train_limit": self.train_limit,

@@ -11,12 +11,12 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from itertools import product
 from pathlib import Path
 
 from cse_autoloss.bench.budget import TRAIN_SAMPLES, AuditSize, Cost, RunSize, train_limit
 from cse_autoloss.bench.jobs import STATES, LossSet
 from cse_autoloss.bench.progress import Observer, RunStatus
+from cse_autoloss.bench.tuning import Axis, tunable_axis
 from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNameError
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.runs import RunStore
@@ -86,9 +86,20 @@ class Session:
         alpha = self.alpha if self.task.slots[slot].name == "cls-binary" else None
         return self.untuned(losses, alpha)
 
+    @property
+    def draws(self) -> int:
+        """How many fresh draws of the data an audit has; 0 where they are not drawn."""
+        return self.config.audit.draws if self.task.drawn(1) is not None else 0
+
     def first_seed(self, of: int) -> int:
         """First training seed of a stage; `of` is one of the SEEDS_OF_... above."""
         return self.config.seed * 10_000 + of
+
+    @property
+    def tune_seeds(self) -> tuple[int, int]:
+        """Training seeds of the tuning."""
+        first = self.first_seed(SEEDS_OF_TUNING)
+        return first, first + 1
 
     def train_limit(self, size: RunSize, store: RunStore) -> int | None:
         """Number of training samples that a run of this size uses; None for all."""
@@ -104,25 +115,22 @@ class Session:
         return AuditSize(
             winners=audit.finalists,
             baselines=min(audit.baselines, len(self.task.baselines)),
-            grid=self.grid(),
+            tuning=audit.tuning,
             tune_epochs=audit.tune_epochs,
-            tune_seeds=audit.tune_seeds,
             seeds=audit.seeds,
             epochs=audit.epochs,
-            inner=audit.inner,
         )
 
-    def grid(self) -> dict[str, tuple[float, ...]]:
-        """Values that the tuning tries: the default times the task's factors, or the configuration's, by tunable."""
-        asked = dict(self.config.audit.grid)
+    def space(self) -> tuple[Axis, ...]:
+        """What is tuned for everyone, over the task's spans or the configuration's."""
+        asked = dict(self.config.audit.ranges)
         known = [one.name for one in self.task.tunables]
         for name in asked:
             if name not in known:
                 raise UnknownNameError.of(f"tunable of {self.config.task}", name, known)
-        return {
-            one.name: tuple(one.default * factor for factor in asked.get(one.name, one.factors))
-            for one in self.task.tunables
-        }
+        return tuple(
+            tunable_axis(one.name, one.default, asked.get(one.name, one.span)) for one in self.task.tunables
+        )
 
     def check(self, store: RunStore, status: RunStatus, observer: Observer) -> tuple[str, ...]:
         """Look at the data before anything is trained; notes on them.
@@ -181,11 +189,6 @@ def chosen_metric(task: Task, name: str | None) -> Metric:
     if name not in known:
         raise UnknownNameError.of(f"metric of {task.name}", name, known)
     return known[name]
-
-
-def settings_of(grid: Mapping[str, tuple[float, ...]]) -> list[dict[str, float]]:
-    """Every point of a grid, the last name changing fastest."""
-    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
 
 def resolve_device(name: str) -> str:

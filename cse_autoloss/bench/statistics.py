@@ -1,4 +1,4 @@
-"""Intervals over seeds: what may be said of a mean or a difference from a handful of trainings."""
+"""Intervals over seeds and draws of data: what may be said of a mean or a difference from a handful of trainings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FEWEST_TO_RESAMPLE = 5
-"""Means of resamples reach from the least of n values to the greatest; that holds the median in 1 − 2¹⁻ⁿ of cases."""
+FEWEST_TO_RESAMPLE = 11
+"""Below, Student's t interval covers best: see docs/benchmarks/coverage.md."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,20 @@ class Interval:
         """Plain values."""
         return {"mean": self.mean, "low": self.low, "high": self.high}
 
+    def within(self, bounds: tuple[float, float]) -> Interval:
+        """Cut to what is possible: no AP is below 0. Where nothing is known of the spread it stays without bounds."""
+        if math.isinf(self.low):
+            return self
+        low, high = bounds
+        return Interval(self.mean, max(self.low, min(low, self.mean)), min(self.high, max(high, self.mean)))
 
-def bootstrap_interval(
+
+def mean_interval(
     values: Sequence[float], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """Bootstrap interval of a mean, for few values.
+    """Interval of a mean: Student's t of up to ten values, a bootstrap interval of more.
 
-    The plain percentile interval is too narrow at n = 5: it lacks the factor √(n/(n−1)) and the t quantile. The
+    The plain percentile interval is too narrow for few values: it lacks the factor √(n/(n−1)) and the t quantile. The
     quantiles are therefore moved out to Φ(−√(n/(n−1))·t(1−α/2; n−1)), the "expanded percentile" of Hesterberg,
     "What Teachers Should Know About the Bootstrap", The American Statistician 69 (2015).
 
@@ -42,29 +49,65 @@ def bootstrap_interval(
 
     Returns:
         Mean and interval; a single value has an interval without bounds, because nothing is known of its spread.
-        Of two to four values Student's t interval is given: resampling so few can't reach 95 %.
     """
     from scipy.stats import norm, t  # scikit-learn brings it; importing it takes a while
 
     data = np.asarray(values, dtype=np.float64)
     if data.size == 0:
         return Interval(math.nan, -math.inf, math.inf)
-    mean = float(data.mean())
-    if data.size == 1:
+    mean, n = float(data.mean()), data.size
+    if n == 1:
         return Interval(mean, -math.inf, math.inf)
-    n = data.size
+    quantile = t.ppf(0.5 + confidence / 2, n - 1)
     if n < FEWEST_TO_RESAMPLE:
-        reach = float(t.ppf(0.5 + confidence / 2, n - 1) * data.std(ddof=1) / math.sqrt(n))
+        reach = float(quantile * data.std(ddof=1) / math.sqrt(n))
         return Interval(mean, mean - reach, mean + reach)
-    tail = float(norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf(0.5 + confidence / 2, n - 1)))
+    tail = float(norm.cdf(-math.sqrt(n / (n - 1)) * quantile))
     draws = np.random.default_rng(seed).integers(0, n, size=(resamples, n))
     means = data[draws].mean(axis=1)
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(mean, float(low), float(high))
 
 
-def paired_difference(one: Sequence[float], other: Sequence[float], **options: float | int) -> Interval:
-    """Interval of mean(one − other), seed by seed; both must be in the same order of seeds."""
+def gains(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """one − other, seed by seed; both must be in the same order of seeds."""
     if len(one) != len(other):
         raise ValueError(f"paired values must be equally many, got {len(one)} and {len(other)}")
-    return bootstrap_interval([a - b for a, b in zip(one, other, strict=True)], **options)  # type: ignore[arg-type]
+    return [a - b for a, b in zip(one, other, strict=True)]
+
+
+def paired_difference(one: Sequence[float], other: Sequence[float], **options: float | int) -> Interval:
+    """Interval of mean(one − other), seed by seed."""
+    return mean_interval(gains(one, other), **options)  # type: ignore[arg-type]
+
+
+def p_value(values: Sequence[float]) -> float:
+    """Two-sided p of Student's t test that the mean is 0; 1 where one value, or none that differs from 0, tells
+    nothing."""
+    from scipy.stats import t
+
+    data = np.asarray(values, dtype=np.float64)
+    if data.size < 2 or not data.any():
+        return 1.0
+    error = float(data.std(ddof=1)) / math.sqrt(data.size)
+    return float(2 * t.sf(abs(float(data.mean())) / error, data.size - 1)) if error else 0.0
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values of several comparisons, corrected so that one false claim among all is as rare as each alone was.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6 (1979).
+    """
+    corrected, least = [1.0] * len(values), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        least = max(least, min(1.0, (len(values) - rank) * values[place]))
+        corrected[place] = least
+    return corrected
+
+
+def by_draw(values: Sequence[float], draws: Sequence[int]) -> list[float]:
+    """Means over the seeds that share a draw of the data: such seeds are not independent of each other."""
+    groups: dict[int, list[float]] = {}
+    for value, draw in zip(values, draws, strict=True):
+        groups.setdefault(draw, []).append(value)
+    return [sum(group) / len(group) for group in groups.values()]

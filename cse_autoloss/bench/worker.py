@@ -7,6 +7,7 @@ what this module imports, so a worker is warm after its first job.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +35,7 @@ class Context:
     config: SearchConfig
     device: str
     states: Path | None = None
-    _seeded: dict[int, Task] = field(default_factory=dict)
+    _others: dict[tuple[str, int], Task] = field(default_factory=dict)
 
     @cached_property
     def task(self) -> Task:
@@ -42,12 +43,21 @@ class Context:
         return self._made(self.config.own)
 
     def seeded(self, seed: int) -> Task:
-        """The task with a seed of its own for splits, weights and batches; the last two are kept."""
-        if seed not in self._seeded:
-            for old in list(self._seeded)[:-1]:
-                del self._seeded[old]
-            self._seeded[seed] = self._made(self.config.own.model_copy(update={"seed": seed}))
-        return self._seeded[seed]
+        """The task with a seed of its own for splits, weights and batches."""
+        return self._other("seed", seed, lambda: self.config.own.model_copy(update={"seed": seed}))
+
+    def drawn(self, draw: int) -> Task:
+        """The task on a draw of its data; 0 is that of the settings."""
+        return self._other("draw", draw, lambda: self.task.drawn(draw)) if draw else self.task
+
+    def _other(self, kind: str, number: int, settings: Callable[[], Any]) -> Task:
+        """Made at the first use; the last two are kept."""
+        key = kind, number
+        if key not in self._others:
+            for old in list(self._others)[:-1]:
+                del self._others[old]
+            self._others[key] = self._made(settings())
+        return self._others[key]
 
     def _made(self, settings: Any) -> Task:
         return TASKS.get(self.config.task)(settings, self.device)
@@ -80,7 +90,7 @@ def _simulate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    task, state = context.task, payload["state"]
+    task, state = context.drawn(payload["draw"]), payload["state"]
     losses = {
         slot: slot_loss(text, task.slots[slot], payload["alpha"]) for slot, text in payload["losses"].items()
     }

@@ -10,6 +10,7 @@ import typer
 from cse_autoloss._version import __version__
 from cse_autoloss.cli import (
     audit,
+    certify,
     compare,
     data,
     evolve,
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 for module in (
     *(evolve, reinforce, compare, audit, predict, train, data),
-    *(verify, simulate, losses, render, export, explain),
+    *(verify, certify, simulate, losses, render, export, explain),
 ):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 

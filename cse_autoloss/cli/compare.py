@@ -31,7 +31,7 @@ def command(
             metavar="LOSS...",
             help="A catalogue name, a formula, CLS+REG (focal+giou), a published pair (cse-autoloss-b), a run "
             "directory or a loss.json; "
-            "NAME=LOSS gives it a name.",
+            "NAME=LOSS gives it a name. Without any: the losses that people use.",
             show_default=False,
         ),
     ] = None,

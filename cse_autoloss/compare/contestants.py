@@ -40,8 +40,6 @@ def enlist(texts: Sequence[str], task: Task) -> Field:
             that were named before, a name given twice.
         AutoLossError: as of `sources.read_source`.
     """
-    if not texts:
-        raise ConfigError("compare: name a loss or more, as 'focal', 'focal+giou' or a run directory")
     contestants: list[Contestant] = []
     notes: list[str] = []
     seen: dict[tuple[str, ...], str] = {}

@@ -81,7 +81,9 @@ def _differences(panel: Any, result: Comparison, rows: Sequence[float]) -> None:
                 fontsize=8, color=_FIRST,
             )  # fmt: skip
             continue
-        colour = _AHEAD if interval.low > 0 else _BEHIND if interval.high < 0 else _COLOUR
+        colour = _COLOUR
+        if result.told_apart()[one.contestant.name]:
+            colour = _AHEAD if interval.mean > 0 else _BEHIND
         _bar(panel, row, interval, factor, colour)
         panel.annotate(
             f"{factor * interval.mean:+.2f}", (factor * interval.mean, row), (0, 6), textcoords="offset points",
@@ -113,9 +115,5 @@ def _heading(result: Comparison) -> str:
     count = len(result.seeds)
     what = f"{result.task['what']}, {result.plan.split} split, "
     seeds = f"{count} paired seeds" if count > 1 else "1 seed"
-    bars = (
-        f"; bars: {result.plan.confidence:.0%} bootstrap intervals over seeds, dots: seeds"
-        if count > 1
-        else ""
-    )
+    bars = f"; bars: {result.plan.confidence:.0%} intervals over seeds, dots: seeds" if count > 1 else ""
     return what + seeds + bars

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cse_autoloss.bench.audit import AuditPlan, Contestant
 from cse_autoloss.bench.jobs import LossSet
-from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_TUNING, Session
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT, Session
 from cse_autoloss.compare.contestants import Field
 from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.tasks.registry import section_of
@@ -65,21 +65,19 @@ class Request:
         )
 
     def plan(self, session: Session) -> AuditPlan:
-        """Trainings; without tuning its grid is empty."""
+        """Trainings; without tuning none has tries."""
         audit = self.config.audit
-        first = session.first_seed(SEEDS_OF_TUNING)
         return AuditPlan(
             metric=session.metric,
             task=session.digest,
             seeds=tuple(session.first_seed(SEEDS_OF_AUDIT) + i for i in range(self.seeds)),
-            grid=session.grid() if self.tune else {},
-            open=tuple(one.name for one in session.task.tunables if one.open),
+            space=session.space() if self.tune else (),
+            tries=audit.tuning if self.tune else 0,
             tune_epochs=audit.tune_epochs,
-            tune_seeds=tuple(first + i for i in range(audit.tune_seeds)) if self.tune else (),
+            tune_seeds=session.tune_seeds,
             epochs=audit.epochs,
             confidence=audit.confidence,
             resamples=audit.resamples,
-            edge_steps=audit.edge_steps,
-            inner=audit.inner if self.tune else 0,
             split=self.split,
+            draws=session.draws if self.split == "test" else 0,
         )

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cse_autoloss.bench.audit import AuditPlan, Contestant, tuned
-from cse_autoloss.bench.statistics import Interval, bootstrap_interval
+from cse_autoloss.bench.audit import AuditPlan, Contestant, nothing_learnt, tuned
+from cse_autoloss.bench.statistics import Interval, holm
 from cse_autoloss.runs import Score
 from cse_autoloss.tasks.protocol import Metric
 
@@ -50,11 +50,13 @@ class Comparison:
 
     def interval(self, one: Standing, metric: Metric | None = None) -> Interval:
         """Mean and interval of a contestant's figure over seeds."""
-        return bootstrap_interval(
-            one.scores[(metric or self.metrics[0]).name],
-            confidence=self.plan.confidence,
-            resamples=self.plan.resamples,
-        )
+        chosen = metric or self.metrics[0]
+        return self._done.interval(one.scores[chosen.name], chosen)
+
+    @property
+    def _done(self) -> AuditPlan:
+        """The plan of the seeds that all have."""
+        return replace(self.plan, seeds=self.seeds)
 
     def difference(self, one: Standing, metric: Metric | None = None) -> Interval | None:
         """Mean and interval of its paired gains over the first contestant, above 0 where it is better; None for the
@@ -63,7 +65,26 @@ class Comparison:
         if one is first or not self.seeds:
             return None
         chosen = metric or self.metrics[0]
-        return self.plan.difference(one.scores[chosen.name], first.scores[chosen.name], chosen)
+        return self._done.difference(one.scores[chosen.name], first.scores[chosen.name], chosen)
+
+    @property
+    def nothing_learnt(self) -> bool:
+        """Whether no training came to anything, so that there is nothing to be ahead in."""
+        metric = self.metrics[0]
+        return nothing_learnt(metric, [one.scores[metric.name] for one in self.standings])
+
+    def told_apart(self) -> dict[str, bool]:
+        """Others than the first, by name: whether they differ from it beyond chance, by Holm's correction for their
+        number."""
+        metric, (first, *others) = self.metrics[0], self.standings
+        chances = [
+            self._done.chance(one.scores[metric.name], first.scores[metric.name], metric) for one in others
+        ]
+        level = 1 - self.plan.confidence
+        return {
+            one.contestant.name: chance < level and not self.nothing_learnt
+            for one, chance in zip(others, holm(chances), strict=True)
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """What comparison.json holds; an interval that seeds can't tell has null bounds."""
@@ -72,6 +93,7 @@ class Comparison:
             "split": self.plan.split,
             "epochs": self.plan.epochs,
             "seeds": list(self.seeds),
+            "draws": [self.plan.draw(seed) for seed in self.seeds],
             "confidence": self.plan.confidence,
             "tuning": _tuning(self.plan),
             "losses": [self._entry(one) for one in self.standings],
@@ -133,22 +155,21 @@ def compare_scores(
             )
         figures = {metric.name: whole.figures(one, scores, metric) for metric in metrics}
         standings.append(Standing(one, figures, len(failed)))
-    if plan.tune_seeds:
-        counts = {one.trainings for one in contestants}
-        said.append(tuned(contestants) + (f": {counts.pop()} trainings each" if len(counts) == 1 else ""))
+    if plan.tries:
+        said.append(tuned(contestants))
     if len(seeds) == 1:
         said.append("one seed tells nothing of the spread, so there are no intervals")
-    if plan.split == "val" and plan.grid and plan.tune_seeds:
+    if plan.split == "val" and plan.tries > 1:
         said.append("weights and rates were tuned on the same validation split that is scored here")
     return Comparison(tuple(standings), seeds, plan, about, tuple(metrics), tuple(said))
 
 
 def _tuning(plan: AuditPlan) -> dict[str, Any] | None:
-    if not plan.tune_seeds:
+    if not plan.tries:
         return None
     return {
-        "grid": {name: list(values) for name, values in plan.grid.items()},
-        "inner": plan.inner,
+        "ranges": {axis.name: [axis.low, axis.high] for axis in plan.space},
+        "trainings": plan.tries,
         "epochs": plan.tune_epochs,
         "seeds": list(plan.tune_seeds),
     }

@@ -48,7 +48,8 @@ def compare_losses(
     """Compare losses and write everything into a directory.
 
     Args:
-        losses: names, formulas, `CLS+REG`, run directories or loss.json files; see docs/compare.md.
+        losses: names, formulas, `CLS+REG`, run directories or loss.json files; see docs/compare.md. Without any, the
+            task's baselines.
         config: YAML file, or the name of one that comes with the package; by default "detection".
         overrides: dotted key -> value, as of `cse_autoloss.settings.load.load_config`.
         seeds: final trainings of each; by default the configuration's `audit.seeds`.
@@ -83,7 +84,10 @@ def compare_losses(
             config or (config_for(named) if isinstance(named, str) else None), overrides, section_of
         )
         session = Session(settled)
-        field = enlist(losses, session.task)
+        known = session.task.baselines[: settled.audit.baselines]
+        field = enlist(
+            losses or ["+".join(one[slot] for slot in session.task.slots) for one in known], session.task
+        )
         request = Request(
             field, settled, seeds or settled.audit.seeds, "val" if split == "val" else "test", tune
         )
@@ -228,8 +232,7 @@ class _Stages:
 
     def _announce(self, contestants: Sequence[Contestant], cost: Cost) -> None:
         """How many trainings there are, and about how long they will take."""
-        grid = self.plan.tuning(contestants) if self.request.tune else []
-        tuning, finals = len(grid) + self.plan.later(contestants), len(self.plan.seeds) * len(contestants)
+        tuning, finals = self.plan.tries * len(contestants), len(self.plan.seeds) * len(contestants)
         done = sum(score.seed in self.plan.tune_seeds for score in self.store.scores("tune"))
         done_finals = min(finals, len(self.store.scores("audit")))
         workers = self.bench.executor.workers
@@ -239,9 +242,8 @@ class _Stages:
             self.say(f"all {tuning + finals} trainings are done")
             return
         kept = f", {done + done_finals} of them are done" if done + done_finals else ""
-        alike = " alike" if self.plan.inner or not self.plan.edge_steps else ""
         self.say(
-            f"{tuning} trainings to tune {len(contestants)} contestants{alike} and {finals} to compare them{kept}; "
+            f"{tuning} trainings to tune {len(contestants)} contestants alike and {finals} to compare them{kept}; "
             f"about {each:.0f} s each, {workers} at a time: about {_words(seconds / workers)}"
         )
 

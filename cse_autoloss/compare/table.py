@@ -37,6 +37,8 @@ def print_comparison(result: Comparison, directory: Path, console: Console | Non
 def _heading(result: Comparison) -> str:
     count = len(result.seeds)
     seeds = f"{count} paired seeds" if count > 1 else "1 seed"
+    drawn = len({result.plan.draw(seed) for seed in result.seeds}) if result.plan.draws else 0
+    seeds += f" on {drawn} fresh draws of the data" if drawn else ""
     return (
         f"{result.task['what']}, {result.plan.split} split, "
         f"{result.plan.epochs:g} epoch{'' if result.plan.epochs == 1 else 's'}, {seeds}"
@@ -76,21 +78,28 @@ def _cell(interval: Interval | None, factor: float, mean: str, bound: str) -> st
 
 def _style(result: Comparison, one: Standing) -> str | None:
     difference = result.difference(one)
-    return "green" if difference is not None and difference.low > 0 else None
+    ahead = difference is not None and difference.mean > 0 and result.told_apart()[one.contestant.name]
+    return "green" if ahead else None
 
 
 def _verdicts(result: Comparison, console: Console) -> None:
     """Who is ahead of the first and who behind, beyond what seeds alone make."""
     if len(result.seeds) < 2:
         return
-    first = result.standings[0].contestant.name
-    gains = [(one.contestant.name, result.difference(one)) for one in result.standings[1:]]
-    ahead = [name for name, gain in gains if gain is not None and gain.low > 0]
-    behind = [name for name, gain in gains if gain is not None and gain.high < 0]
-    level = [name for name, gain in gains if name not in ahead and name not in behind]
+    if result.nothing_learnt:
+        console.print(
+            Text("Nothing learned: every training has the worst figure or failed, so nobody is ahead.")
+        )
+        return
+    first, apart = result.standings[0].contestant.name, result.told_apart()
+    gains = {one.contestant.name: result.difference(one) for one in result.standings[1:]}
+    ahead = [name for name, gain in gains.items() if gain is not None and gain.mean > 0 and apart[name]]
+    behind = [name for name, gain in gains.items() if gain is not None and gain.mean < 0 and apart[name]]
+    level = [name for name in gains if name not in ahead and name not in behind]
+    corrected = f" (Holm's correction for {len(gains)} comparisons)" if len(gains) > 1 else ""
     for words, names in (("ahead of", ahead), ("behind", behind), ("not told apart from", level)):
         if names:
-            console.print(Text(f"{words.capitalize()} {first}: {', '.join(names)}"))
+            console.print(Text(f"{words.capitalize()} {first}: {', '.join(names)}{corrected}"))
 
 
 def _formulas(result: Comparison) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from itertools import product
 
@@ -12,9 +12,9 @@ from cse_autoloss.bench.budget import Cost, RunSize
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_SEARCH, SEEDS_OF_TUNING, Session
+from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_SEARCH, Session
+from cse_autoloss.certify import QUICK, certificate_of
 from cse_autoloss.discovery.pairing import Pairing, choose
-from cse_autoloss.discovery.refining import Refining, refine
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.runs import RunStore
@@ -26,11 +26,7 @@ Ranking = list[tuple[LossSet, float]]
 
 
 class Finals:
-    """Combination, tuning of weights and audit of one run.
-
-    Attributes:
-        notes: what the reader of the results should know, in words.
-    """
+    """Combination and audit of one run."""
 
     def __init__(
         self,
@@ -45,10 +41,9 @@ class Finals:
         self._guesses = guesses
         self._session, self._store, self._clock, self._status = session, store, clock, status
         self._state = state
-        self.notes: tuple[str, ...] = ()
 
     def combine(self, bench: Workbench, size: RunSize, cost: Cost) -> Ranking:
-        """Train combinations of the best losses, and tune the best one's weights; those to be audited come first."""
+        """Train combinations of the best losses; those to be audited come first."""
         session = self._session
         self._status.phase = "combine"
         first = session.first_seed(SEEDS_OF_SEARCH) + 500
@@ -62,11 +57,7 @@ class Finals:
         )
         with self._clock.stage("combine"):
             train = partial(bench.training, limit=session.limit(cost, pairing.epochs))
-            pairs = self._shortened(bench.finish(bench.start(choose(pairing, train))))
-            if not (size.refine and pairs):
-                return pairs
-            refined = self._refined(bench, pairs[0][0], pairing, size, cost)
-        return pairs if refined is None else [refined, *pairs]
+            return self._shortened(bench.finish(bench.start(choose(pairing, train))))
 
     def _shortened(self, pairs: Ranking) -> Ranking:
         """The losses, those that may be audited without the parts that do nothing; of equal ones the best."""
@@ -78,50 +69,22 @@ class Finals:
             best.setdefault(pair, worth)
         return list(best.items())
 
+    def _certify(self, pairs: Ranking) -> None:
+        """Prove what can be proved of each finalist, for the report; nothing is chosen by it."""
+        self._status.phase = "certify"
+        found = dict(self._store.meta("certificates") or {})
+        for pair, _ in pairs:
+            for slot in self._session.slots:
+                loss = load_loss(pair[slot], self._session.task.slots[slot])
+                if isinstance(loss, GraphLoss) and loss.graph.formula not in found:
+                    found[loss.graph.formula] = certificate_of(loss.graph, boxes=QUICK).to_dict()
+        self._store.set_meta("certificates", found)
+
     def _short(self, text: str, slot: str) -> str:
         loss = load_loss(text, self._session.task.slots[slot])
         if not isinstance(loss, GraphLoss) or text in CATALOGUE:
             return text
-        return shortened(loss.graph, self._session.config.verify).formula
-
-    def _refined(
-        self, bench: Workbench, pair: LossSet, pairing: Pairing, size: RunSize, cost: Cost
-    ) -> tuple[LossSet, float] | None:
-        """The losses with weights and their validation worth; None where they are better without.
-
-        Weights are tuned at the settings that the audit's tuning would choose: else they would make up for these. The
-        audit has the same trainings, and finds them done.
-        """
-        session, asked = self._session, self._session.config.refine
-        self._status.phase = "refine"
-        train = partial(bench.train, limit=session.limit(cost, pairing.epochs))
-        (tuned,) = tune([Contestant("", pair, True)], self._plan(size), train)
-        first = session.first_seed(SEEDS_OF_SEARCH) + 700
-        refining = Refining(
-            tuned.losses,
-            {slot: session.task.slots[slot] for slot in session.slots},
-            tuple(one.slot for one in session.task.tunables if one.slot),
-            size.refine,
-            asked.offspring,
-            asked.step,
-            tuple(first + i for i in range(size.refine + asked.seeds)),
-            pairing.epochs,
-            pairing.train_limit,
-            session.digest,
-            session.config.verify,
-            session.metric,
-        )
-        start = partial(bench.training, limit=session.limit(cost, pairing.epochs))
-        found = bench.finish(bench.start(refine(refining, start)))
-        if found is None:
-            return None
-        better, metric = found.pair != tuned.losses, session.metric
-        before, after = (metric.text(metric.figure(worth)) for worth in (found.before, found.worth))
-        self.notes = (
-            f"weights of the best pair: tuned for {found.generations} generations, {before} "
-            f"{f'-> {after}' if better else 'stays'} {metric.label} on validation ({asked.seeds} further seeds)",
-        )
-        return (found.pair, found.worth) if better else None
+        return shortened(loss.graph, self._session.config.looking).formula
 
     def best_so_far(self) -> Ranking:
         """The best losses without any further training: each slot's best beside its partners."""
@@ -129,15 +92,15 @@ class Finals:
         found = [(self._beside_partners(slot, member), member.fitness) for slot, member in best]
         return sorted(found, key=lambda item: -item[1])
 
-    def audit(
-        self, bench: Workbench, pairs: Sequence[tuple[LossSet, float]], size: RunSize, cost: Cost
-    ) -> AuditResult:
+    def audit(self, bench: Workbench, pairs: Ranking, size: RunSize, cost: Cost) -> AuditResult:
         """Tune the losses and their rivals alike, train all with the same seeds, and compare them on test."""
         session, clock, plan = self._session, self._clock, self._plan(size)
         contestants = [Contestant(f"discovered {i + 1}", pair, True) for i, (pair, _) in enumerate(pairs)]
         contestants += [
             Contestant(rival.name, rival, False) for rival in self._rivals()[: size.audit.baselines]
         ]
+        with clock.stage("certify"):
+            self._certify(pairs)
         self._status.phase = "tune"
         with clock.stage("tune"):
             train = partial(bench.train, limit=session.limit(cost, size.audit.tune_epochs))
@@ -160,16 +123,15 @@ class Finals:
             metric=session.metric,
             task=session.digest,
             seeds=tuple(session.first_seed(SEEDS_OF_AUDIT) + i for i in range(audit.seeds)),
-            grid=audit.grid,
-            open=tuple(one.name for one in session.task.tunables if one.open),
+            space=session.space(),
+            tries=audit.tuning,
             tune_epochs=audit.tune_epochs,
-            tune_seeds=tuple(session.first_seed(SEEDS_OF_TUNING) + i for i in range(audit.tune_seeds)),
+            tune_seeds=session.tune_seeds,
             epochs=audit.epochs,
             train_limit=session.train_limit(size, self._store),
             confidence=asked.confidence,
             resamples=asked.resamples,
-            edge_steps=asked.edge_steps,
-            inner=audit.inner,
+            draws=session.draws,
         )
 
     def _pairs(self, count: int) -> list[LossSet]:

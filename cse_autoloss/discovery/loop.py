@@ -100,7 +100,7 @@ class SearchLoop:
         self._bench = bench
         limit = session.config.simulate_limit if plan.simulates else None
         self._funnel = Funnel(
-            bench, search.slots, session.config.verify, limit, session.alpha, self._rates.operators
+            bench, search.slots, session.config.looking, limit, session.alpha, self._rates.operators
         )
         settings = session.config.surrogate
         self._chooser = (

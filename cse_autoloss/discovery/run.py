@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from cse_autoloss.bench.audit import AuditResult
-from cse_autoloss.bench.budget import Cost, RefineSize, RunSize, fit, fit_audit
+from cse_autoloss.bench.budget import Cost, RunSize, fit, fit_audit
 from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
@@ -165,7 +165,7 @@ class _Run:
                 state,
                 pairs,
                 audit,
-                (*self.data_notes, *finals.notes, *size.notes),
+                (*self.data_notes, *size.notes),
                 session,
                 workers,
             )
@@ -191,7 +191,6 @@ class _Run:
                 audit,
                 (),
                 config.evolution.combine_epochs or audit.tune_epochs,
-                config.refine.generations,
             )
             self.store.set_meta("size", {**asdict(size), "search_seconds": 1e12})
             return size, cost
@@ -207,7 +206,6 @@ class _Run:
             config.evolution.combine,
             config.evolution.combine_epochs or audit.tune_epochs,
             config.evolution.combine_seeds,
-            RefineSize(config.refine.generations, config.refine.offspring, config.refine.seeds),
         )
         self.store.set_meta("size", asdict(size))
         for note in size.notes:

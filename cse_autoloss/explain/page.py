@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cse_autoloss.certify import QUICK, Certificate, certificate_of
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.explain.curves import panels, scale_dependence, scale_lines
 from cse_autoloss.explain.pictures import curve_figure, formula_figure, scale_figure, to_bytes
@@ -38,6 +39,7 @@ class Explanation:
         latex: the same in LaTeX.
         entry: the catalogue's entry, where the loss was asked for by name.
         alias: which losses of the catalogue it is, or which is nearest, in words.
+        certificate: what is proved of it; None where there is no formula.
         verdict: of the verifier; None where there is no formula to verify.
         findings: the verdict property by property.
         scale_dependence: for boxes, the largest change between scales as a share of the loss's range, else None.
@@ -54,6 +56,7 @@ class Explanation:
     verdict: Verdict | None
     findings: tuple[Finding, ...]
     scale_dependence: float | None
+    certificate: Certificate | None
     pictures: dict[str, bytes] = field(repr=False)
 
     @property
@@ -132,7 +135,19 @@ class Explanation:
         word = "Accepted" if self.verdict.accepted else "Rejected"
         place = f" At {self.verdict.where}." if self.verdict.where else ""
         line = html.escape(f"{_capital(self.verdict.reason)}.{place}")
-        return f'<p><b class="{word.lower()}">{word}.</b> {line}</p><table>{rows}</table>'
+        table = f'<p><b class="{word.lower()}">{word}.</b> {line}</p><table>{rows}</table>'
+        return table + self._certificate_html()
+
+    def _certificate_html(self) -> str:
+        if self.certificate is None:
+            return ""
+        kinds = {"proved": "passed", "refuted": "failed", "open": "open"}
+        rows = "".join(
+            f'<tr class="{kinds[one.outcome]}"><td>{_SIGN[kinds[one.outcome]]}</td><td>{one.outcome}</td>'
+            f"<td>{html.escape(str(one))}</td></tr>"
+            for one in self.certificate.findings
+        )
+        return f"<h2>Certificate</h2><p>Proved over the whole domain, not at points.</p><table>{rows}</table>"
 
     def _scale_html(self) -> str:
         if self.scale_dependence is None:
@@ -202,6 +217,7 @@ def explain(source: str | Path, signature: str | Signature | None = None) -> Exp
         verdict=verdict,
         findings=() if verdict is None else findings(verdict, loss.signature),
         scale_dependence=dependence,
+        certificate=None if graph is None else certificate_of(graph, boxes=QUICK),
         pictures=pictures,
     )
 

@@ -53,8 +53,10 @@ def graph_value(graph: LossGraph, variables: Mapping[str, Vector]) -> Vector:
 
 
 def expression_value(expression: sympy.Expr, variables: Mapping[str, Vector]) -> Vector:
-    """The value of a SymPy expression over the branch's variables, `epsilon` and the opaque operators."""
+    """The value of a SymPy expression over the branch's variables, `epsilon`, `classes` and the opaque operators."""
     if isinstance(expression, sympy.Symbol):
+        if expression.name == "classes":
+            return [_MP.mpf(max(len(vector) for vector in variables.values()))]
         return [_MP.mpf(EPSILON)] if expression.name == "epsilon" else variables[expression.name]
     head = type(expression).__name__
     if isinstance(expression, AppliedUndef):

@@ -31,6 +31,7 @@ ASSUMPTIONS: dict[str, dict[str, bool]] = {
     "U": {"positive": True},
     "E": {"positive": True},
     "epsilon": {"positive": True},
+    "classes": {"integer": True, "positive": True},
 }
 """What SymPy may assume of each symbol; of any other, that it is real."""
 

@@ -22,7 +22,7 @@ from cse_autoloss.export.domain import sample_domain
 from cse_autoloss.export.exact_value import as_vectors, difference, expression_value, graph_value
 from cse_autoloss.export.latex import small_parentheses
 from cse_autoloss.export.readable import VISIBLE_EPSILON, least_value
-from cse_autoloss.graph import LossGraph, Signature
+from cse_autoloss.graph import Kind, LossGraph, Signature
 from cse_autoloss.graph.loss_graph import operator_of
 from cse_autoloss.operators import CONSTANTS, OPERATORS
 
@@ -81,10 +81,14 @@ def to_sympy(graph: LossGraph, *, epsilon: bool = False) -> sympy.Expr:
     """The loss as a SymPy expression, as written but for what SymPy tidies by itself.
 
     Args:
-        graph: the loss. NY is written 1 − PY, Erfc 1 − Serf, and σ(−a) 1 − σ(a).
+        graph: the loss. NY is written 1 − PY, Erfc 1 − Serf, σ(−a) 1 − σ(a), and the sum over the classes of what SymPy
+            makes the same for all, as y + (1 − y), with the symbol `classes`, their number.
         epsilon: keep the ε of Log and Div as a symbol wherever it can show.
     """
     made: list[sympy.Expr] = []
+    by_class = {
+        worker.symbol(n) for n in graph.signature.variables if graph.signature.kind_of(n) is Kind.PER_CLASS
+    }
     for node in graph.nodes:
         args = [made[a] for a in node.args]
         operator = operator_of(node.symbol)
@@ -95,6 +99,9 @@ def to_sympy(graph: LossGraph, *, epsilon: bool = False) -> sympy.Expr:
             made.append(1 - worker.symbol(other) if other else worker.symbol(node.symbol))
         elif node.symbol == "Erfc":
             made.append(1 - _opaque("Serf", args))
+        elif operator.shape == "sum" and not by_class & set().union(*(a.free_symbols for a in args)):
+            summed = any(graph.kinds[a] is Kind.PER_CLASS for a in node.args)
+            made.append((worker.symbol("classes") if summed else 1) * operator.to_sympy(sympy, *args))
         elif operator.opaque:
             made.append(_opaque(node.symbol, args))
         else:
@@ -149,7 +156,7 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
 def expression_latex(expression: sympy.Expr, signature: Signature) -> str:
     """LaTeX of a SymPy expression over a signature's inputs, in the notation of `to_latex`."""
     names = {worker.symbol(v.name): v.latex for v in signature.variables.values()}
-    names[worker.symbol("epsilon")] = r"\varepsilon"
+    names |= {worker.symbol("epsilon"): r"\varepsilon", worker.symbol("classes"): "C"}
     return small_parentheses(_LatexPrinter({"symbol_names": names}).doprint(expression))
 
 

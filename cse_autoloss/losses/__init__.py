@@ -1,6 +1,6 @@
 """Losses as torch modules: any expression, and a catalogue of handcrafted and published ones."""
 
-from cse_autoloss.losses.catalogue import CATALOGUE, list_losses, variants
+from cse_autoloss.losses.catalogue import CATALOGUE, list_losses, open_parameters, with_parameters
 from cse_autoloss.losses.entry import Entry, Point
 from cse_autoloss.losses.like import Match, find_alike, nearest
 from cse_autoloss.losses.load import (
@@ -27,8 +27,9 @@ __all__ = [
     "list_losses",
     "load_loss",
     "nearest",
+    "open_parameters",
     "parse_loss_json",
     "read_loss_file",
     "read_parametric",
-    "variants",
+    "with_parameters",
 ]

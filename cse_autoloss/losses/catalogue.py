@@ -59,26 +59,22 @@ CATALOGUE = Catalogue(
 """The losses by name, signature by signature."""
 
 
-def variants(text: str, base: str) -> list[list[str]]:
-    """For each inner parameter that `base` leaves open, the losses that differ from `text` in it alone.
+def open_parameters(text: str) -> tuple[Parameter, ...]:
+    """The inner parameters that a loss leaves open; a formula, or a loss without any, has none."""
+    family, given = _point(text)
+    return tuple(one for one in family.parameters if one.name not in given) if family else ()
 
-    Args:
-        text: a point of the family of `base`.
-        base: a loss as its contestant was named; what it states of its parameters is held. A formula, or a loss without
-            parameters, leaves nothing open.
-    """
-    name, stated = called(base) or (base, "")
+
+def with_parameters(text: str, values: Mapping[str, float]) -> str:
+    """The loss with values of its open parameters; as it is where there are none."""
+    family, given = _point(text)
+    return family.text({**values, **given}, given) if family else text
+
+
+def _point(text: str) -> tuple[Family | None, dict[str, float]]:
+    name, stated = called(text) or (text, "")
     family = CATALOGUE.families.get(name)
-    if family is None:
-        return []
-    held = family.given(stated)
-    now = family.given((called(text) or (text, ""))[1])
-
-    def along(one: Parameter) -> list[str]:
-        others = (value for value in (one.default, *one.tried) if value != now.get(one.name, one.default))
-        return [family.text({**now, one.name: value}, held) for value in others]
-
-    return [along(one) for one in family.parameters if one.name not in held]
+    return family, family.given(stated) if family else {}
 
 
 def list_losses(signature: str | Signature | None = None) -> tuple[Entry, ...]:

@@ -18,12 +18,12 @@ _ENTRIES = {entry.name: entry for entry in (*BINARY_ENTRIES, *MULTICLASS_ENTRIES
 
 _PT, _P, _S = "Sig(Mul(Sub(PY,NY),X))", "Sig(X)", "Softmax(X)"
 _GAMMA = Parameter(
-    "gamma", 2, (1, 3, 0.5, 4), 0, 10, "how strongly easy samples are weighted down; 0 is cross-entropy"
+    "gamma", 2, (0, 5), 0, 10, "how strongly easy samples are weighted down; 0 is cross-entropy"
 )
-_EPSILON = Parameter("epsilon", 1, (2, 0.5, 4, -0.5), -1, 20, "weight of 1 − p; 0 is cross-entropy")
-_MARGIN = Parameter("margin", 1, (0.5, 0), 0, 5, "taken off the logit of a positive")
-_NEGATIVES = Parameter("weight", 1, (0.5, 2, 0.25, 4), 0.001, 100, "λ, the weight of negatives")
-_QUALITY = Parameter("power", 1, (2,), 0, 4, "k, the power of the IoU that weights a positive")
+_EPSILON = Parameter("epsilon", 1, (-1, 6), -1, 20, "weight of 1 − p; 0 is cross-entropy")
+_MARGIN = Parameter("margin", 1, (0, 2), 0, 5, "taken off the logit of a positive")
+_NEGATIVES = Parameter("weight", 1, (0.05, 5), 0.001, 100, "λ, the weight of negatives", log=True)
+_QUALITY = Parameter("power", 1, (0, 3), 0, 4, "k, the power of the IoU that weights a positive")
 
 _FOUND_IN = "parts of Li et al., NeurIPS 2020 (GFL), and Zhang et al., 2021 (Hill), put together"
 
@@ -114,14 +114,14 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         _ENTRIES["quality-focal"], "quality focal loss (β = {beta:g})",
-        (Parameter("beta", 2, (1, 1.5, 3), 0, 10, "how strongly what is nearly right is weighted down"),),
+        (Parameter("beta", 2, (0.5, 4), 0, 10, "how strongly what is nearly right is weighted down"),),
         _quality_focal,
     ),
     Family(
         _ENTRIES["varifocal"], "varifocal loss (α = {alpha:g}, γ = {gamma:g})",
         (
-            Parameter("alpha", 0.75, (0.5, 1, 0.25), 0.001, 10, "weight of negatives"),
-            Parameter("gamma", 2, (1, 1.5, 3), 0, 10, "how strongly easy negatives are weighted down"),
+            Parameter("alpha", 0.75, (0.1, 3), 0.001, 10, "weight of negatives", log=True),
+            Parameter("gamma", 2, (0, 5), 0, 10, "how strongly easy negatives are weighted down"),
         ),
         _varifocal,
     ),
@@ -129,9 +129,9 @@ FAMILIES: tuple[Family, ...] = (
         "asymmetric", "asymmetric loss (γ+ = {gamma_pos:g}, γ− = {gamma_neg:g}, m = {margin:g})", CLS_BINARY,
         "Ridnik et al., ICCV 2021 (ASL)",
         (
-            Parameter("gamma_neg", 4, (2, 3, 1), 0, 10, "γ−, how strongly easy negatives are weighted down"),
-            Parameter("margin", 0.05, (0, 0.1, 0.2), 0, 0.9, "m, the probability below which negatives count nothing"),
-            Parameter("gamma_pos", 0, (1, 2), 0, 10, "γ+, how strongly easy positives are weighted down"),
+            Parameter("gamma_neg", 4, (0, 6), 0, 10, "γ−, how strongly easy negatives are weighted down"),
+            Parameter("margin", 0.05, (0, 0.3), 0, 0.9, "m, the probability below which negatives count nothing"),
+            Parameter("gamma_pos", 0, (0, 3), 0, 10, "γ+, how strongly easy positives are weighted down"),
         ),
         _asymmetric, properties=_FALLS,
         points=_binary(
@@ -143,8 +143,8 @@ FAMILIES: tuple[Family, ...] = (
         "hill", "Hill loss (λ = {weight:g}, m = {margin:g}, γ = {gamma:g})", CLS_BINARY,
         "Zhang et al., 2021 (arXiv 2112.07368)",
         (
-            _MARGIN, Parameter("gamma", 2, (1, 0, 3), 0, 10, "how strongly easy positives are weighted down"),
-            Parameter("weight", 1.5, (2,), 1, 10, "λ; from 1.5 on the loss rises with p everywhere"),
+            _MARGIN, Parameter("gamma", 2, (0, 4), 0, 10, "how strongly easy positives are weighted down"),
+            Parameter("weight", 1.5, (1, 3), 1, 10, "λ; from 1.5 on the loss rises with p everywhere"),
         ),
         lambda weight, margin, gamma: f"Sub({_hill_negative(weight)},{_focal_margin(margin, gamma)})",
         properties=_FALLS, note="On negatives (λ − p)·p², on positives focal loss of σ(x − m).",
@@ -157,8 +157,8 @@ FAMILIES: tuple[Family, ...] = (
         "splc", "SPLC loss (τ = {tau:g}, m = {margin:g}, γ = {gamma:g})", CLS_BINARY,
         "Zhang et al., 2021 (arXiv 2112.07368)",
         (
-            Parameter("tau", 0.6, (0.7, 0.8, 0.5), 0.05, 0.999, "τ: a negative of a larger p is a positive"),
-            _MARGIN, Parameter("gamma", 2, (1, 0, 3), 0, 10, "how strongly easy samples are weighted down"),
+            Parameter("tau", 0.6, (0.4, 0.95), 0.05, 0.999, "τ: a negative of a larger p is a positive"),
+            _MARGIN, Parameter("gamma", 2, (0, 4), 0, 10, "how strongly easy samples are weighted down"),
         ),
         _splc, properties=frozenset({"non-negative"}),
         note="A negative with p > τ counts as a positive from the start; the paper begins after an epoch.",
@@ -196,7 +196,7 @@ FAMILIES: tuple[Family, ...] = (
     Family.of(
         "label-smoothing", "cross-entropy with label smoothing (ε = {epsilon:g})", CLS_MULTICLASS,
         "Szegedy et al., CVPR 2016",
-        (Parameter("epsilon", 0.1, (0.2, 0.05, 0.4), 0, 0.99, "share of the target that all classes have alike"),),
+        (Parameter("epsilon", 0.1, (0, 0.5), 0, 0.99, "share of the target that all classes have alike"),),
         _label_smoothing, properties=frozenset({"non-negative", "convex"}), infimum=None,
         points=_multiclass(
             (0.752445519735,), (-0.43381560352, 0.0781241377169, 0.355691465803),
@@ -205,7 +205,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family.of(
         "generalised-ce", "generalised cross-entropy (q = {q:g})", CLS_MULTICLASS, "Zhang and Sabuncu, NeurIPS 2018",
-        (Parameter("q", 0.7, (0.5, 0.9, 0.3), 0.01, 1, "towards 0 cross-entropy, at 1 half of MAE"),),
+        (Parameter("q", 0.7, (0.1, 1), 0.01, 1, "towards 0 cross-entropy, at 1 half of MAE"),),
         lambda q: f"Dot(Y,Div(Sub(1,{power(_S, q)}),{number(q)}))", properties=_FALLS,
         points=_multiclass(
             (0.549776392082,), (-0.307874934424, 0.068563790637, 0.239311143787),
@@ -216,8 +216,8 @@ FAMILIES: tuple[Family, ...] = (
         "symmetric-ce", "symmetric cross-entropy (α = {alpha:g}, β = {beta:g}, A = −4)", CLS_MULTICLASS,
         "Wang et al., ICCV 2019",
         (
-            Parameter("alpha", 0.1, (0.5, 1, 6), 0, 100, "weight of cross-entropy"),
-            Parameter("beta", 1, (0.5, 2, 0.1), 0.001, 100, "weight of the reverse, 4·(1 − p)"),
+            Parameter("alpha", 0.1, (0.01, 10), 0, 100, "weight of cross-entropy", log=True),
+            Parameter("beta", 1, (0.1, 10), 0.001, 100, "weight of the reverse, 4·(1 − p)", log=True),
         ),
         lambda alpha, beta: f"Dot(Y,Sub(Mul({number(4 * beta)},Sub(1,{_S})),Mul({number(alpha)},Log({_S}))))",
         properties=_FALLS,
@@ -236,7 +236,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family.of(
         "taylor-ce", "Taylor cross-entropy (order {order:g})", CLS_MULTICLASS, "Feng et al., IJCAI 2020",
-        (Parameter("order", 2, (4, 6, 1), 1, 20, "terms of the series in 1 − p; many are cross-entropy", whole=True),),
+        (Parameter("order", 2, (1, 8), 1, 20, "terms of the series in 1 − p; many are cross-entropy", whole=True),),
         _taylor, properties=_FALLS,
         points=_multiclass(
             (0.625723521572,), (-0.375120218558, 0.083539324749, 0.291580893809),
@@ -245,12 +245,12 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         _ENTRIES["smooth-l1"], "smooth L1 loss on the coordinates (β = {beta:g} pixel)",
-        (Parameter("beta", 1, (0.25, 4, 0.0625), 0, 1000, "β in pixels: below it the loss is a square"),),
+        (Parameter("beta", 1, (0.05, 8), 0, 1000, "β in pixels: below it the loss is a square", log=True),),
         lambda beta: partial(SmoothL1Loss, beta=beta),
     ),
     Family.of(
         "alpha-iou", "α-IoU loss (1 − IoU^α, α = {alpha:g})", REG, "He et al., NeurIPS 2021",
-        (Parameter("alpha", 3, (2, 1, 4), 0.5, 10, "above 1, good boxes have the steeper slope"),),
+        (Parameter("alpha", 3, (0.5, 5), 0.5, 10, "above 1, good boxes have the steeper slope"),),
         lambda alpha: f"Sub(1,{power('Div(I,U)', alpha)})", properties=_ANY_SIZE,
         points=_boxes(
             (0.864392226339,), (-0.0298585923384, -0.037323240423, -0.0471205910806, -0.0506529691988),
@@ -266,7 +266,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family.of(
         "siou", "SIoU loss (θ = {theta:g})", REG, "Gevorgyan, 2022 (arXiv 2205.12740)",
-        (Parameter("theta", 4, (2, 3, 6), 1, 10, "power of the cost of shape"),),
+        (Parameter("theta", 4, (2, 6), 1, 10, "power of the cost of shape"),),
         lambda theta: partial(SIoULoss, theta=theta), properties=_ANY_SIZE,
         points=_boxes(
             (0.512581896711,), (-0.0391747058512, -0.0539992414785, -0.0616465564783, -0.0759743367411),

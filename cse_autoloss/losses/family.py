@@ -27,17 +27,20 @@ class Parameter:
     Attributes:
         name: as it is written.
         default: of the literature.
-        tried: values that tuning tries, the likeliest first.
+        span: least and greatest value that tuning tries.
         low, high: that it may have, both included.
         meaning: for people.
+        log: whether tuning takes equal factors for equal steps.
+        whole: whether it is a whole number.
     """
 
     name: str
     default: float
-    tried: tuple[float, ...]
+    span: tuple[float, float]
     low: float
     high: float
     meaning: str
+    log: bool = False
     whole: bool = False
 
     def check(self, text: str) -> float:

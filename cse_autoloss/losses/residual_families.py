@@ -12,7 +12,7 @@ _CONVEX = _EVEN | {"convex"}
 
 
 def _scale(name: str, meaning: str) -> tuple[Parameter, ...]:
-    return (Parameter(name, 1, (0.5, 2, 0.25), 0.01, 100, meaning),)
+    return (Parameter(name, 1, (0.1, 10), 0.01, 100, meaning, log=True),)
 
 
 def _scaled(value: float) -> str:

@@ -1,43 +1,59 @@
 """Rules of interval arithmetic: from the range of each argument, a range that holds every real value.
 
-Ends are computed in float64 and moved outward by a few of its last digits, so that rounding hides nothing; an end of
-exactly 0 stays. Where a function has no real value, its rule says nothing of it.
+Ends are float64, numbers or arrays of them, so that many boxes are looked at by one call. They are moved outward by a
+few of their last digits, so that rounding hides nothing; an end of exactly 0 stays, unless a product underflowed to it.
+Where a function has no real value, its rule says nothing of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Interval = tuple[float, float]
-"""(low, high), low ≤ high; the ends may be infinite."""
+Interval = tuple[Any, Any]
+"""(low, high), low ≤ high; float64 numbers or arrays that broadcast; the ends may be infinite."""
 
 UNBOUNDED: Interval = (-math.inf, math.inf)
 _DIGITS = 2e-15
+_TINY = 5e-324
 _PHASE_LIMIT = 1e6
 """Beyond it, sine and cosine of float64 numbers are told apart too badly to say where in a period they are."""
 
 
-def outward(low: float, high: float) -> Interval:
-    """The interval, wider by float64's rounding; an end that is not a number becomes infinite."""
-    low, high = -math.inf if math.isnan(low) else low, math.inf if math.isnan(high) else high
-    return (
-        low - _DIGITS * abs(low) if math.isfinite(low) else low,
-        high + _DIGITS * abs(high) if math.isfinite(high) else high,
-    )
+def outward(low: Any, high: Any, slack: float = 0.0) -> Interval:
+    """The interval, wider by float64's rounding; an end that is not a number becomes infinite.
+
+    `slack`: how wrong an end may be besides, absolutely.
+    """
+    with np.errstate(all="ignore"):
+        return _down(low, slack), -_down(-high, slack)
+
+
+def _down(low: Any, slack: float) -> Any:
+    margin = _DIGITS * np.abs(low)
+    # Below 1e-300 a relative margin would underflow itself.
+    margin += np.where((margin < 1e-300) & (margin > 0), _TINY, 0.0) + slack
+    moved = np.where(np.isinf(low), low, low - margin)
+    return np.where(np.isnan(moved), -math.inf, moved)
 
 
 def rising(
-    function: Callable[[Tensor], Tensor], least: float = -math.inf, most: float = math.inf
+    function: Callable[[Tensor], Tensor],
+    least: float = -math.inf,
+    most: float = math.inf,
+    slack: float = 0.0,
 ) -> Callable[[Interval], Interval]:
-    """The rule of a function that never falls, with values between `least` and `most`."""
+    """The rule of a function that never falls, with values between `least` and `most`; `slack`: see `outward`."""
 
     def rule(a: Interval) -> Interval:
-        low, high = outward(*function(torch.tensor(a, dtype=torch.float64)).tolist())
-        return max(low, least), min(high, most)
+        ends = [function(torch.as_tensor(np.asarray(end, dtype=np.float64))).numpy() for end in a]
+        low, high = outward(ends[0], ends[1], slack)
+        return np.maximum(low, least), np.minimum(high, most)
 
     return rule
 
@@ -47,7 +63,7 @@ def falling(
 ) -> Callable[[Interval], Interval]:
     """The rule of a function that never rises."""
     mirrored = rising(lambda a: function(-a), least, most)
-    return lambda a: mirrored((-a[1], -a[0]))
+    return lambda a: mirrored(negative(a))
 
 
 def within(low: float, high: float) -> Callable[..., Interval]:
@@ -57,44 +73,84 @@ def within(low: float, high: float) -> Callable[..., Interval]:
 
 def add(a: Interval, b: Interval) -> Interval:
     """a + b."""
-    return outward(a[0] + b[0], a[1] + b[1])
+    with np.errstate(all="ignore"):
+        return outward(a[0] + b[0], a[1] + b[1])
 
 
 def negative(a: Interval) -> Interval:
     """−a."""
-    return -a[1], -a[0]
+    return np.negative(a[1]), np.negative(a[0])
 
 
 def multiply(a: Interval, b: Interval) -> Interval:
     """a·b."""
-    # 0·∞ is 0 here: an infinite end is never reached.
-    products = [0.0 if x == 0 or y == 0 else x * y for x in a for y in b]
-    return outward(min(products), max(products))
+    low: Any = math.inf
+    high: Any = -math.inf
+    with np.errstate(all="ignore"):
+        for x in a:
+            for y in b:
+                product = x * y
+                # 0·∞ is 0 here: an infinite end is never reached. Other zeros are numbers too small for float64.
+                none = (x == 0) | (y == 0)
+                lost = (product == 0) & ~none
+                product = np.where(none, 0.0, product)
+                low = np.minimum(low, np.where(lost, -_TINY * (np.sign(x) * np.sign(y) < 0), product))
+                high = np.maximum(high, np.where(lost, _TINY * (np.sign(x) * np.sign(y) > 0), product))
+    return outward(low, high)
+
+
+def square(a: Interval) -> Interval:
+    """a²."""
+    low, high = absolute(a)
+    return multiply((low, low), (low, low))[0], multiply((high, high), (high, high))[1]
 
 
 def divide(a: Interval, b: Interval) -> Interval:
     """a/b; everything where b may be 0."""
-    if b[0] <= 0 <= b[1]:
-        return UNBOUNDED
-    return multiply(a, (1 / b[1], 1 / b[0]))
+    with np.errstate(all="ignore"):
+        pole = (np.less_equal(b[0], 0)) & (np.greater_equal(b[1], 0))
+        low, high = multiply(a, outward(np.divide(1.0, b[1]), np.divide(1.0, b[0])))
+        return np.where(pole, -math.inf, low), np.where(pole, math.inf, high)
+
+
+def ratio(a: Interval, epsilon: float = 1e-20) -> Interval:
+    """a/(a + ε): rises where a is not negative."""
+    low, high = (divide((end, end), (end + epsilon,) * 2) for end in a)
+    known = np.greater_equal(a[0], 0)
+    high_end = np.where(np.isinf(a[1]), 1.0, np.minimum(high[1], 1.0))
+    return np.where(known, np.maximum(low[0], 0.0), -math.inf), np.where(known, high_end, math.inf)
 
 
 def absolute(a: Interval) -> Interval:
     """|a|."""
-    return max(a[0], -a[1], 0.0), max(-a[0], a[1])
+    return np.maximum(np.maximum(a[0], np.negative(a[1])), 0.0), np.maximum(np.negative(a[0]), a[1])
+
+
+def step(a: Interval) -> Interval:
+    """1 where a > 0, 0 where a < 0, anything between at 0: the slope of max(0, a)."""
+    return np.where(np.greater(a[0], 0), 1.0, 0.0), np.where(np.less(a[1], 0), 0.0, 1.0)
 
 
 def cosine(a: Interval) -> Interval:
     """cos a: ±1 where a peak may lie inside, else between its ends."""
-    low, high = a
-    if high - low >= math.pi or max(abs(low), abs(high)) > _PHASE_LIMIT:
-        return -1.0, 1.0
-    ends = math.cos(low), math.cos(high)
-    # Multiples of π within the interval, or so near to it that rounding might have put them outside.
-    peaks = range(math.ceil(low / math.pi - 1e-9), math.floor(high / math.pi + 1e-9) + 1)
-    values = (*ends, *(-1.0 if k % 2 else 1.0 for k in peaks))
-    low, high = outward(min(values), max(values))
-    return max(low - 1e-9, -1.0), min(high + 1e-9, 1.0)
+    low, high = np.asarray(a[0], dtype=np.float64), np.asarray(a[1], dtype=np.float64)
+    with np.errstate(all="ignore"):
+        reach = np.maximum(np.abs(low), np.abs(high))
+        slack = 1e-15 * (1 + reach)
+        ends = np.cos(low), np.cos(high)
+        least = np.where(_holds(low - math.pi, high - math.pi), -1.0, np.minimum(*ends) - slack)
+        most = np.where(_holds(low, high), 1.0, np.maximum(*ends) + slack)
+        unknown = ~(reach <= _PHASE_LIMIT)
+        return (
+            np.where(unknown, -1.0, np.maximum(least, -1.0)),
+            np.where(unknown, 1.0, np.minimum(most, 1.0)),
+        )
+
+
+def _holds(low: Any, high: Any) -> Any:
+    """Whether a multiple of 2π lies between, or so near that rounding might have put it outside."""
+    turn = 2 * math.pi
+    return np.ceil(low / turn - 1e-9) <= np.floor(high / turn + 1e-9)
 
 
 def sine(a: Interval) -> Interval:

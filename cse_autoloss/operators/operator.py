@@ -45,6 +45,8 @@ class Operator:
             (v, a, b). Without one, autograd finds them, which is right and slow. Not for shape "softmax".
         spelled: the derivative as terms, for whom shares work between value and derivative, where `derivative` is a
             function for the sake of its digits.
+        followed: the derivative as terms that intervals can follow, where neither of the two is: without cancellation,
+            and with Step(a), 1 where a > 0 and else 0, where it jumps.
         pull: of shape "softmax": from (value, arguments, gradient of the value) the arguments' gradients, class axis
             last. Without one, autograd.
         dual: from (arguments, their slopes) the value and its slope, class axis second, for whom one pass is more
@@ -73,6 +75,7 @@ class Operator:
     origin: str
     derivative: tuple[str, ...] | Derivative | None = None
     spelled: tuple[str, ...] = ()
+    followed: tuple[str, ...] = ()
     pull: Pull | None = None
     dual: Dual | None = None
     interval: Callable[..., Interval] = lambda *_: UNBOUNDED
@@ -104,6 +107,11 @@ class Operator:
         """The partial derivatives as terms over v, a and b; empty where they are declared by a function alone."""
         texts = self.spelled or (self.derivative if isinstance(self.derivative, tuple) else ())
         return tuple(term(text) for text in texts)
+
+    @cached_property
+    def followed_terms(self) -> tuple[Term, ...]:
+        """The partial derivatives as terms for intervals; empty where none are declared."""
+        return tuple(term(text) for text in self.followed) or self.terms
 
     @cached_property
     def in_place(self) -> Callable[..., Tensor] | None:

@@ -39,10 +39,19 @@ _RELEASE = "CSE-Autoloss, public release"
 _ASSUMED = "CSE-Autoloss; the 21st operator, not named in the public release"
 _STABLE = "stable form"
 _SERF_SCALE = math.sqrt(math.pi) / 4
+_BELL = f"Mul(0.25,Exp(Neg(Mul({_SERF_SCALE**2},Mul(a,a)))))"
+_ROOT = "Add(1,Mul(0.25,Mul(a,a)))"
 
 
 def _sgdf(a: Tensor) -> Tensor:
     return torch.atan(torch.tanh(a * (math.pi / 8))) * (2 / math.pi) + 0.5
+
+
+def _salf(a: Tensor) -> Tensor:
+    """Salf without cancellation: 1/(2s(s + |a|/2)) is what is missing to 0 or 1, s = √(1 + a²/4)."""
+    root = torch.sqrt(1 + 0.25 * a * a)
+    missing = 0.5 / (root * (root + 0.5 * a.abs()))
+    return torch.where(a < 0, missing, 1 - missing)
 
 
 def class_sum(a: Tensor) -> Tensor:
@@ -130,7 +139,8 @@ _TABLE = (
     ),
     Operator(
         "Abs", 1, "elementwise", torch.abs,
-        derivative=lambda v, a: (torch.sign(a),), kinks=(0.0,), interval=intervals.absolute,
+        derivative=lambda v, a: (torch.sign(a),), followed=("Sub(Mul(2,Step(a)),1)",), kinks=(0.0,),
+        interval=intervals.absolute,
         sympy=lambda sp, a: sp.Abs(a),
         latex=r"\left|{0}\right|", source="torch.abs({0})",
         meaning="|a|", origin=_RELEASE,
@@ -138,6 +148,7 @@ _TABLE = (
     Operator(
         "Exp", 1, "elementwise", lambda a: torch.exp(torch.clamp(a, max=EXP_LIMIT)),
         derivative=lambda v, a: (torch.where(a <= EXP_LIMIT, v, torch.zeros_like(v)),), kinks=(EXP_LIMIT,),
+        followed=(f"Mul(v,Step(Sub({EXP_LIMIT},a)))",),
         interval=rising(lambda a: torch.exp(torch.clamp(a, max=EXP_LIMIT)), 0.0),
         sympy=lambda sp, a: sp.exp(a),
         latex="e^{{{0}}}", source="torch.exp(torch.clamp({0}, max=88.0))",
@@ -145,14 +156,15 @@ _TABLE = (
     ),
     Operator(
         "Log", 1, "elementwise", lambda a: torch.log(a + EPSILON),
-        derivative=("Div(1,a)",), interval=rising(lambda a: torch.log(a + EPSILON)),
+        derivative=("Div(1,a)",),
+        interval=rising(lambda a: torch.log(a + EPSILON), slack=1e-19),
         sympy=lambda sp, a: sp.log(a + sp.Symbol("epsilon")),
         latex=r"\log\left({0}\right)", source="torch.log({0} + 1e-20)",
         meaning="log(a + ε), ε = 1e-20", origin=_RELEASE,
     ),
     Operator(
         "Sqrt", 1, "elementwise", torch.sqrt,
-        derivative=lambda v, a: (0.5 / v,), interval=rising(torch.sqrt, 0.0),
+        derivative=lambda v, a: (0.5 / v,), followed=("Div(0.5,v)",), interval=rising(torch.sqrt, 0.0),
         sympy=lambda sp, a: sp.sqrt(a),
         latex=r"\sqrt{{{0}}}", source="torch.sqrt({0})",
         meaning="√a", origin=_RELEASE,
@@ -175,7 +187,7 @@ _TABLE = (
     ),
     Operator(
         "Serf", 1, "elementwise", lambda a: 0.5 * torch.erfc(a * -_SERF_SCALE),
-        derivative=lambda v, a: (0.25 * torch.exp(-((a * _SERF_SCALE) ** 2)),),
+        derivative=lambda v, a: (0.25 * torch.exp(-((a * _SERF_SCALE) ** 2)),), followed=(_BELL,),
         interval=rising(lambda a: 0.5 * torch.erfc(a * -_SERF_SCALE), 0.0, 1.0), opaque=True, named=True,
         sympy=lambda sp, a: (sp.erf(sp.sqrt(sp.pi) * a / 4) + 1) / 2,
         source=f"0.5 * torch.erfc({{0}} * {-_SERF_SCALE!r})",
@@ -183,7 +195,7 @@ _TABLE = (
     ),
     Operator(
         "Erfc", 1, "elementwise", lambda a: 0.5 * torch.erfc(a * _SERF_SCALE),
-        derivative=lambda v, a: (-0.25 * torch.exp(-((a * _SERF_SCALE) ** 2)),),
+        derivative=lambda v, a: (-0.25 * torch.exp(-((a * _SERF_SCALE) ** 2)),), followed=(f"Neg({_BELL})",),
         interval=falling(lambda a: 0.5 * torch.erfc(a * _SERF_SCALE), 0.0, 1.0), named=True,
         rewrites=(("Sub(1,Serf(a))", "Erfc(a)"), ("Add(1,Neg(Serf(a)))", "Erfc(a)")),
         sympy=lambda sp, a: 1 - (sp.erf(sp.sqrt(sp.pi) * a / 4) + 1) / 2,
@@ -194,7 +206,8 @@ _TABLE = (
     Operator(
         "Salf", 1, "elementwise", lambda a: 0.5 + 0.25 * a * torch.rsqrt(1 + 0.25 * a * a),
         derivative=lambda v, a: (0.25 * torch.rsqrt(1 + 0.25 * a * a) ** 3,),
-        interval=rising(lambda a: 0.5 + 0.25 * a * torch.rsqrt(1 + 0.25 * a * a), 0.0, 1.0),
+        followed=(f"Div(0.25,Mul({_ROOT},Sqrt({_ROOT})))",),
+        interval=rising(_salf, 0.0, 1.0),
         opaque=True, named=True,
         sympy=lambda sp, a: (a / 2 / sp.sqrt(1 + a**2 / 4) + 1) / 2,
         source="0.5 + 0.25 * {0} * torch.rsqrt(1 + 0.25 * {0} * {0})",
@@ -203,22 +216,25 @@ _TABLE = (
     Operator(
         "Sgdf", 1, "elementwise", _sgdf,
         derivative=lambda v, a: (0.25 / torch.cosh(torch.clamp(a, -100.0, 100.0) * (math.pi / 4)),),
-        interval=rising(_sgdf, 0.0, 1.0), opaque=True, named=True,
+        followed=(f"Mul(0.5,Sqrt(Mul(Sig(Mul({math.pi / 2},a)),Sig(Mul({-math.pi / 2},a)))))",),
+        interval=rising(lambda a: torch.atan(torch.exp(a * (math.pi / 4))) * (2 / math.pi), 0.0, 1.0),
+        opaque=True, named=True,
         sympy=lambda sp, a: (2 * sp.atan(sp.tanh(sp.pi * a / 8)) * 2 / sp.pi + 1) / 2,
         source=f"torch.atan(torch.tanh({{0}} * {math.pi / 8!r})) * {2 / math.pi!r} + 0.5",
         meaning="(gd(πa/4)·2/π + 1)/2, gd(v) = 2·atan(tanh(v/2))", origin=_RELEASE,
     ),
     Operator(
         "Tanh", 1, "elementwise", torch.tanh,
-        derivative=lambda v, a: (1 - v * v,), interval=rising(torch.tanh, -1.0, 1.0),
+        derivative=lambda v, a: (1 - v * v,), followed=("Mul(4,Mul(Sig(Mul(2,a)),Sig(Mul(-2,a))))",),
+        interval=rising(torch.tanh, -1.0, 1.0),
         sympy=lambda sp, a: sp.tanh(a),
         latex=r"\tanh\left({0}\right)", source="torch.tanh({0})",
         meaning="tanh(a)", origin=_RELEASE,
     ),
     Operator(
         "Relu", 1, "elementwise", torch.relu,
-        derivative=lambda v, a: ((a > 0).to(v.dtype),), kinks=(0.0,), interval=rising(torch.relu, 0.0),
-        opaque=True,
+        derivative=lambda v, a: ((a > 0).to(v.dtype),), followed=("Step(a)",), kinks=(0.0,),
+        interval=rising(torch.relu, 0.0), opaque=True,
         sympy=lambda sp, a: sp.Max(0, a),
         source="torch.relu({0})",
         meaning="max(0, a)", origin=_RELEASE,

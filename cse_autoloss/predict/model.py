@@ -88,6 +88,10 @@ def read_plan(directory: Path, loss: str | None = None) -> Plan:
         audit = size.get("audit", {})
         epochs = float(audit.get("epochs", config.audit.epochs))
         seed = config.seed * 10_000 + SEEDS_OF_AUDIT
+        # The data of that training: a fresh draw, where the audit had them.
+        drawn = DetectionTask(config.own).drawn(seed % config.audit.draws + 1) if config.audit.draws else None
+        if drawn is not None:
+            config = config.model_copy(update={config.section: drawn})
         share = float(size.get("share", 1.0))
         scored = [
             score.metrics["ap"]

@@ -27,7 +27,6 @@ _PHASES = {
     "measure": "measuring this machine",
     "search": "searching",
     "combine": "pairing the best losses",
-    "refine": "tuning the best pair's weights",
     "tune": "tuning winners and baselines alike",
     "audit": "audit on the test split",
     "report": "writing the report",

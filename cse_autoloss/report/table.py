@@ -33,8 +33,9 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
     contestants = [(True, one) for one in summary["winners"]] + [(False, one) for one in summary["baselines"]]
     scored = [(found, one) for found, one in contestants if one["test"]["mean"] is not None]
     if scored:
+        drawn = f" on {summary['draws']} fresh draws of the data" if summary.get("draws") else ""
         table = Table(
-            title=f"Test split, full schedule, {len(scored[0][1]['test']['seeds'])} paired seeds",
+            title=f"Test split, full schedule, {len(scored[0][1]['test']['seeds'])} paired seeds{drawn}",
             title_justify="left",
             box=SIMPLE,
             pad_edge=False,

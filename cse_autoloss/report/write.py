@@ -16,6 +16,7 @@ from cse_autoloss.bench.audit import AuditResult
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.session import Session
+from cse_autoloss.certify import Certificate
 from cse_autoloss.export import draw, draw_pair, to_json, to_json_pair, torch_source, torch_source_pair
 from cse_autoloss.export.parametric_source import parametric_forms
 from cse_autoloss.graph import LossGraph, Signature
@@ -92,6 +93,7 @@ def write_report(
         "winners": told["winners"],
         "best": best,
         "noise_floor": told.get("noise_floor"),
+        "draws": told.get("draws", 0),
         "verdict": told["verdict"],
         "notes": [*notes, *told.get("notes", []), *(_known(best, session) if best else ())],
         "hall_of_fame": {
@@ -109,6 +111,8 @@ def write_report(
         },
         **(extra or {}),
     }
+    if best is not None:
+        best["certificate"] = _certificates(best, session, store)
     summary = _finite(summary)
     if best is not None:
         write_best(store.directory / "best", best, session, provenance(session, store, summary))
@@ -190,6 +194,13 @@ def _known(best: Mapping[str, Any], session: Session) -> Iterator[str]:
                 yield f"what was found for {slot} is known: {match}"
 
 
+def _certificates(best: Mapping[str, Any], session: Session, store: RunStore) -> dict[str, Any]:
+    """What was proved of the find before its audit, by slot; what was not reached is not there."""
+    found = store.meta("certificates") or {}
+    graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
+    return {slot: found[g.formula] for slot, g in graphs.items() if g is not None and g.formula in found}
+
+
 def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:
     if store.status == "interrupted":
         found = "and nothing is claimed about test data" if best is not None else "and no loss was found yet"
@@ -218,6 +229,9 @@ def provenance(session: Session, store: RunStore, summary: Mapping[str, Any]) ->
         "val": best["val"],
         "verdict": summary["verdict"],
     }
+    for slot, certificate in best.get("certificate", {}).items():
+        for outcome, names in Certificate.from_dict(certificate).brief().items():
+            facts[f"{slot} {outcome}"] = names
     if session.task.notes:
         facts["notes"] = "; ".join(session.task.notes)
     # One seed gives a figure without an interval: that is for the summary to tell, with its note.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -92,6 +93,8 @@ class Section(BaseModel, metaclass=_Told):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    replaced: ClassVar[Mapping[str, str]] = {}
+    """Keys that there were -> what says the same now, in words that an error ends with."""
 
     def __hash__(self) -> int:
         """Of the values, a table's among them."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from cse_autoloss.settings.fields import Count, NotNegative, Positive, Section, Seed, Share, Whole
+from cse_autoloss.settings.fields import (
+    Count,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Whole,
+    check_order,
+)
 
 
 class VerifySettings(Section):
@@ -24,12 +33,21 @@ class VerifySettings(Section):
             the loss, which are of the order of 1.
         fall_share: while boxes overlap, the loss must fall at least this share of its average rate over
             the motion. Published losses reach 0.005 at the slowest of 160,000 random motions.
+        seed: moves the points that are looked at; null is the run's own seed.
+        pixels: least and largest side of the ground-truth boxes that are looked at.
     """
 
     sign_tolerance: Share = 1e-4
     vanish_share: Share = 0.05
     flat: NotNegative = 1e-6
     fall_share: Share = 1e-5
+    seed: Seed | None = None
+    pixels: tuple[Positive, Positive] = (0.5, 2000.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_order("pixels", self.pixels)
+        return self
 
 
 THRESHOLDS = VerifySettings()

@@ -132,6 +132,9 @@ def _missing(model: type[BaseModel], place: Location) -> str:
 def _unknown_key(model: type[BaseModel], place: Location) -> str:
     """Offers the full name of a key that stands elsewhere, or the nearest key of the section."""
     known, key = _keys(model, place[:-1]), str(place[-1])
+    section = _type_at(model, place[:-1])
+    if _is_section(section) and key in getattr(section, "replaced", {}):
+        return f"unknown key; {section.replaced[key]}"  # type: ignore[attr-defined]
     elsewhere = [name for name in _all_keys(model) if name.rpartition(".")[2] == key]
     elsewhere.sort(
         key=lambda name: not name.startswith(f"{getattr(model, 'section', '')}.")

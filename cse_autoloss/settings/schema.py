@@ -131,30 +131,33 @@ class ProxySettings(Section):
         return self
 
 
-class RefineSettings(Section):
-    """The tuning of the best pair's weights; see `refining.Refining`."""
-
-    generations: Annotated[Whole, Field(ge=0, le=100)] = 0
-    offspring: Annotated[Whole, Field(ge=4, le=1000)] = 10
-    step: Annotated[Number, Field(gt=0.0, le=2.0)] = 0.3
-    seeds: Count = 5
-
-
 class AuditSettings(Section):
     """The comparison of winners and baselines on data that the search never saw; see `audit.AuditPlan`."""
+
+    replaced: ClassVar = {
+        "inner": "trainings of each contestant's tuning are audit.tuning",
+        "edge_steps": "audit.tuning trainings go over the whole of audit.ranges",
+        "tune_seeds": "a quarter of audit.tuning's trainings have a second seed",
+        "grid": "the least and greatest factor of a tunable are in audit.ranges",
+    }
 
     share: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.5
     finalists: Count = 3
     baselines: Count = 7
-    grid: dict[Text, Annotated[tuple[Positive, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    tuning: Annotated[Whole, Field(ge=1, le=1000)] = 16
+    ranges: dict[Text, tuple[Positive, Positive]] = Field(default_factory=dict)
     tune_epochs: Positive = 15
-    tune_seeds: Count = 1
-    edge_steps: Annotated[Whole, Field(ge=0, le=10)] = 2
-    inner: Annotated[Whole, Field(ge=0, le=100)] = 4
     seeds: Annotated[Whole, Field(ge=2, le=1000)] = 5
     epochs: Positive = 15
     confidence: Annotated[Number, Field(gt=0.5, lt=1.0)] = 0.95
     resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 10_000
+    draws: Annotated[Whole, Field(ge=0, lt=1000)] = 5
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, span in self.ranges.items():
+            check_order(f"ranges: {name}", span)
+        return self
 
 
 class SearchConfig(Section):
@@ -186,7 +189,6 @@ class SearchConfig(Section):
     verify: VerifySettings = VerifySettings()
     simulate: SimulateSettings = SimulateSettings()
     proxy: ProxySettings = ProxySettings()
-    refine: RefineSettings = RefineSettings()
     audit: AuditSettings = AuditSettings()
 
     @model_validator(mode="after")
@@ -196,6 +198,15 @@ class SearchConfig(Section):
                 "expected a budget or a number of generations: with neither, a search never ends"
             )
         return self
+
+    @property
+    def looking(self) -> VerifySettings:
+        """`verify`, with the run's seed where it names none."""
+        return (
+            self.verify
+            if self.verify.seed is not None
+            else self.verify.model_copy(update={"seed": self.seed})
+        )
 
     @property
     def own(self) -> Any:

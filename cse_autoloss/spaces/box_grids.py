@@ -1,22 +1,22 @@
 """Probe grids of box losses: motions of a predicted box onto its ground truth.
 
-Assumed: ground truth of 8 to 64 pixels a side, boxes that start up to 2.6 sides away. A-reg holds a constant in square
-pixels, so verdicts on boxes depend on that scale.
+Assumed: ground truth of `Look.pixels` a side, by default 0.5 to 2,000, boxes that start up to 2.6 sides away.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from cse_autoloss.spaces.curves import Curve, ProbeGrid, Words
+from cse_autoloss.spaces.curves import Curve, Look, ProbeGrid, Words
 
 Inputs = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
-LONGEST = 0.05
+LONGEST = 0.06
 """Steps up to this share of a motion resolve a loss."""
 
 _WORDS = Words(
@@ -28,8 +28,10 @@ _WORDS = Words(
     end="the boxes coincide",
 )
 
-_SIZES = ((8.0, 8.0), (16.0, 40.0), (64.0, 24.0), (48.0, 48.0))
-"""Widths and heights of ground-truth boxes, pixels."""
+STRATA = 4
+"""Each motion is looked at on boxes of so many sizes, one from each equal part of the range's logarithm."""
+LONGER = 2.5
+"""Largest ratio of a ground-truth box's sides."""
 _STARTS: tuple[tuple[str, float, float, float, float], ...] = (
     ("from a smaller box", 0.0, 0.0, 0.3, 0.3),
     ("from a larger box", 0.0, 0.0, 2.5, 2.5),
@@ -46,21 +48,43 @@ _STARTS: tuple[tuple[str, float, float, float, float], ...] = (
 """Motions: centre's offset and size of the first box, in widths and heights of the ground truth."""
 
 
-def _motions(
-    make: Inputs, points: int, sizes: Sequence[tuple[float, float]], starts: Sequence[int]
-) -> ProbeGrid:
-    """Straight interpolations of the coordinates: translations and concentric scalings are among them."""
+def _sizes(look: Look, motions: int) -> Tensor:
+    """(STRATA, motions, 2) sides of ground-truth boxes: no two alike, squares of the least and the largest among them.
+
+    Within a stratum the motions have sizes at even, jittered steps of the logarithm, in an order that the seed decides.
+    """
+    low, high = (math.log(side) for side in look.pixels)
+    steps = torch.linspace(0, 1, motions, dtype=torch.float64)
+    sizes = []
+    for stratum in range(STRATA):
+        share = look.jittered(steps, 2 * stratum) if motions > 2 else steps
+        longer = look.uniform(motions, salt=100 + stratum) * (math.log(LONGER) / 2)
+        longer[[0, -1]] = 0.0
+        middle = low + (high - low) * (stratum + share) / STRATA
+        sides = torch.stack((middle + longer, middle - longer), -1).clamp(low, high).exp()
+        sizes.append(sides[look.uniform(motions, salt=200 + stratum).argsort()])
+    return torch.stack(sizes)
+
+
+def _motions(make: Inputs, points: int, look: Look, starts: Sequence[int], *, each: bool) -> ProbeGrid:
+    """Straight interpolations of the coordinates: translations and concentric scalings are among them.
+
+    `each`: every motion onto a box of each stratum; else onto one box.
+    """
     curves, target, first = [], [], []
-    for width, height in sizes:
-        for index in starts:
+    for stratum, row in enumerate(_sizes(look, len(starts)).tolist()):
+        for place, index in enumerate(starts):
+            if not each and place != stratum:
+                continue
+            width, height = row[place]
             name, dx, dy, sx, sy = _STARTS[index]
-            curves.append(Curve("motion", f"{name}, onto {width:g}x{height:g} px", _WORDS))
+            curves.append(Curve("motion", f"{name}, onto {width:.3g}x{height:.3g} px", _WORDS))
             half = torch.tensor([width, height], dtype=torch.float64) / 2
             scale, shift = torch.tensor([sx, sy]).double(), torch.tensor([dx, dy]).double() * half * 2
             target.append(torch.cat((-half, half)))
             first.append(torch.cat((shift - half * scale, shift + half * scale)))
     truth, start = torch.stack(target)[:, None], torch.stack(first)[:, None]
-    t = torch.linspace(0, 1, points, dtype=torch.float64)
+    t = look.jittered(torch.linspace(0, 1, points, dtype=torch.float64), 300)
     boxes = start + t[:, None] * (truth - start)
     moved = torch.func.jvp(
         lambda moving: make(moving, truth.expand_as(moving)),
@@ -70,7 +94,8 @@ def _motions(
     inputs, tangents = moved[0], moved[1]
     shape = (len(curves), points)
     before_end = (t < 1).expand(shape)
-    overlap = inputs["I"] > 1e-6 * inputs["U"]
+    # Where boxes touch, −log(i/u) and its like have no slope to speak of.
+    overlap = inputs["I"] > 1e-3 * inputs["U"]
     return ProbeGrid(
         "reg",
         "fall",
@@ -122,8 +147,8 @@ def _with_partials(make: Inputs, grid: ProbeGrid) -> ProbeGrid:
     )
 
 
-def box_grid(make: Inputs, *, fine: bool) -> ProbeGrid:
-    """The grids of box losses: four curves of 16 points, or all motions onto all sizes."""
-    if fine:
-        return _with_partials(make, _motions(make, 33, _SIZES, range(len(_STARTS))))
-    return _motions(make, 16, _SIZES[1:2], (0, 1, 4, 6))
+def box_grid(make: Inputs, look: Look) -> ProbeGrid:
+    """The grids of box losses: four curves of 16 points, or all motions onto boxes of all strata."""
+    if look.fine:
+        return _with_partials(make, _motions(make, 33, look, range(len(_STARTS)), each=True))
+    return _motions(make, 16, look, (0, 1, 4, 6), each=False)

@@ -15,8 +15,20 @@ from cse_autoloss.graph import Input, Signature
 from cse_autoloss.operators import OPERATORS
 from cse_autoloss.spaces.box_grids import box_grid
 from cse_autoloss.spaces.checks import check_boxes
-from cse_autoloss.spaces.curves import ProbeGrid
-from cse_autoloss.spaces.form import Batch, Evaluate, Form, Need, Track, Uniform, View, Written, widened
+from cse_autoloss.spaces.curves import Look, ProbeGrid
+from cse_autoloss.spaces.form import (
+    MARKS,
+    Batch,
+    Evaluate,
+    Form,
+    Need,
+    Track,
+    Uniform,
+    View,
+    Written,
+    mark_uniform,
+    widened,
+)
 
 BOX_EPSILON = 1e-7
 """Added to the union and to the enclosing area, so that a quotient by them is finite."""
@@ -99,10 +111,13 @@ class BoxForm(Form):
         "growing or shrinking about the same centre, or with its corners going straight to their places. A baseline "
         "of another size is drawn times a power of ten. Below stands the slope along the motion."
     )
-    accepted = "falls along every motion onto the ground truth and is least where the boxes coincide"
+    accepted = (
+        "falls at all {points} points looked at, on motions onto boxes of {low:g} to {high:g} px a side, and is least "
+        "where the boxes coincide"
+    )
     properties = (
         ("Reads the intersection, and the union or the enclosing area", frozenset({"ignores-intersection"})),
-        ("Finite along every motion", frozenset({"not-finite"})),
+        ("Finite along the motions", frozenset({"not-finite"})),
         (
             "Never rises while the boxes come together",
             frozenset({"constant", "rises-towards-target", "jumps"}),
@@ -116,8 +131,15 @@ class BoxForm(Form):
     summary = "Box loss on the areas of intersection, union and smallest enclosing box."
     unit = " (square pixels)"
 
-    def grid(self, *, fine: bool, coupled: bool) -> ProbeGrid:
-        return box_grid(box_inputs, fine=fine)
+    def grid(self, look: Look) -> ProbeGrid:
+        return box_grid(box_inputs, look)
+
+    def marks(self, coupled: bool) -> ProbeGrid:
+        uniform = mark_uniform()
+        boxes = self._pairs(MARKS, uniform)
+        directions = [2 * uniform(MARKS, 4) - 1 for _ in boxes]
+        moved = torch.func.jvp(box_inputs, boxes, tuple(directions))
+        return self._marks(moved[0], moved[1])
 
     def check(self, pred_boxes: Tensor, target_boxes: Tensor) -> tuple[Tensor, Tensor]:
         check_boxes(pred_boxes, target_boxes)
@@ -128,6 +150,10 @@ class BoxForm(Form):
 
     def sample(self, count: int, uniform: Uniform, dtype: torch.dtype) -> dict[str, Tensor]:
         """Boxes with sides of 1 to 1333 pixels, from equal through overlapping to disjoint."""
+        areas = box_inputs(*self._pairs(count, uniform))
+        return {name: value.to(dtype) for name, value in areas.items()}
+
+    def _pairs(self, count: int, uniform: Uniform) -> tuple[Tensor, Tensor]:
         chance = uniform(count, 9)
         size = LARGEST_BOX ** chance[:, 0:2]
         low = chance[:, 2:4] * LARGEST_BOX
@@ -136,8 +162,7 @@ class BoxForm(Form):
         shift = (2 * chance[:, 4:6] - 1) * far
         stretch = torch.exp((2 * chance[:, 6:8] - 1) * far.clamp(max=1))
         start = low + shift * size
-        boxes = torch.cat([start, start + size * stretch], -1), torch.cat([low, low + size], -1)
-        return {name: value.to(dtype) for name, value in box_inputs(*boxes).items()}
+        return torch.cat([start, start + size * stretch], -1), torch.cat([low, low + size], -1)
 
     def batch(self, uniform: Callable[..., Tensor]) -> Batch:
         """Pairs that overlap, pairs apart, and boxes one inside the other."""

@@ -15,6 +15,44 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+PIXELS = (0.5, 2000.0)
+"""Sides of ground-truth boxes that losses are looked at on, unless the settings say otherwise."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Which probe grid is meant.
+
+    Attributes:
+        fine: the grid that decides, of some 1,000 points; else the coarse one of 64, for what is plainly wrong.
+        coupled: the loss holds a Softmax, so that the classes of a sample see each other.
+        classes: number of classes of a grid that shows what their number does; 0 for the usual two or three.
+        seed: of the jitter of all points.
+        pixels: least and largest side of the ground-truth boxes.
+    """
+
+    fine: bool
+    coupled: bool = False
+    classes: int = 0
+    seed: int = 0
+    pixels: tuple[float, float] = PIXELS
+
+    def uniform(self, *shape: int, salt: int = 0) -> Tensor:
+        """Numbers in [-1, 1) that the seed decides, float64; another `salt` gives others."""
+        generator = torch.Generator().manual_seed(1009 * self.seed + 31 * self.classes + salt)
+        return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1
+
+    def jittered(self, points: Tensor, salt: int = 0) -> Tensor:
+        """Rising points (n,) moved by up to JITTER of the way to the nearer neighbour; both ends stay."""
+        gaps = points.diff()
+        room = torch.minimum(gaps[1:], gaps[:-1]) * JITTER
+        inner = points[1:-1] + room * self.uniform(len(room), salt=salt)
+        return torch.cat((points[:1], inner, points[-1:]))
+
+
+JITTER = 0.4
+"""Neighbouring points keep a fifth of their distance."""
+
 Role = Literal["positive", "negative", "other", "background", "motion", "walk"]
 """Whose logit moves: the target's own; a class's at a background sample; another class's at a positive; the
 background's own column at a background sample. Or a box moves, or the inputs of a user's walk."""
@@ -36,11 +74,11 @@ class Words:
     """
 
     rises: tuple[str, str]
-    everywhere: str = ", everywhere"
+    everywhere: str = ", at every point looked at"
     amount: str = ", by {figure:.2g} of its largest slope"
     rests: tuple[str, str] = ("", "")
     flat: tuple[str, str] = ("", "")
-    constant: str = "its gradient is 0 everywhere"
+    constant: str = "its gradient is 0 at every point looked at"
     end: str = ""
     on: str = ""
 
@@ -106,6 +144,15 @@ class ProbeGrid:
     slope_mask: Tensor
     longest: float
     mirrored: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def scattered(cls, name: str, inputs: Mapping[str, Tensor], tangents: Mapping[str, Tensor]) -> ProbeGrid:
+        """Points without curves, at which slopes are read and nothing is judged."""
+        count = len(next(iter(inputs.values())))
+        at = torch.zeros(count, 1, dtype=torch.float64)
+        none = torch.zeros(count, 1, dtype=torch.bool)
+        curves = (Curve("walk", "", Words(("", "")), judged=False),) * count
+        return cls(name, "slope", inputs, tangents, curves, at, "", at[:, 1:], none, none, none, none, 0.0)
 
     @property
     def shape(self) -> tuple[int, int]:

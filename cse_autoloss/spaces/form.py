@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from cse_autoloss.spaces.curves import ProbeGrid
+from cse_autoloss.spaces.curves import Look, ProbeGrid
 
 Evaluate = Callable[[Mapping[str, Tensor]], Tensor]
 Uniform = Callable[..., Tensor]
@@ -113,7 +113,8 @@ class Form:
         weighted: whether α·y + (1 − α)(1 − y) may weight the loss.
         needs: inputs without which no loss can be right.
         title, reading: for people: what such losses are for, and how to read their pictures.
-        accepted: the reason of a verdict on a right loss.
+        accepted: the reason of a verdict on a right loss; `{points}` is the number of points that it was looked at,
+            `{low}` and `{high}` are the sides of boxes.
         properties: what is verified, in order: a name, and the codes of verdicts that deny it.
         baselines: short name and source of the losses that are drawn beside another.
         fitted: whether they are drawn times a power of ten that brings them to the loss's range.
@@ -136,12 +137,24 @@ class Form:
     unit: ClassVar[str] = ""
     ignores: ClassVar[bool] = False
 
-    def grid(self, *, fine: bool, coupled: bool) -> ProbeGrid:
-        """Where losses are probed, float64: the grid that decides, or the coarse one for what is plainly wrong.
-
-        `coupled`: the loss holds a Softmax, so that the classes of a sample see each other.
-        """
+    def grid(self, look: Look) -> ProbeGrid:
+        """Where losses are probed, float64."""
         raise NotImplementedError
+
+    def class_counts(self, coupled: bool) -> tuple[int, ...]:
+        """Numbers of classes that losses are looked at with besides, where their number can matter."""
+        return ()
+
+    def marks(self, coupled: bool) -> ProbeGrid:
+        """Where fingerprints are taken: points that no filter looks at, each moved in a direction of its own."""
+        uniform = mark_uniform()
+        inputs = self.sample(MARKS, uniform, torch.float64)
+        return self._marks(
+            inputs, {name: 2 * uniform(*inputs[name].shape) - 1 for name in sorted(self.moving)}
+        )
+
+    def _marks(self, inputs: Mapping[str, Tensor], tangents: Mapping[str, Tensor]) -> ProbeGrid:
+        return ProbeGrid.scattered(f"{self.noun} marks", inputs, tangents)
 
     def check(self, *args: Any, **named: Any) -> tuple[Any, ...]:
         """What a loss is called with, in order and in at least float32; DataError where it does not fit."""
@@ -186,6 +199,16 @@ class Form:
     def helpers(self, read: Iterable[str]) -> str:
         """Functions that the exported code needs after the class."""
         return ""
+
+
+MARKS = 192
+"""Places at which a fingerprint is taken."""
+
+
+def mark_uniform() -> Uniform:
+    """The draws that the points of all fingerprints come from: the same for every run."""
+    generator = torch.Generator().manual_seed(271_828_182)
+    return lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)
 
 
 def widened(tensor: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Probe grids of classification losses: curves on which one logit moves towards the right answer.
 
-Assumed: logits out to ±100, judged in steps of 0.25 (0.5 where classes see each other) from −12 to 12; w from 0 to 1.
+Assumed: logits out to ±100, judged in steps of about 0.25 (0.5 where classes see each other) from −12 to 12; w from
+0.02 to 1, finite at 0; 1 to 80 classes. All points but the ends are jittered by the run's seed: a wave whose period is
+the distance of even points would look level.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cse_autoloss.spaces.curves import Curve, ProbeGrid, Role, Words
+from cse_autoloss.spaces.curves import Curve, Look, ProbeGrid, Role, Words
 
 Inputs = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 
@@ -21,11 +23,13 @@ SCALE_REACH = 6.0
 faults."""
 END = 12.0
 """The slope must have vanished from this logit on."""
-LONGEST = 0.5
+LONGEST = 0.9
 """Steps up to this length resolve a loss."""
-IOUS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
-COUPLED_IOUS = (0.2, 0.5, 0.8)
-COARSE_IOUS = (0.3, 0.7)
+IOUS = (0.02, 0.06, 0.15, 0.3, 0.45, 0.6, 0.8, 0.95)
+COUPLED_IOUS = (0.02, 0.3, 0.7, 0.95)
+COARSE_IOUS = (0.05, 0.6)
+CLASS_COUNTS = (1, 10, 80)
+"""With so many classes a loss that sees all of them is looked at, on few curves."""
 _COARSE_LOGITS = (0.5, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 30.0)
 _CONTEXTS = ((0.0, 0.0), (2.0, -3.0), (-4.0, -2.0))
 
@@ -67,11 +71,21 @@ def _softmax(role: Role, place: str, iou: float = 1.0, family: str = "", judged:
     return Curve(role, place, _SOFTMAX[role], iou, family, judged)
 
 
-def _logits(reach: int, far: Sequence[float]) -> Tensor:
-    """Logits from -far to far, 2·reach + 1 of them evenly from -12 to 12."""
-    middle = torch.linspace(-END, END, 2 * reach + 1, dtype=torch.float64)
-    ends = torch.tensor(sorted(far), dtype=torch.float64)
-    return torch.cat((-ends.flip(0), middle, ends))
+def _logits(reach: int, far: Sequence[float], look: Look) -> Tensor:
+    """Logits from -far to far, 2·reach + 1 of them from -12 to 12; of each, its negative is there too."""
+    middle = look.jittered(torch.linspace(0, END, reach + 1, dtype=torch.float64))
+    half = torch.cat((middle, torch.tensor(sorted(far), dtype=torch.float64)))
+    return torch.cat((-half[1:].flip(0), half))
+
+
+def _ious(values: Sequence[float], look: Look) -> list[float]:
+    """w, jittered but for the least and the largest, to three digits, so that a verdict names the very number."""
+    return [round(w, 3) for w in look.jittered(torch.tensor(values, dtype=torch.float64), 1).tolist()]
+
+
+def _beside(look: Look, count: int) -> list[float]:
+    """Logits of the classes that stand still."""
+    return [round(x, 1) for x in (look.uniform(count, salt=2) * 2.5 - 0.5).tolist()]
 
 
 def _cls_grid(
@@ -81,6 +95,7 @@ def _cls_grid(
     coordinate = torch.where(rising[:, None], x, x.flip(0))
     toward = coordinate * torch.where(rising, 1.0, -1.0)[:, None].double()
     judged = torch.tensor([c.judged for c in curves])[:, None]
+    coarse = len(x) <= 2 * len(_COARSE_LOGITS)
     return ProbeGrid(
         name, "slope", inputs, {"X": tangent}, tuple(curves), coordinate, "x",
         step=toward.diff(dim=1),
@@ -88,7 +103,7 @@ def _cls_grid(
         end_mask=(toward >= END) & judged,
         falls=torch.zeros_like(toward, dtype=torch.bool),
         slope_mask=judged.expand_as(toward).clone(),
-        longest=LONGEST,
+        longest=0.0 if coarse else LONGEST,
     )  # fmt: skip
 
 
@@ -183,15 +198,26 @@ def _multiclass(
     return _coupled("multiclass", make, x, plan, 3)
 
 
-def sigmoid_grid(make: Inputs, *, fine: bool, coupled: bool) -> ProbeGrid:
-    """The grids of a sigmoid head's losses; `coupled` where a Softmax lets the classes of a sample see each other."""
-    if fine:
-        if coupled:
-            return _binary_coupled(make, _logits(24, FAR), COUPLED_IOUS, _CONTEXTS)
-        return _binary(_logits(48, FAR), IOUS)
-    if not coupled:
-        return _binary(_coarse_logits(), COARSE_IOUS, coarse=True)
-    return _coupled("binary-coupled", make, _coarse_logits(), [
+def sigmoid_grid(make: Inputs, look: Look) -> ProbeGrid:
+    """The grids of a sigmoid head's losses."""
+    if look.classes:
+        many = look.classes
+        standing = [0.0, *_beside(look, many - 1)]
+        plan = [
+            (_sigmoid("positive", f"y=1, w=1, C={many}", 1.0, "a"), 0, 0, standing),
+            (_sigmoid("negative", f"background, C={many}", 1.0, "a"), many, 0, standing),
+            (_sigmoid("positive", f"y=1, w=0.5, C={many}", 0.5), 0, 0, standing),
+        ]
+        if many > 1:
+            plan.append((_sigmoid("other", f"y=0 at a positive, C={many}"), 1, 0, standing))
+        return _coupled(f"binary-{many}", make, _coarse_logits(look), plan, many)
+    if look.fine:
+        if look.coupled:
+            return _binary_coupled(make, _logits(24, FAR, look), _ious(COUPLED_IOUS, look), _CONTEXTS)
+        return _binary(_logits(48, FAR, look), _ious(IOUS, look))
+    if not look.coupled:
+        return _binary(_coarse_logits(look), _ious(COARSE_IOUS, look), coarse=True)
+    return _coupled("binary-coupled", make, _coarse_logits(look), [
         (_sigmoid("positive", "y=1, w=1, others 2, -3", 1.0, "a"), 0, 0, _STANDING),
         (_sigmoid("negative", "background, others 2, -3", 1.0, "a"), 3, 0, _STANDING),
         (_sigmoid("other", "y=0 at a positive, others 2, -3"), 1, 0, _STANDING),
@@ -199,11 +225,25 @@ def sigmoid_grid(make: Inputs, *, fine: bool, coupled: bool) -> ProbeGrid:
     ], 3)  # fmt: skip
 
 
-def softmax_grid(make: Inputs, *, fine: bool) -> ProbeGrid:
+def softmax_grid(make: Inputs, look: Look) -> ProbeGrid:
     """The grids of a softmax head's losses."""
-    if fine:
-        return _multiclass(make, _logits(24, FAR), COUPLED_IOUS, _CONTEXTS)
-    return _coupled("multiclass", make, _coarse_logits(), [
+    if look.classes:
+        many = look.classes
+        # The moving logit stands at 0 wherever it is a curve's; the background is the last column.
+        standing = [0.0, *_beside(look, many)]
+        plan = [
+            (_softmax("positive", f"true logit, w=1, C={many}", 1.0, "a"), 0, 0, standing),
+            (_softmax("negative", f"class's logit at background, C={many}", 1.0, "a"), many, 0, standing),
+            (_softmax("positive", f"true logit, w=0.5, C={many}", 0.5), 0, 0, standing),
+            (_softmax("background", f"background's logit, C={many}"), many, many, standing),
+            (_softmax("other", f"background's logit at a positive, C={many}"), 0, many, standing),
+        ]
+        if many > 1:
+            plan.append((_softmax("other", f"other class's logit, w=1, C={many}"), 1, 0, standing))
+        return _coupled(f"multiclass-{many}", make, _coarse_logits(look), plan, many + 1)
+    if look.fine:
+        return _multiclass(make, _logits(24, FAR, look), _ious(COUPLED_IOUS, look), _CONTEXTS)
+    return _coupled("multiclass", make, _coarse_logits(look), [
         (_softmax("positive", "true logit, w=1, others 2, -3", 1.0, "a"), 0, 0, _STANDING),
         (_softmax("other", "other class's logit, w=1, others 2, -3"), 1, 0, _STANDING),
         (_softmax("negative", "class's logit at background, others 2, -3", 1.0, "a"), 2, 0, _STANDING),
@@ -214,6 +254,9 @@ def softmax_grid(make: Inputs, *, fine: bool) -> ProbeGrid:
 _STANDING = (0.0, 2.0, -3.0)
 
 
-def _coarse_logits() -> Tensor:
-    half = torch.tensor(_COARSE_LOGITS, dtype=torch.float64)
+def _coarse_logits(look: Look) -> Tensor:
+    # Jittered from 0 to 12; the far point stays.
+    *near, far = _COARSE_LOGITS
+    half = look.jittered(torch.tensor((0.0, *near), dtype=torch.float64))[1:]
+    half = torch.cat((half, half.new_tensor([far])))
     return torch.cat((-half.flip(0), half))

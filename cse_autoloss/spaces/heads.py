@@ -16,7 +16,7 @@ from cse_autoloss.graph import Input, Kind, Signature
 from cse_autoloss.operators import OPERATORS
 from cse_autoloss.spaces import head_grids, head_source
 from cse_autoloss.spaces.checks import Targets, check_classification, check_shares
-from cse_autoloss.spaces.curves import ProbeGrid
+from cse_autoloss.spaces.curves import Look, ProbeGrid
 from cse_autoloss.spaces.form import Batch, Evaluate, Form, Need, Track, Uniform, View, Written, widened
 
 IOUS = (0.25, 0.5, 0.75, 1.0)
@@ -79,14 +79,17 @@ class HeadForm(Form):
     """Losses of logits (N, C), a class index (N,) and, if wanted, the IoU (N,) of each positive."""
 
     moving = frozenset({"X"})
-    accepted = "falls towards the right answer everywhere, and its gradient vanishes there"
+    accepted = (
+        "falls towards the right answer at all {points} points looked at (w from 0.02), "
+        "and its gradient vanishes"
+    )
     noun = "classification"
     ignores = True
     properties = (
         ("Reads the logit and the target", frozenset({"ignores-logit", "ignores-target"})),
         ("Finite for logits from −100 to 100", frozenset({"not-finite"})),
         (
-            "Falls towards the right answer everywhere, at w = 1",
+            "Falls towards the right answer, at w = 1",
             frozenset({"constant", "rises-with-logit", "falls-with-logit", "oscillates", "jumps"}),
         ),
         (
@@ -154,6 +157,11 @@ class HeadForm(Form):
         target = torch.arange(count) % 6
         target = torch.where(target < _CLASSES, target, _CLASSES)
         return self.inputs(logits, target, (1.4 * uniform(count) - 0.2).clamp(0, 1).to(dtype))
+
+    def _marks(self, inputs: Mapping[str, Tensor], tangents: Mapping[str, Tensor]) -> ProbeGrid:
+        # Farther out, rounding in 1 - σ(x) would tell apart what is equal.
+        near = inputs["X"] * (head_grids.END / FAR_LOGIT)
+        return super()._marks({**inputs, "X": near}, tangents)
 
     def batch(self, uniform: Callable[..., Tensor]) -> Batch:
         classes, columns = torch.arange(96) % 4, 3 + self.extra
@@ -236,8 +244,21 @@ class SigmoidForm(HeadForm):
     summary = "Classification loss on the logits of a sigmoid head."
     view_names = ("Positive: y = 1", "Negative: y = 0", "logit x")
 
-    def grid(self, *, fine: bool, coupled: bool) -> ProbeGrid:
-        return head_grids.sigmoid_grid(binary_inputs, fine=fine, coupled=coupled)
+    def grid(self, look: Look) -> ProbeGrid:
+        return head_grids.sigmoid_grid(binary_inputs, look)
+
+    def class_counts(self, coupled: bool) -> tuple[int, ...]:
+        return head_grids.CLASS_COUNTS if coupled else ()
+
+    def marks(self, coupled: bool) -> ProbeGrid:
+        grid = super().marks(coupled)
+        if coupled:
+            return grid
+        # Classes that don't see each other are samples of their own: none can hide behind another.
+        alone = (
+            {name: value.flatten() for name, value in part.items()} for part in (grid.inputs, grid.tangents)
+        )
+        return ProbeGrid.scattered(f"{grid.name}, alone", *alone)
 
     def elements(self, evaluate: Evaluate, alpha: float | None, *args: Any) -> Tensor:
         prediction, target, iou = args
@@ -266,8 +287,11 @@ class SoftmaxForm(HeadForm):
     summary = "Classification loss on the logits of a softmax head."
     view_names = ("The true class's logit", "A wrong class's logit", "logit x, all others 0")
 
-    def grid(self, *, fine: bool, coupled: bool) -> ProbeGrid:
-        return head_grids.softmax_grid(multiclass_inputs, fine=fine)
+    def grid(self, look: Look) -> ProbeGrid:
+        return head_grids.softmax_grid(multiclass_inputs, look)
+
+    def class_counts(self, coupled: bool) -> tuple[int, ...]:
+        return head_grids.CLASS_COUNTS
 
     def elements(self, evaluate: Evaluate, alpha: float | None, *args: Any) -> Tensor:
         values = evaluate(multiclass_inputs(*args))

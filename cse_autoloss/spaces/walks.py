@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cse_autoloss.errors import DataError, UnknownNameError
 from cse_autoloss.graph import Input, Kind, Signature, Value, Walk
-from cse_autoloss.spaces.curves import Curve, ProbeGrid, Words
+from cse_autoloss.spaces.curves import Curve, Look, ProbeGrid, Words
 from cse_autoloss.spaces.form import Batch, Evaluate, Form, Need, Track, Uniform, View, Written, widened
 
 REACH = 30.0
@@ -54,7 +54,7 @@ class WalkForm(Form):
         self.title = f"{name}: " + ", ".join(f"{one.name} {one.meaning}".strip() for one in signature.inputs)
         self.noun = name
         self.summary = f"Loss of the signature {name}."
-        self.accepted = "falls along every walk and is least at its end" + (
+        self.accepted = "falls along every walk at all {points} points looked at, and is least at its end" + (
             ", and is even" if signature.even else ""
         )
         self.reading = (
@@ -73,7 +73,7 @@ class WalkForm(Form):
 
     # -- verification
 
-    def grid(self, *, fine: bool, coupled: bool) -> ProbeGrid:
+    def grid(self, look: Look) -> ProbeGrid:
         # Each walk, and of an even signature its mirror image, where the loss is only read.
         plan: list[tuple[Walk, float]] = []
         curves = []
@@ -83,7 +83,7 @@ class WalkForm(Form):
                 curves.append(Curve("walk", place, _words(walk), judged=sign > 0))
                 plan.append((walk, sign))
         points = max(walk.points for walk in self.signature.walks)
-        ways = [_way(walk, points)[:: 1 if fine else COARSE] for walk, _ in plan]
+        ways = [look.jittered(_way(walk, points)[:: 1 if look.fine else COARSE]) for walk, _ in plan]
         rows = [self._along(walk, t, sign) for (walk, sign), t in zip(plan, ways, strict=True)]
         rates = []
         for (walk, sign), row in zip(plan, rows, strict=True):
@@ -110,7 +110,7 @@ class WalkForm(Form):
             end_mask=torch.zeros_like(judged),
             falls=judged & ~may_rest,
             slope_mask=judged & (t < 1),
-            longest=float(t.diff(dim=1).max()) if fine else 0.0,
+            longest=float(t.diff(dim=1).max()) if look.fine else 0.0,
             mirrored=tuple((k, k + 1) for k, (_, sign) in enumerate(plan[1:]) if sign < 0),
         )
 

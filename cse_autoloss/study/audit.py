@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune
 from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.bench.tuning import Axis
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses import load_loss
 from cse_autoloss.runs import RunStore, Score
@@ -56,17 +58,20 @@ def audited(
     *,
     against: Sequence[str],
     seeds: int,
-    grid: Mapping[str, Sequence[float]] | None,
+    ranges: Mapping[str, tuple[float, float]] | None,
+    tuning: int,
     validate: Function | None,
     workers: int,
 ) -> StudyAudit:
     """Arguments as of `Study.audit`."""
     if seeds < 2:
         raise ConfigError(f"audit: expected 2 seeds or more, for an interval, got {seeds}")
-    if bool(grid) != (validate is not None):
+    if bool(ranges) != (validate is not None):
         raise ConfigError(
-            "audit: grid and validate go together: settings are tuned on validation data, never on test"
+            "audit: ranges and validate go together: settings are tuned on validation data, never on test"
         )
+    if tuning < 1:
+        raise ConfigError(f"audit: tuning: expected 1 training or more, got {tuning}")
     best = study.best
     contestants = [Contestant("discovered", LossSet.of(best.texts), True)]
     for text in dict.fromkeys(("", *against)):
@@ -79,10 +84,10 @@ def audited(
         metric=study.metric,
         task="study",
         seeds=tuple(first + SEEDS_OF_AUDIT + i for i in range(seeds)),
-        grid={name: tuple(float(value) for value in values) for name, values in (grid or {}).items()},
-        open=(),
+        space=tuple(_axis(name, span) for name, span in (ranges or {}).items()),
+        tries=tuning,
         tune_epochs=0.0,
-        tune_seeds=(first + SEEDS_OF_TUNING, first + SEEDS_OF_TUNING + 1) if grid else (),
+        tune_seeds=(first + SEEDS_OF_TUNING, first + SEEDS_OF_TUNING + 1),
         epochs=0.0,
     )
     if validate is not None:
@@ -91,6 +96,13 @@ def audited(
     with _calls(fit, study, workers) as caller:
         scores = _trained(plan.final(contestants), store, caller)
     return StudyAudit(conclude(contestants, plan, scores))
+
+
+def _axis(name: str, span: Sequence[float]) -> Axis:
+    if len(span) != 2 or not 0 < span[0] <= span[1] < math.inf:
+        raise ConfigError(f"audit: ranges: {name}: expected (least, most) above 0, got {span!r}")
+    low, high = (float(value) for value in span)
+    return Axis(name, math.sqrt(low * high), low, high)
 
 
 class _calls:

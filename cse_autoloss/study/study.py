@@ -132,7 +132,12 @@ class Study:
         self._search = make_search(self._config, self.slots, graphs)
         self._bench = Workbench(None, self._store, Clock(None), RunStatus(), Silent())  # type: ignore[arg-type]
         self._funnel = Funnel(
-            self._bench, self._search.slots, self._config.verify, None, None, self._config.evolution.operators
+            self._bench,
+            self._search.slots,
+            self._config.looking,
+            None,
+            None,
+            self._config.evolution.operators,
         )
         self._state, self._told, self._closed = self._search.init(), list[Member](), 0
         self._pool, self._attempt = list[Entrant](), 0
@@ -298,7 +303,8 @@ class Study:
         *,
         against: Sequence[str] = (),
         seeds: int = 10,
-        grid: Mapping[str, Sequence[float]] | None = None,
+        ranges: Mapping[str, tuple[float, float]] | None = None,
+        tuning: int = 16,
         validate: Function | None = None,
         workers: int = 0,
     ) -> StudyAudit:
@@ -309,7 +315,9 @@ class Study:
             against: names or formulas; of several slots one of each with + between them. The signature's default takes
                 part in any case.
             seeds: trainings of each, with the same seeds for all.
-            grid: settings that are tuned for all alike, as {"lr": [0.01, 0.1]}, by `validate`.
+            ranges: settings that are tuned for all alike, least and greatest value, as {"lr": (0.01, 0.1)}, by
+                `validate`; so are the inner parameters of catalogue losses. First comes the geometric mean.
+            tuning: trainings of each that tune.
             validate: called as `fit`, gives the value on validation data.
             workers: as of `optimize`.
 
@@ -322,7 +330,8 @@ class Study:
             fit,
             against=against,
             seeds=seeds,
-            grid=grid,
+            ranges=ranges,
+            tuning=tuning,
             validate=validate,
             workers=workers,
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.operators import ALL_OPERATORS
 from cse_autoloss.spaces import form_of
+from cse_autoloss.spaces.curves import Look
 from cse_autoloss.spaces.random_expressions import Forest
 from cse_autoloss.verification.node_table import make_table
 from cse_autoloss.verification.table_evaluate import TableEvaluator
@@ -36,7 +37,7 @@ def slope_features(graphs: Sequence[LossGraph]) -> Floats:
     """
     signature = graphs[0].signature
     coupled = any(ALL_OPERATORS[name].shape == "softmax" for name in signature.operators)
-    grid = form_of(signature).grid(fine=True, coupled=coupled).to(torch.float64, "cpu")
+    grid = form_of(signature).grid(Look(True, coupled)).to(torch.float64, "cpu")
     _, slope = TableEvaluator(grid).run(make_table(Forest.of(graphs)))
     told = slope.nan_to_num(0.0, 0.0, 0.0).masked_fill(~grid.slope_mask, 0.0).flatten(1)[:, ::EVERY]
     return np.arcsinh(told.numpy() / KNEE)

@@ -40,6 +40,11 @@ class ClassificationTask(StackedTask):
         noise = self.settings.label_noise
         return (f"{noise:.0%} of the labels to train on are wrong on purpose",) if noise else ()
 
+    def drawn(self, draw: int) -> ClassificationSettings | None:
+        """Other wrong labels, and another subset, of the same images."""
+        own = self.settings
+        return own.model_copy(update={"draw": draw}) if own.label_noise or own.train_limit else None
+
     @cached_property
     def splits(self) -> ImageSplits:
         """All images, as of `load_splits`."""
@@ -53,6 +58,7 @@ class ClassificationTask(StackedTask):
             image_size=own.image_size,
             grey=own.grey,
             shrink=own.shrink,
+            draw=own.draw,
         )
 
     @property

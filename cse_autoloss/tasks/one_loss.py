@@ -30,7 +30,7 @@ class OneLossTask(Task):
     @property
     def tunables(self) -> tuple[Tunable, ...]:
         """The learning rate."""
-        return (Tunable("lr", self.settings.lr, (1.0, 0.3, 3.0), open=True),)
+        return (Tunable("lr", self.settings.lr, (0.1, 10.0)),)
 
     @property
     def baselines(self) -> tuple[dict[str, str], ...]:

@@ -18,6 +18,15 @@ from cse_autoloss.verdict import Verdict
 
 SplitName = Literal["val", "test"]
 
+DRAWN = 1_000_000_000
+"""Seeds of fresh draws begin here: no search, tuning or default has them, and `seed: 1` of another run neither."""
+
+
+def drawn_seed(seed: int, draw: int) -> int:
+    """The seed that a draw of the data has in the place of `seed`; draw 0 is the seed itself."""
+    return DRAWN + 1000 * (seed % 1_000_000) + draw if draw else seed
+
+
 LossFunction = Callable[..., Any]
 """A slot's loss as `train` gets it: called as its signature says, it gives the scalar sum over samples."""
 
@@ -33,6 +42,7 @@ class Metric:
         factor: what tables multiply it by: 100 for shares.
         digits: behind the point, in tables.
         worst: what a training that failed counts as.
+        range: least and most that it can be; a figure with the factor 100 is a share, of [0, 1], where none is told.
     """
 
     name: str
@@ -41,6 +51,12 @@ class Metric:
     factor: float = 100.0
     digits: int = 2
     worst: float = 0.0
+    range: tuple[float, float] | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """`range`, or what the factor tells of it."""
+        return self.range or ((0.0, 1.0) if self.factor == 100.0 else (-math.inf, math.inf))
 
     def worth(self, metrics: Mapping[str, float]) -> float:
         """What searches climb: the figure, negated where lower is better; `worst` where there is none."""
@@ -68,15 +84,13 @@ class Tunable:
     Attributes:
         name: "lr", "box_weight", ...
         default: what the search trains with.
-        factors: tried in the tuning, times the default; the first is 1.
-        open: whoever is best at an end of the factors has twice (half) of that tried too.
+        span: least and greatest factor on the default that the tuning tries.
         slot: the slot whose loss it multiplies; empty for settings that are no weight of a loss.
     """
 
     name: str
     default: float
-    factors: tuple[float, ...] = (1.0,)
-    open: bool = False
+    span: tuple[float, float] = (1.0, 1.0)
     slot: str = ""
 
 
@@ -200,6 +214,16 @@ class Task(Protocol):
     def digest(self) -> str:
         """Of the data, so that a run does not go on with others; empty where they can not change."""
         return ""
+
+    def drawn(self, draw: int) -> Any:
+        """Settings of this task on a draw of its data that nobody has seen; None where nothing is drawn.
+
+        The same number, from 1 on, gives the same data.
+
+        Whatever is drawn differs: scenes, wrong labels. Whoever must stay apart from the training (test rows, writers)
+        does: what search and tuning learnt from is never in a draw's test split.
+        """
+        return None
 
     def check(self) -> Sequence[str]:
         """Read the data, so that what is wrong with them is said before anything is trained; notes on them.

@@ -15,7 +15,7 @@ from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.settings.tasks.regression import RegressionSettings
 from cse_autoloss.spaces.residuals import REGRESSION
 from cse_autoloss.tasks.one_loss import OneLossTask
-from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName
+from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
 from cse_autoloss.tasks.tables import Table, diabetes, read_csv, split_table, with_outliers
 
 
@@ -30,8 +30,8 @@ class RegressionTask(OneLossTask):
     Settings = RegressionSettings
     slots: ClassVar = {"loss": REGRESSION}
     metrics: ClassVar = (
-        Metric("mae", higher=False, title="MAE", factor=1.0, digits=4, worst=10.0),
-        Metric("rmse", higher=False, title="RMSE", factor=1.0, digits=4, worst=10.0),
+        Metric("mae", higher=False, title="MAE", factor=1.0, digits=4, worst=10.0, range=(0.0, math.inf)),
+        Metric("rmse", higher=False, title="RMSE", factor=1.0, digits=4, worst=10.0, range=(0.0, math.inf)),
     )
     plain = (
         "squared-error",
@@ -60,8 +60,14 @@ class RegressionTask(OneLossTask):
         both = own.outlier_sign == "both"
         return {
             **parts,
-            "train": with_outliers(parts["train"], own.outliers, own.outlier_size, both, own.seed),
+            "train": with_outliers(
+                parts["train"], own.outliers, own.outlier_size, both, drawn_seed(own.seed, own.draw)
+            ),
         }
+
+    def drawn(self, draw: int) -> RegressionSettings | None:
+        """Other outliers among the same rows."""
+        return self.settings.model_copy(update={"draw": draw}) if self.settings.outliers else None
 
     @property
     def samples(self) -> int:

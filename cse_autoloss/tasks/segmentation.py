@@ -15,7 +15,7 @@ from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
 from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.tasks.mask_files import Masked, read_masked, scene_masks
 from cse_autoloss.tasks.one_loss import OneLossTask
-from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName
+from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
 
 
 class SegmentationTask(OneLossTask):
@@ -41,6 +41,14 @@ class SegmentationTask(OneLossTask):
         if kind == "digits":
             return scene_masks(own.scenes, own.cache)
         return read_masked(Path(folder).expanduser(), own.image_size, own.grey, own.seed)
+
+    def drawn(self, draw: int) -> SegmentationSettings | None:
+        """Other scenes of the same people's digits."""
+        if self.settings.data != "digits":
+            return None
+        scenes = self.settings.scenes
+        fresh = scenes.model_copy(update={"seed": drawn_seed(scenes.seed, draw)})
+        return self.settings.model_copy(update={"scenes": fresh})
 
     @property
     def samples(self) -> int:

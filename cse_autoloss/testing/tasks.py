@@ -101,7 +101,7 @@ class TaskConformance:
         tuned = [one.name for one in task.tunables]
         assert len(set(tuned)) == len(tuned), "a tunable's name stands there twice"
         for one in task.tunables:
-            assert one.factors[0] == 1.0, f"{one.name}: the first factor is 1, the default"
+            assert 0 < one.span[0] <= 1 <= one.span[1], f"{one.name}: its span holds 1, the default"
             assert one.slot in ("", *task.slots), f"{one.name}: there is no slot {one.slot!r}"
         assert all(isinstance(note, str) for note in (*task.notes, *task.check()))
 
@@ -183,6 +183,18 @@ class TaskConformance:
         task.check()
         self.spoil(task, split)
         assert dict(self.trained(task, split=split).metrics) != sound, f"`spoil` does nothing to {split}"
+
+    def test_fresh_draws_are_other_data_and_always_the_same(self) -> None:
+        task = self._shared
+        if task.drawn(1) is None:
+            pytest.skip("its data are not drawn")
+        first, again, other = (
+            dict(self.trained(TASKS.get(self.task)(task.drawn(draw), "cpu"), epochs=1.0).metrics)
+            for draw in (1, 1, 2)
+        )
+        assert first == again
+        assert first != other, "another draw, the same score"
+        assert first != dict(self.trained(task, epochs=1.0).metrics), "a draw is the data of the settings"
 
     # -- losses that are broken --------------------------------------------------------------------------------
 

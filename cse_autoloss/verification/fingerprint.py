@@ -1,4 +1,4 @@
-"""Gradient fingerprints: two losses with the same gradients on a fixed probe batch are one loss."""
+"""Gradient fingerprints: losses with the same slopes at fixed points, other than the filter's, count as one loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FINE = 1e-4
 
 
 def digest_of_slopes(slope: Tensor, kind: str) -> str:
-    """32 hex digits for slopes (…) on the fine float64 grid of that kind.
+    """32 hex digits for slopes (…) at points of that kind.
 
     The slopes are rounded on the scale asinh(g / 1e-4): far coarser than float64's rounding, so that x + y
     and y + x agree, and far finer than any difference that training would notice. Slopes that are not finite

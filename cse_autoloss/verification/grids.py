@@ -1,4 +1,4 @@
-"""The probe grids that candidates are judged on, made once for each signature, precision and place."""
+"""The probe grids that candidates are judged on, made once for each signature, look, precision and place."""
 
 from __future__ import annotations
 
@@ -7,21 +7,37 @@ from functools import lru_cache
 import torch
 
 from cse_autoloss.graph import Signature
+from cse_autoloss.settings.filters import THRESHOLDS, VerifySettings
 from cse_autoloss.spaces import form_of
-from cse_autoloss.spaces.curves import ProbeGrid
+from cse_autoloss.spaces.curves import Look, ProbeGrid
+
+Stage = tuple[Look, torch.dtype]
 
 
-@lru_cache(maxsize=64)
-def probe_grid(
-    signature: Signature, coupled: bool, fine: bool, dtype: torch.dtype, device: str = "cpu"
-) -> ProbeGrid:
-    """The grid for a kind of candidate.
+def stages(signature: Signature, coupled: bool, settings: VerifySettings = THRESHOLDS) -> tuple[Stage, ...]:
+    """The looks that a candidate passes: coarse, fine in float64 and float32, then by number of classes.
 
     Args:
         signature: of the candidates.
         coupled: whether they hold a Softmax, which lets the classes of a sample see each other.
-        fine: the grid that decides, of some 1,000 points; else the coarse one of 64, which throws away
-            what is plainly wrong.
-        dtype, device: of the inputs.
+        settings: the jitter's seed and the range of boxes.
     """
-    return form_of(signature).grid(fine=fine, coupled=coupled).to(dtype, device)
+    return _stages(signature, coupled, settings.seed or 0, settings.pixels)
+
+
+@lru_cache(maxsize=64)
+def _stages(signature: Signature, coupled: bool, seed: int, pixels: tuple[float, float]) -> tuple[Stage, ...]:
+    fine = Look(True, coupled, 0, seed, pixels)
+    counts = form_of(signature).class_counts(coupled)
+    return (
+        (Look(False, coupled, 0, seed, pixels), torch.float32),
+        (fine, torch.float64),
+        (fine, torch.float32),
+        *((Look(True, coupled, count, seed, pixels), torch.float32) for count in counts),
+    )
+
+
+@lru_cache(maxsize=64)
+def probe_grid(signature: Signature, look: Look, dtype: torch.dtype, device: str = "cpu") -> ProbeGrid:
+    """The grid of a look, its inputs in that precision and place."""
+    return form_of(signature).grid(look).to(dtype, device)

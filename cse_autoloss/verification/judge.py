@@ -41,6 +41,8 @@ RESOLVED_FACTOR = {"fall": 8.0, "slope": 4.0}
 """Slopes at neighbouring points and the mean slope between them may differ by this factor. It is at most 1.0 for the
 catalogue's classification losses and 2.6 for its box losses, 6 for 1/I where boxes begin to overlap, and up to 1e300
 at a needle or a stair between the points."""
+FAINT = 0.01
+"""Where a positive's loss may have a minimum, a fall below it counts from this share of the sign tolerance on."""
 RESOLVED_SHARE = 0.05
 """Slopes below this share of the curve's scale are too small to matter here."""
 
@@ -199,7 +201,9 @@ def _judge_slopes(
     book.enter_points(Fault.DOES_NOT_VANISH, lingering, relative.abs())
     # One minimum: no fall after a rise, and some fall before it.
     late = right & (wrong.cumsum(2) > 0) & aims[..., None]
-    only_up = aims & ~right.any(2)
+    # Below a low aim slopes are small: of quality focal loss of the order of w³.
+    faint = (settings.sign_tolerance * FAINT * scale)[..., None]
+    only_up = aims & ~(slope < -faint).any(2)
     broken = late | (wrong & only_up[..., None])
     steepness = _interleave(slope, rate) / scale.clamp(min=tiny)[..., None]
     book.enter_points(Fault.AIM_NOT_SINGLE, broken, steepness, interleaved=True)

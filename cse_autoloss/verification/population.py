@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.settings.filters import THRESHOLDS, VerifySettings
 from cse_autoloss.spaces import form_of
+from cse_autoloss.spaces.curves import Look
 from cse_autoloss.spaces.random_expressions import Forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification.fingerprint import digest_of_slopes
-from cse_autoloss.verification.grids import probe_grid
+from cse_autoloss.verification.grids import probe_grid, stages
 from cse_autoloss.verification.judge import Fault, Findings, judge
 from cse_autoloss.verification.node_table import NodeTable, make_table, table_of_graph
 from cse_autoloss.verification.reasons import accepted, rejected, unread
@@ -31,13 +32,6 @@ BLOCK_NODES = 200_000
 FINE_ROOTS = 128
 """Candidates that are evaluated together on a fine grid."""
 
-_STAGES: tuple[tuple[bool, torch.dtype], ...] = (
-    (False, torch.float32),
-    (True, torch.float64),
-    (True, torch.float32),
-)
-"""The grids that a candidate passes, in order: (fine, dtype)."""
-
 
 @dataclass
 class PopulationReport:
@@ -46,11 +40,12 @@ class PopulationReport:
     Attributes:
         signature: of the candidates.
         fault: (B,) `Fault`, 0 for the accepted.
-        stage: (B,) index of the grid that it was found on, -1 where the formula's variables were enough.
+        stage: (B,) index of the look that it was found on, -1 where the formula's variables were enough.
         coupled: (B,) 1 where the classes of a sample see each other.
         figure, curve, first, last: (B,) as in `Findings`; of inputs that are not read, `curve` is the need's number.
         marks: fingerprints of the accepted, by place in the batch.
         seconds: wall time of all.
+        settings: that it was verified with.
     """
 
     signature: Signature
@@ -63,13 +58,14 @@ class PopulationReport:
     last: NDArray[np.int64]
     marks: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
+    settings: VerifySettings = THRESHOLDS
 
     @classmethod
-    def blank(cls, signature: Signature, count: int) -> PopulationReport:
+    def blank(cls, signature: Signature, count: int, settings: VerifySettings) -> PopulationReport:
         """A report of `count` accepted candidates."""
         integers = [np.zeros(count, dtype=np.int64) for _ in range(6)]
         fault, stage, coupled, curve, first, last = integers
-        return cls(signature, fault, stage, coupled, np.zeros(count), curve, first, last)
+        return cls(signature, fault, stage, coupled, np.zeros(count), curve, first, last, settings=settings)
 
     def __len__(self) -> int:
         return len(self.fault)
@@ -84,11 +80,11 @@ class PopulationReport:
         seconds = self.seconds / max(len(self), 1)
         fault = Fault(int(self.fault[row]))
         if fault is Fault.NONE:
-            return accepted(self.signature, seconds)
+            return accepted(self.signature, bool(self.coupled[row]), self.settings, seconds)
         if self.stage[row] < 0:
             return unread(self.signature, int(self.curve[row]), seconds)
-        fine, dtype = _STAGES[self.stage[row]]
-        grid = probe_grid(self.signature, bool(self.coupled[row]), fine, dtype)
+        look, dtype = stages(self.signature, bool(self.coupled[row]), self.settings)[self.stage[row]]
+        grid = probe_grid(self.signature, look, dtype)
         return rejected(
             fault, float(self.figure[row]), int(self.curve[row]), int(self.first[row]), int(self.last[row]),
             grid, seconds,
@@ -113,12 +109,14 @@ class PopulationReport:
 def verify(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> Verdict:
     """Check one candidate.
 
-    For classification, where w = 1: the loss falls as a logit moves towards the right answer, everywhere, is
-    flat for no kind of sample, and its gradient vanishes towards the right answer. Where w < 1 a positive's
-    loss may have one minimum instead, whose logit rises with w. Value and gradient are finite out to logits
-    of ±100, in float64 and in float32.
+    It is looked at on some 1,000 points, which `settings.seed` moves; between them it is not known.
 
-    For boxes with sides of 8 to 64 pixels: along motions onto the ground truth the loss never rises, falls
+    For classification, where w = 1: the loss falls as a logit moves towards the right answer, is flat for no
+    kind of sample, and its gradient vanishes towards the right answer. Where 0.02 <= w < 1 a positive's loss
+    may have one minimum instead, whose logit rises with w. Value and gradient are finite out to logits of
+    ±100, in float64 and in float32. Losses that see all classes are looked at with 1, 10 and 80 of them too.
+
+    For boxes with sides of `settings.pixels`: along motions onto the ground truth the loss never rises, falls
     while the two overlap, and is least where they coincide; its gradients by I, U and E are finite.
 
     For a user's signature: the same along its walks; see `spaces.walks`.
@@ -132,7 +130,7 @@ def verify(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> Verdict:
     need = int(_unmet(graph.signature)[mask])
     if need >= 0:
         return unread(graph.signature, need, time.perf_counter() - started)
-    report = PopulationReport.blank(graph.signature, 1)
+    report = PopulationReport.blank(graph.signature, 1, settings)
     _verify_table(table_of_graph(graph), report, np.zeros(1, dtype=np.int64), settings, marks=False)
     report.seconds = time.perf_counter() - started
     return report.verdict(0)
@@ -176,7 +174,7 @@ def verify_forest(
         device: where to evaluate.
     """
     started = time.perf_counter()
-    report = PopulationReport.blank(forest.signature, len(forest))
+    report = PopulationReport.blank(forest.signature, len(forest), settings)
     unmet = _unmet(forest.signature)[forest.reads()]
     report.fault[:] = np.where(unmet >= 0, int(Fault.UNREAD), 0)
     report.curve[:] = np.maximum(unmet, 0)
@@ -206,22 +204,20 @@ def _verify_table(
     for code in np.unique(coupled):
         left = first[coupled == code]
         report.coupled[rows[left]] = code
-        for stage, (fine, dtype) in enumerate(_STAGES):
-            evaluator = _evaluator(table.signature, bool(code), fine, dtype, device)
+        for stage, (look, dtype) in enumerate(stages(table.signature, bool(code), settings)):
+            evaluator = _evaluator(table.signature, look, dtype, device)
             survivors: list[NDArray[np.int64]] = []
-            size = FINE_ROOTS if fine else max(len(left), 1)
+            size = FINE_ROOTS if look.fine else max(len(left), 1)
             for begin in range(0, len(left), size):
                 block = left[begin : begin + size]
-                part = keep(table, table.root[block])
-                value, slope = evaluator.run(part)
+                value, slope = evaluator.run(keep(table, table.root[block]))
                 fair = report.put(rows[block], stage, judge(value, slope, evaluator.grid, settings))
                 survivors.append(block[fair])
-                if marks and fine and dtype is torch.float64:
-                    for place, row in zip(
-                        rows[block[fair]], slope[torch.from_numpy(fair)].cpu(), strict=True
-                    ):
-                        report.marks[int(place)] = digest_of_slopes(row, evaluator.grid.name)
             left = np.concatenate(survivors) if survivors else left[:0]
+        for begin in range(0, len(left) if marks else 0, FINE_ROOTS):
+            block = left[begin : begin + FINE_ROOTS]
+            found = _marks(keep(table, table.root[block]), bool(code))
+            report.marks.update(zip(rows[block].tolist(), found, strict=True))
     if len(first) < len(rows):
         source = first[twin.reshape(-1)]
         for name in ("fault", "stage", "coupled", "figure", "curve", "first", "last"):
@@ -230,15 +226,22 @@ def _verify_table(
         for row, of in zip(rows.tolist(), rows[source].tolist(), strict=True) if report.marks else ():
             if of in report.marks:
                 report.marks[row] = report.marks[of]
-    if marks:
-        report.marks = {row: mark for row, mark in report.marks.items() if report.fault[row] == 0}
 
 
 @lru_cache(maxsize=64)
-def _evaluator(
-    signature: Signature, coupled: bool, fine: bool, dtype: torch.dtype, device: str
-) -> TableEvaluator:
-    return TableEvaluator(probe_grid(signature, coupled, fine, dtype, device))
+def _evaluator(signature: Signature, look: Look, dtype: torch.dtype, device: str) -> TableEvaluator:
+    return TableEvaluator(probe_grid(signature, look, dtype, device))
+
+
+@lru_cache(maxsize=64)
+def _marker(signature: Signature, coupled: bool) -> TableEvaluator:
+    return TableEvaluator(form_of(signature).marks(coupled))
+
+
+def _marks(table: NodeTable, coupled: bool) -> list[str]:
+    """Fingerprints of a table's roots."""
+    marker = _marker(table.signature, coupled)
+    return [digest_of_slopes(row, marker.grid.name) for row in marker.run(table)[1]]
 
 
 @lru_cache(maxsize=64)
@@ -254,7 +257,7 @@ def _unmet(signature: Signature) -> NDArray[np.int64]:
 
 
 def fingerprint(graph: LossGraph) -> str:
-    """Digest of the loss's rounded gradients on its signature's probe grid, 32 hex digits.
+    """Digest of the loss's rounded slopes at points that no filter looks at, 32 hex digits.
 
     Losses that differ by a constant or by the order of operands have the same; a loss and a multiple of it do
     not.
@@ -262,6 +265,4 @@ def fingerprint(graph: LossGraph) -> str:
     table = table_of_graph(graph)
     if not table.moves[table.root[0]]:
         return digest_of_slopes(torch.zeros(1, dtype=torch.float64), "constant")
-    evaluator = _evaluator(graph.signature, bool(table.coupled[table.root[0]]), True, torch.float64, "cpu")
-    _, slope = evaluator.run(table)
-    return digest_of_slopes(slope[0], evaluator.grid.name)
+    return _marks(table, bool(table.coupled[table.root[0]]))[0]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
+
 from cse_autoloss.graph import Signature
+from cse_autoloss.settings.filters import VerifySettings
 from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.curves import Curve, ProbeGrid
 from cse_autoloss.verdict import Verdict
+from cse_autoloss.verification.grids import probe_grid, stages
 from cse_autoloss.verification.judge import Fault
 
 
-def accepted(signature: Signature, seconds: float) -> Verdict:
-    """The verdict on a loss without fault."""
-    return Verdict("verify", True, form_of(signature).accepted, None, seconds)
+def accepted(signature: Signature, coupled: bool, settings: VerifySettings, seconds: float) -> Verdict:
+    """The verdict on a loss without fault: what was looked at, and what was seen there."""
+    looks = dict.fromkeys(look for look, _ in stages(signature, coupled, settings) if look.fine)
+    points = sum(math.prod(probe_grid(signature, look, torch.float64).shape) for look in looks)
+    low, high = settings.pixels
+    reason = form_of(signature).accepted.format(points=points, low=low, high=high)
+    return Verdict("verify", True, reason, None, seconds)
 
 
 def unread(signature: Signature, need: int, seconds: float) -> Verdict:
@@ -39,7 +49,7 @@ _WHOLE_CURVE = frozenset(
 def _span(grid: ProbeGrid, curve: int, first: int, last: int) -> str:
     name = grid.coordinate_name
     a, b = float(grid.coordinate[curve, first]), float(grid.coordinate[curve, last])
-    digits = ".2f" if name == "i/u" else "g"
+    digits = ".2f" if name == "i/u" else ".3g"
     text_a, text_b = format(a, digits), format(b, digits)
     return f"{name} = {text_a}" if text_a == text_b else f"between {name} = {text_a} and {text_b}"
 

@@ -2,31 +2,38 @@
 
 Evolved expressions carry parts without any effect: a term that is 0 on the whole domain, a factor that is 1 there. No
 algebra sees that, for it rests on what the variables are (q/q is 1 at a positive and 0 elsewhere). So a part is put in
-the place of what it stands in, and stays there if the loss keeps its fingerprint: the same gradients everywhere.
+the place of what it stands in, and stays there if the loss keeps its fingerprint, the same gradients at many points,
+and if it is proved that it has the same gradients everywhere (`certify.equal`). What is not proved stays as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
+from cse_autoloss.certify import same_function
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import GraphBuilder, LossGraph
 from cse_autoloss.settings.filters import THRESHOLDS, VerifySettings
 from cse_autoloss.spaces.random_expressions import Forest
 from cse_autoloss.verification.population import verify_forest
 
+TRIED = 16
+"""Shorter forms with the same fingerprint for which a proof is tried, the shortest first."""
+
 
 def shortened(graph: LossGraph, settings: VerifySettings = THRESHOLDS) -> LossGraph:
     """The graph with ever smaller parts in the place of larger ones, as long as the gradients stay what they are.
 
-    A loss's value may change by a constant, its gradients by no more than a fingerprint's rounding (1e-4 of
-    themselves). What comes out is accepted by verification; a loss that is not is left as it is.
+    A loss's value may change by a constant, its gradients by no more than 1e-5 of the largest. What comes out is
+    accepted by verification; a loss that is not is left as it is.
     """
     while True:
         unique = {one.digest: one for one in _variants(graph) if one.tree_size < graph.tree_size}
         smaller = sorted(unique.values(), key=lambda one: (one.tree_size, one.digest))
         marks = verify_forest(Forest.of([graph, *smaller]), settings, marks=True).marks
-        same = (one for place, one in enumerate(smaller, 1) if 0 in marks and marks.get(place) == marks[0])
+        alike = (one for place, one in enumerate(smaller, 1) if 0 in marks and marks.get(place) == marks[0])
+        same = (one for one in islice(alike, TRIED) if same_function(graph, one) == "proved")
         shorter = next(same, None)
         if shorter is None:
             return graph

@@ -20,6 +20,7 @@ class ClassificationSettings(TrainingSettings):
     image_size: ImageSize = 32
     grey: bool = False
     shrink: Annotated[Whole, Field(ge=1, le=64)] = 1
+    draw: Annotated[Whole, Field(ge=0, lt=1000)] = 0
 
 
 SECTION: Final = ClassificationSettings

@@ -20,6 +20,7 @@ class RegressionSettings(SgdSettings):
         outlier_size: by how much, in deviations of the targets, from half of it to all; always upwards, or either way.
         outlier_sign: "up" or "both".
         val_share, test_share: of the rows, drawn by the seed.
+        draw: another one has other outliers among the same rows.
         model: "linear", or "mlp" with one hidden layer of `width`.
     """
 
@@ -30,6 +31,7 @@ class RegressionSettings(SgdSettings):
     outlier_sign: Literal["up", "both"] = "up"
     val_share: ValShare = 0.25
     test_share: ValShare = 0.35
+    draw: Annotated[Whole, Field(ge=0, lt=1000)] = 0
     model: Literal["linear", "mlp"] = "mlp"
     width: Annotated[Whole, Field(ge=1, le=4096)] = 32
     batch: Annotated[Whole, Field(ge=2)] = 32

@@ -1,0 +1,107 @@
+"""What a sigmoid head's loss asks for on average: of a share η of positives, where the expected loss is least.
+
+With s₁ and s₀ the slopes at a positive and at a negative, the expected loss η·L(x, 1) + (1 − η)·L(x, 0) stands still
+where η = s₀/(s₀ − s₁). The loss is proper where that is σ(x): then the least expected loss is at x = logit(η).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cse_autoloss.certify.bisect import Budget, Ranges
+from cse_autoloss.certify.classes import Sample, scene
+from cse_autoloss.certify.properties import centred, finding
+from cse_autoloss.certify.result import Finding
+from cse_autoloss.certify.scene import Scene
+from cse_autoloss.certify.tape import Tape
+from cse_autoloss.graph import LossGraph
+
+PROPER = 1e-3
+"""How far the answer's η may be from σ(x)."""
+ALIKE = 1e-5
+"""How far L(x, 0) + L(x, 1) may move, as a share of the largest slope."""
+_REACH = 6.9
+"""η from 0.001 to 0.999."""
+_SHOWN = (0.1, 0.5, 0.9)
+
+
+def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
+    """Is the loss proper, or where does it aim; and is L(x, 0) + L(x, 1) constant; at w = 1."""
+    tape = Tape()
+    positive, negative = scene(graph, Sample(True), tape), scene(graph, Sample(False), tape)
+    up, down = positive.slope, tape.apply("Neg", negative.slope)
+    x = tape.variable("x")
+    chance, rest = tape.apply("Sig", x), tape.apply("Sig", tape.apply("Neg", x))
+    away = tape.apply("Add", tape.apply("Mul", rest, down), tape.apply("Mul", chance, up))
+    spread = tape.apply("Sub", down, up)
+    both = tape.apply("Add", up, down)
+    x_axis = replace(positive.axes[0], low=-_REACH, high=_REACH, cuts=tuple(np.linspace(-_REACH, _REACH, 70)))
+    w_axis = positive.axes[-1]
+
+    def measured(step: int, axes: tuple[Any, ...], domain: str) -> Scene:
+        return replace(positive, axes=axes, domain=domain, place="", evaluate=_both(positive, negative))
+
+    proper_scene = measured(away, (x_axis, w_axis), "w = 1, η from 0.001 to 0.999")
+    by_away, by_both = (tape.slope(step, {"x": tape.number(1)}) for step in (away, both))
+
+    def proper(boxes: Ranges) -> tuple[Any, Any, Any]:
+        low, high = centred(proper_scene, away, boxes, {"x": by_away})
+        least = np.maximum(proper_scene.ranges(spread, boxes)[0], 0.0)
+        most = proper_scene.ranges(spread, boxes)[1]
+        size = np.maximum(low, -high)
+        return (
+            (high <= PROPER * least) & (low >= -PROPER * least),
+            size > PROPER * most,
+            size / np.maximum(most, 1e-300),
+        )
+
+    whole = measured(both, positive.axes, "logits from −100 to 100, w = 1")
+    allowed = ALIKE * max(positive.scale, negative.scale)
+
+    def alike(boxes: Ranges) -> tuple[Any, Any, Any]:
+        low, high = centred(whole, both, boxes, {"x": by_both})
+        return (
+            (high <= allowed) & (low >= -allowed),
+            (low > allowed) | (high < -allowed),
+            np.maximum(low, -high),
+        )
+
+    few = replace(budget, boxes=min(budget.boxes, 120_000))
+    first = finding(
+        "Proper: the least expected loss is at the true chance",
+        proper_scene,
+        proper,
+        few,
+        bool,
+        required=False,
+    )
+    second = finding("L(x, 0) + L(x, 1) is constant", whole, alike, few, bool, required=False)
+    return [replace(first, detail=_answers(positive, negative)), second]
+
+
+def _both(positive: Scene, negative: Scene) -> Any:
+    """The sum of both slopes at a logit, and what each is."""
+
+    def at(point: Any) -> tuple[float, dict[str, Any]]:
+        (up, _), (down, _) = positive.evaluate(point), negative.evaluate(point)
+        return up + down, {"logit": point["x"], "slope at a positive": up, "slope at a negative": down}
+
+    return at
+
+
+def _answers(positive: Scene, negative: Scene) -> str:
+    """σ of where the expected loss is least, for a few η; empty where it has no least place between."""
+    x = np.linspace(-30, 30, 6001)
+    boxes = {"x": (x, x), "w": (np.ones_like(x), np.ones_like(x))}
+    up, down = positive.ranges(positive.slope, boxes)[0], -negative.ranges(negative.slope, boxes)[1]
+    told = []
+    for share in _SHOWN:
+        expected = share * up + (1 - share) * down
+        turns = np.flatnonzero((expected[:-1] < 0) & (expected[1:] >= 0))
+        if len(turns) == 1:
+            told.append(f"{share:.0%} as {1 / (1 + math.exp(-x[turns[0]])):.0%}")
+    return f"answers {', '.join(told)}" if told else ""

@@ -1,0 +1,66 @@
+"""Losses whose classes see each other: softmax heads, and sigmoid heads with a Softmax in the formula.
+
+Each statement is proved for each number of classes in `CLASSES`; where the slope's steps are the same for all, it holds
+of any number. Permuting the classes changes nothing, so one target and one other class stand for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from cse_autoloss.certify.aim import LEAST_W, aims
+from cse_autoloss.certify.bisect import Budget
+from cse_autoloss.certify.classes import CLASSES, Sample, reads_quality, scene
+from cse_autoloss.certify.properties import bounded_below, largest_slope, never_rises, vanishes
+from cse_autoloss.certify.result import Finding
+from cse_autoloss.certify.scene import Scene
+from cse_autoloss.certify.tape import Tape
+from cse_autoloss.graph import LossGraph
+
+
+def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
+    """The properties of such a loss."""
+    softmax = "Y" in graph.signature.variables
+    # A softmax head has a column for the background beside the classes.
+    counts = CLASSES if softmax else tuple(n - 1 for n in CLASSES)
+
+    def over(positive: bool, first: bool, w: tuple[float, float] = (1.0, 1.0)) -> list[Scene]:
+        tape = Tape()
+        return [scene(graph, Sample(positive, n, first, w), tape) for n in counts if first or n]
+
+    def each(name: str, prove: Callable[[str, Scene, Budget], Finding], scenes: Sequence[Scene]) -> Finding:
+        unique = {(one.slope, tuple(axis.name for axis in one.axes)): one for one in scenes}
+        few = len({one.slope for one in scenes if one.axes[-2].name == scenes[-1].axes[-2].name}) == 1
+        share = replace(budget, boxes=budget.boxes // len(unique))
+        return together(name, [prove(name, one, share) for one in unique.values()], any_number=few)
+
+    own, other = over(True, True), over(True, False)
+    target = "the target's logit" if softmax else "the logit of a positive"
+    found = [
+        each(f"Never rises with {target}, at w = 1", never_rises, own),
+        each("Never falls with another class's logit, at w = 1", never_rises, other),
+    ]
+    if not softmax:
+        found.append(each("Never falls with a logit of background", never_rises, over(False, True)))
+    if reads_quality(graph):
+        weighted = over(True, True, (LEAST_W, 1.0))
+        found.append(each("At every w falls, or has one minimum, which rises with w", aims, weighted))
+    found.append(each("Slope vanishes towards the right answer", vanishes, own))
+    whole = over(True, True, (0.0, 1.0))
+    return [
+        *found,
+        bounded_below("Bounded below", whole[-1:], budget),
+        largest_slope("Slope is bounded", whole[-1:], budget),
+    ]
+
+
+def together(name: str, parts: Sequence[Finding], any_number: bool = False) -> Finding:
+    """One finding of several: refuted where one is, proved where all are."""
+    worst = next((one for kind in ("refuted", "open") for one in parts if one.outcome == kind), None)
+    if worst is not None:
+        return worst
+    listed = ", ".join(map(str, CLASSES[:-1]))
+    many = "any number of classes" if any_number else f"{listed} and {CLASSES[-1]} classes"
+    domain = parts[-1].domain
+    return replace(parts[-1], name=name, domain=f"{many}; {domain.partition(' columns, ')[2] or domain}")

@@ -1,0 +1,158 @@
+"""Properties of a scene: the sign of its slope, bounds of values and slopes, and what happens far out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cse_autoloss.certify.bisect import Axis, Budget, Ranges, decide, least
+from cse_autoloss.certify.enclose import enclose
+from cse_autoloss.certify.result import Finding
+from cse_autoloss.certify.scene import TOLERANCE, Scene
+
+VANISHED = 0.05
+"""Share of its scale that a slope may still have where the answer has long been right."""
+LONG_RIGHT = 12.0
+_INFINITE = (-math.inf, math.inf)
+
+
+def never_rises(name: str, scene: Scene, budget: Budget) -> Finding:
+    """Whether the loss nowhere goes the wrong way along the motion, by more than `TOLERANCE` of its scale."""
+    allowed = TOLERANCE * scene.scale
+
+    def status(boxes: Ranges) -> tuple[Any, Any, Any]:
+        low, high = scene.ranges(scene.slope, boxes)
+        return high <= allowed, low > allowed, low
+
+    return finding(name, scene, status, budget, lambda slope: scene.sign * slope > allowed)
+
+
+def vanishes(name: str, scene: Scene, budget: Budget) -> Finding:
+    """Whether the slope is all but gone where the moving logit is far on the right side."""
+    allowed = VANISHED * scene.scale
+    ends = (LONG_RIGHT, scene.axes[0].high) if scene.sign > 0 else (scene.axes[0].low, -LONG_RIGHT)
+    axes = tuple(replace(one, low=ends[0], high=ends[1]) if one.name == "x" else one for one in scene.axes)
+    there = replace(scene, axes=axes)
+
+    def status(boxes: Ranges) -> tuple[Any, Any, Any]:
+        low, high = there.ranges(scene.slope, boxes)
+        return (
+            (high <= allowed) & (low >= -allowed),
+            (low > allowed) | (high < -allowed),
+            np.maximum(low, -high),
+        )
+
+    found = finding(name, there, status, budget, lambda slope: abs(slope) > allowed)
+    return replace(
+        found,
+        domain=f"{scene.place} beyond {LONG_RIGHT:g} on the right side; at most {VANISHED:.0%} of its scale",
+    )
+
+
+def finding(
+    name: str,
+    scene: Scene,
+    status: Any,
+    budget: Budget,
+    violates: Callable[[float], bool],
+    required: bool = True,
+) -> Finding:
+    """What bisection decides; a violation counts once the loss itself, evaluated there, violates too."""
+    decision = decide(scene.axes, status, budget, scene.near)
+    if decision.violation is not None:
+        slope, inputs = scene.evaluate(decision.violation)
+        if math.isfinite(slope) and violates(slope):
+            witness = {**inputs, "slope": slope}
+            return Finding(name, "refuted", scene.domain, scene.place, witness, required=required)
+        at = ", ".join(f"{name} = {value:g}" for name, value in decision.violation.items())
+        detail = f"intervals refute it at {at}, but the loss evaluated there does not"
+        return Finding(name, "open", scene.domain, detail, required=required)
+    if decision.remaining:
+        share = decision.open_volume
+        detail = f"not decided on {f'{share:.1g}' if share < 0.01 else f'{share:.0%}'} of the domain"
+        return Finding(name, "open", scene.domain, detail, remaining=decision.remaining, required=required)
+    return Finding(name, "proved", scene.domain, required=required)
+
+
+def bounded_below(name: str, scenes: list[Scene], budget: Budget) -> Finding:
+    """A number that the loss never falls below, wherever the logits go; else within the domain."""
+    for endless in (True, False):
+        found = [_bound(scene, scene.loss, budget, endless) for scene in scenes]
+        low, reached = min(one[0] for one in found), min(one[1] for one in found)
+        if math.isfinite(low):
+            where = "all logits" if endless and scenes[0].near else scenes[0].domain
+            return Finding(name, "proved", where, f"≥ {_shown(low)} (comes to {_shown(reached)})")
+    return Finding(name, "open", scenes[0].domain, "no bound was found")
+
+
+def largest_slope(name: str, scenes: list[Scene], budget: Budget) -> Finding:
+    """A number that no slope exceeds."""
+    for endless in (True, False):
+        found = [_bound(scene, scene.slope, budget, endless, absolute=True) for scene in scenes]
+        high, reached = max(-one[0] for one in found), max(-one[1] for one in found)
+        if math.isfinite(high):
+            where = "all logits" if endless and scenes[0].near else scenes[0].domain
+            return Finding(
+                name, "proved", where, f"≤ {_shown(high)} (comes to {_shown(reached)})", required=False
+            )
+    return Finding(name, "open", scenes[0].domain, "no bound was found", required=False)
+
+
+def _bound(
+    scene: Scene, step: int, budget: Budget, endless: bool, absolute: bool = False
+) -> tuple[float, float]:
+    """Lower and upper bound of a step's least value; of its largest size, negative, where `absolute`."""
+
+    def values(boxes: Ranges) -> tuple[Any, Any]:
+        low, high = scene.ranges(step, boxes)
+        return (
+            (-np.maximum(np.abs(low), np.abs(high)), -np.maximum(np.maximum(low, -high), 0))
+            if absolute
+            else (low, high)
+        )
+
+    axes = tuple(_endless(one) if endless and one.name in ("x", "y", "z", "v") else one for one in scene.axes)
+    return least(axes, values, replace(budget, boxes=min(budget.boxes, 40_000)))
+
+
+def _endless(axis: Axis) -> Axis:
+    return replace(axis, low=-math.inf, high=math.inf, cuts=(axis.low, *axis.cuts, axis.high))
+
+
+def far_out(scene: Scene) -> dict[str, tuple[float, float]]:
+    """The range of the slope beyond ±100, by end of the x axis."""
+    ends = {"−∞": (-math.inf, scene.axes[0].low), "∞": (scene.axes[0].high, math.inf)}
+    found = {}
+    for name, (low, high) in ends.items():
+        boxes = {one.name: (np.float64(one.low), np.float64(one.high)) for one in scene.axes}
+        boxes["x"] = (np.float64(low), np.float64(high))
+        ((a, b),) = enclose(scene.tape, [scene.slope], boxes)
+        found[name] = (float(a), float(b))
+    return found
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def centred(scene: Scene, step: int, boxes: Ranges, by: Mapping[str, int]) -> tuple[Any, Any]:
+    """The range of a step by its middle and its slopes, within the plain one: far tighter on small boxes.
+
+    `by`: the step of its slope by each variable.
+    """
+    middle = {name: (0.5 * low + 0.5 * high,) * 2 for name, (low, high) in boxes.items()}
+    low, high = (end.copy() for end in scene.ranges(step, middle))
+    plain = scene.ranges(step, boxes)
+    with np.errstate(all="ignore"):
+        for name, slope in by.items():
+            a, b = scene.ranges(slope, boxes)
+            reach = np.maximum(np.abs(a), np.abs(b)) * (0.5 * (boxes[name][1] - boxes[name][0]) * (1 + 1e-12))
+            low, high = low - reach, high + reach
+    worse = np.isnan(low) | np.isnan(high)
+    return np.where(worse, plain[0], np.fmax(low, plain[0])), np.where(
+        worse, plain[1], np.fmin(high, plain[1])
+    )

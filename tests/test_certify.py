@@ -1,0 +1,171 @@
+"""Certificates: what is proved holds, what is refuted has a witness that violates it."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+import torch
+
+from cse_autoloss.certify import Certificate, Finding, certificate_of, same_function
+from cse_autoloss.certify.enclose import enclose
+from cse_autoloss.certify.tape import Tape
+from cse_autoloss.graph import Input, Signature, Walk
+from cse_autoloss.losses import CATALOGUE
+from cse_autoloss.operators import ALL_OPERATORS, Operator
+from cse_autoloss.operators.derivatives import partials
+from cse_autoloss.spaces import parse
+from cse_autoloss.verification import verify
+
+BCE = "Neg(Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X))))))"
+PLACES = (-20.0, -3.0, -1.0, -0.3, 0.3, 1.0, 3.0, 20.0)
+pointwise = [one for one in ALL_OPERATORS.values() if one.shape != "softmax"]
+
+
+@pytest.mark.parametrize("operator", pointwise, ids=lambda one: one.name)
+def test_slopes_lie_within_their_intervals(operator: Operator) -> None:
+    """Of each operator of the table, as it is: at points, and over the boxes between neighbours."""
+    tape = Tape()
+    names = ("a", "b")[: operator.arity]
+    letters = [tape.variable(name) for name in names]
+    name = "Mul" if operator.shape == "sum" else operator.name
+    value = tape.apply(name, *letters)
+    wanted = [tape.slope(value, {name: tape.number(1)}) for name in names]
+    for low, high in pairwise(PLACES):
+        boxes = {"a": (low, high), "b": (1.5, 2.0)}
+        found = enclose(tape, wanted, {name: boxes[name] for name in names})
+        for x in (low, 0.5 * low + 0.5 * high, high):
+            args = [torch.tensor(v, dtype=torch.float64) for v in (x, 1.75)[: operator.arity]]
+            exact = partials(operator, operator.torch(*args), args)
+            for (least, most), slope in zip(found, exact, strict=True):
+                slack = 1e-12 * abs(float(slope)) + 1e-15
+                unknown = bool(torch.tensor(float(least)).isnan())
+                assert unknown or least - slack <= float(slope) <= most + slack
+
+
+def test_a_wrong_sign_between_the_filter_s_points_is_found() -> None:
+    """BCE + σ(1 − σ)·cos(8πx): its period is that of the filter's grid."""
+    pi = "Div(Add(Mul(2,Mul(3,3)),Div(Exp(1),3)),Add(Add(3,3),Div(1,Add(2,3))))"
+    found = certificate_of(
+        parse(f"Add({BCE},Mul(Mul(Sig(X),Sub(1,Sig(X))),Cos(Mul({pi},Mul(Add(2,2),Add(2,X))))))")
+    )
+    assert found.refuted
+
+
+def _bce(positive: str = "", negative: str = "", more: str = "") -> str:
+    """BCE, its positives or negatives times a factor, plus a term."""
+    parts = {"PY": "Log(Sig(X))", "NY": "Log(Sub(1,Sig(X)))"}
+    terms = [
+        f"Mul({f'Mul({mark},{factor})' if factor else mark},{log})"
+        for (mark, log), factor in zip(parts.items(), (positive, negative), strict=True)
+    ]
+    loss = f"Neg(Add({terms[0]},{terms[1]}))"
+    return f"Add({loss},{more})" if more else loss
+
+
+CROSS_ENTROPY = "Neg(Dot(Y,Log(Softmax(X))))"
+WRONG = (
+    # Positives times (Q − c) push the logit down at w < c.
+    *((_bce(f"Sub(Q,{c})"), "cls-binary") for c in ("Div(1,Mul(3,3))", "Div(1,Exp(3))", "Div(1,Mul(2,Mul(3,3)))")),
+    (_bce("Sub(Mul(Q,Q),Div(1,Exp(Mul(2,3))))"), "cls-binary"),
+    # What punishes the coincidence of large boxes.
+    *(
+        (f"Add(Sub(1,Div(I,U)),Relu(Sub(Div(I,{size}),1)))", "reg")
+        for size in ("Exp(Mul(3,3))", "Exp(Add(Mul(3,3),2))", "Exp(Mul(2,Mul(2,3)))")
+    ),
+    # Reversed from so many classes on.
+    *(
+        (f"Mul({CROSS_ENTROPY},Sub({most},Dot(Sub(1,Y),Sub(1,Y))))", "cls-multiclass")
+        for most in ("3", "Mul(3,3)", "Exp(3)", "Exp(Mul(2,3))")
+    ),
+    # A wave whose period is the filter's grid, and others.
+    *(
+        (_bce(more=f"Mul(Mul(Sig(X),Sub(1,Sig(X))),Cos(Mul(X,{rate})))"), "cls-binary")
+        for rate in ("Mul(Mul(3,3),Sub(3,Div(Exp(1),Mul(3,Exp(1)))))", "Exp(3)", "Mul(Mul(3,3),Exp(3))")
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("formula", "signature"), WRONG)
+def test_wrong_losses_are_refuted_by_witnesses_that_violate(formula: str, signature: str) -> None:
+    """Families of losses that a grid of points lets through."""
+    found = certificate_of(parse(formula, signature), boxes=2_000)
+    assert found.refuted
+    for one in found.of("refuted"):
+        if one.required:
+            assert one.witness is not None
+            assert _wrong(one, signature), one
+
+
+def _wrong(one: Finding, signature: str) -> bool:
+    """Whether the slope at the witness, as the loss itself has it, goes the wrong way."""
+    assert one.witness is not None
+    slope = one.witness["slope"]
+    if signature == "reg":
+        return slope < 0
+    if "vanishes" in one.name:
+        return slope != 0
+    return (slope < 0) if "Never falls" in one.name else (slope > 0)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, e in CATALOGUE.items() if e.formula is not None and e.signature.name != "margin"]
+)
+def test_no_accepted_loss_of_the_catalogue_is_refuted(name: str) -> None:
+    graph = CATALOGUE[name].make().graph
+    found = certificate_of(graph, boxes=2_000)
+    assert found.findings
+    assert not (verify(graph) and found.refuted)
+
+
+@pytest.mark.parametrize("name", ["bce", "poly-1", "cross-entropy"])
+def test_signs_are_proved(name: str) -> None:
+    found = certificate_of(CATALOGUE[name].make().graph, boxes=2_000)
+    assert [one.outcome for one in found.findings if one.name.startswith("Never")].count("proved") >= 1
+    assert not [one for one in found.findings if one.name.startswith("Never") and one.outcome != "proved"]
+
+
+def test_a_place_without_a_value_is_never_proved() -> None:
+    found = certificate_of(parse(_bce(more="Sig(Sqrt(X))")), boxes=2_000)
+    assert not any(one.name.startswith("Never rises") for one in found.of("proved"))
+
+
+def test_calibration_tells_proper_losses() -> None:
+    by_name = {
+        name: {
+            one.name.partition(":")[0]: one.outcome
+            for one in certificate_of(CATALOGUE[name].make().graph).findings
+        }
+        for name in ("bce", "focal")
+    }
+    assert (by_name["bce"]["Proper"], by_name["focal"]["Proper"]) == ("proved", "refuted")
+    flat = certificate_of(parse("Add(Mul(PY,Sub(1,Sig(X))),Mul(NY,Sig(X)))"))
+    assert {one.name: one.outcome for one in flat.findings}["L(x, 0) + L(x, 1) is constant"] == "proved"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "signature", "expected"),
+    [
+        (WRONG[4][0], "Sub(1,Div(I,U))", "reg", "refuted"),
+        ("Add(Sub(1,Div(I,U)),Relu(Sub(Div(I,U),2)))", "Sub(1,Div(I,U))", "reg", "proved"),
+        (_bce(more="Relu(Neg(Exp(X)))"), BCE, "cls-binary", "proved"),
+        (_bce("Div(Q,Q)"), BCE, "cls-binary", "proved"),
+        (WRONG[-3][0], BCE, "cls-binary", "refuted"),
+        (CROSS_ENTROPY, "Neg(Dot(Mul(Y,Y),Log(Softmax(X))))", "cls-multiclass", "proved"),
+        (WRONG[8][0], CROSS_ENTROPY, "cls-multiclass", "refuted"),
+    ],
+)
+def test_sameness_is_proved_or_refuted(one: str, other: str, signature: str, expected: str) -> None:
+    assert same_function(parse(one, signature), parse(other, signature)) == expected
+
+
+def test_certificates_are_plain_data() -> None:
+    found = certificate_of(parse(BCE), boxes=2_000)
+    assert Certificate.from_dict(json.loads(json.dumps(found.to_dict()))).to_dict() == found.to_dict()
+
+
+def test_a_signature_of_a_user_is_certified_along_its_walks() -> None:
+    signature = Signature("mine", [Input("D", 0.0)], default="Mul(D,D)", walks=[Walk("D", 5.0, 0.0)])
+    assert not certificate_of(parse("Mul(D,D)", signature)).refuted
+    assert certificate_of(parse("Add(D,Sin(Mul(3,D)))", signature)).refuted
