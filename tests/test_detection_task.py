@@ -192,6 +192,6 @@ def test_a_folder_in_cocos_format(tmp_path: Path) -> None:
         content = {"images": images, "annotations": annotations, "categories": categories}
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     task = DetectionTask(DetectionSettings(data=f"coco:{tmp_path}", image_size=64))
-    assert task.class_names == ("dark", "bright")
+    assert task.class_names == ("bright", "dark")
     assert "split in two halves" in task.check()[0]
     assert scored(task, bce_sum, epochs=20).metrics["ap50"] > 0.6
