@@ -146,7 +146,7 @@ class Session:
 
         status.phase, self.task.progress = "looking at the data", looked
         try:
-            notes, digest = tuple(self.task.check()), self.task.digest()
+            notes, digest = tuple(self.task.check()), self.task.data_digest
         except AutoLossError as error:
             raise NothingDone(error) from None
         kept = store.meta("data", digest)

@@ -142,8 +142,9 @@ class DetectionTask(Task):
         hints = small_objects(self.photographs.splits["train"], own.image_size, cell)
         return (*self.photographs.notes, *hints, *self.notes)
 
-    def digest(self) -> str:
-        """See `Task.digest`."""
+    @property
+    def data_digest(self) -> str:
+        """See `Task.data_digest`."""
         return "" if self.settings.embedded else self.photographs.digest
 
     @cached_property

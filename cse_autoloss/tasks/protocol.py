@@ -211,8 +211,9 @@ class Task(Protocol):
     progress: Callable[[int, int], None] = staticmethod(lambda done, total: None)
     """Told by `check` how many of how many samples it has looked at; whoever calls it may set this before."""
 
-    def digest(self) -> str:
-        """Of the data, so that a run does not go on with others; empty where they can not change."""
+    @property
+    def data_digest(self) -> str:
+        """Of the files that the settings name; empty where there are none. A run does not go on with other ones."""
         return ""
 
     def drawn(self, draw: int) -> Any:
