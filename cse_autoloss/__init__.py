@@ -13,6 +13,7 @@ from cse_autoloss._version import __version__
 
 if TYPE_CHECKING:
     from cse_autoloss.api.begin import init_config
+    from cse_autoloss.api.data import DataReport, inspect_data
     from cse_autoloss.api.files import certify_loss, explain_loss, export_loss, render_loss
     from cse_autoloss.api.formulas import simulate, verify
     from cse_autoloss.api.listing import list_runs
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AutoLossError",
     "Certificate",
+    "DataReport",
     "FilterAuditOptions",
     "Input",
     "LossGraph",
@@ -57,6 +59,7 @@ __all__ = [
     "export_loss",
     "find_alike",
     "init_config",
+    "inspect_data",
     "list_losses",
     "list_runs",
     "load_loss",
@@ -75,6 +78,7 @@ __all__ = [
 _HOME = {
     "AutoLossError": "cse_autoloss.errors",
     "Certificate": "cse_autoloss.certify",
+    "DataReport": "cse_autoloss.api.data",
     "FilterAuditOptions": "cse_autoloss.filter_audit",
     "Input": "cse_autoloss.graph",
     "LossGraph": "cse_autoloss.graph",
@@ -96,6 +100,7 @@ _HOME = {
     "export_loss": "cse_autoloss.api.files",
     "find_alike": "cse_autoloss.losses",
     "init_config": "cse_autoloss.api.begin",
+    "inspect_data": "cse_autoloss.api.data",
     "list_losses": "cse_autoloss.losses",
     "list_runs": "cse_autoloss.api.listing",
     "load_loss": "cse_autoloss.losses",

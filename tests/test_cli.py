@@ -84,6 +84,7 @@ COMMANDS = {
     "audit": ("audit_filters", ["runs/mine"]),
     "predict": ("predict_images", ["runs/mine"]),
     "train": ("train_detector", []),
+    "data": ("inspect_data", ["photographs"]),
     "verify": ("verify", ["giou"]),
     "certify": ("certify_loss", ["giou"]),
     "simulate": ("simulate", ["giou"]),

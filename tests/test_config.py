@@ -248,7 +248,10 @@ class TestMistakes:
             ({"seed": None}, "seed: expected a whole number, got nothing"),
             ({"detection": {"lr": math.inf}}, "detection.lr: expected a finite number, got inf"),
             ({"detection": {"skip_bad": "maybe"}}, "detection.skip_bad: expected true or false, got 'maybe'"),
-            ({"detection": {"data": "coco"}}, "detection.data: expected 'digits' or 'coco:DIR', got 'coco'"),
+            (
+                {"detection": {"data": "csv:x"}},
+                "detection.data: expected 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR', got 'csv:x'",
+            ),
             (
                 {"budget": None},
                 "expected a budget or a number of generations: with neither, a search never ends",

@@ -140,8 +140,8 @@ def test_test_scenes_are_touched_on_demand_only(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"data": "coco"}, "expected 'digits' or 'coco:DIR', got 'coco'"),
-        ({"data": "voc:here"}, "expected 'digits' or 'coco:DIR'"),
+        ({"data": "digit"}, "digit: no such folder; did you mean digits"),
+        ({"data": "csv:here"}, "expected 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'"),
         ({"scenes": SceneSettings(canvas=60)}, "scenes.canvas: expected a multiple of 8"),
         ({"detector": "two_stage"}, "unknown detector 'two_stage'; did you mean 'two-stage'"),
     ],
@@ -192,6 +192,6 @@ def test_a_folder_in_cocos_format(tmp_path: Path) -> None:
         content = {"images": images, "annotations": annotations, "categories": categories}
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     task = DetectionTask(DetectionSettings(data=f"coco:{tmp_path}", image_size=64))
-    assert task.class_names == ("dark", "bright")
+    assert task.class_names == ("bright", "dark")
     assert "split in two halves" in task.check()[0]
     assert scored(task, bce_sum, epochs=20).metrics["ap50"] > 0.6

@@ -72,7 +72,10 @@ def test_the_1x_schedule() -> None:
         ({"lr": 0.0}, "settings: lr: expected a number above 0, got 0.0"),
         ({"lr": True}, "settings: lr: expected a number, got true"),
         ({"seed": 1.5}, "settings: seed: expected a whole number, got 1.5"),
-        ({"data": "DIR"}, "settings: data: expected coco:DIR, a folder in COCO's format, got 'DIR'"),
+        (
+            {"data": "csv:DIR"},
+            "settings: data: expected a folder, coco:DIR, yolo:DIR or voc:DIR, got 'csv:DIR'",
+        ),
         (
             {"centerness": "IoU"},
             "settings: centerness: expected 'centerness' or 'iou', got 'IoU'; did you mean 'iou'?",
@@ -92,12 +95,12 @@ def test_impossible_settings(change: dict[str, Any], message: str) -> None:
 
 
 def test_images_boxes_and_labels(settings: TrainSettings) -> None:
-    train, _, _, categories = load_files(settings)
+    train, _, _, categories, *_ = load_files(settings)
     data = CocoImages(train, categories, first_label=1)
-    assert data.class_names == ["dark", "bright"]
+    assert data.class_names == ["bright", "dark"]
     image, target = data[1, False]
     assert image.shape == (3, 64, 48)
-    assert target["labels"].tolist() == [2]
+    assert target["labels"].tolist() == [1]
     x0, y0, x1, y1 = target["boxes"][0].int().tolist()
     assert (image[:, y0:y1, x0:x1] == 230 / 255).all()
 
@@ -111,20 +114,20 @@ def test_images_boxes_and_labels(settings: TrainSettings) -> None:
 
 
 def test_crowds_are_not_learned(settings: TrainSettings) -> None:
-    path = settings.root / "train.json"
+    path = Path(settings.data.removeprefix("coco:")) / "train.json"
     edit(path, lambda c: c["annotations"].append({**c["annotations"][1], "id": 99, "iscrowd": 1}))
-    train, _, _, categories = load_files(settings)
+    train, _, _, categories, *_ = load_files(settings)
     assert len(CocoImages(train, categories, 0)[1, False][1]["boxes"]) == 1
 
 
 def test_damaged_images_are_named(settings: TrainSettings) -> None:
-    train, _, _, categories = load_files(settings)
+    train, _, _, categories, *_ = load_files(settings)
     data = CocoImages(train, categories, first_label=1)
-    (settings.root / "train0.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"train0\.png: can not be read"):
+    (Path(settings.data.removeprefix("coco:")) / "train0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"train0\.png does not decode"):
         data[0, False]
-    Image.new("RGB", (5, 5)).save(settings.root / "train0.png")
-    with pytest.raises(DataError, match=r"train0\.png: is 5x5 pixels, but 64x48 by its entry"):
+    Image.new("RGB", (5, 5)).save(Path(settings.data.removeprefix("coco:")) / "train0.png")
+    with pytest.raises(DataError, match=r"train0\.png: was 64x48 pixels when the training began"):
         data[0, False]
 
 
@@ -164,7 +167,7 @@ class Oracle(nn.Module):
 
 
 def test_cocos_table(settings: TrainSettings) -> None:
-    _, val, _, categories = load_files(settings)
+    _, val, _, categories, *_ = load_files(settings)
     data = CocoImages(val, categories, first_label=1)
     cpu = torch.device("cpu")
     table = coco_table(Oracle(data), data, 1, cpu)

@@ -95,7 +95,8 @@ def test_masks_follow_their_boxes(settings: TrainSettings) -> None:
 
 
 def test_data_without_outlines(settings: TrainSettings) -> None:
-    edit(settings.root / "train.json", lambda content: content["annotations"][2].pop("segmentation"))
+    file = Path(settings.data.removeprefix("coco:")) / "train.json"
+    edit(file, lambda content: content["annotations"][2].pop("segmentation"))
     with pytest.raises(
         DataError, match=r"1 of 5 objects have no 'segmentation', the first: one in image train2\.png"
     ):
@@ -156,7 +157,7 @@ def test_mask_rcnn_trains_with_our_box_losses(
 def test_the_real_mask_rcnn_takes_a_step(settings: TrainSettings) -> None:
     from cse_autoloss.fullsize.models import make_model
 
-    model = make_model(settle(settings), ["dark", "bright"])
+    model = make_model(settle(settings), ["bright", "dark"])
     image, target = images(settings)[0, False]
     model.network.train()
     losses = model.network([image], [target])

@@ -229,8 +229,21 @@ def test_single_photographs_of_any_size(run: Run, tmp_path: Path) -> None:
     result = predict_images(
         run.directory, [tmp_path / n for n in ("wide.png", "tall.jpg", "pixel.png")], out=tmp_path / "out"
     )
-    assert result.ap is None
+    assert (result.ap, result.right) == (None, None)
     assert len(result.files) == 4
+    told = json.loads((tmp_path / "out" / "detections.json").read_text(encoding="utf-8"))
+    assert [one["file_name"] for one in told["images"]] == [one["image"] for one in result.detections]
+    assert len(told["annotations"]) == sum(len(one["boxes"]) for one in result.detections) > 0
+    for one in told["annotations"]:
+        width, height = ((300, 20), (31, 97), (1, 1))[one["image_id"] - 1]
+        x, y, w, h = one["bbox"]
+        assert 0 <= x <= x + w <= width + 0.02
+        assert 0 <= y <= y + h <= height + 0.02
+        assert 0 < one["score"] <= 1
+    again = predict_images(run.directory, [tmp_path / "*.png", tmp_path / "tall.jpg"], out=tmp_path / "again")
+    assert [Path(one["image"]).name for one in again.detections] == ["pixel.png", "wide.png", "tall.jpg"]
+    with pytest.raises(AutoLossError, match=r"\*\.gif: no such file"):
+        predict_images(run.directory, [tmp_path / "*.gif"])
     with Image.open(result.files[2]) as opened:
         assert opened.height > 640
 
@@ -273,7 +286,7 @@ def test_no_run_and_a_run_without_a_result(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_image(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(AutoLossError, match=r"text\.png: is no image that can be read"):
+    with pytest.raises(AutoLossError, match=r"text\.png does not decode"):
         predict_images(run.directory, [tmp_path / "text.png"], out=tmp_path)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from cse_autoloss.runs import RunStore
 from cse_autoloss.tasks.protocol import Metric
 
-STAGES = ("measure", "generate", "verify", "simulate", "proxy", "combine", "tune", "audit")
+STAGES = ("data", "measure", "generate", "verify", "simulate", "proxy", "combine", "tune", "audit")
 """The parts of a run that do its work; all other time is overhead."""
 
 SEARCH_STAGES = ("generate", "verify", "simulate", "proxy")

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from cse_autoloss.bench.budget import TRAIN_SAMPLES, AuditSize, Cost, RunSize, train_limit
 from cse_autoloss.bench.jobs import STATES, LossSet
+from cse_autoloss.bench.progress import Observer, RunStatus
 from cse_autoloss.bench.stored import by_content
 from cse_autoloss.bench.stored import identity as identity_of
 from cse_autoloss.bench.tuning import Axis, tunable_axis
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError, WorkersLost, shorten
+from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNameError, WorkersLost
 from cse_autoloss.executors import Executor, Work, make_executor
 from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.settings.load import SearchConfig
@@ -137,6 +138,32 @@ class Session:
             tunable_axis(one.name, one.default, asked.get(one.name, one.span)) for one in self.task.tunables
         )
 
+    def check(self, store: RunStore, status: RunStatus, observer: Observer) -> tuple[str, ...]:
+        """Look at the data before anything is trained; notes on them.
+
+        Raises:
+            NothingDone: they can't be used.
+            RunError: they are others than those that the run began with.
+        """
+
+        def looked(done: int, total: int) -> None:
+            status.done, status.total = done, total
+            observer.update(status)
+
+        status.phase, self.task.progress = "looking at the data", looked
+        try:
+            notes, digest = tuple(self.task.check()), self.task.data_digest
+        except AutoLossError as error:
+            raise NothingDone(error) from None
+        kept = store.meta("data", digest)
+        if kept != digest:
+            raise RunError(
+                f"{store.directory}: {self.config.own.data} holds other data than the run began with (digest {digest}, "
+                f"then {kept}): put those back, or begin a new run"
+            )
+        store.set_meta("data", digest)
+        return notes
+
     @contextlib.contextmanager
     def executor(self, states: Path | None = None, workers: int | None = None) -> Iterator[Executor]:
         """Workers for the session's jobs.
@@ -153,18 +180,6 @@ class Session:
         work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", orders)
         with make_executor(self.config.executor, work, workers or self.config.workers) as executor:
             yield executor
-
-
-def same_data(session: Session, store: RunStore) -> None:
-    """RunError where a run's data are no longer those that it began with: old scores and new ones can't be compared."""
-    now = session.task.data_digest
-    kept = store.meta("data", now)
-    if kept != now:
-        place = shorten(str(getattr(session.config.own, "data", "")), 200)
-        raise RunError(
-            f"{store.directory}: its data have changed since it began ({place}); go on with the same, or begin anew"
-        )
-    store.set_meta("data", now)
 
 
 def states_folder(store: RunStore) -> Path:

@@ -13,6 +13,7 @@ from cse_autoloss.cli import (
     audit,
     certify,
     compare,
+    data,
     evolve,
     explain,
     export,
@@ -37,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 _PANELS = {
-    "Every day": (init, evolve, report, runs, export),
+    "Every day": (init, data, evolve, report, runs, export),
     "Compare and look": (compare, explain, predict, losses),
     "Your loss in other places": (train, render, reinforce),
     "Inside the funnel": (verify, certify, simulate, audit),

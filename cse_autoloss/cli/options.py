@@ -26,8 +26,12 @@ Source = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
-Data = Annotated[str | None, typer.Option(help="digits, or coco:DIR with train.json and val.json.")]
-SkipBad = Annotated[bool | None, typer.Option("--skip-bad", help="Leave out faulty items and count them.")]
+Data = Annotated[
+    str | None, typer.Option(help="digits, or a folder of photographs with boxes; see docs/data.md.")
+]
+SkipBad = Annotated[
+    bool | None, typer.Option("--skip-bad", help="Leave out images with faults, and count them.")
+]
 Workers = Annotated[int | None, typer.Option(help="Trainings side by side; by default one a core.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 RunOut = Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")]

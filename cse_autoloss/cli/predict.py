@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 def command(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="Photographs to draw on.")
+        list[Path] | None,
+        typer.Argument(
+            metavar="[IMAGE]...", help="Photographs to draw on, folders of them, or patterns as '*.jpg'."
+        ),
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="coco:DIR with the run's classes, or a photograph; by default the run's own data."),
+        typer.Option(
+            help="A folder, as coco:DIR, with the run's classes, or a photograph; by default the run's own data."
+        ),
     ] = None,
     split: Annotated[
         str, typer.Option(help="test or val. Test is for looking, never for choosing.")
@@ -43,7 +48,9 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Draw what the detector of a run finds on photographs; it is trained once, and its weights are kept."""
-    folders = [text for text in data or [] if ":" in text and not os.path.exists(text)]
+    folders = [
+        text for text in data or [] if os.path.isdir(text) or (":" in text and not os.path.exists(text))
+    ]
     photographs = [*(images or []), *(Path(text) for text in data or [] if text not in folders)]
     if len(folders) > 1:
         raise ConfigError(f"--data: expected one data set, got {' and '.join(folders)}")
@@ -76,4 +83,4 @@ def _print(result: PredictResult) -> None:
         )
     singles = result.files[1:]
     more = f", {singles[0].name}" + (f" to {singles[-1].name}" if len(singles) > 1 else "")
-    print(f"{result.files[0]}{more}")
+    print(f"{result.files[0]}{more}; detections.json")

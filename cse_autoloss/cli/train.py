@@ -17,7 +17,7 @@ def command(
         str | None,
         typer.Option(help="torchvision:NAME of a Faster or Mask R-CNN, RetinaNet or FCOS."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="coco:DIR with train.json and val.json.")] = None,
+    data: Annotated[str | None, typer.Option(help="A folder of photographs with boxes.")] = None,
     loss: Annotated[
         str | None,
         typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from cse_autoloss.bench.jobs import Training
 from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run, same_data
+from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run
 from cse_autoloss.bench.stored import create_run, keep_config, named_again
 from cse_autoloss.compare.contestants import enlist
 from cse_autoloss.compare.request import Request
@@ -94,10 +95,9 @@ def compare_losses(
             field, settled, seeds or settled.audit.seeds, "val" if split == "val" else "test", tune
         )
         directory = fresh(Path(out) if out is not None else settled.out or new_directory("compare-"))
-    data_notes = session.task.check()
-    for note in (*request.field.notes, *data_notes):
+    for note in request.field.notes:
         say(note)
-    return directory, _run(request, session, directory, observer or Silent(), say, data_notes)
+    return directory, _run(request, session, directory, observer or Silent(), say)
 
 
 def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:
@@ -113,12 +113,14 @@ def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -
                 f"{directory}: a search, not a comparison; go on with it by evolve --resume {directory}"
             )
         request = Request.of(store, code)
+        kept = request
         if overrides:
             request = replace(request, config=changed(request.config, overrides))
         if seeds is not None:
             request = replace(request, seeds=seeds)
-        keep_config(store, request.to_json())
-        store.add_event("resumed")
+        if request != kept or store.status != "finished":
+            keep_config(store, request.to_json())
+            store.add_event("resumed")
     return request
 
 
@@ -128,18 +130,21 @@ def _run(
     directory: Path,
     observer: Observer,
     say: Say,
-    data_notes: Sequence[str],
 ) -> Comparison:
     new = not holds_run(directory)
     store = create_run(directory, request.to_json()) if new else RunStore.open(directory)
     if new:
         write_whole(directory / "config.yaml", dump(request.config))
     try:
-        with store, session.executor() as executor:
-            same_data(session, store)
-            status = RunStatus(metric=session.metric)
+        status = RunStatus(metric=session.metric)
+        with ExitStack() as stack:
+            stack.enter_context(store)
             about_session(store, "compare", session)
             pages = PageWriter(store, observer)
+            data_notes = session.check(store, status, pages)
+            for note in data_notes:
+                say(note)
+            executor = stack.enter_context(session.executor())
             bench = Workbench(executor, store, Clock.of(store, None), status, pages)
             try:
                 result = _Stages(request, session, bench, say).complete(data_notes)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+IGNORED = -2
+"""Label of a region that is neither an object nor background, as a crowd; in targets, of what is not learned from."""
 SIDES = 2.5
 """A map of a pyramid learns boxes from so many of its strides on, to twice as many."""
 PART = 1_000_000
@@ -23,7 +25,7 @@ class Assignment(NamedTuple):
     """What each of L grid points should predict, for B images.
 
     Attributes:
-        label: (B, L) int64, class index, or `num_classes` for background.
+        label: (B, L) int64, class index, `num_classes` for background, or `IGNORED`.
         box: (B, L, 4) xyxy pixels, the assigned object's box; zeros at background points.
     """
 
@@ -72,7 +74,8 @@ def assign(
     Args:
         points: (L, 2) xy pixels.
         boxes: (B, K, 4) xyxy pixels, padded with anything where `labels` is negative.
-        labels: (B, K) int64 class index; negative where there is no object.
+        labels: (B, K) int64 class index; -1 where there is no object, `IGNORED` for a region whose points are no
+            background: they get that label, where no object takes them.
         num_classes: C, also the index that means background.
         stride: pixels between points; (L,) where the points are those of several maps, which then share the
             objects out by `of_its_map`.
@@ -81,7 +84,7 @@ def assign(
     # Images are done in parts: one crowd among them must not take memory for all, nor pad all.
     parts: list[Assignment] = []
     start = 0
-    count = (labels >= 0).int() * torch.arange(1, labels.shape[1] + 1, device=labels.device)
+    count = (labels != -1).int() * torch.arange(1, labels.shape[1] + 1, device=labels.device)
     needed = count.amax(dim=1).tolist() if count.numel() else [0] * max(len(labels), 1)
     while start < len(labels) or not parts:
         end, most = start + 1, needed[start]
@@ -103,7 +106,8 @@ def _assign(
     sides = torch.cat(
         (points[:, None] - boxes[:, None, :, :2], boxes[:, None, :, 2:] - points[:, None]), dim=-1
     )
-    inside = (sides.amin(dim=-1) > 0) & (labels >= 0)[:, None]
+    within = sides.amin(dim=-1) > 0
+    inside = within & (labels >= 0)[:, None]
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     distance = (points[:, None] - centre[:, None]).abs().amax(dim=-1)
     reach = radius * (stride[:, None] if isinstance(stride, Tensor) else stride)
@@ -116,6 +120,9 @@ def _assign(
     smallest, owner = cost.min(dim=-1)
     positive = smallest < torch.inf
     label = torch.where(positive, labels.gather(1, owner), num_classes)
+    if (labels == IGNORED).any():
+        covered = (within & (labels == IGNORED)[:, None]).any(dim=-1)
+        label = torch.where(covered & ~positive, IGNORED, label)
     box = boxes.gather(1, owner[..., None].expand(-1, -1, 4)) * positive[..., None]
     return Assignment(label, box)
 

@@ -116,7 +116,7 @@ class OneStageDetector(nn.Module):
         variable of the classification loss, no way for a gradient into the boxes.
         """
         label = assigned.label.flatten()
-        positive = (label < self.num_classes).nonzero().squeeze(1)
+        positive = ((label >= 0) & (label < self.num_classes)).nonzero().squeeze(1)
         count = max(positive.numel(), 1)
         pred_boxes = prediction.boxes.reshape(-1, 4)[positive]
         target_boxes = assigned.box.reshape(-1, 4)[positive]
@@ -124,7 +124,11 @@ class OneStageDetector(nn.Module):
         iou = torch.zeros(label.shape, dtype=positive_iou.dtype, device=label.device)
         iou[positive] = positive_iou
 
-        cls_sum = cls_loss(prediction.logits.reshape(-1, self.num_classes), label, iou)
+        logits = prediction.logits.reshape(-1, self.num_classes)
+        if (label < 0).any():  # in crowds
+            used = (label >= 0).nonzero().squeeze(1)
+            logits, label, iou = logits[used], label[used], iou[used]
+        cls_sum = cls_loss(logits, label, iou)
         reg_sum = reg_loss(pred_boxes, target_boxes)
         quality = F.binary_cross_entropy_with_logits(
             prediction.quality.reshape(-1)[positive], positive_iou, reduction="sum"

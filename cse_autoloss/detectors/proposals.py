@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cse_autoloss.detectors.assign import Assignment, grid_of
+from cse_autoloss.detectors.assign import IGNORED, Assignment, grid_of
 from cse_autoloss.detectors.boxes import iou_parts, paired_iou, pairwise_iou
 from cse_autoloss.detectors.layers import Tower, rows
 from cse_autoloss.detectors.one_stage import Prediction, boxes_around
@@ -56,18 +56,19 @@ def proposal_loss(
 
     Args:
         dense: prediction of one class for B images and L cells.
-        cells: what the cells should predict; any label below `num_classes` is an object.
+        cells: what the cells should predict; any label from 0 and below `num_classes` is an object.
         num_classes: C, the label of the background.
         by_object: whether objects count alike, whatever number of cells they have. Two of the same box are one.
     """
-    positive = cells.label < num_classes
+    positive = (cells.label >= 0) & (cells.label < num_classes)
     pred, target = dense.boxes[positive], cells.box[positive]
     count = max(pred.shape[0], 1)
     intersection, union, enclosing = iou_parts(pred, target)
     giou = 1 - intersection / union + (enclosing - union) / enclosing
-    objectness = F.binary_cross_entropy_with_logits(
-        dense.logits[..., 0], positive.to(dense.logits), reduction="sum"
-    )
+    logits, truth = dense.logits[..., 0], positive
+    if (cells.label < 0).any():  # in crowds
+        logits, truth = logits[cells.label >= 0], positive[cells.label >= 0]
+    objectness = F.binary_cross_entropy_with_logits(logits, truth.to(logits), reduction="sum")
     quality = F.binary_cross_entropy_with_logits(
         dense.quality[positive], paired_iou(pred.detach(), target).nan_to_num(0.0), reduction="none"
     )
@@ -120,14 +121,17 @@ def sample_regions(
     Args:
         proposals: (B, N, 4) xyxy pixels, best first.
         valid: (B, N) bool, False where an image has fewer.
-        truth: K >= 1 objects of each image; the label is C where there is none.
+        truth: K >= 1 objects of each image; the label is C where there is none, `IGNORED` for a crowd: proposals that
+            lie in one by half or more are not taken.
         num_classes: C.
         count: S; the answer has min(S, N + K) boxes.
         positive_iou: IoU from which a box holds the object.
         positive_share: largest part of the S boxes that is positive while there is background to take.
     """
     with torch.no_grad():
-        exists = truth.label < num_classes
+        exists = (truth.label >= 0) & (truth.label < num_classes)
+        if (truth.label == IGNORED).any():
+            valid = valid & ~_in_crowd(proposals, truth)
         candidates = torch.cat((truth.box, proposals), dim=1)
         usable = torch.cat((exists, valid), dim=1)
         best, owner = torch.where(exists[:, None], pairwise_iou(proposals, truth.box), 0.0).max(dim=-1)
@@ -148,3 +152,12 @@ def sample_regions(
             torch.where(usable.gather(1, taken), label, -1),
             truth.box.gather(1, owner[..., None].expand(-1, -1, 4)),
         )
+
+
+def _in_crowd(proposals: Tensor, truth: Assignment) -> Tensor:
+    """(B, N) bool: whether half a proposal's area or more lies in one crowd."""
+    corners, crowds = proposals[:, :, None], truth.box[:, None]
+    sides = torch.minimum(corners[..., 2:], crowds[..., 2:]) - torch.maximum(corners[..., :2], crowds[..., :2])
+    shared = sides.clamp(min=0).prod(dim=-1)
+    area = (proposals[..., 2:] - proposals[..., :2]).clamp(min=0).prod(dim=-1)
+    return ((shared >= 0.5 * area[..., None]) & (truth.label == IGNORED)[:, None]).any(dim=-1)

@@ -38,7 +38,8 @@ class Detector(Protocol):
 
         Args:
             boxes: (N, K, 4) xyxy pixels, K >= 0.
-            labels: (N, K) int64 class index, negative where there is no object.
+            labels: (N, K) int64 class index; -1 where there is no object, `assign.IGNORED` for a crowd, a region
+                that is no background either.
             image_size: (height, width) in pixels.
 
         Returns:

@@ -121,16 +121,17 @@ class TwoStageDetector(nn.Module):
 
         Args:
             boxes: (N, K, 4) xyxy pixels.
-            labels: (N, K) int64 class index, negative where there is no object.
+            labels: (N, K) int64 class index, -1 where there is no object, `IGNORED` for a crowd.
             image_size: (height, width) in pixels.
 
         Returns:
-            Label (N, L + max(K, 1)) and box (N, L + max(K, 1), 4); the label is C where there is no object.
+            Label (N, L + max(K, 1)) and box (N, L + max(K, 1), 4); the label is C where there is no object,
+            and `IGNORED` where nothing is learned.
         """
         if boxes.shape[1] == 0:
             boxes, labels = boxes.new_zeros(len(boxes), 1, 4), labels.new_full((len(labels), 1), -1)
         cells = assign_cells(boxes, labels, image_size, self.trunk.strides, self.num_classes)
-        objects = torch.where(labels >= 0, labels, self.num_classes)
+        objects = torch.where(labels == -1, self.num_classes, labels)
         return Assignment(torch.cat((cells.label, objects), dim=1), torch.cat((cells.box, boxes), dim=1))
 
     def loss(

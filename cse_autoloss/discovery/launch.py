@@ -75,6 +75,7 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
         if settled != kept:
             keep_config(store, settled.model_dump(mode="json"))
             if (settled.budget, settled.generations) != (kept.budget, kept.generations):
+                store.status = "running"
                 store.set_meta("size", None)
                 store.set_meta("fitted_again", None)
     return settled

@@ -16,7 +16,6 @@ from cse_autoloss.bench.session import (
     NothingDone,
     Session,
     remove_empty_run,
-    same_data,
     states_folder,
     still_there,
 )
@@ -75,12 +74,14 @@ def discover(
         store = create_run(directory, config.model_dump(mode="json"))
     else:
         store = RunStore.open(directory)
-        store.add_event("resumed")
-    if not (directory / CONFIG).exists():
-        write_whole(directory / CONFIG, dump(config))
     try:
         with store:
-            same_data(session, store)
+            if store.status == "finished" and (summary := store.meta("summary")) is not None:
+                return dict(summary)
+            if not new:
+                store.add_event("resumed")
+            if not (directory / CONFIG).exists():
+                write_whole(directory / CONFIG, dump(config))
             about_session(store, "reinforce" if config.reinforce.side_by_side else "evolve", session)
             pages = PageWriter(store, observer or Silent())
             summary = run.complete(store, pages)
@@ -142,6 +143,8 @@ class SearchRun:
         self.store, self.observer = store, observer
         self.clock = Clock.of(store, self.config.budget)
         self.status = RunStatus(budget=self.config.budget, metric=self.session.metric)
+        with self.clock.stage("data"):
+            self.data_notes = self.session.check(store, self.status, observer)
         with self.session.executor(states_folder(store)) as executor:
             bench = Workbench(executor, store, self.clock, self.status, observer)
             try:
@@ -180,7 +183,7 @@ class SearchRun:
                 state,
                 pairs,
                 audit,
-                (*session.task.notes, *size.notes),
+                (*self.data_notes, *size.notes),
                 session,
                 workers,
             )

@@ -71,6 +71,7 @@ class SideBySideRun:
             RunStatus(metric=self.session.metric, slot=self.session.slots[0]),
             Clock.of(store, None),
         )
+        self.data_notes = self.session.check(store, self.status, observer)
         with known_here(self.own), self.session.executor(states_folder(store)) as executor:
             self.bench = Workbench(executor, store, clock, self.status, observer)
             self.stacks, self._started = Stacks(self.session, self.bench, self.space), 0
@@ -278,7 +279,7 @@ class SideBySideRun:
         bench, state = self.bench, SearchState(int(self.config.own.epochs))
         self.status.phase = "report"
         bench.show()
-        notes = (*self.session.task.notes, *((TUNED,) if len(self.seeds) > 1 else ()))
+        notes = (*self.data_notes, *((TUNED,) if len(self.seeds) > 1 else ()))
         summary = write_report(
             bench.store, self.status, bench.clock, state, (), audit, notes, self.session, workers, extra
         )

@@ -8,20 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from cse_autoloss.errors import DataError
 from cse_autoloss.fullsize.outlines import check_outlines, filled
 from cse_autoloss.fullsize.settings import TrainSettings
-from cse_autoloss.tasks.coco import (
-    CocoFile,
-    CocoFolder,
-    check_same_categories,
-    learnable_classes,
-    read_coco_file,
-)
+from cse_autoloss.tasks.photographs import Source, load_dataset
+from cse_autoloss.tasks.photographs.annotations import Annotations
+from cse_autoloss.tasks.photographs.dataset import digest_of
+from cse_autoloss.tasks.photographs.pixels import read_photograph
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
 
 LEAST_SIDE = 0.01
 """Pixels under which a box is not learned from: in float32, and scaled, it could have no area."""
@@ -42,7 +39,7 @@ class CocoImages(Dataset[Example]):
     """
 
     def __init__(
-        self, file: CocoFile, categories: Sequence[int], first_label: int, masks: bool = False
+        self, file: Annotations, categories: Sequence[int], first_label: int, masks: bool = False
     ) -> None:
         """DataError with `masks` where an object has no outline."""
         self.path: Path = file.path
@@ -96,17 +93,9 @@ class CocoImages(Dataset[Example]):
 
     def _pixels(self, number: int) -> Tensor:
         entry = self.images[number]
-        try:
-            with Image.open(entry.path) as opened:
-                pixels = np.array(opened.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{entry.path}: can not be read: {' '.join(str(error).split())}") from None
-        height, width = pixels.shape[:2]
-        if (width, height) != (entry.width, entry.height):
-            raise DataError(
-                f"{entry.path}: is {width}x{height} pixels, but {entry.width}x{entry.height} by its entry in "
-                f"{self.path}"
-            )
+        pixels = np.array(read_photograph(entry.path, entry.upright))
+        if pixels.shape[:2] != (entry.height, entry.width):
+            raise DataError(f"{entry.path}: was {entry.width}x{entry.height} pixels when the training began")
         return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
@@ -118,39 +107,47 @@ class Files(NamedTuple):
     """What a training reads.
 
     Attributes:
-        train, val: the two files.
+        train, val: the two splits.
         test: the third where it is to be scored.
-        categories: COCO's ids by class index.
+        categories: ids by class index.
+        notes: what the reader of the result should know.
+        digest: of the training images and their objects.
     """
 
-    train: CocoFile
-    val: CocoFile
-    test: CocoFile | None
+    train: Annotations
+    val: Annotations
+    test: Annotations | None
     categories: list[int]
+    notes: tuple[str, ...]
+    digest: str
 
 
-def load_files(settings: TrainSettings, masks: bool = False) -> Files:
-    """Read and check the JSON files; images are opened when they are needed.
+def load_files(settings: TrainSettings, masks: bool = False, progress: Progress = nothing) -> Files:
+    """Read and check the data, with `masks` the outlines too; every image is decoded once, and again when it is
+    needed.
 
     Raises:
         DataError: with one line: the file, the item in it, what is wrong.
     """
-    root = settings.root
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-
-    def read(name: str, images: str) -> CocoFile:
-        folder = CocoFolder(root, images=images, skip_bad=settings.skip_bad, segments=masks)
-        return read_coco_file(root / name, folder)
-
-    train = read(settings.train_file, settings.train_images)
-    val = read(settings.val_file, settings.val_images)
-    test = read(settings.test_file, settings.test_images) if settings.test else None
-    categories = learnable_classes(train)
-    for file in (val, test):
-        if file is not None:
-            check_same_categories(file, train)
-    return Files(train, val, test, categories)
+    found = load_dataset(
+        Source.of(
+            settings.data,
+            (settings.train_file, settings.val_file, settings.test_file),
+            images={"train": settings.train_images, "val": settings.val_images, "test": settings.test_images},
+            skip_bad=settings.skip_bad,
+            segments=masks,
+        ),
+        progress=progress,
+        test=settings.test,
+    )
+    return Files(
+        found.splits["train"],
+        found.splits["val"],
+        found.splits.get("test") if settings.test else None,
+        found.categories,
+        found.notes,
+        digest_of({"train": found.splits["train"]}, found.class_names),
+    )
 
 
 class StepBatches:

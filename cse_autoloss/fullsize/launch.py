@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cse_autoloss.errors import ConfigError, MissingExtraError, RunError
 from cse_autoloss.fullsize.settings import NOT_PART_OF_THE_RESULT, TrainSettings
 from cse_autoloss.fullsize.watch import Watcher
+from cse_autoloss.settings.fields import whole_path
 from cse_autoloss.settings.load import FULL_SIZE, changed, load
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _resumed(folder: Path, overrides: dict[str, Any]) -> TrainSettings:
     if not overrides:
         return kept
     settings = changed(kept, overrides)
-    return changed(settings, {"data": f"coco:{settings.root.resolve()}"})
+    return changed(settings, {"data": whole_path(settings.data)})
 
 
 def _with_whole_paths(settings: TrainSettings) -> TrainSettings:
@@ -106,7 +107,7 @@ def _with_whole_paths(settings: TrainSettings) -> TrainSettings:
         weights = str(Path(weights).expanduser().resolve())
         if not Path(weights).is_file():
             raise RunError(f"weights: {settings.weights}: no such file; expected none, backbone or a file")
-    return changed(settings, {"data": f"coco:{settings.root.resolve()}", "weights": weights})
+    return changed(settings, {"data": whole_path(settings.data), "weights": weights})
 
 
 def _new_folder() -> Path:

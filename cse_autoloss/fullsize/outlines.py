@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from cse_autoloss.errors import DataError, shorten
-from cse_autoloss.tasks.coco import CocoFile
+from cse_autoloss.tasks.photographs.annotations import Annotations
 
 
-def check_outlines(file: CocoFile) -> None:
+def check_outlines(file: Annotations) -> None:
     """DataError where an object that is no crowd has no outline."""
     objects = missing = 0
     first = ""

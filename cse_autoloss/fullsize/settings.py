@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
@@ -19,6 +18,7 @@ from cse_autoloss.settings.fields import (
     Whole,
     like,
 )
+from cse_autoloss.settings.tasks.detection import DATA
 
 NOT_PART_OF_THE_RESULT = frozenset(
     {
@@ -42,7 +42,7 @@ class TrainSettings(Section):
 
     Attributes:
         detector: "torchvision:NAME", for example "torchvision:fcos_resnet50_fpn".
-        data: "coco:DIR", a folder in COCO's format.
+        data: "DIR", "coco:DIR", "yolo:DIR" or "voc:DIR": a folder of images with boxes; see docs/data.md.
         train_file, val_file, test_file: JSON files in it.
         train_images, val_images, test_images: folders in it that `file_name` starts from.
         test: score the test file too, after the training.
@@ -76,8 +76,8 @@ class TrainSettings(Section):
     detector: Annotated[Text, Field(description="give --detector, for example torchvision:fcos_resnet50_fpn")]
     data: Annotated[
         Text,
-        Field(description="give --data coco:DIR, a folder in COCO's format"),
-        like("coco:.+", "coco:DIR, a folder in COCO's format"),
+        Field(description="give --data DIR, a folder of images with boxes; see docs/data.md"),
+        like(DATA, "a folder, coco:DIR, yolo:DIR or voc:DIR"),
     ]
     train_file: Text = "train.json"
     val_file: Text = "val.json"
@@ -130,11 +130,6 @@ class TrainSettings(Section):
                 f"max_size: expected at least image_size = {self.image_size}, got {self.max_size}"
             )
         return self
-
-    @property
-    def root(self) -> Path:
-        """The data's folder."""
-        return Path(self.data.removeprefix("coco:")).expanduser()
 
     @property
     def longest_side(self) -> int:

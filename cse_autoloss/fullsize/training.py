@@ -48,6 +48,7 @@ class _Training:
     place: Place
     family: Family
     data: CocoImages
+    digest: str
     network: nn.Module
     optimiser: torch.optim.Optimizer
     peak: float
@@ -59,6 +60,7 @@ class _Training:
         state = {
             "detector": self.settings.detector,
             "classes": self.data.class_names,
+            "data": self.digest,
             "step": self.step,
             "settings": _plain(self.settings),
             "model": self.network.state_dict(),
@@ -103,7 +105,9 @@ def train(
         with first_tells():
             settings = settle(settings)
             check_tensorboard(settings.tensorboard)
-            files = load_files(settings, family_of(settings.detector).masks)
+            files = load_files(settings, family_of(settings.detector).masks, watcher.looked)
+            for note in files.notes:
+                watcher.say(note)
             training = _prepared(settings, place, files, out, resume, watcher)
             if place.leads:
                 _make_folder(out)
@@ -120,7 +124,10 @@ def train(
         for split, table in tables.items():
             assert writer is not None
             writer.write_table(split, table, training.step)
-        (out / "table.json").write_text(json.dumps(_without_nan(tables), indent=1) + "\n", encoding="utf-8")
+        kept = {**_without_nan(tables), "notes": list(files.notes)}
+        (out / "table.json").write_text(
+            json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         return tables
 
 
@@ -150,7 +157,7 @@ def _prepared(
     steps = min(an_epoch * settings.epochs, settings.max_steps or an_epoch * settings.epochs)
     step = 0
     if going_on:
-        step = _restore(path, settings, data.class_names, network, optimiser)
+        step = _restore(path, settings, data.class_names, files.digest, network, optimiser)
     where = f"{place.device}" + (f" and {place.world - 1} more" if place.world > 1 else "")
     watcher.say(
         f"{settings.detector}: {len(data)} images, {len(names)} classes, {steps} steps of {batch}, "
@@ -159,7 +166,9 @@ def _prepared(
     watcher.say(f"loss: {settings.loss or 'of torchvision'}" + _weighted(settings.alpha, settings.cls_weight))
     watcher.say(f"box loss: {settings.loss_reg or 'of torchvision'}" + _weighted(None, settings.box_weight))
     watcher.say(f"goes on after step {step} of {steps}" if going_on else f"starts from {model.start}")
-    return _Training(settings, place, model.family, data, network, optimiser, peak, an_epoch, steps, step)
+    return _Training(
+        settings, place, model.family, data, files.digest, network, optimiser, peak, an_epoch, steps, step
+    )
 
 
 def _weighted(alpha: float | str | None, weight: float) -> str:
@@ -309,11 +318,16 @@ def _restore(
     path: Path,
     settings: TrainSettings,
     classes: list[str],
+    digest: str,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> int:
     """Load the checkpoint; the number of steps that are done."""
     state = checkpoint.load_checkpoint(path, detector=settings.detector, classes=classes)
+    if state.get("data", digest) != digest:
+        raise RunError(
+            f"{path}: the training began with other images or boxes than {settings.data} holds now"
+        )
     checkpoint.check_same_settings(path, state["settings"], _plain(settings))
     try:
         network.load_state_dict(state["model"])

@@ -38,6 +38,9 @@ class Watcher(Protocol):
     def say(self, text: str) -> None:
         """A line about the training."""
 
+    def looked(self, done: int, total: int) -> None:
+        """So many images of the data are decoded, to see whether they can be."""
+
     def stepped(self, report: StepReport) -> None:
         """A step is done."""
 
@@ -49,6 +52,9 @@ class Silent:
     """Watches nothing."""
 
     def say(self, text: str) -> None:
+        """Nothing."""
+
+    def looked(self, done: int, total: int) -> None:
         """Nothing."""
 
     def stepped(self, report: StepReport) -> None:
@@ -73,6 +79,15 @@ class Lines(Silent):
         if self._is_time(report.step == report.steps):
             self.say(f"step {report.step}/{report.steps}  {report}  {report.seconds:.2g} s a step")
 
+    def looked(self, done: int, total: int) -> None:
+        """Print when it is time."""
+        if done == 1:
+            self._printed = time.monotonic()
+        elif self._is_time(False):
+            self.say(f"looking at images: {done}/{total}")
+        if done == total:
+            self._printed = float("-inf")
+
     def scored(self, split: str, done: int, total: int) -> None:
         """Print when it is time."""
         if self._is_time(done == total):
@@ -96,6 +111,10 @@ class Bar(Silent):
     def say(self, text: str) -> None:
         """Print it above the bars."""
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def looked(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._move("looking at images", done, total, "")
 
     def stepped(self, report: StepReport) -> None:
         """Move the bar."""

@@ -32,6 +32,8 @@ MISSED = (255, 225, 0)
 BAR = 26
 """Height of the line below a picture, pixels."""
 GAP = 10
+MOST_TAGS = 30
+"""Objects up to which each has a tag: more would cover the picture."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,34 @@ def draw(picture: Picture, found: Found, class_names: Sequence[str]) -> Drawn:
     return Drawn(_with_line(image, line), right_count, wrong, missed)
 
 
-def grid(drawn: Sequence[Drawn], title: str, below: str, columns: int, width: int) -> Image.Image:
-    """Pictures side by side under a title, with a key to what the lines mean.
+def draw_objects(picture: Picture, class_names: Sequence[str]) -> Drawn:
+    """The objects of a picture with their classes; those of a class below 0 are crowds, dashed."""
+    image = picture.image.copy()
+    pen, tags = ImageDraw.Draw(image), _Tags(image.size)
+    assert picture.truth is not None
+    boxes, labels = picture.truth.boxes * picture.scale, picture.truth.labels
+    for box, label in zip(boxes, labels.tolist(), strict=True):
+        if label >= 0:
+            _rectangle(pen, box, colour(label), 2)
+        else:
+            _dashed(pen, box, MISSED, 2)
+    for box, label in zip(boxes, labels.tolist(), strict=True):
+        if label >= 0 and len(labels) <= MOST_TAGS:
+            tags.put(pen, box, class_names[label], colour(label))
+    return Drawn(_with_line(image, picture.title), 0, 0, 0)
+
+
+def grid(
+    drawn: Sequence[Drawn], title: str, below: str, columns: int, width: int, key: bool = True
+) -> Image.Image:
+    """Pictures side by side under a title, with a key to what the lines of detections mean.
 
     Args:
         drawn: at least one picture.
         title, below: two lines above the pictures; both may hold several lines.
         columns: pictures in a row.
         width: pixels of a picture; it is made smaller where it is wider.
+        key: whether the key is wanted.
     """
     cells = [_fitted(one.image, width) for one in drawn]
     columns = min(columns, len(cells))
@@ -118,7 +140,7 @@ def grid(drawn: Sequence[Drawn], title: str, below: str, columns: int, width: in
     total = columns * width + (columns + 1) * GAP
     head, small = font(20), font(14)
     top = GAP + 28 * len(title.splitlines()) + 20 * len(below.splitlines()) + GAP
-    page = Image.new("RGB", (total, top + sum(heights) + GAP * rows + 34), PAGE)
+    page = Image.new("RGB", (total, top + sum(heights) + GAP * rows + (34 if key else 0)), PAGE)
     pen = ImageDraw.Draw(page)
     pen.multiline_text((GAP, GAP), title, fill=BLACK, font=head)
     pen.multiline_text((GAP, GAP + 28 * len(title.splitlines())), below, fill=(70, 70, 70), font=small)
@@ -127,7 +149,8 @@ def grid(drawn: Sequence[Drawn], title: str, below: str, columns: int, width: in
         for column, cell in enumerate(cells[row * columns : (row + 1) * columns]):
             page.paste(cell, (GAP + column * (width + GAP), y))
         y += heights[row] + GAP
-    _key(pen, y, small)
+    if key:
+        _key(pen, y, small)
     return page
 
 

@@ -16,7 +16,8 @@ from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorte
 from cse_autoloss.predict.draw import Drawn, draw, grid
 from cse_autoloss.predict.match import best_threshold, found_on
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
-from cse_autoloss.predict.photographs import of_files, of_split
+from cse_autoloss.predict.photographs import Picture, expanded, of_files, of_split
+from cse_autoloss.predict.results import detections, write_results
 from cse_autoloss.report.page import DETAIL, write_page
 from cse_autoloss.runs import RunStore, write_whole
 from cse_autoloss.settings.load import changed
@@ -41,7 +42,10 @@ class PredictResult:
         ap: of the whole split; None for single photographs.
         test_ap: what the audit noted for the same training; None where it noted nothing.
         files: the grid first, then the single pictures.
-        right, wrong, missed: counts over the pictures, at an IoU of 0.5.
+        right, wrong, missed: counts over the pictures, at an IoU of 0.5; None for single photographs, whose objects are
+            not known.
+        detections: of each picture: `image`, and `boxes` with `class`, `score` and `bbox` [x, y, width, height] in
+            pixels of the photograph. As COCO's results they also lie in detections.json.
     """
 
     name: str
@@ -51,9 +55,10 @@ class PredictResult:
     ap: AveragePrecision | None
     test_ap: float | None
     files: tuple[Path, ...]
-    right: int
-    wrong: int
-    missed: int
+    right: int | None
+    wrong: int | None
+    missed: int | None
+    detections: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -67,6 +72,7 @@ class PredictResult:
             "wrong": self.wrong,
             "missed": self.missed,
             "files": [str(path) for path in self.files],
+            "detections": list(self.detections),
         }
 
 
@@ -90,8 +96,9 @@ def predict_images(
 
     Args:
         run: the run directory.
-        images: photographs to draw on, in place of a split.
-        data: "coco:DIR" of another folder with the same classes; None is the run's own data.
+        images: photographs to draw on, in place of a split; a folder stands for those in it, "*.jpg" for what it
+            matches.
+        data: another folder, as "coco:DIR", with the same classes; None is the run's own data.
         split: "test" or "val".
         loss: a name of the audit's table; None is the winner.
         out: folder for the pictures; None is predictions/ in the run directory.
@@ -115,22 +122,31 @@ def predict_images(
     plan = read_plan(directory, loss, code)
     task = make_task(plan.config)
     where = _other_data(task, data) if data is not None and data != task.settings.data else task
-    for path in images:
-        if not Path(path).is_file():
-            raise DataError(f"{path}: no such file")
+    expanded(images)  # says which is missing before anything is trained
     model = load_or_train(directory, plan, task, note)
     threshold = best_threshold(task.predict(model, "val"), task.split("val")) if score is None else score
     target = Path(out) if out is not None else directory / "predictions"
     name: SplitName = "val" if split == "val" else "test"
+    detail: PrecisionRecall | None = None
     if images:
-        drawn, ap = _draw_files(task, model, [Path(path) for path in images], threshold), None
+        pictures, found, ap = _on_files(task, model, expanded(images))
     else:
-        drawn, ap, detail = _draw_split(task, where, model, name, threshold, count)
+        pictures, found, ap, detail = _on_split(task, where, model, name, count)
+    drawn = [
+        draw(one, found_on(*at, threshold), task.class_names) for one, at in zip(pictures, found, strict=True)
+    ]
     files = _write(
         drawn, target, _title(plan, ap, None if images else name), _below(plan, threshold, score is None)
     )
-    if not images and where is task and target == directory / "predictions":
+    told = tuple(
+        detections(one, found_on(*at), task.class_names) for one, at in zip(pictures, found, strict=True)
+    )
+    write_results(target / "detections.json", told, task.class_names)
+    if detail is not None and where is task and target == directory / "predictions":
         _tell_page(directory, f"{plan.name}, {name} split", detail, task.class_names)
+    right, wrong, missed = (
+        None if images else sum(getattr(one, key) for one in drawn) for key in ("right", "wrong", "missed")
+    )
     return PredictResult(
         plan.name,
         threshold,
@@ -139,7 +155,10 @@ def predict_images(
         ap,
         plan.test_ap if name == "test" and where is task and not images else None,
         files,
-        *(sum(getattr(one, field) for one in drawn) for field in ("right", "wrong", "missed")),
+        right,
+        wrong,
+        missed,
+        told,
     )
 
 
@@ -166,27 +185,26 @@ def _other_data(task: DetectionTask, data: str) -> DetectionTask:
     return other
 
 
-def _draw_split(
-    task: DetectionTask, where: DetectionTask, model: Detector, name: SplitName, threshold: float, count: int
-) -> tuple[list[Drawn], AveragePrecision, PrecisionRecall]:
+def _on_split(
+    task: DetectionTask, where: DetectionTask, model: Detector, name: SplitName, count: int
+) -> tuple[list[Picture], list[tuple[Detections, int]], AveragePrecision, PrecisionRecall]:
+    """Pictures, where their detections are, the AP of the whole split, and what it is made of."""
     split = where.split(name)
     found = task.predict(model, torch.from_numpy(split.images))
     metric = AveragePrecisionMetric(split, task.num_classes)
-    detections = (found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy())
-    ap, detail = metric(*detections), metric.detail(*detections)
-    pictures = of_split(where.settings, split, name, count)
-    drawn = [draw(one, found_on(found, row, threshold), task.class_names) for row, one in enumerate(pictures)]
-    return drawn, ap, detail
+    told = (found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy())
+    pictures = of_split(where, name, count)
+    at = [(found, row) for row in range(len(pictures))]
+    return pictures, at, metric(*told), metric.detail(*told)
 
 
-def _draw_files(task: DetectionTask, model: Detector, paths: list[Path], threshold: float) -> list[Drawn]:
+def _on_files(
+    task: DetectionTask, model: Detector, paths: list[Path]
+) -> tuple[list[Picture], list[tuple[Detections, int]], None]:
     channels = int(task.split("train").images.shape[1])
-    side = task.settings.image_size if channels == 3 else task.settings.scenes.canvas
-    drawn = []
-    for picture, pixels in of_files(paths, channels, side, model.stride):
-        found: Detections = task.predict(model, pixels)
-        drawn.append(draw(picture, found_on(found, 0, threshold), task.class_names))
-    return drawn
+    side = task.settings.scenes.canvas if task.settings.embedded else task.settings.image_size
+    seen = of_files(paths, channels, side, model.stride)
+    return [picture for picture, _ in seen], [(task.predict(model, pixels), 0) for _, pixels in seen], None
 
 
 def _title(plan: Plan, ap: AveragePrecision | None, split: str | None) -> str:

@@ -64,12 +64,16 @@ def like(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _absolute(value: Any) -> Any:
-    """KIND:DIR with the whole path of DIR, so that a run can go on from any folder; other texts as they are."""
-    kind, colon, place = value.partition(":")
-    if not (colon and place) or "\0" in place:
-        return value
-    return f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
+def whole_path(data: str, kinds: str = r"\w{2,}") -> str:
+    """ "kind:DIR" or "DIR" with an absolute path, so that it holds from wherever it is read again."""
+    found = re.fullmatch(rf"((?:{kinds}):)?(.+)", data, re.DOTALL)
+    assert found is not None
+    return (found[1] or "") + os.path.abspath(os.path.expanduser(found[2]))
+
+
+def _absolute(value: str) -> str:
+    """KIND:DIR with the whole path of DIR; other texts, the names of embedded data, as they are."""
+    return whole_path(value) if re.match(r"\w{2,}:.", value, re.DOTALL) and "\0" not in value else value
 
 
 Whole = Annotated[int, BeforeValidator(_number)]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from cse_autoloss.errors import ConfigError, nearest, shorten
 from cse_autoloss.settings.durations import parse_duration
-from cse_autoloss.settings.fields import Section
+from cse_autoloss.settings.fields import Section, whole_path
 from cse_autoloss.settings.mistakes import OPTIONS, in_words
 from cse_autoloss.settings.plain_yaml import dump_yaml, read_yaml
 from cse_autoloss.settings.schema import SearchConfig, config_model, section_key
@@ -123,6 +123,8 @@ def load_config(
         overrides: as of `load`; ``own.KEY`` is KEY of the task's own section, whatever the task.
         section: gives the settings of a task; by default of the built-in ones alone.
 
+    A data set's folder becomes an absolute path.
+
     A number of generations takes the place of the default budget, unless it comes with a budget of its own.
 
     Raises:
@@ -138,7 +140,11 @@ def load_config(
         task = str(options.get("task", values.get("task", DEFAULT)))
         options = _merge({section_key(task): options.pop("own")}, options)
     values = _merge(values, _without_budget(options))
-    return parse_config(values, path.name if path else OPTIONS, options, section)
+    config = parse_config(values, path.name if path else OPTIONS, options, section)
+    data = getattr(config.own, "data", None)
+    if isinstance(data, str) and (":" in data or getattr(config.own, "embedded", True) is False):
+        return changed(config, {f"{section_key(config.task)}.data": whole_path(data)})
+    return config
 
 
 def parse_config(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cse_autoloss.detectors.assign import Assignment
+from cse_autoloss.detectors.assign import IGNORED, Assignment
 from cse_autoloss.detectors.one_stage import Detections
 from cse_autoloss.detectors.protocol import Detector, DetectorBuilder
 from cse_autoloss.detectors.registry import DETECTORS, detector_builder
@@ -23,9 +22,9 @@ from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import Simulator
 from cse_autoloss.spaces import REG, SIGNATURES
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
-from cse_autoloss.tasks.coco import CocoFolder, load_coco
 from cse_autoloss.tasks.faults import with_faults
 from cse_autoloss.tasks.one_of_each import one_of_each
+from cse_autoloss.tasks.photographs import Dataset, Source, load_dataset, small_objects, to_splits
 from cse_autoloss.tasks.protocol import (
     LossFunction,
     Metric,
@@ -133,19 +132,52 @@ class DetectionTask(Task):
         return own.model_copy(update=fresh)
 
     def check(self) -> tuple[str, ...]:
-        """Read the data; notes on them. See `Task.check`."""
-        return (*self._data[2], *self.notes)
+        """Look at the data; notes on them. See `Task.check`."""
+        own = self.settings
+        if own.embedded:
+            self._check_canvas()
+            return self.notes
+        model = self._build(3, 1)
+        cell = getattr(getattr(model, "trunk", model), "strides", (model.stride,))[0]
+        hints = small_objects(self.photographs.splits["train"], own.image_size, cell)
+        return (*self.photographs.notes, *hints, *self.notes)
+
+    @property
+    def data_digest(self) -> str:
+        """See `Task.data_digest`."""
+        return "" if self.settings.embedded else self.photographs.digest
 
     @cached_property
-    def _data(self) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
-        splits, names, notes = self._load()
-        train = with_faults(splits["train"], self.settings.faults, len(names))
-        return {**splits, "train": train}, names, notes
+    def photographs(self) -> Dataset:
+        """The data as they were read, before they are scaled; not of the embedded scenes."""
+        return load_dataset(source_of(self.settings), self.settings.cache, self.progress)
+
+    @cached_property
+    def _data(self) -> dict[str, Split]:
+        own = self.settings
+        if own.embedded:
+            self._check_canvas()
+            splits = load_scenes(own.scenes, own.cache)
+        else:
+            splits = to_splits(self.photographs, own.image_size, self._stride)
+        return {**splits, "train": with_faults(splits["train"], own.faults, self.num_classes)}
+
+    @property
+    def _stride(self) -> int:
+        return self._build(1, 1).stride
+
+    def _check_canvas(self) -> None:
+        canvas, stride = self.settings.scenes.canvas, self._stride
+        if canvas % stride:
+            raise ConfigError(
+                f"scenes.canvas: expected a multiple of {stride}, the stride of the {self.settings.detector} "
+                f"detector, got {canvas}"
+            )
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Of the data."""
-        return self._data[1]
+        return CLASS_NAMES if self.settings.embedded else self.photographs.class_names
 
     @property
     def num_classes(self) -> int:
@@ -162,34 +194,6 @@ class DetectionTask(Task):
     def simulation(self, settings: SimulateSettings) -> Simulator:
         """The model optimisation simulation on one training image of each category."""
         return Simulator(settings, one_of_each(self.split("train"), self.num_classes), self.device)
-
-    def _load(self) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
-        """Splits, class names, and what the reader of a report should know of the data."""
-        own = self.settings
-        stride = self._build(1, 1).stride
-        if own.data == "digits":
-            if own.scenes.canvas % stride:
-                raise ConfigError(
-                    f"scenes.canvas: expected a multiple of {stride}, the stride of the {own.detector} detector, "
-                    f"got {own.scenes.canvas}"
-                )
-            return load_scenes(own.scenes, own.cache), CLASS_NAMES, ()
-        kind, _, folder = own.data.partition(":")
-        if kind != "coco" or not folder:
-            raise ConfigError(f"data: expected 'digits' or 'coco:DIR', got {own.data!r}")
-        found = load_coco(
-            CocoFolder(
-                root=Path(folder).expanduser(),
-                train=own.train_file,
-                val=own.val_file,
-                test=own.test_file,
-                images=own.image_folder,
-                image_size=own.image_size,
-                skip_bad=own.skip_bad,
-                multiple=stride,
-            )
-        )
-        return found.splits, found.class_names, found.notes
 
     def train(
         self,
@@ -269,7 +273,7 @@ class DetectionTask(Task):
 
     def split(self, name: Literal["train", "val", "test"]) -> Split:
         """Images and boxes as arrays, for pictures. Reading "test" is for the final audit alone."""
-        return self._data[0][name]
+        return self._data[name]
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, deviation = self._normal
@@ -278,12 +282,12 @@ class DetectionTask(Task):
 
     def _split_images(self, name: str) -> Tensor:
         if name not in self._images:
-            self._images[name] = self._normalised(torch.from_numpy(self._data[0][name].images))
+            self._images[name] = self._normalised(torch.from_numpy(self._data[name].images))
         return self._images[name]
 
     def _metric(self, name: str, limit: int | None = None) -> AveragePrecisionMetric:
         if (name, limit) not in self._metrics:
-            split = self._data[0][name]
+            split = self._data[name]
             part = split if limit is None else split.take(np.arange(min(limit, len(split))))
             self._metrics[name, limit] = AveragePrecisionMetric(part, self.num_classes)
         return self._metrics[name, limit]
@@ -296,12 +300,22 @@ class DetectionTask(Task):
 
     def _training_set(self) -> TrainingSet:
         if self._training is None:
-            truth = self._data[0]["train"]
+            truth = self._data["train"]
             images = self._split_images("train")
             model = self._build(images.shape[1], self.num_classes)
-            labels = torch.from_numpy(truth.labels).masked_fill(torch.from_numpy(truth.crowd), -1)
+            labels = torch.from_numpy(truth.labels).masked_fill(torch.from_numpy(truth.crowd), IGNORED)
             targets = model.targets(
                 torch.from_numpy(truth.boxes), labels, (images.shape[-2], images.shape[-1])
             )
             self._training = TrainingSet(images, Assignment(*(t.to(self.device) for t in targets)))
         return self._training
+
+
+def source_of(settings: DetectionSettings) -> Source:
+    """Where the photographs of a task's settings are."""
+    return Source.of(
+        settings.data,
+        (settings.train_file, settings.val_file, settings.test_file),
+        images=dict.fromkeys(("train", "val", "test"), settings.image_folder),
+        skip_bad=settings.skip_bad,
+    )

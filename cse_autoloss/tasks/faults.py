@@ -38,5 +38,4 @@ def with_faults(split: Split, faults: AnnotationFaults, num_classes: int) -> Spl
         np.take_along_axis(boxes, order[..., None], axis=1),
         np.take_along_axis(labels, order, axis=1),
         np.take_along_axis(split.crowd, order, axis=1),
-        split.skipped,
     )

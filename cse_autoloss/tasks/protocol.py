@@ -208,6 +208,14 @@ class Task(Protocol):
         """What the reader of the results should know of the data, in words, as far as the settings tell it."""
         return ()
 
+    progress: Callable[[int, int], None] = staticmethod(lambda done, total: None)
+    """Told by `check` how many of how many samples it has looked at; whoever calls it may set this before."""
+
+    @property
+    def data_digest(self) -> str:
+        """Of the files that the settings name; empty where there are none. A run does not go on with other ones."""
+        return ""
+
     def drawn(self, draw: int) -> Any:
         """Settings of this task on a draw of its data that nobody has seen; None where nothing is drawn.
 
@@ -217,11 +225,6 @@ class Task(Protocol):
         does: what search and tuning learnt from is never in a draw's test split.
         """
         return None
-
-    @property
-    def data_digest(self) -> str:
-        """Of the files that the settings name; empty where there are none. A run does not go on with other ones."""
-        return ""
 
     def check(self) -> Sequence[str]:
         """Read the data, so that what is wrong with them is said before anything is trained; notes on them.

@@ -17,23 +17,19 @@ class Split:
         boxes: (N, K, 4) float32 xyxy; rows past an image's last object are 0.
         labels: (N, K) int64 class index; -1 past an image's last object.
         crowd: (N, K) bool, COCO's `iscrowd`: regions neither to learn from nor to be scored on.
-        skipped: items left out because `skip_bad` was asked for, one line each.
     """
 
     images: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
-    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, index: NDArray[np.int64]) -> Split:
         """The images at `index`, in that order."""
-        return Split(
-            self.images[index], self.boxes[index], self.labels[index], self.crowd[index], self.skipped
-        )
+        return Split(self.images[index], self.boxes[index], self.labels[index], self.crowd[index])
 
 
 def pad_objects(

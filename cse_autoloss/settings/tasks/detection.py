@@ -21,6 +21,9 @@ from cse_autoloss.settings.fields import (
     like,
 )
 
+DATA: Final = r"(coco|yolo|voc):.+|[^:]+|[A-Za-z]:[\\/].*"
+"""What a data set of photographs may be called: a folder, after its layout or alone."""
+
 
 class SceneSettings(Section):
     """What the embedded scenes of handwriting look like.
@@ -87,22 +90,23 @@ class DetectionSettings(Section):
     """Everything that decides what a proxy training is, but the losses and the number of epochs.
 
     Attributes:
-        data: "digits" for the embedded scenes, "coco:DIR" for a folder in COCO's format.
+        data: "digits" for the embedded scenes, or a folder of photographs with boxes: "DIR" finds out its layout,
+            "coco:DIR", "yolo:DIR" and "voc:DIR" say it; see docs/data.md.
         scenes: what the embedded scenes look like.
         faults: made on purpose in the annotations to train on, of whatever data.
-        image_size: longer side that images of a COCO folder are brought to, pixels.
-        train_file, val_file, test_file: JSON files of a COCO folder; without a test.json, val is split in
-            two.
-        image_folder: folder, inside a COCO folder, that its images' names start from.
-        skip_bad: leave out items of a COCO folder that are wrong, and count them, in place of an error.
-        cache: folder for made scenes; None is the user's cache folder.
+        image_size: longer side that photographs are brought to, pixels.
+        train_file, val_file, test_file: JSON files of a folder in COCO's layout; without a test split, val is split
+            in two.
+        image_folder: folder, inside it, that its images' names start from; "." looks for it.
+        skip_bad: leave out images on which something is wrong, and count them, in place of an error.
+        cache: folder for made scenes and for what is known of photographs; None is the user's cache folder.
         detector: the proxy, a name that `detectors.registry.detector_builder` takes: "one-stage", "two-stage",
             that of an installed entry point, or "my_file.py:Build".
         batch, lr, weight_decay: of the optimiser.
         box_weight: of the box loss, relative to the classification loss.
     """
 
-    data: Annotated[str, like(r"digits|coco:.+", "'digits' or 'coco:DIR'")] = "digits"
+    data: Annotated[str, like(DATA, "'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'")] = "digits"
     scenes: SceneSettings = SceneSettings()
     faults: AnnotationFaults = AnnotationFaults()
     image_size: Annotated[Whole, Field(ge=32, le=4096)] = 128
@@ -117,6 +121,11 @@ class DetectionSettings(Section):
     lr: Positive = 0.15
     weight_decay: NotNegative = 1e-2
     box_weight: Positive = 2.0
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the data come with the package."""
+        return self.data == "digits"
 
 
 SECTION: Final = DetectionSettings
