@@ -9,9 +9,10 @@ import pytest
 import torch
 from export_samples import batch, catalogue_graph, imported
 
+import cse_autoloss
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.export import export_loss, report_overflow, torch_source
-from cse_autoloss.losses import CATALOGUE, GraphLoss
+from cse_autoloss.losses import CATALOGUE, GraphLoss, load_loss
 from cse_autoloss.spaces import parse
 
 
@@ -34,6 +35,26 @@ def test_unknown_suffixes_name_the_nearest(tmp_path: Path) -> None:
         export_loss(catalogue_graph("focal"), tmp_path / "missing" / "loss.py")
     with pytest.raises(AutoLossError, match="holds one loss"):
         export_loss((catalogue_graph("focal"), catalogue_graph("iou")), tmp_path / "loss.onnx")
+
+
+@pytest.mark.parametrize("name", [name for name, one in CATALOGUE.items() if one.signature.name == "margin"])
+def test_margin_losses_are_written_as_torch_code_alone(name: str, tmp_path: Path) -> None:
+    module = imported(cse_autoloss.export_loss(name, tmp_path / "loss.py").read_text(), tmp_path)
+    torch.manual_seed(0)
+    target = torch.randint(0, 7, (40,))
+    for dtype in (torch.float64, torch.float16):
+        gradients = []
+        for loss in (module.DiscoveredLoss(), load_loss(name)):
+            cosine = torch.linspace(-1, 1, 280).reshape(40, 7).to(dtype).requires_grad_()
+            value = loss(cosine, target)
+            gradients.append((value, *torch.autograd.grad(value, cosine)))
+        for got, wanted in zip(*gradients, strict=True):
+            torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"cosine must be \(N, C\)"):
+        module.DiscoveredLoss()(torch.zeros(2, 7, 3), torch.zeros(2, 3, dtype=torch.int64))
+    for suffix in (".svg", ".onnx", ".tex", ".json"):
+        with pytest.raises(AutoLossError, match=r"margin loss is no expression; it is written as \.py"):
+            cse_autoloss.export_loss(name, tmp_path / f"loss{suffix}")
 
 
 @pytest.mark.parametrize("name", ["cse-autoloss-b-cls", "cross-entropy", "cse-autoloss-b-reg"])

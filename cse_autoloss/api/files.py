@@ -40,7 +40,8 @@ def export_loss(
     *,
     pick: int | None = None,
 ) -> Path:
-    """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json.
+    """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json, a margin softmax
+    loss of the catalogue as .py.
 
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
@@ -55,9 +56,14 @@ def export_loss(
         AutoLossError: no such loss, or no such form, or a file that can't be written.
     """
     from cse_autoloss.export import export_loss
+    from cse_autoloss.losses import CATALOGUE, load_loss
+    from cse_autoloss.losses.margin import MarginSoftmax
 
     if pick is not None:
         return _export_picked(source, pick, path)
+    margin = load_loss(source, signature) if isinstance(source, str) and source in CATALOGUE else None
+    if isinstance(margin, MarginSoftmax):
+        return export_loss(margin, path)
     parametric = _parametric(source)
     if parametric is not None:
         return export_loss(parametric, path)

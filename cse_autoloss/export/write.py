@@ -11,9 +11,11 @@ from cse_autoloss.errors import AutoLossError, nearest, printable, shorten
 from cse_autoloss.export.draw import FORMATS, draw, draw_pair
 from cse_autoloss.export.json_form import to_json, to_json_pair
 from cse_autoloss.export.latex import to_latex
+from cse_autoloss.export.margin_source import margin_source
 from cse_autoloss.export.parametric_source import parametric_forms
 from cse_autoloss.export.torch_source import torch_source, torch_source_pair
 from cse_autoloss.graph import LossGraph
+from cse_autoloss.losses.margin import MarginSoftmax
 from cse_autoloss.losses.parametric import ParametricLoss
 
 SUFFIXES = (".py", ".json", *FORMATS, ".tex", ".onnx")
@@ -21,7 +23,7 @@ SUFFIXES = (".py", ".json", *FORMATS, ".tex", ".onnx")
 
 
 def export_loss(
-    loss: LossGraph | tuple[LossGraph, LossGraph] | ParametricLoss,
+    loss: LossGraph | tuple[LossGraph, LossGraph] | ParametricLoss | MarginSoftmax,
     path: str | Path,
     *,
     name: str = "DiscoveredLoss",
@@ -34,7 +36,8 @@ def export_loss(
     .onnx forward pass as an ONNX model (one loss, needs the packages onnx and onnxscript).
 
     Args:
-        loss: one loss, or (classification, box); a parametric one is written as .py or .json.
+        loss: one loss, or (classification, box); a parametric one is written as .py or .json, a margin softmax
+            loss as .py.
         path: file to write; its folder must exist.
         name: class name in a .py file of one loss.
         alpha: class weighting of a sigmoid head's loss.
@@ -52,11 +55,14 @@ def export_loss(
         close = nearest(suffix, SUFFIXES)
         hint = f"; did you mean {close!r}?" if close else ""
         raise AutoLossError(f"{path}: expected a file name that ends in {', '.join(SUFFIXES)}{hint}")
-    if isinstance(loss, ParametricLoss):
-        forms = parametric_forms(loss, provenance)
+    if isinstance(loss, ParametricLoss | MarginSoftmax):
+        if isinstance(loss, MarginSoftmax):
+            kind, forms = "margin", {".py": margin_source(loss)}
+        else:
+            kind, forms = "parametric", parametric_forms(loss, provenance)
         if suffix not in forms:
             raise AutoLossError(
-                f"{path}: a parametric loss is no expression; it is written as {' or '.join(forms)}"
+                f"{path}: a {kind} loss is no expression; it is written as {' or '.join(forms)}"
             )
         return _written(path, forms[suffix])
     if suffix in FORMATS:
