@@ -1,5 +1,8 @@
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from pydantic import TypeAdapter
@@ -12,6 +15,11 @@ from cse_autoloss.bench.budget import (
     fit,
     train_limit,
 )
+from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.bench.measure import measured
+from cse_autoloss.bench.progress import Clock, RunStatus
+from cse_autoloss.bench.session import NothingDone
+from cse_autoloss.runs import Score
 
 ASKED = AuditSize(
     winners=3,
@@ -110,3 +118,53 @@ def test_the_tuning_shrinks_with_the_budget_and_that_is_said() -> None:
     assert minutes.seconds(COST, 1.0) < hour.seconds(COST, 1.0)
     notes = " ".join(fit(600, 5.0, 2, COST, 0.5, 6, 16, asked).notes)
     assert f"{minutes.tuning} tuning training(s) each (asked for 3, 7, 5, 15, 16)" in notes
+
+
+def slow(
+    seconds_an_epoch: float, seconds_to_score: float, budget: float | None, status: str = "ok"
+) -> tuple[Any, list[float]]:
+    """A workbench whose trainings say that they took so long, and the epochs that it was asked for."""
+    asked: list[float] = []
+
+    def train(trainings: Sequence[Training], limit: float) -> dict[str, Score]:
+        assert budget is None or limit <= budget
+        asked.append(trainings[0].epochs)
+        extra = {"seconds_train": seconds_an_epoch * trainings[0].epochs, "seconds_score": seconds_to_score}
+        value = {"status": status, "metrics": {"ap": 0.5} if status == "ok" else {}, **extra}
+        return {one.key: one.score(status, value, "", 0.0) for one in trainings}
+
+    store = SimpleNamespace(typed_meta=lambda name, kind: None, set_meta=lambda name, value: None)
+    bench = SimpleNamespace(
+        store=store,
+        clock=Clock(budget),
+        status=RunStatus(),
+        executor=SimpleNamespace(workers=2),
+        train=train,
+    )
+    return bench, asked
+
+
+LOSSES = LossSet.of({"cls": "bce", "reg": "giou"}, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "budget", "epochs"),
+    [(1.0, 60.0, 1.0), (50.0, None, 1.0), (50.0, 60.0, 0.1), (400.0, 60.0, 0.05)],
+)
+def test_measuring_takes_a_small_part_of_the_budget(
+    seconds: float, budget: float | None, epochs: float
+) -> None:
+    bench, asked = slow(seconds, 1.0, budget)
+    cost = measured(cast(Any, bench), LOSSES, "task")
+    assert asked == [0.1, epochs]
+    assert cost.epoch == pytest.approx(seconds)
+    if budget is not None:
+        plan = fit(budget, cost.training(sum(asked)), 2, cost, 0.5, 6, 16, ASKED)
+        # Forty trainings fit by a smaller share of the data, and the audit besides, where that is not in vain.
+        assert plan.share < 1 or seconds == 1.0
+
+
+def test_a_budget_that_ends_within_the_measuring_is_told() -> None:
+    bench, _ = slow(1000.0, 1.0, 60.0, "timeout")
+    with pytest.raises(NothingDone, match=r"60 s were over before one training of 0\.1 epochs"):
+        measured(cast(Any, bench), LOSSES, "task")

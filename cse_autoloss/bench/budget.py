@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 MIN_PROXIES = 40
 """With fewer trainings than this a search is hardly one: the schedule is shortened until so many fit."""
 
+SHARES = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)
+"""Of the data that are trained on, where the budget is short."""
+
 PAIRING_SHARE = 0.2
 """Of the time that the audit leaves, what the trainings of the best losses' pairs may take."""
 
@@ -175,7 +178,7 @@ def fit_audit(size: RunSize, left: float, workers: int, cost: Cost, audit: Audit
 def _schedules(epochs: float) -> list[tuple[float, float]]:
     """(share of the data, epochs), ever cheaper."""
     full = [(1.0, epochs * part) for part in (1.0, 0.75, 0.5) if epochs * part >= 2]
-    return [(1.0, epochs), *full[1:], *((share, min(epochs, 3.0)) for share in (0.75, 0.5, 0.35, 0.25, 0.15))]
+    return [(1.0, epochs), *full[1:], *((share, min(epochs, 3.0)) for share in SHARES)]
 
 
 def _fit_pairs(

@@ -9,7 +9,20 @@ from cse_autoloss.bench.budget import TRAIN_SAMPLES, Cost
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import NothingDone
-from cse_autoloss.errors import AutoLossError, RunError
+from cse_autoloss.errors import AutoLossError, ConfigError, RunError
+from cse_autoloss.runs import Score
+
+FIRST = 0.1
+"""Epochs of the first training on each worker, which is slow: it reads the data and torch prepares its kernels."""
+
+SHARE = 0.1
+"""Part of a budget that the second one may take: a whole epoch where that fits, and never less than `LEAST`."""
+
+LEAST = 0.05
+"""Epochs."""
+
+LIMIT = 600.0
+"""Seconds that either may take where there is no budget."""
 
 
 def measured(bench: Workbench, losses: LossSet, task: str) -> Cost:
@@ -21,31 +34,52 @@ def measured(bench: Workbench, losses: LossSet, task: str) -> Cost:
         task: digest of the data and model settings.
 
     Raises:
-        NothingDone: the training could not be begun.
+        NothingDone: the training could not be begun, or the budget was over before it was done.
     """
     kept = bench.store.typed_meta("cost", Cost)
     if kept is not None:
         return kept
     bench.status.phase = "measure"
     with bench.clock.stage("measure"):
-        # A worker's first steps are slow: it reads the data and torch prepares its kernels.
-        for epochs in (0.1, 1.0):
-            workers = range(bench.executor.workers)
-            probes = [Training("tune", losses, -1 - i, epochs, "val", None, task) for i in workers]
-            scores = bench.train(probes, limit=600.0)
-    bench.status.funnel["trained"] = 0
-    failed = [s for s in scores.values() if s.status not in ("ok", "diverged")]
-    if failed:
-        raise NothingDone(failure(failed[0].detail))
-    cost = Cost(
-        max(float(s.extra.get("seconds_train", s.seconds)) for s in scores.values()),
-        max(float(s.extra.get("seconds_score", 0.0)) for s in scores.values()),
-    )
+        scores = _probe(bench, losses, task, FIRST)
+        cost, epochs = _cost(scores, FIRST), 1.0
+        if bench.clock.budget is not None:
+            seconds = SHARE * bench.clock.budget - cost.score
+            epochs = min(1.0, max(LEAST, round(seconds / max(cost.epoch, 1e-9), 2)))
+        scores = _probe(bench, losses, task, epochs)
+        cost = _cost(scores, epochs)
     bench.store.set_meta("cost", asdict(cost))
-    counted = [s.extra["train_samples"] for s in scores.values() if "train_samples" in s.extra]
+    counted = [s.extra["train_samples"] for s in scores if "train_samples" in s.extra]
     if counted:
         bench.store.set_meta(TRAIN_SAMPLES, int(counted[0]))
     return cost
+
+
+def _probe(bench: Workbench, losses: LossSet, task: str, epochs: float) -> list[Score]:
+    """The scores of one training on each worker."""
+    clock, workers = bench.clock, range(bench.executor.workers)
+    limit = LIMIT if clock.budget is None else min(LIMIT, max(1.0, clock.budget - clock.elapsed))
+    probes = [Training("tune", losses, -1 - i, epochs, "val", None, task) for i in workers]
+    scores = list(bench.train(probes, limit).values())
+    for one in scores:
+        if one.status == "timeout" and clock.budget is not None:
+            raise NothingDone(
+                ConfigError(
+                    f"budget: {clock.budget:g} s were over before one training of {epochs:g} epochs was done and "
+                    "scored; give more time, or fewer or smaller samples"
+                )
+            )
+        if one.status not in ("ok", "diverged"):
+            raise NothingDone(failure(one.detail))
+    return scores
+
+
+def _cost(scores: list[Score], epochs: float) -> Cost:
+    """The dearest of trainings of so many epochs."""
+    return Cost(
+        max(float(s.extra.get("seconds_train", s.seconds)) for s in scores) / epochs,
+        max(float(s.extra.get("seconds_score", 0.0)) for s in scores),
+    )
 
 
 def failure(detail: str) -> AutoLossError:
