@@ -27,7 +27,7 @@ class RunStatus:
         phase: what is going on, for example "search" or "audit".
         generation: number of the current generation, from 0.
         slot: the slot that it works on.
-        funnel: generated, duplicates, verified, simulated, trained.
+        funnel: losses that were generated, duplicates, verified, simulated, trained; each counts once.
         rejected: stage -> reason code -> count.
         seconds: wall time of each stage.
         elapsed: seconds since the start.

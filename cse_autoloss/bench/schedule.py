@@ -182,8 +182,6 @@ class Workbench:
                 self.keep_clock()
             scores[score.key] = score
             self.status.done += 1
-            if score.status == "ok" and score.purpose != "rung":
-                self.status.funnel["trained"] += 1
 
         yield Batch([Job(key, training.payload(pauses), limit) for key, training in waiting.items()], keep)
         return scores

@@ -42,11 +42,10 @@ class Generation:
 
 
 def added(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What the filters counted between two looks at the status' counts; trainings may have gone on meanwhile."""
+    """What the filters counted between two looks at the status' counts."""
     stages = tuple(after["rejected"])
     funnel = Counter(after["funnel"])
     funnel.subtract(before["funnel"])
-    del funnel["trained"]
     rejected = {stage: Counter(after["rejected"].get(stage, {})) for stage in stages}
     for stage in stages:
         rejected[stage].subtract(before["rejected"].get(stage, {}))

@@ -122,8 +122,6 @@ class SearchLoop:
             with bench.store.understood("the search's state"):
                 state = SearchState.from_json(kept[1]["state"])
                 bench.status.restore(kept[1]["counts"])
-        # Of trainings, what was kept after that state counts too: it will not be trained again.
-        bench.status.funnel["trained"] = bench.store.trained()
         if self._chooser:
             with bench.store.understood("what was trained"):
                 for event in bench.store.events("trained"):
@@ -251,6 +249,7 @@ class SearchLoop:
                 members.append(replace(member, scores=(*member.scores, worth)))
             if not member.scores:
                 generation.told[member.formula] = worth
+                bench.status.funnel["trained"] += worth is not None
         return tuple(members)
 
     # -- candidates -----------------------------------------------------------------------------------

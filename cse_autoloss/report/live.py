@@ -87,7 +87,7 @@ def render(status: RunStatus) -> RenderableType:
         seconds = status.seconds.get(stage, 0.0)
         codes = status.rejected.get(stage)
         why = ", ".join(f"{code} {n:,}" for code, n in codes.most_common(3)) if codes else meaning
-        share = f"{count / before:.1%}" if before and name != "trained" else ""
+        share = f"{count / before:.1%}" if before else ""
         # Rates count what a stage looked at, not what it let through.
         seen = before if name in ("verified", "simulated") else count
         rate = f"{seen / seconds:,.1f}" if seconds > 0.5 else ""

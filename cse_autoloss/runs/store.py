@@ -471,14 +471,6 @@ class RunStore:
             "trained": trained,
         }
 
-    def trained(self) -> int:
-        """How many whole trainings of the run came to figures, less those that only measured the machine."""
-        rows = self._rows(
-            "SELECT count(*) FROM scores WHERE status = 'ok' AND seed >= 0"
-            " AND purpose NOT IN ('rung', 'filter-audit')"
-        )
-        return int(rows[0][0])
-
     def rejections(self) -> dict[str, dict[str, int]]:
         """Stage -> short name of the reason -> how many candidates it stopped, the commonest first."""
         found = self._rows(

@@ -37,7 +37,7 @@ def funnel(view: RunView) -> Safe | None:
         count = counts.get(name, 0)
         if not count and name == "simulated":
             continue
-        share = f" — {count / before:.1%} of those before" if before and name != "trained" else ""
+        share = f" — {count / before:.1%} of those before" if before else ""
         words = el("div", f"{meaning}{share}", class_="figure note")
         cells += [el("div", el("span", f"{count:,}", class_="count"), el("div", word, class_="note"))]
         cells += [el("div", bar(_magnitude(count, most), "c0"), words)]

@@ -67,7 +67,7 @@ def _cards(view: RunView) -> Safe:
         )
     if view.command == "compare":
         cards.append((str(len(view.standings)), "losses compared"))
-    for name, words in (("generated", "losses proposed"), ("trained", "trainings scored")):
+    for name, words in (("generated", "losses proposed"), ("trained", "losses trained")):
         if funnel.get(name):
             cards.append((f"{funnel[name]:,}", words))
     if view.state.generation:
