@@ -143,6 +143,10 @@ def test_the_detail_tells_where_precision_is_lost() -> None:
     detail = metric.detail(boxes, np.array([[0.9, 0.8, 0.7]]), np.array([[0, 0, 1]]))
     assert detail.classes == pytest.approx({0: 0.5, 1: 1.0})
     assert detail.sizes == pytest.approx({"small": 0.5, "large": 1.0})
+    assert detail.recall == pytest.approx(1.0)
+    assert detail.figures(["a", "b", "c"]) == pytest.approx(
+        {"AR": 1.0, "AP, small": 0.5, "AP, large": 1.0, "AP of a": 0.5, "AP of b": 1.0}
+    )
     assert detail.precision[0] == pytest.approx([0.5] * 101)
     nothing = metric.detail(np.zeros((1, 0, 4), np.float32), np.zeros((1, 0)), np.zeros((1, 0), np.int64))
-    assert nothing == ({}, {}, {})
+    assert (nothing.classes, nothing.sizes, nothing.recall) == ({0: 0, 1: 0}, {"small": 0, "large": 0}, 0)

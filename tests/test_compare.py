@@ -21,6 +21,7 @@ from cse_autoloss.compare.table import print_comparison
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError
 from cse_autoloss.report.screen import Lines
 from cse_autoloss.runs import RunStore
+from cse_autoloss.tasks.scenes import CLASS_NAMES
 
 TINY: dict[str, Any] = {
     "executor": "inprocess",
@@ -230,6 +231,19 @@ def test_the_table_fits_eighty_columns(
     figures = result.standings[1].scores["ap50"]
     assert any(f"{50 * sum(figures):.2f}" in text for text in lines[:ends] if text.startswith("focal + l1"))
     assert lines[-1].startswith(f"Files: {directory}: comparison.csv")
+
+
+def test_the_parts_of_the_figures_are_told(finished: tuple[Path, Comparison, Watcher, list[str]]) -> None:
+    directory, result, _, _ = finished
+    classes = [f"AP of {name}" for name in CLASS_NAMES]
+    for entry in json.loads((directory / "comparison.json").read_text())["losses"]:
+        parts = entry["parts"]
+        assert set(parts) >= {"AR", "AP, small", *classes}
+        assert 0 <= entry["ap"]["mean"] <= parts["AR"] <= 1
+        assert sum(parts[name] for name in classes) / len(classes) == pytest.approx(entry["ap"]["mean"])
+    stream = io.StringIO()
+    print_comparison(result, directory, Console(file=stream, width=80), detail=True)
+    assert all(name in stream.getvalue() for name in classes)
 
 
 def test_progress_is_shown(finished: tuple[Path, Comparison, Watcher, list[str]]) -> None:

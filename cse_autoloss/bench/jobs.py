@@ -14,7 +14,7 @@ from cse_autoloss.runs.records import Score, job_key
 STATES = "states"
 """Folder in a run's directory where workers keep the states of paused trainings."""
 
-_KEPT = ("seconds_train", "seconds_score", "epochs_trained", "train_samples")
+_KEPT = ("seconds_train", "seconds_score", "epochs_trained", "train_samples", "parts")
 
 Purpose = Literal["proxy", "rung", "combine", "tune", "audit", "filter-audit"]
 
@@ -155,7 +155,7 @@ class Training:
             metrics=value["metrics"] if trained else {},
             detail=detail or str(value.get("detail", "")),
             seconds=seconds,
-            extra={name: value[name] for name in _KEPT if name in value},
+            extra={name: value[name] for name in _KEPT if value.get(name) not in (None, {})},
         )
 
 

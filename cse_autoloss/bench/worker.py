@@ -101,7 +101,7 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     score = task.train(
         losses, seed=payload["seed"], schedule=schedule, settings=payload["settings"], split=payload["split"]
     )
-    value = {**asdict(score), "metrics": dict(score.metrics)}
+    value = {**asdict(score), "metrics": dict(score.metrics), "parts": dict(score.parts)}
     if not score.epochs_trained:  # the task does not tell what it took
         value["epochs_trained"] = schedule.epochs if schedule.until is None else schedule.until
         value["seconds_train"] = score.seconds_train or time.perf_counter() - started

@@ -51,6 +51,9 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Directory; by default a new one in runs/.")] = None,
     resume: Resume = None,
     settings: Settings = None,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Of a detector on test: AR, and AP by size and by class, too.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,4 +89,4 @@ def command(
     else:
         from cse_autoloss.compare.table import print_comparison
 
-        print_comparison(result, directory)
+        print_comparison(result, directory, detail=detail)

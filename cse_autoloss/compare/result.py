@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cse_autoloss.bench.audit import AuditPlan, Contestant, nothing_learnt, tuned
@@ -21,11 +21,13 @@ class Standing:
         contestant: with the settings that tuning chose.
         scores: metric's name -> one figure a seed.
         failed: trainings among them that gave no score and count as the worst.
+        parts: `TaskScore.parts`, each the mean over the trainings that tell it.
     """
 
     contestant: Contestant
     scores: Mapping[str, tuple[float, ...]]
     failed: int = 0
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class Comparison:
             entry[metric.name] = {**_bounds(self.interval(one, metric)), "seeds": list(figures)}
         gains = {metric.name: self.difference(one, metric) for metric in self.metrics}
         entry["difference"] = {metric: gain and _bounds(gain) for metric, gain in gains.items()}
+        if one.parts:
+            entry["parts"] = dict(one.parts)
         return entry
 
 
@@ -154,7 +158,7 @@ def compare_scores(
                 f"{': ' + failed[0].detail if failed[0].detail else ''})"
             )
         figures = {metric.name: whole.figures(one, scores, metric) for metric in metrics}
-        standings.append(Standing(one, figures, len(failed)))
+        standings.append(Standing(one, figures, len(failed), _parts(kept)))
     if plan.tries:
         said.append(tuned(contestants))
     if len(seeds) == 1:
@@ -162,6 +166,14 @@ def compare_scores(
     if plan.split == "val" and plan.tries > 1:
         said.append("weights and rates were tuned on the same validation split that is scored here")
     return Comparison(tuple(standings), seeds, plan, about, tuple(metrics), tuple(said))
+
+
+def _parts(scores: Sequence[Score]) -> dict[str, float]:
+    told: dict[str, list[float]] = {}
+    for score in scores:
+        for name, value in score.extra.get("parts", {}).items():
+            told.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in told.items()}
 
 
 def _tuning(plan: AuditPlan) -> dict[str, Any] | None:

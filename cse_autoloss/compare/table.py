@@ -16,14 +16,18 @@ from cse_autoloss.losses import CATALOGUE
 from cse_autoloss.losses.family import chosen
 
 
-def print_comparison(result: Comparison, directory: Path, console: Console | None = None) -> None:
-    """Print figures, what was tuned, formulas, notes and where the files are."""
+def print_comparison(
+    result: Comparison, directory: Path, console: Console | None = None, *, detail: bool = False
+) -> None:
+    """Print figures, what was tuned, formulas, notes and files; with `detail`, what the figures are made of."""
     console = console or Console()
     if result.seeds:
         console.print(Text(_heading(result), style="bold"), soft_wrap=True)
         console.print(_table(result))
         if len(result.standings) > 1:
             _verdicts(result, console)
+        if detail:
+            console.print(_parts(result))
     else:
         console.print("No seed was finished for all, so nothing can be compared yet.")
     for name, text in _formulas(result).items():
@@ -63,6 +67,22 @@ def _table(result: Comparison) -> Table:
         if paired:
             cells.append(_cell(result.difference(one), result.metrics[0].factor, "{:+.2f}", "{:+.2f}"))
         table.add_row(name, *cells, style=_style(result, one))
+    return table
+
+
+def _parts(result: Comparison) -> Table | str:
+    """AP by class and size, where the task tells it: a row each, a column for each loss, means over seeds."""
+    rows = dict.fromkeys(name for one in result.standings for name in one.parts)
+    if not rows:
+        return f"No more detail of {result.task['what']} on the {result.plan.split} split."
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    table.add_column("part", overflow="fold")
+    for one in result.standings:
+        table.add_column(Text(one.contestant.name), justify="right", overflow="fold")
+    factor = result.metrics[0].factor
+    for name in rows:
+        cells = [f"{factor * one.parts[name]:.2f}" if name in one.parts else "" for one in result.standings]
+        table.add_row(Text(name), *cells)
     return table
 
 

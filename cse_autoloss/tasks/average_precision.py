@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +31,21 @@ class PrecisionRecall(NamedTuple):
         precision: class index -> 101 precisions at IoU 0.5, at recalls 0, 0.01, ..., 1.
         classes: class index -> AP@[.50:.95].
         sizes: "small" (below 32² pixels of the network's input), "medium", "large" (from 96²) -> AP@[.50:.95].
+        recall: AR@[.50:.95] of the best 100 detections an image.
     """
 
     precision: dict[int, list[float]]
     classes: dict[int, float]
     sizes: dict[str, float]
+    recall: float
+
+    def figures(self, names: Sequence[str]) -> dict[str, float]:
+        """AR, AP by size and AP by class, under what a table calls them; `names` are the classes'."""
+        return {
+            "AR": self.recall,
+            **{f"AP, {size}": value for size, value in self.sizes.items()},
+            **{f"AP of {names[index]}": value for index, value in self.classes.items()},
+        }
 
 
 _AREAS = {"all": [0, 1e10], "small": [0, 32**2], "medium": [32**2, 96**2], "large": [96**2, 1e10]}
@@ -65,9 +76,9 @@ class AveragePrecisionMetric:
             scores: (N, K) any real number that rises with confidence.
             labels: (N, K) class index, -1 where there is no detection.
         """
-        precision = self._precision(boxes, scores, labels, ("all",))
-        if precision is None:
+        if not (labels >= 0).any():
             return AveragePrecision(0.0, 0.0, 0.0)
+        precision, _ = self._counted(boxes, scores, labels, ("all",))
         return AveragePrecision(
             *(_mean_where_defined(one[..., 0]) for one in (precision, precision[0], precision[5]))
         )
@@ -76,28 +87,26 @@ class AveragePrecisionMetric:
         self, boxes: NDArray[np.float32], scores: NDArray[np.floating], labels: NDArray[np.int64]
     ) -> PrecisionRecall:
         """Curves and AP by class and size; arguments as of a call."""
-        precision = self._precision(boxes, scores, labels, tuple(_AREAS))
-        if precision is None:
-            return PrecisionRecall({}, {}, {})
+        precision, recall = self._counted(boxes, scores, labels, tuple(_AREAS))
         there = [index for index in range(self._num_classes) if (precision[0, :, index, 0] > -1).all()]
         sizes = [name for place, name in enumerate(_AREAS) if place and (precision[..., place] > -1).any()]
         return PrecisionRecall(
             {index: precision[0, :, index, 0].tolist() for index in there},
             {index: _mean_where_defined(precision[:, :, index, 0]) for index in there},
             {name: _mean_where_defined(precision[..., list(_AREAS).index(name)]) for name in sizes},
+            _mean_where_defined(recall[..., 0]),
         )
 
-    def _precision(
+    def _counted(
         self,
         boxes: NDArray[np.float32],
         scores: NDArray[np.floating],
         labels: NDArray[np.int64],
         areas: tuple[str, ...],
-    ) -> NDArray[np.float64] | None:
-        """(IoU thresholds, 101 recalls, classes, areas), -1 where there are no objects; None without detections."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Precision (IoU thresholds, 101 recalls, classes, areas) and recall, the same without the second; -1 where
+        there are no objects."""
         row, column = np.nonzero(labels >= 0)
-        if row.size == 0:
-            return None
         found = self._index(row, boxes[row, column], labels[row, column], scores=scores[row, column])
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._truth, found, "bbox")
@@ -106,8 +115,7 @@ class AveragePrecisionMetric:
             evaluation.params.maxDets = [100]
             evaluation.evaluate()
             evaluation.accumulate()
-        precision: NDArray[np.float64] = evaluation.eval["precision"][..., 0]
-        return precision
+        return evaluation.eval["precision"][..., 0], evaluation.eval["recall"][..., 0]
 
     def _index(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, cast
 
@@ -216,14 +217,19 @@ class DetectionTask(Task):
                 losses, seed=seed, epochs=schedule.epochs, settings=settings, train_limit=limit
             )
 
+        parts: dict[str, float] = {}
+
         def score(run: TrainingRun) -> dict[str, float]:
             found = self.predict(cast(Detector, run.model), split, schedule.score_limit)
-            result = self._metric(split, schedule.score_limit)(
-                found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
+            metric = self._metric(split, schedule.score_limit)
+            boxes, scores, labels = (
+                part.cpu().numpy() for part in (found.boxes, found.log_scores, found.labels)
             )
-            return dict(zip(("ap", "ap50", "ap75"), result, strict=True))
+            if split == "test":  # a search, which has no use for them, is spared their time
+                parts.update(metric.detail(boxes, scores, labels).figures(self.class_names))
+            return dict(zip(("ap", "ap50", "ap75"), metric(boxes, scores, labels), strict=True))
 
-        return trained(run, schedule, score, len(self.split("train")))
+        return replace(trained(run, schedule, score, len(self.split("train"))), parts=parts)
 
     def training(
         self,

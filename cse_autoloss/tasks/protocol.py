@@ -125,6 +125,7 @@ class TaskScore:
         seconds_train, seconds_score: wall time; where they are not told, the whole is taken.
         epochs_trained: that were done in this call, where an earlier one's state was gone on from; 0 for all.
         train_samples: that there are to train on; 0 where a schedule's `train_limit` means nothing to the task.
+        parts: what the metrics are made of, by what a table calls it: a figure of each class; told by `compare`.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -134,6 +135,7 @@ class TaskScore:
     seconds_score: float = 0.0
     epochs_trained: float = 0.0
     train_samples: int = 0
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, metrics: Mapping[str, float], **rest: Any) -> Self:
