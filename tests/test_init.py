@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mutated_data
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,6 +48,21 @@ def test_folders_of_images_by_class(tmp_path: Path) -> None:
             pictures(tmp_path / "data" / split / name)
     config = load_config(cse_autoloss.init_config(tmp_path / "data", out=tmp_path / "c.yaml"), {}, section_of)
     assert (config.task, config.own.data) == ("classification", f"folder:{tmp_path / 'data'}")
+
+
+@pytest.mark.parametrize("layout", ["roboflow", "yolo", "voc"])
+def test_photographs_with_boxes_in_any_layout(layout: str, tmp_path: Path) -> None:
+    made, root = mutated_data.sample(0), tmp_path / "data"
+    if layout == "yolo":
+        mutated_data.write_yolo(made, root, lambda *_: None)
+    elif layout == "voc":
+        mutated_data.write_voc(made, root, lambda split, name, text: text)
+    else:
+        mutated_data.write_coco(made, root, layout, lambda *_: None)
+    file = cse_autoloss.init_config(root, out=tmp_path / "d.yaml")
+    config = load_config(file, {}, section_of)
+    assert (config.task, config.own.data) == ("detection", str(root))
+    assert "of 2 classes" in file.read_text()
 
 
 def test_embedded_data_of_a_task(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ SMALL = 10.0
 LARGEST = 384
 _PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
 _KNOWN = (
-    "train.json and val.json (detection, COCO's format), images/ and masks/ (segmentation), train/ with a folder of "
-    "images for each class (classification), CIFAR-10's or MNIST's files (classification), bounding_box_train/ "
-    "(re-identification), or a .csv file (regression)"
+    "photographs with boxes in COCO's, YOLO's or Pascal VOC's layout (detection), images/ and masks/ (segmentation), "
+    "train/ with a folder of images for each class (classification), CIFAR-10's or MNIST's files (classification), "
+    "bounding_box_train/ (re-identification), or a .csv file (regression)"
 )
 
 
@@ -73,8 +73,6 @@ def _recognised(path: Path, task: str | None) -> _Seen:
     kind = ""
     if path.suffix.lower() == ".csv":
         found, kind = "regression", "csv"
-    elif {"train.json", "val.json"} <= has:
-        found, kind = "detection", "coco"
     elif {"images", "masks"} <= has or ("train" in parts and (path / "train" / "masks").is_dir()):
         found, kind = "segmentation", "folder"
     elif "bounding_box_train" in parts:
@@ -83,6 +81,8 @@ def _recognised(path: Path, task: str | None) -> _Seen:
         found, kind = "classification", "cifar10"
     elif any("-ubyte" in name for name in has):
         found, kind = "classification", "idx"
+    elif path.is_dir() and _has_boxes(path):
+        found, kind = "detection", "boxes"
     elif any(
         _has_images(path / name) for name in parts | {f"train/{one}" for one in _inside(path / "train")}
     ):
@@ -91,7 +91,20 @@ def _recognised(path: Path, task: str | None) -> _Seen:
         raise DataError(f"{path}: none of the known layouts: expected {_KNOWN}")
     if task is not None and task != found:
         raise ConfigError(f"{path}: looks like data for {found}, not for {task}")
+    if kind == "boxes":  # the task finds the layout out itself
+        return _Seen(found, {"data": (str(path.absolute()), "yours")})
     return _Seen(found, {"data": (f"{kind}:{path}", "yours")})
+
+
+def _has_boxes(folder: Path) -> bool:
+    """Whether the folder looks like photographs with boxes; what is wrong with them is told when they are read."""
+    from cse_autoloss.tasks.photographs.layouts import EXPECTED, Source, find_layout
+
+    try:
+        find_layout(Source.of(str(folder)))
+    except DataError as error:
+        return EXPECTED not in str(error)
+    return True
 
 
 def _inside(folder: Path) -> list[str]:
