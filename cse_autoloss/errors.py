@@ -95,6 +95,13 @@ def shorten(text: str, limit: int = 60) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
+def not_written(path: object, error: OSError | ValueError) -> AutoLossError:
+    """What is raised where a file can't be written; ValueError: a name that no file can have, or text that none can
+    hold."""
+    why = getattr(error, "strerror", None) or "a sign in it that can not be written"
+    return AutoLossError(f"can not write {printable(shorten(str(path), 200))}: {why}")
+
+
 def printable(text: str) -> str:
     """`text` on one line, with control characters and others that a terminal obeys or hides escaped."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -6,13 +6,15 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from cse_autoloss.errors import MOST_TOLD, AutoLossError, ConfigError
+import cse_autoloss
+from cse_autoloss.errors import MOST_TOLD, AutoLossError, ConfigError, DataError
 from cse_autoloss.export.layout import Box, Edge, layered
 from cse_autoloss.graph import parse_formula
 from cse_autoloss.losses import load_loss
@@ -20,6 +22,8 @@ from cse_autoloss.settings.durations import parse_duration
 from cse_autoloss.settings.load import load_config, parse_config
 from cse_autoloss.settings.plain_yaml import MOST_BYTES, parse_yaml
 from cse_autoloss.spaces.signatures import BUILT_IN
+from cse_autoloss.tasks.image_files import read_folder
+from cse_autoloss.tasks.tables import read_csv
 
 
 def _benchmark(name: str) -> ModuleType:
@@ -115,3 +119,30 @@ def test_a_name_that_is_no_text_and_a_terminal_that_shows_ascii_alone(tmp_path: 
     assert ended.stderr.startswith(b"error: ")
     assert ended.stderr.count(b"\n") == 1
     assert ended.stderr.isascii()
+
+
+@pytest.mark.parametrize("stem", ["a\0b", "a\udcffb\0", "n" * 5000])
+def test_files_that_no_name_fits_are_one_line(stem: str, tmp_path: Path) -> None:
+    def refused(call: Callable[[Path], Any], suffix: str) -> None:
+        with pytest.raises(AutoLossError) as told:
+            call(tmp_path / f"{stem}{suffix}")
+        assert len(str(told.value)) < MOST_TOLD
+        assert str(told.value).isprintable()
+
+    for suffix in (".svg", ".dot"):
+        refused(lambda path: cse_autoloss.render_loss("bce", path), suffix)
+    refused(lambda path: cse_autoloss.explain_loss("bce", path), ".html")
+    refused(lambda path: cse_autoloss.export_loss("arcface", path), ".py")
+    refused(lambda path: read_csv(path, "a"), ".csv")
+
+
+def test_odd_classes_and_cells_are_one_line(tmp_path: Path) -> None:
+    os.makedirs(os.fsencode(tmp_path) + b"/data/\xffcat")
+    with pytest.raises(DataError, match="has a name that is no Unicode"):
+        read_folder(tmp_path / "data", 8)
+    table = tmp_path / "t.csv"
+    for cell in ("9" * 5000, "1\0", "\0"):
+        table.write_text("a,b\n" + "1,2\n" * 30 + f"1,{cell}\n")
+        with pytest.raises(DataError) as told:
+            read_csv(table, "a")
+        assert len(str(told.value)) < MOST_TOLD + len(str(tmp_path))

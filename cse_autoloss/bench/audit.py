@@ -270,7 +270,7 @@ class AuditResult:
                 f"Nothing learned: every training of the audit has {worst} or failed, so there is no verdict."
             )
         points = f"{gain_text(self.metric, self.gain)} on test"
-        seeds = f"{self.seeds} paired seeds" + (
+        seeds = ("one seed" if self.seeds == 1 else f"{self.seeds} paired seeds") + (
             f" on {self.draws} fresh draws of the data" if self.draws else ""
         )
         settings = ", ".join(
@@ -353,9 +353,10 @@ def nothing_learnt(metric: Metric, figures: Sequence[Sequence[float]]) -> bool:
 
 
 def gain_text(metric: Metric, gain: Interval) -> str:
-    """The gain with its interval, for example "+1.03 AP [+0.41, +1.47]"."""
+    """The gain with its interval, where one is known: "+1.03 AP [+0.41, +1.47]"."""
     low, mean, high = (metric.text(value, sign="+") for value in (gain.low, gain.mean, gain.high))
-    return f"{mean} {'' if metric.higher else 'less '}{metric.label} [{low}, {high}]"
+    bounds = f" [{low}, {high}]" if math.isfinite(gain.low) and math.isfinite(gain.high) else ""
+    return f"{mean} {'' if metric.higher else 'less '}{metric.label}{bounds}"
 
 
 def tuned(contestants: Sequence[Contestant]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cse_autoloss.certify import QUICK, Certificate, certificate_of
-from cse_autoloss.errors import AutoLossError
+from cse_autoloss.errors import AutoLossError, not_written
 from cse_autoloss.explain.curves import Panel, panels, scale_dependence, scale_lines
 from cse_autoloss.explain.parts import certified, curves, graph_image, properties
 from cse_autoloss.explain.pictures import curve_figure, scale_figure, to_bytes
@@ -89,8 +89,8 @@ class Explanation:
                 if ending.endswith(".png"):
                     written.append(path.with_name(f"{path.stem}-{ending}"))
                     written[-1].write_bytes(content)
-        except OSError as error:
-            raise AutoLossError(f"{path}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            raise not_written(path, error) from None
         return written
 
     def html(self) -> str:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cse_autoloss.errors import AutoLossError
+from cse_autoloss.errors import AutoLossError, not_written
 from cse_autoloss.export.dot import to_dot
 from cse_autoloss.export.latex import can_be_typeset, to_latex
 from cse_autoloss.export.layout import Box, Layout, layered
@@ -78,8 +78,8 @@ def _draw(losses: list[tuple[str, LossGraph]], path: str | Path, title: str | No
         else:
             with _settings():
                 _save(pictures, path, suffix[1:], title)
-    except OSError as error:
-        raise AutoLossError(f"can not write {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise not_written(path, error) from None
     return path
 
 

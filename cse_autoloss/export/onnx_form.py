@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cse_autoloss.errors import AutoLossError, MissingExtraError
+from cse_autoloss.errors import MissingExtraError, not_written
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses import GraphLoss
 from cse_autoloss.spaces import form_of
@@ -60,8 +60,8 @@ def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, redu
         )
     try:
         path.write_bytes(_bytes_of(program))
-    except OSError as error:
-        raise AutoLossError(f"can not write {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise not_written(path, error) from None
     return path
 
 

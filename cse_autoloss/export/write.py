@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cse_autoloss.errors import AutoLossError, nearest, printable, shorten
+from cse_autoloss.errors import AutoLossError, nearest, not_written
 from cse_autoloss.export.draw import FORMATS, draw, draw_pair
 from cse_autoloss.export.json_form import to_json, to_json_pair
 from cse_autoloss.export.latex import to_latex
@@ -93,10 +93,6 @@ def export_loss(
 def _written(path: Path, text: str) -> Path:
     try:
         path.write_text(text, encoding="utf-8")
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # ValueError: a name that no file can have, or text that no file can hold
-        why = getattr(error, "strerror", None) or "a sign in it that can not be written"
-        raise AutoLossError(f"can not write {printable(shorten(str(path), 200))}: {why}") from None
+    except (OSError, ValueError) as error:
+        raise not_written(path, error) from None
     return path

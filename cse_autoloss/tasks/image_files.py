@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cse_autoloss.errors import DataError, shorten
+from cse_autoloss.errors import DataError, printable, shorten
 from cse_autoloss.tasks.image_listing import folders_of, list_images
 
 _MOST_BYTES = 4 << 30
@@ -113,6 +113,11 @@ def read_folder(
     found = [path.name for path in folders_of(folder)]
     if not found:
         raise DataError(f"{folder}: expected one folder for each class, found none")
+    for name in found:
+        if name.encode(errors="replace").decode() != name:
+            raise DataError(
+                f"{folder}: the class {printable(name)!r} has a name that is no Unicode; rename its folder"
+            )
     names = list(classes) if classes is not None else found
     unknown = sorted(set(found) - set(names))
     if unknown:

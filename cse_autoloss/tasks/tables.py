@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cse_autoloss.classifiers.seeds import derived_seed
-from cse_autoloss.errors import DataError, UnknownNameError, shorten
+from cse_autoloss.errors import DataError, UnknownNameError, printable, shorten
 
 MOST_BYTES = 1 << 30
 FEWEST_ROWS = 20
@@ -63,8 +63,9 @@ def read_csv(path: Path, target: str | None) -> Table:
             rows = [(number, row) for number, row in enumerate(csv.reader(stream), 1) if row]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {shorten(str(error), 80)}") from None
+    except (ValueError, csv.Error) as error:  # ValueError: its bytes, or a name that no file can have
+        told = printable(shorten(str(path), 200))
+        raise DataError(f"{told}: not a CSV file in UTF-8: {shorten(str(error), 80)}") from None
     if not rows:
         raise DataError(f"{path}: the file is empty")
     names = [name.strip() for name in rows[0][1]]
