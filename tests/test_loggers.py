@@ -85,7 +85,7 @@ def test_a_missing_library_is_told_before_a_run_is_made(
 
 
 def test_an_unknown_log_is_told() -> None:
-    with pytest.raises(AutoLossError, match="log: .*tensorboard"):
+    with pytest.raises(AutoLossError, match="tensorboard"):
         cse_autoloss.evolve(config="smoke", log="tensorbord")
 
 

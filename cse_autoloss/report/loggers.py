@@ -1,7 +1,7 @@
 """A run's figures for TensorBoard, MLflow or Weights & Biases, while it goes on and at its end (setting `log`).
 
 The x axis is the run's second, which only grows, across a resume too. All three write into the run directory and need
-no network: `tensorboard/`, `mlruns/` and `wandb/` (kept offline; `wandb sync` sends it).
+no network: `tensorboard/`, `mlflow.db` and `wandb/` (kept offline; `wandb sync` sends it).
 """
 
 from __future__ import annotations
