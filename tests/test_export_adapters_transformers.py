@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,6 +106,16 @@ def test_ten_steps_with_our_losses_and_their_costs(kind: str) -> None:
 
 
 @needs_library
+def test_the_example_runs() -> None:
+    script = Path(__file__).parents[1] / "examples" / "libraries" / "detr.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    totals = [float(line.split("loss ")[1].split()[0]) for line in done.stdout.splitlines()]
+    assert len(totals) == 10
+    assert totals[-1] < totals[0]
+
+
+@needs_library
 @pytest.mark.filterwarnings("ignore")  # of the library itself
 def test_a_loss_of_another_branch_is_told() -> None:
     model = model_of("detr")
@@ -142,7 +155,6 @@ def test_the_matcher_finds_what_loses_least(branch: str) -> None:
     assert len(queries) == 2
     found = tuple(queries[objects.argsort()].tolist())
     assert lost(found) == pytest.approx(min(map(lost, itertools.permutations(range(5), 2))), abs=1e-5)
-    ((none, _),) = matcher(
-        {"logits": logits, "pred_boxes": boxes}, [{"class_labels": torch.zeros(0, dtype=torch.int64), "boxes": torch.zeros(0, 4)}]
-    )  # fmt: skip
+    empty = {"class_labels": torch.zeros(0, dtype=torch.int64), "boxes": torch.zeros(0, 4)}
+    ((none, _),) = matcher({"logits": logits, "pred_boxes": boxes}, [empty])
     assert len(none) == 0

@@ -110,6 +110,8 @@ def with_losses(
 
 def _criterion(theirs: Any, losses: _Losses, match: bool) -> type[nn.Module]:
     class Criterion(theirs):
+        matcher: nn.Module
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             if match:
