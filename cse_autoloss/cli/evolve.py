@@ -11,6 +11,7 @@ from cse_autoloss.cli.options import (
     AsJson,
     Data,
     Device,
+    Log,
     Resume,
     RunOut,
     Settings,
@@ -56,6 +57,7 @@ def command(
     ] = None,
     out: RunOut = None,
     resume: Resume = None,
+    log: Log = None,
     settings: Settings = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No screen while it runs.")] = False,
     as_json: AsJson = False,
@@ -80,6 +82,7 @@ def command(
         "seed_losses": seed_loss,
         "workers": workers,
         "device": device,
+        "log": log,
     }
     options = overrides(chosen, settings)
     if dry_run:

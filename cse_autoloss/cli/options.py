@@ -36,6 +36,9 @@ Workers = Annotated[int | None, typer.Option(help="Trainings side by side; by de
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 RunOut = Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")]
 Resume = Annotated[Path | None, typer.Option(help="Go on with what this directory holds.")]
+Log = Annotated[
+    str | None, typer.Option(help="tensorboard, mlflow or wandb: writes curves into the run directory.")
+]
 CodeAgain = Annotated[
     str | None, typer.Option(help="FILE.py:NAME that the run was made with, where you let it run again.")
 ]

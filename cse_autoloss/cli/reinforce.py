@@ -10,6 +10,7 @@ import cse_autoloss
 from cse_autoloss.cli.options import (
     AsJson,
     Device,
+    Log,
     Quiet,
     Resume,
     RunOut,
@@ -50,6 +51,7 @@ def command(
     ] = None,
     out: RunOut = None,
     resume: Resume = None,
+    log: Log = None,
     settings: Settings = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -74,6 +76,7 @@ def command(
         "metric": reward,
         "workers": workers,
         "device": device,
+        "log": log,
     }
     options = overrides(chosen, settings)
     with watch(quiet=quiet) as observer:

@@ -16,7 +16,7 @@ from cse_autoloss.tasks.registry import TASKS, section_of
 if TYPE_CHECKING:
     from cse_autoloss.spaces.parametric import ParametricSpace
 
-CHANGEABLE = ("budget", "generations", "workers")
+CHANGEABLE = ("budget", "generations", "workers", "log")
 """What a resumed run may be given anew: these do not change what a training's score is."""
 
 

@@ -29,6 +29,7 @@ from cse_autoloss.errors import ConfigError, WorkersLost
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.about import about_session
+from cse_autoloss.report.loggers import library, logged
 from cse_autoloss.report.page import PageWriter
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, holds_run, write_whole
@@ -69,6 +70,8 @@ def discover(
     """
     session = Session(config)
     run = SideBySideRun(session, space) if config.reinforce.side_by_side else SearchRun(session)
+    if config.log is not None:
+        library(config.log)
     new = not holds_run(directory)
     if new:
         store = create_run(directory, config.model_dump(mode="json"))
@@ -83,8 +86,9 @@ def discover(
             if not (directory / CONFIG).exists():
                 write_whole(directory / CONFIG, dump(config))
             about_session(store, "reinforce" if config.reinforce.side_by_side else "evolve", session)
-            pages = PageWriter(store, observer or Silent())
-            summary = run.complete(store, pages)
+            with logged(config.log, store, observer or Silent()) as watcher:
+                pages = PageWriter(store, watcher)
+                summary = run.complete(store, pages)
             pages.finish()
             return summary
     except NothingDone as nothing:

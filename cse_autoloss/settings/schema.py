@@ -186,6 +186,7 @@ class SearchConfig(Section):
     workers: Annotated[Annotated[Whole, Field(ge=1, le=1024)] | None, BeforeValidator(_automatic)] = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     out: Path | None = None
+    log: Literal["tensorboard", "mlflow", "wandb"] | None = None
     seed_losses: tuple[Text, ...] = ()
     alpha: Annotated[Number, Field(gt=0.0, lt=1.0)] | None = None
     simulate_limit: Seconds = 20.0
