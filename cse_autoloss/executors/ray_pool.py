@@ -89,7 +89,12 @@ def join(settings: RaySettings, workers: int | None = None) -> tuple[Any, bool]:
         return ray, False
     address = settings.address or os.environ.get("RAY_ADDRESS")
     cores = math.ceil(workers * settings.num_cpus) if workers else None
-    size = {"address": address} if address else {"num_cpus": cores, "include_dashboard": False}
+    # "local": Ray would else join any cluster that somebody runs on this machine.
+    size = (
+        {"address": address}
+        if address
+        else {"address": "local", "num_cpus": cores, "include_dashboard": False}
+    )
     try:
         ray.init(**size, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
