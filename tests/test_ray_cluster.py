@@ -13,7 +13,6 @@ import pytest
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.executors import Devices, Executor, Job, Work, make_executor
 from cse_autoloss.settings.schema import RaySettings
-from cse_autoloss.testing.executors import one
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,17 +22,16 @@ pytestmark = [
 WORK = Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without cores and two nodes of one core and two GPUs that are not there."""
-    import ray
+    """A head without cores, and two nodes of one core and two GPUs that are not there; the last test breaks it."""
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    made.nodes = [made.add_node(num_cpus=1, num_gpus=2, resources={"big": 1}) for _ in range(2)]
+    for _ in range(2):
+        made.add_node(num_cpus=1, num_gpus=2, resources={"big": 1})
     made.wait_for_nodes()
     yield made
-    ray.shutdown()
     made.shutdown()
 
 
@@ -54,19 +52,15 @@ def _jobs(executor: Executor, disturb: Any) -> dict[str, Any]:
     return found
 
 
-def test_an_actor_that_is_killed_costs_no_result(cluster: Any) -> None:
-    with _executor(cluster, None) as executor:
-        assert executor.workers == 2
-        found = _jobs(executor, lambda result: os.kill(result.worker, signal.SIGKILL))
-    assert {key: result.status for key, result in found.items()} == {str(n): "ok" for n in range(12)}
-    assert executor.utilisation().restarts >= 1
+def test_an_address_where_nobody_answers() -> None:
+    with pytest.raises(ConfigError, match=r"ray.address: no cluster answers at 127\.0\.0\.1:9: "):
+        make_executor("ray", WORK, 1, Devices(ray=RaySettings(address="127.0.0.1:9")))
 
 
-def test_a_node_that_is_lost_costs_no_result(cluster: Any) -> None:
-    with _executor(cluster, 2) as executor:
-        found = _jobs(executor, lambda _: cluster.remove_node(cluster.nodes[0], allow_graceful=False))
-    assert {key: result.status for key, result in found.items()} == {str(n): "ok" for n in range(12)}
-    assert max(result.tries for result in found.values()) <= 3
+def test_what_the_cluster_does_not_have_is_told(cluster: Any) -> None:
+    devices = Devices(True, per_device=2, ray=RaySettings(address=cluster.address))
+    with pytest.raises(ConfigError, match="workers: expected at most 8, for 4 GPUs with 2 workers each"):
+        make_executor("ray", WORK, 9, devices)
 
 
 def test_workers_ask_for_gpus_and_resources(cluster: Any) -> None:
@@ -78,15 +72,18 @@ def test_workers_ask_for_gpus_and_resources(cluster: Any) -> None:
     assert seen <= {"0", "1"}
 
 
-def test_what_the_cluster_does_not_have_is_told(cluster: Any) -> None:
-    for node in cluster.nodes:
-        cluster.remove_node(node)
-    cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
-    with pytest.raises(ConfigError, match="Ray's cluster has no GPU; use auto or cpu"):
-        make_executor("ray", WORK, 1, Devices(True, ray=RaySettings(address=cluster.address)))
+def test_an_actor_that_is_killed_costs_no_result(cluster: Any) -> None:
+    with _executor(cluster, None) as executor:
+        assert executor.workers == 2
+        found = _jobs(executor, lambda result: os.kill(result.worker, signal.SIGKILL))
+    assert {key: result.status for key, result in found.items()} == {str(n): "ok" for n in range(12)}
+    assert executor.utilisation().restarts >= 1
 
 
-def test_an_address_where_nobody_answers() -> None:
-    with pytest.raises(ConfigError, match=r"ray.address: no cluster answers at 127\.0\.0\.1:9: "):
-        make_executor("ray", WORK, 1, Devices(ray=RaySettings(address="127.0.0.1:9")))
+def test_a_node_that_is_lost_costs_no_result(cluster: Any) -> None:
+    with _executor(cluster, 2) as executor:
+        found = _jobs(
+            executor, lambda _: cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        )
+    assert {key: result.status for key, result in found.items()} == {str(n): "ok" for n in range(12)}
+    assert max(result.tries for result in found.values()) <= 3
