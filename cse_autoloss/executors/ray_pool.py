@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import time
 from collections import Counter, deque
 from dataclasses import replace
@@ -96,14 +97,23 @@ def join(settings: RaySettings, workers: int | None = None) -> tuple[Any, bool]:
         else {"address": "local", "num_cpus": cores, "include_dashboard": False}
     )
     try:
+        if address:
+            _knock(address)
         ray.init(**size, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         if not address:
             raise
         raise ConfigError(
             f"ray.address: no cluster answers at {shorten(address)}: {one_line(error)}"
         ) from None
     return ray, True
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT: Ray itself tries for minutes. Other forms are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if port.isascii() and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=20.0).close()
 
 
 def cluster_gpus(settings: RaySettings, workers: int | None) -> int:
