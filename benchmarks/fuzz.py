@@ -33,7 +33,8 @@ from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.settings.load import dump, load_config, parse_config
 from cse_autoloss.settings.plain_yaml import parse_yaml
 from cse_autoloss.spaces.signatures import BUILT_IN
-from cse_autoloss.tasks.coco import CocoFolder, read_coco_file
+from cse_autoloss.tasks.photographs.coco_json import read_coco
+from cse_autoloss.tasks.photographs.names import ImageFinder
 
 MOST_SECONDS, MOST_MEGABYTES, MOST_MESSAGE = 2.0, 200.0, 5000
 PIECES = (
@@ -193,16 +194,16 @@ def kinds(folder: Path) -> dict[str, tuple[list[str], Callable[[str], Any]]]:
         "categories": [{"id": 1, "name": "cat"}],
     }
     small = "budget: 20m\nseed: 3\nevolution:\n  population: 20\n  init_depth: [2, 5]\n"
-    small += "audit:\n  grid: {lr: [0.5, 1.0]}\n"
-    place = CocoFolder(root=folder, images="", train="t.json", val="t.json")
+    small += "audit:\n  ranges: {lr: [0.5, 1.0]}\n"
+    finder = ImageFinder([folder])
 
     def read_formula(text: str) -> None:
         for signature in BUILT_IN[:1]:
             parse_formula(text, signature)
 
-    def read_coco(text: str) -> None:
+    def read_file(text: str) -> None:
         (folder / "t.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-        read_coco_file(folder / "t.json", place)
+        read_coco(folder / "t.json", finder)
 
     return {
         "formulas": (formulas, read_formula),
@@ -212,7 +213,7 @@ def kinds(folder: Path) -> dict[str, tuple[list[str], Callable[[str], Any]]]:
             [small, dump(load_config("smoke"))],
             lambda text: parse_config(parse_yaml(text, "a.yaml")),
         ),
-        "COCO files": ([json.dumps(coco)], read_coco),
+        "COCO files": ([json.dumps(coco)], read_file),
     }
 
 

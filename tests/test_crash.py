@@ -25,7 +25,7 @@ directory, workers = sys.argv[1:]
 work = Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act")
 with RunStore.open(directory) as store, make_executor("pool", work, int(workers)) as executor:
     bench = Workbench(executor, store, Clock(None), RunStatus(), Silent())
-    jobs = [Job(str(i), {"do": "sleep", "seconds": 0.2}) for i in range(12)]
+    jobs = [Job(str(i), {"do": "sleep", "seconds": 0.1}) for i in range(12)]
     print("begun", flush=True)
     found = bench.run(jobs)
     print(sorted((int(key), one.status) for key, one in found.items()), bench.status.lost, flush=True)
@@ -39,7 +39,7 @@ def test_a_worker_that_is_killed_changes_no_result(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
-        time.sleep(0.7)
+        time.sleep(0.4)
         crash.strike(process, "worker", rng)
         told = process.stdout.readline()
     assert told.startswith(str([(i, "ok") for i in range(12)]))

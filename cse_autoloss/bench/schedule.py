@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ from cse_autoloss.bench.jobs import Training
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus
 from cse_autoloss.errors import WorkersLost
 from cse_autoloss.executors import Executor, Job, JobResult
+from cse_autoloss.executors.base import OUT_OF_MEMORY
 from cse_autoloss.runs import RunStore, Score
 
 T = TypeVar("T")
@@ -95,6 +97,9 @@ class Workbench:
         self._waiting: list[tuple[int, int, Job]] = []
         self._count = 0
         self._owners: dict[str, list[Pending[Any]]] = {}
+        self._running: dict[str, Job] = {}
+        self._alone: deque[Job] = deque()
+        self._tried_alone: set[str] = set()
 
     @property
     def out_of_time(self) -> bool:
@@ -136,6 +141,8 @@ class Workbench:
         with contextlib.suppress(WorkersLost):
             self.executor.cancel()
         self._waiting.clear()
+        self._alone.clear()
+        self._running.clear()
         self._owners.clear()
 
     def run(
@@ -224,16 +231,34 @@ class Workbench:
 
     def _feed(self) -> None:
         # No more than the workers can begin: a job that comes later may have to go first.
-        while self._waiting and self.executor.idle and not self.out_of_time:
-            self.executor.submit(heapq.heappop(self._waiting)[2])
+        while not self._alone and self._waiting and self.executor.idle and not self.out_of_time:
+            self._submit(heapq.heappop(self._waiting)[2])
+        if self._alone and not self.executor.pending and not self.out_of_time:
+            self._submit(self._alone.popleft())
+
+    def _submit(self, job: Job) -> None:
+        self._running[job.key] = job
+        self.executor.submit(job)
+
+    def _again_alone(self, result: JobResult) -> bool:
+        """Whether a job had too little memory beside others; it is begun once more when they have ended."""
+        job = self._running.pop(result.key, None)
+        if not result.detail.startswith(OUT_OF_MEMORY):
+            return False
+        self.store.add_event("out of memory", job=result.key, detail=result.detail)
+        if job is None or result.key not in self._owners or result.key in self._tried_alone:
+            return False
+        self._tried_alone.add(result.key)
+        self._alone.append(job)
+        return True
 
     def _wait(self, timeout: float) -> bool:
         """Take in a result and what follows from it; whether there was one."""
         self._feed()
         result = self.executor.next_result(timeout=timeout)
-        if result is not None:
-            if result.tries > 1:
-                self._tell_lost(result)
+        if result is not None and result.tries > 1:
+            self._tell_lost(result)
+        if result is not None and not self._again_alone(result):
             owners = self._owners.pop(result.key, [])
             if owners:
                 self.clock.work(owners[0].stage, result.seconds)
@@ -259,10 +284,12 @@ class Workbench:
         """The deadline has passed: processes go on with the results that they have, and with those still to come."""
         assert self.deadline is not None
         under_way = set(self._owners) - {job.key for _, _, job in self._waiting}
+        under_way -= {job.key for job in self._alone}
         if time.monotonic() >= self.deadline + self.patience:
             under_way = set()
             self.executor.cancel()
         self._waiting.clear()
+        self._alone.clear()
         dropped = set(self._owners) - under_way
         tasks: dict[int, Pending[Any]] = {}
         for key in dropped:

@@ -20,7 +20,8 @@ from cse_autoloss.bench.stored import by_content
 from cse_autoloss.bench.stored import identity as identity_of
 from cse_autoloss.bench.tuning import Axis, tunable_axis
 from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNameError, WorkersLost
-from cse_autoloss.executors import Executor, Work, make_executor
+from cse_autoloss.executors import Devices, Executor, Work, make_executor
+from cse_autoloss.executors.devices import local_devices
 from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.spaces import form_of
@@ -38,7 +39,7 @@ class Session:
 
     Attributes:
         config: of the run.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda", that workers train on.
         task: in this process: its slots, metrics, tunables and baselines; its data are read at their first use.
         metric: that is climbed.
         slots: that are searched: all, the one that the configuration names, or those that the search is for.
@@ -47,8 +48,9 @@ class Session:
 
     def __init__(self, config: SearchConfig) -> None:
         self.config = config
-        self.device = resolve_device(config.device)
-        self.task: Task = TASKS.get(config.task)(config.own, self.device)
+        self.device = workers_device(config)
+        here = self.device if config.executor != "ray" else resolve_device("auto")
+        self.task: Task = TASKS.get(config.task)(config.own, here)
         papers = config.reinforce.paper and config.task == "faces" and config.metric in (None, "tpr_at_far")
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
@@ -178,8 +180,16 @@ class Session:
             "states": str(states) if states else None,
         }
         work = Work("cse_autoloss.bench.worker:init", "cse_autoloss.bench.worker:run", orders)
-        with make_executor(self.config.executor, work, workers or self.config.workers) as executor:
+        with make_executor(
+            self.config.executor, work, workers or self.config.workers, self._devices()
+        ) as executor:
             yield executor
+
+    def _devices(self) -> Devices:
+        config = self.config
+        if self.device == "cuda" and config.executor == "pool":
+            return local_devices(config.per_device)
+        return Devices(self.device == "cuda", per_device=config.per_device, ray=config.ray)
 
 
 def states_folder(store: RunStore) -> Path:
@@ -201,6 +211,15 @@ def chosen_metric(task: Task, name: str | None) -> Metric:
     if name not in known:
         raise UnknownNameError.of(f"metric of {task.name}", name, known)
     return known[name]
+
+
+def workers_device(config: SearchConfig) -> str:
+    """ "cpu" or "cuda": what a run's workers train on; on a cluster, what its nodes have."""
+    if config.executor != "ray" or config.device == "cpu":
+        return resolve_device(config.device)
+    from cse_autoloss.executors.ray_pool import cluster_gpus
+
+    return "cuda" if config.device == "cuda" or cluster_gpus(config.ray, config.workers) else "cpu"
 
 
 def resolve_device(name: str) -> str:

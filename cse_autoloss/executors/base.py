@@ -27,6 +27,11 @@ Run = Callable[[Any, dict[str, Any]], dict[str, Any]]
 # Workers run code of this package alone, also if a message to them was tampered with.
 _PACKAGE = "cse_autoloss."
 
+OUT_OF_MEMORY: Final = "out of memory"
+"""How the detail of a job begins that failed for want of memory, a GPU's or the machine's."""
+
+_NO_MEMORY: Final = ("out of memory", "allocate memory", "not enough memory")
+
 TRIES: Final = 3
 """A job whose worker was lost by no fault of the job's is begun so often at most."""
 
@@ -249,7 +254,18 @@ def run_job(run: Run, context: Any, payload: dict[str, Any]) -> dict[str, Any]:
         status, detail = "ok", ""
     except (Exception, SystemExit) as error:  # a user's file may end itself: that is no end of the worker
         value, status, detail = {}, "error", one_line(error)
+        if _for_memory(error):
+            detail = f"{OUT_OF_MEMORY}: {detail}"
+    _give_back_gpu()
     return {"status": status, "value": value, "detail": detail, "seconds": time.perf_counter() - begun}
+
+
+def _for_memory(error: BaseException) -> bool:
+    """Whether it is Python's, or what torch raises on a GPU (a RuntimeError) and elsewhere."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in told for words in _NO_MEMORY)
+    )
 
 
 def tell_failed_start(error: BaseException) -> dict[str, str]:
@@ -271,6 +287,13 @@ def single_thread() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+def _give_back_gpu() -> None:
+    """Leaves no memory of a GPU with a worker that waits: others share it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def encode(value: Any) -> bytes:

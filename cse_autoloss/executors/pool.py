@@ -27,6 +27,7 @@ from cse_autoloss.executors.base import (
     encode,
     failed_start,
 )
+from cse_autoloss.executors.devices import Devices
 from cse_autoloss.executors.process import Message, WorkerProcess
 
 # A worker that dies before it is ready is started anew this often before the executor gives up.
@@ -41,6 +42,7 @@ class _Seat:
 
     worker: WorkerProcess
     since: float
+    environment: dict[str, str]
     ready: bool = False
     job: Job | None = None
     busy: float = 0.0
@@ -57,11 +59,20 @@ class PoolExecutor(ExecutorBase):
     Args:
         work: what the workers do.
         workers: how many; None for one a core.
+        devices: GPUs, of which each worker gets one in turn.
         start_limit: seconds that a worker may take to be ready.
     """
 
-    def __init__(self, work: Work, workers: int | None = None, *, start_limit: float = 300.0) -> None:
-        count = default_workers() if workers is None else workers
+    def __init__(
+        self,
+        work: Work,
+        workers: int | None = None,
+        devices: Devices | None = None,
+        *,
+        start_limit: float = 300.0,
+    ) -> None:
+        devices = devices or Devices()
+        count = devices.count(workers, default_workers(), len(devices.gpus))
         if count < 1:
             raise ValueError(f"workers >= 1 must hold, but got {count}")
         check_path(work.init)
@@ -81,8 +92,8 @@ class PoolExecutor(ExecutorBase):
         self._failure: dict[str, str] | None = None
         self._seats: list[_Seat] = []
         try:
-            for _ in range(count):
-                self._seats.append(_Seat(self._hire(), time.monotonic()))
+            for environment in devices.environments(count):
+                self._seats.append(_Seat(self._hire(environment), time.monotonic(), environment))
         except BaseException:
             self.shutdown()
             raise
@@ -160,14 +171,15 @@ class PoolExecutor(ExecutorBase):
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _hire(self) -> WorkerProcess:
-        return WorkerProcess(self._work, self._inbox)
+    def _hire(self, environment: dict[str, str]) -> WorkerProcess:
+        return WorkerProcess(self._work, self._inbox, environment)
 
     def _replace(self, seat: _Seat, *, died: bool = False) -> str:
         """Ends the worker of a seat and seats another; tells how it ended."""
         how = seat.worker.end(died=died)
         self._restarts += 1
-        seat.worker, seat.since, seat.ready, seat.job = self._hire(), time.monotonic(), False, None
+        seat.worker, seat.since = self._hire(seat.environment), time.monotonic()
+        seat.ready, seat.job = False, None
         return how
 
     def _hand_out(self) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from cse_autoloss.errors import WorkersLost
@@ -38,7 +39,9 @@ class WorkerProcess:
     terminal doesn't reach it, and what it starts can be killed with it. It ends when its parent does.
     """
 
-    def __init__(self, work: Work, inbox: queue.SimpleQueue[Message]) -> None:
+    def __init__(
+        self, work: Work, inbox: queue.SimpleQueue[Message], environment: Mapping[str, str] | None = None
+    ) -> None:
         self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed in `end`)
         # Linux ends the worker with the *thread* that started it: rely on that for the main thread alone.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
@@ -48,7 +51,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=_environment(),
+                env={**_environment(), **(environment or {})},
                 start_new_session=True,
             )
         except OSError as error:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import socket
 import time
 from collections import Counter, deque
 from dataclasses import replace
 from typing import Any, Final
 
-from cse_autoloss.errors import MissingExtraError, WorkersLost
+from cse_autoloss.errors import ConfigError, MissingExtraError, WorkersLost, shorten
 from cse_autoloss.executors.base import (
     THREAD_VARIABLES,
     TRIES,
@@ -27,6 +29,8 @@ from cse_autoloss.executors.base import (
     single_thread,
     tell_failed_start,
 )
+from cse_autoloss.executors.devices import Devices
+from cse_autoloss.settings.schema import RaySettings
 
 _STARTS: Final = 3
 
@@ -68,28 +72,73 @@ class _Seat:
         self.job: Job | None = None
 
 
+def join(settings: RaySettings, workers: int | None = None) -> tuple[Any, bool]:
+    """Ray, connected: to the cluster of the settings or of RAY_ADDRESS, else to a new one on this machine.
+
+    Returns:
+        The module, and whether this call connected it.
+
+    Raises:
+        MissingExtraError: Ray isn't installed.
+        ConfigError: there is no cluster at that address.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError.of("the Ray executor", "ray") from None
+    if ray.is_initialized():
+        return ray, False
+    address = settings.address or os.environ.get("RAY_ADDRESS")
+    cores = math.ceil(workers * settings.num_cpus) if workers else None
+    # "local": Ray would else join any cluster that somebody runs on this machine.
+    size = (
+        {"address": address}
+        if address
+        else {"address": "local", "num_cpus": cores, "include_dashboard": False}
+    )
+    try:
+        if address:
+            _knock(address)
+        ray.init(**size, log_to_driver=False)
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
+        if not address:
+            raise
+        raise ConfigError(
+            f"ray.address: no cluster answers at {shorten(address)}: {one_line(error)}"
+        ) from None
+    return ray, True
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT: Ray itself tries for minutes. Other forms are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if port.isascii() and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=20.0).close()
+
+
+def cluster_gpus(settings: RaySettings, workers: int | None) -> int:
+    """GPUs of the cluster; raises what `join` raises."""
+    return int(join(settings, workers)[0].cluster_resources().get("GPU", 0))
+
+
 class RayExecutor(ExecutorBase):
-    """Runs jobs on Ray actors of one core each; see `Executor`. Joins a cluster or starts a local one.
+    """Runs jobs on Ray actors; see `Executor`. Joins a cluster or starts a local one.
 
     Args:
         work: what the workers do; this package has to be installed on all nodes.
-        workers: how many; None for one a core of the cluster.
+        workers: how many; None for one a core of the cluster, or one a place on its GPUs.
+        devices: whether they need GPUs, and what else.
     """
 
-    def __init__(self, work: Work, workers: int | None = None) -> None:
+    def __init__(self, work: Work, workers: int | None = None, devices: Devices | None = None) -> None:
+        devices = devices or Devices()
         check_path(work.init)
         check_path(work.run)
         self._order = encode({"init": work.init, "run": work.run, "config": dict(work.config)})
-        try:
-            import ray
-        except ImportError:
-            raise MissingExtraError.of("the Ray executor", "ray") from None
-        self._ray = ray
-        self._started_ray = not ray.is_initialized()
-        if self._started_ray:
-            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+        self._ray, self._started_ray = join(devices.ray or RaySettings(), workers)
+        count, needs = self._needs(workers, devices)
         environment = {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")}
-        self._actor = ray.remote(num_cpus=1, max_restarts=0, runtime_env=environment)(_Actor)
+        self._actor = self._ray.remote(max_restarts=0, runtime_env=environment, **needs)(_Actor)
         self._waiting: deque[Job] = deque()
         self._done: deque[JobResult] = deque()
         self._keys: set[str] = set()
@@ -97,8 +146,29 @@ class RayExecutor(ExecutorBase):
         self._born = time.monotonic()
         self._jobs = self._restarts = self._failed_starts = 0
         self._closed = False
-        count = workers if workers is not None else int(ray.cluster_resources().get("CPU", 1))
-        self._seats = [_Seat(self._actor.remote(self._order)) for _ in range(max(count, 1))]
+        self._seats = [_Seat(self._actor.remote(self._order)) for _ in range(count)]
+
+    def _needs(self, workers: int | None, devices: Devices) -> tuple[int, dict[str, Any]]:
+        """How many actors, and what each asks of the cluster.
+
+        Raises:
+            ConfigError: the cluster has not so many GPUs.
+        """
+        has, asked = self._ray.cluster_resources(), devices.ray or RaySettings()
+        gpus = int(has.get("GPU", 0))
+        try:
+            if devices.cuda and not gpus:
+                raise ConfigError("device: cuda was asked for, but Ray's cluster has no GPU; use auto or cpu")
+            count = devices.count(workers, max(int(has.get("CPU", 1) / asked.num_cpus), 1), gpus)
+        except ConfigError:
+            self._leave()
+            raise
+        share = devices.share(count, gpus)
+        return count, {"num_cpus": asked.num_cpus, "num_gpus": share, "resources": asked.resources}
+
+    def _leave(self) -> None:
+        if self._started_ray:
+            self._ray.shutdown()
 
     @property
     def workers(self) -> int:
@@ -160,8 +230,7 @@ class RayExecutor(ExecutorBase):
         self._done.clear()
         for seat in self._seats:
             self._ray.kill(seat.actor)
-        if self._started_ray:
-            self._ray.shutdown()
+        self._leave()
 
     # -- inside --------------------------------------------------------------------------------------------
 

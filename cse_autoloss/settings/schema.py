@@ -166,6 +166,15 @@ class AuditSettings(Section):
         return self
 
 
+class RaySettings(Section):
+    """The cluster of `executor: ray`; see docs/cluster.md."""
+
+    address: Text | None = None
+    num_cpus: Positive = 1
+    num_gpus: Annotated[Number, Field(ge=0.0)] | None = None
+    resources: dict[Text, Positive] = Field(default_factory=dict)
+
+
 class SearchConfig(Section):
     """Everything that a run can be told but what its task can; `config_model` adds that.
 
@@ -185,11 +194,13 @@ class SearchConfig(Section):
     executor: Literal["pool", "inprocess", "ray"] = "pool"
     workers: Annotated[Annotated[Whole, Field(ge=1, le=1024)] | None, BeforeValidator(_automatic)] = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    per_device: Annotated[Annotated[Whole, Field(ge=1, le=1024)] | None, BeforeValidator(_automatic)] = None
     out: Path | None = None
     log: Literal["tensorboard", "mlflow", "wandb"] | None = None
     seed_losses: tuple[Text, ...] = ()
     alpha: Annotated[Number, Field(gt=0.0, lt=1.0)] | None = None
     simulate_limit: Seconds = 20.0
+    ray: RaySettings = RaySettings()
     evolution: EvolutionSettings = EvolutionSettings()
     surrogate: SurrogateSettings = SurrogateSettings()
     reinforce: ReinforceSettings = ReinforceSettings()

@@ -45,6 +45,13 @@ def act(context: dict[str, Any], payload: dict[str, Any]) -> Any:
         case "hang":
             while True:
                 time.sleep(0.01)
+        case "fill the memory":
+            with open(payload["log"], "a") as log:
+                log.write("begun\n")
+            if os.path.getsize(payload["log"]) <= payload["until"] * len("begun\n"):
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        case "environment":
+            return {"value": os.environ.get(payload["name"])}
         case "sleep":
             time.sleep(payload["seconds"])
         case "segfault":
