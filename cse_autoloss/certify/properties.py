@@ -142,14 +142,13 @@ def _shown(value: float) -> str:
 def centred(scene: Scene, step: int, boxes: Ranges, by: Mapping[str, int]) -> tuple[Any, Any]:
     """The range of a step by its middle and its slopes, within the plain one: far tighter on small boxes.
 
-    `by`: the step of its slope by each variable.
+    `by`: the step of its slope by each variable; the others keep their whole range.
     """
-    middle = {name: (0.5 * low + 0.5 * high,) * 2 for name, (low, high) in boxes.items()}
+    middle = {name: (0.5 * a + 0.5 * b,) * 2 if name in by else (a, b) for name, (a, b) in boxes.items()}
     low, high = (end.copy() for end in scene.ranges(step, middle))
-    plain = scene.ranges(step, boxes)
+    plain, *slopes = scene.all_ranges([step, *by.values()], boxes)
     with np.errstate(all="ignore"):
-        for name, slope in by.items():
-            a, b = scene.ranges(slope, boxes)
+        for name, (a, b) in zip(by, slopes, strict=True):
             reach = np.maximum(np.abs(a), np.abs(b)) * (0.5 * (boxes[name][1] - boxes[name][0]) * (1 + 1e-12))
             low, high = low - reach, high + reach
     worse = np.isnan(low) | np.isnan(high)
