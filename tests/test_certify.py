@@ -101,6 +101,8 @@ def test_wrong_losses_are_refuted_by_witnesses_that_violate(formula: str, signat
 def _wrong(one: Finding, signature: str) -> bool:
     """Whether the slope at the witness, as the loss itself has it, goes the wrong way."""
     assert one.witness is not None
+    if "loss" in one.witness:
+        return one.witness["loss"] < one.witness["loss of the target itself"]
     slope = one.witness["slope"]
     if signature == "reg":
         return slope < 0
@@ -117,6 +119,18 @@ def test_no_accepted_loss_of_the_catalogue_is_refuted(name: str) -> None:
     found = certificate_of(graph, boxes=2_000)
     assert found.findings
     assert not (verify(graph) and found.refuted)
+
+
+def test_least_where_boxes_coincide_is_proved_and_refuted_by_itself() -> None:
+    """Also where intervals do not settle the slopes."""
+
+    def outcome(formula: str) -> str:
+        return {one.name: one.outcome for one in certificate_of(parse(formula, "reg"), boxes=2_000).findings}[
+            "Least where the boxes coincide"
+        ]
+
+    assert outcome("Add(Sub(1,Div(I,U)),Div(Sub(E,U),E))") == "proved"
+    assert outcome("Abs(Sub(Div(I,U),Div(1,2)))") == outcome("Cos(Mul(Div(I,U),Mul(2,2)))") == "refuted"
 
 
 @pytest.mark.parametrize("name", ["bce", "poly-1", "cross-entropy"])

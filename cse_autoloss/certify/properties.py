@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cse_autoloss.certify.bisect import Axis, Budget, Ranges, decide, least
+from cse_autoloss.certify.bisect import Axis, Budget, Decision, Ranges, decide, least
 from cse_autoloss.certify.enclose import enclose
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import TOLERANCE, Scene
@@ -71,11 +71,16 @@ def finding(
         at = ", ".join(f"{name} = {value:g}" for name, value in decision.violation.items())
         detail = f"intervals refute it at {at}, but the loss evaluated there does not"
         return Finding(name, "open", scene.domain, detail, required=required)
+    return replace(decided(name, scene, decision), required=required)
+
+
+def decided(name: str, scene: Scene, decision: Decision) -> Finding:
+    """What bisection came to where it found no violation."""
     if decision.remaining:
         share = decision.open_volume
         detail = f"not decided on {f'{share:.1g}' if share < 0.01 else f'{share:.0%}'} of the domain"
-        return Finding(name, "open", scene.domain, detail, remaining=decision.remaining, required=required)
-    return Finding(name, "proved", scene.domain, required=required)
+        return Finding(name, "open", scene.domain, detail, remaining=decision.remaining)
+    return Finding(name, "proved", scene.domain)
 
 
 def bounded_below(name: str, scenes: list[Scene], budget: Budget) -> Finding:
