@@ -227,7 +227,7 @@ def test_mistakes_are_told(tmp_path: Path, run: Path) -> None:
         audit_filters(run, replace(SMALL, count=0))
     with RunStore.create(tmp_path / "empty", {"seed": 0}):
         pass
-    with pytest.raises(RunError, match="no generation"):
+    with pytest.raises(RunError, match="names no task or search"):
         audit_filters(tmp_path / "empty")
     with RunStore.open(run) as store:
         for one in store.rejected():

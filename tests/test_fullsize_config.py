@@ -69,7 +69,7 @@ def test_mistakes_name_file_key_and_what_was_meant(tmp_path: Path) -> None:
         load(TrainSettings, path, {"lr": -1, "detector": "x"})
     assert sorted(str(error.value).splitlines()) == [
         "mine.yaml: bach: unknown key; did you mean 'batch'?",
-        "mine.yaml: data: missing; give --data coco:DIR, a folder in COCO's format",
+        "mine.yaml: data: missing; give --data DIR, a folder of images with boxes; see docs/data.md",
         "mine.yaml: epochs: expected a whole number, got 'many'",
         "options: lr: expected a number above 0, got -1",
     ]

@@ -21,7 +21,7 @@ OF_ALL_CLASSES = {"label-smoothing"}
 CLASSIFICATION = [
     entry
     for entry in list_losses()
-    if entry.signature.name.startswith("cls") and entry.name not in OF_ALL_CLASSES
+    if entry.signature.name.startswith("cls") and entry.name not in OF_ALL_CLASSES and not entry.whole
 ]
 MULTICLASS = [entry.name for entry in CLASSIFICATION if entry.signature.name == "cls-multiclass"]
 

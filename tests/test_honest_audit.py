@@ -28,8 +28,8 @@ from cse_autoloss.tasks.regression import RegressionTask
 from cse_autoloss.tasks.tables import Table
 
 PLAN = AuditPlan(
-    metric=Metric("ap", title="AP"), task="t", seeds=(30, 31, 32, 33, 34, 35), grid={}, open=(), tune_epochs=1,
-    tune_seeds=(), epochs=2, draws=3,
+    metric=Metric("ap", title="AP"), task="t", seeds=(30, 31, 32, 33, 34, 35), space=(), tries=1, tune_epochs=1,
+    tune_seeds=(20, 21), epochs=2, draws=3,
 )  # fmt: skip
 CONTESTANTS = [
     Contestant("discovered 1", LossSet.of({"loss": "f"}), True, val=0.5),
@@ -51,7 +51,7 @@ def test_seed_i_trains_and_is_tested_on_draw_i_and_all_contestants_on_the_same()
     final = PLAN.final(CONTESTANTS)
     assert [t.draw for t in final[::2]] == [1, 2, 3, 1, 2, 3]
     assert [t.draw for t in final[::2]] == [t.draw for t in final[1::2]]
-    assert {t.draw for t in replace(PLAN, tune_seeds=(20,)).tuning(CONTESTANTS)} == {0}
+    assert {t.draw for t in PLAN.tuning(CONTESTANTS, {})} == {0}
     assert {t.draw for t in replace(PLAN, draws=0).final(CONTESTANTS)} == {0}
     assert len({t.key for t in final}) == len(final)
     plain = Training("audit", CONTESTANTS[0].losses, 1, 2.0)

@@ -236,7 +236,8 @@ def test_a_digest_tells_changed_data_from_moved_ones(tmp_path: Path) -> None:
 def test_a_run_keeps_the_whole_path_and_refuses_other_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cse_autoloss.bench.session import Session, same_data
+    from cse_autoloss.bench.progress import RunStatus, Silent
+    from cse_autoloss.bench.session import Session
     from cse_autoloss.runs import RunStore
     from cse_autoloss.settings.load import load_config
 
@@ -247,8 +248,8 @@ def test_a_run_keeps_the_whole_path_and_refuses_other_data(
     assert session.config.own.data == f"folder:{tmp_path / 'in' / 'ok'}"
     monkeypatch.chdir(tmp_path)
     with RunStore.create(tmp_path / "run", session.config.model_dump(mode="json")) as store:
-        same_data(session, store)
-        same_data(session, store)
+        session.check(store, RunStatus(), Silent())
+        session.check(store, RunStatus(), Silent())
         (tmp_path / "in" / "ok" / "train" / "P0" / "P0_0001.png").unlink()
-        with pytest.raises(RunError, match="its data have changed since it began"):
-            same_data(session, store)
+        with pytest.raises(RunError, match="holds other data than the run began with"):
+            session.check(store, RunStatus(), Silent())

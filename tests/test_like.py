@@ -10,7 +10,7 @@ from cse_autoloss.losses import CATALOGUE, find_alike, nearest
 BCE_LONG = "Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X)))))"
 
 
-@pytest.mark.parametrize("name", list(CATALOGUE))
+@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if not entry.whole])
 def test_every_loss_is_itself_and_no_other(name: str) -> None:
     matches = find_alike(name)
     assert [match.entry.name for match in matches] == [name]

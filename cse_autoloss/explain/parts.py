@@ -6,13 +6,14 @@ A loss's own page, a run's page and a notebook are made of these.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cse_autoloss.certify import Certificate, Outcome
+from cse_autoloss.certify import Finding as Proved
 from cse_autoloss.explain.curves import Named, Panel, panels
 from cse_autoloss.explain.properties import Finding, findings
 from cse_autoloss.explain.words import what_it_is
@@ -145,13 +146,30 @@ def certified(certificate: Certificate) -> Safe:
         "refuted": ("failed", "✗"),
         "open": ("open", "·"),
     }
+    must = [one for one in certificate.findings if one.required]
+    told = [one for one in certificate.findings if not one.required]
+    counts = [f"{n} {word}" for word in looks if (n := sum(one.outcome == word for one in must))]
+    heading = (
+        f"Certificate, over the whole domain: of what a loss must have {', '.join(counts) or 'nothing known'}"
+    )
+    return details(
+        heading, [_outcomes(must, looks), el("p", "What else it is, or is not:"), _outcomes(told, looks)]
+    )
+
+
+def _outcomes(found: Sequence[Proved], looks: Mapping[Outcome, tuple[str, str]]) -> Safe:
     rows = [
-        el("tr", el("td", sign), el("td", one.outcome), el("td", str(one)), class_=look)
-        for one in certificate.findings
+        el(
+            "tr",
+            el("td", sign),
+            el("td", one.outcome),
+            el("td", str(one)),
+            class_=look if one.required else "open",
+        )
+        for one in found
         for look, sign in [looks[one.outcome]]
     ]
-    counts = ", ".join(f"{len(found)} {word}" for word in looks if (found := certificate.of(word)))
-    return details(f"Certificate, over the whole domain: {counts}", el("table", rows, class_="checks"))
+    return el("table", rows, class_="checks")
 
 
 def _verified(graph: LossGraph) -> Safe:

@@ -32,7 +32,7 @@ def readable(graph: LossGraph) -> LossGraph:
 def least_value(graph: LossGraph | GraphBuilder, index: int) -> float:
     """A lower bound on a node's value over the inputs' ranges, by the operators' interval rules; −inf where none is
     known."""
-    return _range(graph, index, {})[0]
+    return float(_range(graph, index, {})[0])
 
 
 def _range(graph: LossGraph | GraphBuilder, index: int, known: dict[int, Interval]) -> Interval:

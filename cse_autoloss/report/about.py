@@ -42,7 +42,8 @@ def keep_about(
         "task": task,
         "slots": {slot: stated(one) for slot, one in slots.items()},
         "searched": list(searched),
-        "metric": asdict(metric),
+        # A page shows figures that there are: what they may be, which can be infinite, it need not know.
+        "metric": {**asdict(metric), "range": None},
         "plain": dict(plain),
     }
     if store.meta("about") != told:
