@@ -32,11 +32,15 @@ def never_rises(name: str, scene: Scene, budget: Budget) -> Finding:
 
 
 def vanishes(name: str, scene: Scene, budget: Budget) -> Finding:
-    """Whether the slope is all but gone where the moving logit is far on the right side."""
+    """Whether the slope is all but gone where the moving logit is far on the right side; the others are not."""
     allowed = VANISHED * scene.scale
     ends = (LONG_RIGHT, scene.axes[0].high) if scene.sign > 0 else (scene.axes[0].low, -LONG_RIGHT)
-    axes = tuple(replace(one, low=ends[0], high=ends[1]) if one.name == "x" else one for one in scene.axes)
-    there = replace(scene, axes=axes)
+    axes = {one.name: one for one in scene.axes}
+    axes["x"] = replace(axes["x"], low=ends[0], high=ends[1])
+    # Of other classes' logits, where they are not told by their distance: a target's is right if it leads.
+    others = {"y", "z"} & set(axes)
+    axes |= {name: replace(axes[name], high=0.0) for name in others}
+    there = replace(scene, axes=tuple(axes.values()))
 
     def status(boxes: Ranges) -> tuple[Any, Any, Any]:
         low, high = there.ranges(scene.slope, boxes)
@@ -49,7 +53,8 @@ def vanishes(name: str, scene: Scene, budget: Budget) -> Finding:
     found = finding(name, there, status, budget, lambda slope: abs(slope) > allowed)
     return replace(
         found,
-        domain=f"{scene.place} beyond {LONG_RIGHT:g} on the right side; at most {VANISHED:.0%} of its scale",
+        domain=f"{scene.place} beyond {LONG_RIGHT:g} on the right side{', the others below 0' if others else ''}; "
+        f"at most {VANISHED:.0%} of its scale",
     )
 
 
