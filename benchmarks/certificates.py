@@ -3,18 +3,20 @@
     python benchmarks/certificates.py --count 300 --boxes 2000
 
 Random expressions are drawn until so many are accepted by `verify`; each is certified with so many boxes a property.
-Prints a table: by signature how many have a property refuted (by a witness), all proved, or something left open.
+Prints a table: by signature how many have a property refuted (by a witness), all proved, or something left open; and
+of each refuted property how many losses, and the smallest with its witness.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
-from cse_autoloss.certify import Certificate, certificate_of
+from cse_autoloss.certify import Certificate, Finding, certificate_of
 from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.spaces.signatures import signature_of
 from cse_autoloss.verification.population import verify_forest
@@ -26,15 +28,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=50, help="accepted losses of each signature")
     parser.add_argument("--boxes", type=int, default=2000, help="of a property")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of each signature; then the row is told")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each loss, of one core")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--signatures", nargs="*", default=["cls-binary", "cls-multiclass", "reg"])
+    parser.add_argument("--out", type=Path, help="all refuted losses and their witnesses, .json")
     asked = parser.parse_args()
     print(
         "| signature | drawn | accepted | refuted | proved but for what is open | all proved | seconds each |"
     )
     print("|---|---|---|---|---|---|---|")
-    reasons: Counter[str] = Counter()
+    refuted_by: dict[tuple[str, str], list[tuple[str, Finding]]] = {}
     for name in asked.signatures:
         drawn, found, spent = _certified(name, asked)
         refuted = [one for one in found if one.refuted]
@@ -45,10 +49,23 @@ def main() -> None:
             f"| {spent / len(found):.2f} |",
             flush=True,
         )
-        reasons.update(f"{name}: {f.name}" for one in refuted for f in one.of("refuted") if f.required)
-    print("\n| refuted property | losses |\n|---|---|")
-    for reason, count in reasons.most_common():
-        print(f"| {reason} | {count} |")
+        for one in refuted:
+            for f in one.of("refuted"):
+                if f.required:
+                    refuted_by.setdefault((name, f.name), []).append((one.formula, f))
+    print("\n| signature | refuted property | losses | the shortest of them | where |\n|---|---|---|---|---|")
+    for (name, reason), losses in sorted(refuted_by.items(), key=lambda item: -len(item[1])):
+        formula, f = min(losses, key=lambda loss: len(loss[0]))
+        where = ", ".join(f"{k} {_shown(v)}" for k, v in (f.witness or {}).items())
+        print(f"| {name} | {reason} | {len(losses)} | `{formula}` | {f.detail}: {where} |")
+    if asked.out is not None:
+        plain = {f"{name}: {reason}": [{"formula": formula, **f.to_dict()} for formula, f in losses]
+                 for (name, reason), losses in refuted_by.items()}  # fmt: skip
+        asked.out.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _certified(name: str, asked: argparse.Namespace) -> tuple[int, list[Certificate], float]:
@@ -57,7 +74,8 @@ def _certified(name: str, asked: argparse.Namespace) -> tuple[int, list[Certific
     rng = np.random.default_rng(asked.seed)
     found: dict[str, Certificate] = {}
     drawn, spent = 0, 0.0
-    while len(found) < asked.count:
+    until = time.monotonic() + 60 * asked.minutes
+    while True:
         forest = random_forest(signature, BATCH, rng)
         accepted = np.flatnonzero(verify_forest(forest).fault == 0)
         for row in accepted.tolist():
@@ -67,11 +85,9 @@ def _certified(name: str, asked: argparse.Namespace) -> tuple[int, list[Certific
             started = time.thread_time()
             found[graph.digest] = certificate_of(graph, asked.seconds, asked.boxes)
             spent += time.thread_time() - started
-            if len(found) == asked.count:
-                drawn += row + 1
-                return drawn, list(found.values()), spent
+            if len(found) == asked.count or time.monotonic() > until:
+                return drawn + row + 1, list(found.values()), spent
         drawn += len(forest)
-    return drawn, list(found.values()), spent
 
 
 if __name__ == "__main__":

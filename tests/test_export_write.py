@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from export_samples import batch, catalogue_graph, imported
 
 import cse_autoloss
+from cse_autoloss.certify import Certificate
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.export import export_loss, report_overflow, torch_source
 from cse_autoloss.losses import CATALOGUE, GraphLoss, load_loss
@@ -108,3 +110,11 @@ def test_half_precision_report_names_what_overflows() -> None:
     assert exp.findings[0].value > 65504
     with pytest.raises(AutoLossError, match="float16"):
         report_overflow(catalogue_graph("bce"), torch.float32)
+
+
+def test_an_exported_formula_says_what_is_proved(tmp_path: Path) -> None:
+    source = cse_autoloss.export_loss("bce", tmp_path / "loss.py").read_text()
+    assert "proved  Never rises with the logit of a positive, at w = 1;" in source
+    data = json.loads(cse_autoloss.export_loss("bce", tmp_path / "loss.json").read_text())
+    assert Certificate.from_dict(data["provenance"]["certificate"]).of("proved")
+    assert cse_autoloss.load_loss(tmp_path / "loss.json").graph == catalogue_graph("bce")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cse_autoloss.api.formulas import expression
 from cse_autoloss.errors import RunError, UnknownNameError
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from cse_autoloss.graph import LossGraph, Signature
     from cse_autoloss.losses import LossFile
     from cse_autoloss.losses.parametric import ParametricLoss
+
+_CERTIFIED_WITHIN = 2.0
+"""Seconds of one core for the certificate of an exported loss."""
 
 
 def render_loss(
@@ -43,6 +46,8 @@ def export_loss(
     """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json, a margin softmax
     loss of the catalogue as .py.
 
+    .py says in its head what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one.
+
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
         path: the file; its suffix says the form.
@@ -69,7 +74,20 @@ def export_loss(
         return export_loss(parametric, path)
     first, *second = _losses_of(source, signature)
     loss = (first.graph, second[0].graph) if second else first.graph
-    return export_loss(loss, path, alpha=first.alpha, provenance=first.provenance or None)
+    facts = first.provenance or _proved(first.graph, path)
+    return export_loss(loss, path, alpha=first.alpha, provenance=facts or None)
+
+
+def _proved(graph: LossGraph, path: str | Path) -> dict[str, Any]:
+    """What a quick certificate says, for the form that the suffix names: one line an outcome, or whole in .json."""
+    from cse_autoloss.certify import QUICK, certificate_of
+    from cse_autoloss.report.write import finite
+
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".py", ".json"):
+        return {}
+    certificate = certificate_of(graph, _CERTIFIED_WITHIN, QUICK)
+    return certificate.brief() if suffix == ".py" else {"certificate": finite(certificate.to_dict())}
 
 
 def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path) -> Path:
@@ -91,7 +109,8 @@ def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path
             "size": one.size,
         }
         facts |= {"metric": view.metric.name, "val": one.figure, "trainings": one.trainings}
-    return export_loss(parse_formula(one.formula, view.slots[one.slot]), path, provenance=facts)
+    graph = parse_formula(one.formula, view.slots[one.slot])
+    return export_loss(graph, path, provenance=facts | _proved(graph, path))
 
 
 def explain_loss(

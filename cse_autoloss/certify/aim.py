@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +21,8 @@ LEAST_W = 0.02
 _SLABS = 24
 _ROUNDS = 12
 _DEEPEST = 7
+_AT_LEAST = 6_000
+"""Boxes, for the first cuts to be halved at all."""
 
 
 def aims(name: str, scene: Scene, budget: Budget) -> Finding:
@@ -36,10 +40,10 @@ def aims(name: str, scene: Scene, budget: Budget) -> Finding:
     slabs = np.column_stack([edges[:-1], edges[1:]])
     spent = 0
     for _ in range(_DEEPEST):
-        fine, looked = _settled(scene, slabs, allowed)
+        fine, looked = _settled(scene, slabs, allowed, replace(budget, boxes=budget.boxes - spent))
         spent += looked
         slabs = slabs[~fine]
-        if not len(slabs) or spent > budget.boxes:
+        if not len(slabs) or spent > budget.boxes or time.thread_time() > budget.deadline:
             break
         middle = slabs.mean(1)
         slabs = np.concatenate(
@@ -53,25 +57,27 @@ def aims(name: str, scene: Scene, budget: Budget) -> Finding:
     return Finding(name, "open", scene.domain, detail, remaining=({"w": (low, high)},))
 
 
-def _settled(scene: Scene, slabs: Array, allowed: float) -> tuple[NDArray[np.bool_], int]:
+def _settled(scene: Scene, slabs: Array, allowed: float, budget: Budget) -> tuple[NDArray[np.bool_], int]:
     """Which slabs (K, 2) of w are decided, and how many boxes that took."""
     tape, slope = scene.tape, scene.slope
-    by_x, by_w = (tape.slope(slope, {name: tape.number(1)}) for name in ("x", "w"))
+    steps = [slope, *(tape.slope(slope, {name: tape.number(1)}) for name in ("x", "w"))]
     axis = scene.axes[0]
     cuts = np.array(sorted({axis.low, *axis.cuts, axis.high}))
     slab = np.repeat(np.arange(len(slabs)), len(cuts) - 1)
     low, high = np.tile(cuts[:-1], len(slabs)), np.tile(cuts[1:], len(slabs))
     kept: list[tuple[Any, ...]] = []
     looked = 0
-    for last in [False] * (_ROUNDS - 1) + [True]:
+    for number in range(_ROUNDS):
+        last = number == _ROUNDS - 1 or looked + 4 * len(low) > max(budget.boxes, _AT_LEAST)
+        last |= time.thread_time() > budget.deadline
         boxes = {"x": (low, high), "w": (slabs[slab, 0], slabs[slab, 1])}
         boxes |= {
             one.name: (np.full(len(low), one.low), np.full(len(low), one.high))
             for one in scene.axes
             if one.name not in boxes
         }
-        a, b = scene.ranges(slope, boxes)
-        turn = (scene.ranges(by_x, boxes)[0] >= 0) & (scene.ranges(by_w, boxes)[1] <= 0)
+        (a, b), (by_x, _), (_, by_w) = scene.all_ranges(steps, boxes)
+        turn = (by_x >= 0) & (by_w <= 0)
         looked += len(low)
         rises, falls = ~(b <= allowed), ~(a >= -allowed)
         clear = ~rises | ~falls | turn | last

@@ -12,19 +12,21 @@ four numbers and the area tell all pairs of boxes, and a statement about the slo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from cse_autoloss.certify.bisect import Axis, Budget
+from cse_autoloss.certify.bisect import Axis, Budget, Ranges, decide
 from cse_autoloss.certify.columns import Column, written
-from cse_autoloss.certify.properties import bounded_below, largest_slope, never_rises
+from cse_autoloss.certify.properties import bounded_below, decided, largest_slope, never_rises
 from cse_autoloss.certify.result import Finding
-from cse_autoloss.certify.scene import Evaluated, Point, Scene
+from cse_autoloss.certify.scene import TOLERANCE, Evaluated, Point, Scene
 from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph, compile_graph, stabilize
+from cse_autoloss.operators.intervals import add, negative
 from cse_autoloss.spaces.boxes import BOX_EPSILON, box_inputs
 
 LONGEST = 2000.0
@@ -32,6 +34,7 @@ LONGEST = 2000.0
 OUTSIDE = 4.0
 """How many sides of its target a predicted box may reach out beyond it."""
 _MISSED = 0.999
+_LEAST = "Least where the boxes coincide"
 _TOLD = (
     f"overlapping boxes, targets of 1 to {LONGEST:g} px a side, predictions up to {OUTSIDE:g} sides beyond"
 )
@@ -41,26 +44,43 @@ def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
     """The properties of a box loss."""
     degree = degree_of(graph)
     budget = replace(budget, boxes=min(budget.boxes, 60_000))
-    share = budget
     scenes = [_scene(graph, lead, degree) for lead in ("missed", "outside")]
     name = "Never rises while overlapping boxes come together"
-    parts = [never_rises(name, one, share) for one in scenes]
+    parts = [never_rises(name, one, budget) for one in scenes]
     worst = next((one for kind in ("refuted", "open") for one in parts if one.outcome == kind), parts[0])
+    least = replace(worst, name=_LEAST)
+    if worst.outcome != "proved":
+        found = [_least(one, budget) for one in scenes]
+        least = next((one for kind in ("refuted", "open") for one in found if one.outcome == kind), found[0])
     return [
         worst,
-        replace(worst, name="Least where the boxes coincide")
-        if worst.outcome == "proved"
-        else _least(scenes, worst),
+        least,
         _homogeneous(graph, degree),
         bounded_below("Bounded below", scenes, budget),
         largest_slope("Slope along the motions is bounded", scenes, budget),
     ]
 
 
-def _least(scenes: list[Scene], along: Finding) -> Finding:
-    """What follows where the motions are not settled: nothing, but that a loss with a better place is refuted."""
-    detail = "follows where no motion rises, which is not settled"
-    return Finding("Least where the boxes coincide", "open", along.domain, detail)
+def _least(scene: Scene, budget: Budget) -> Finding:
+    """Whether no box has a lower loss than the target itself, by more than `TOLERANCE` of the largest slope."""
+    allowed = TOLERANCE * scene.scale
+    nowhere = np.zeros(1)
+
+    def status(boxes: Ranges) -> tuple[Any, Any, Any]:
+        there = scene.ranges(scene.loss, {**boxes, "t": (nowhere, nowhere)})
+        low, high = add(scene.ranges(scene.loss, boxes), negative(there))
+        return low >= -allowed, high < -allowed, -high
+
+    decision = decide(scene.axes, status, budget)
+    if decision.violation is None:
+        return decided(_LEAST, scene, decision)
+    assert isinstance(scene.evaluate, _Evaluation)
+    value, told = scene.evaluate.loss(decision.violation)
+    least, _ = scene.evaluate.loss({**decision.violation, "t": 0.0})
+    witness = {**told, "loss": float(value), "loss of the target itself": float(least)}
+    if value < least:
+        return Finding(_LEAST, "refuted", scene.domain, "another box has a lower loss", witness)
+    return Finding(_LEAST, "open", scene.domain, "intervals refute it where the loss itself does not")
 
 
 def _scene(graph: LossGraph, lead: str, degree: float | None) -> Scene:
@@ -104,6 +124,13 @@ class _Evaluation:
 
     def __call__(self, point: Point) -> Evaluated:
         t = torch.tensor(point["t"], dtype=torch.float64, requires_grad=True)
+        value, told = self.loss(point, t)
+        (slope,) = torch.autograd.grad(value, t)
+        return float(slope), told
+
+    def loss(self, point: Point, t: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """The loss, at another t where one is given, and the two boxes."""
+        t = torch.tensor(point["t"], dtype=torch.float64) if t is None else t
         side = math.sqrt(point.get("area", 1024.0))
         full = {**point, "δ" if self._lead == "missed" else "k": 1.0}
         start = [
@@ -114,13 +141,11 @@ class _Evaluation:
         ]
         boxes = torch.stack(start)[None] * side
         target = torch.tensor([[0.0, 0.0, side, side]], dtype=torch.float64)
-        value = self._evaluate(box_inputs(boxes, target)).sum()
-        (slope,) = torch.autograd.grad(value, t)
-        told: Mapping[str, Any] = {
+        told = {
             "predicted box": [round(v, 4) for v in boxes.detach()[0].tolist()],
             "target": [0.0, 0.0, round(side, 4), round(side, 4)],
         }
-        return float(slope), dict(told)
+        return self._evaluate(box_inputs(boxes, target)).sum(), told
 
 
 def degree_of(graph: LossGraph) -> float | None:

@@ -53,11 +53,9 @@ def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
         least = np.maximum(proper_scene.ranges(spread, boxes)[0], 0.0)
         most = proper_scene.ranges(spread, boxes)[1]
         size = np.maximum(low, -high)
-        return (
-            (high <= PROPER * least) & (low >= -PROPER * least),
-            size > PROPER * most,
-            size / np.maximum(most, 1e-300),
-        )
+        with np.errstate(invalid="ignore"):  # where both have no end
+            share = size / np.maximum(most, 1e-300)
+        return (high <= PROPER * least) & (low >= -PROPER * least), size > PROPER * most, share
 
     whole = measured(both, positive.axes, "logits from −100 to 100, w = 1")
     allowed = ALIKE * max(positive.scale, negative.scale)

@@ -62,8 +62,10 @@ def enclose(tape: Tape, wanted: Sequence[int], boxes: Mapping[str, Interval]) ->
 
 def _told(found: Interval, given: Sequence[Interval]) -> Interval:
     """The range, unless nothing is known of an argument."""
+    if not any(np.isnan(low).any() for low, _ in given):
+        return found
     lost = np.logical_or.reduce(np.broadcast_arrays(*[np.isnan(low) for low, _ in given]))
-    return (np.where(lost, math.nan, found[0]), np.where(lost, math.nan, found[1])) if lost.any() else found
+    return np.where(lost, math.nan, found[0]), np.where(lost, math.nan, found[1])
 
 
 def _holes(symbol: str, found: Interval, given: Sequence[Interval]) -> Interval:

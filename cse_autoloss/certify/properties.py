@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cse_autoloss.certify.bisect import Axis, Budget, Ranges, decide, least
+from cse_autoloss.certify.bisect import Axis, Budget, Decision, Ranges, decide, least
 from cse_autoloss.certify.enclose import enclose
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import TOLERANCE, Scene
@@ -32,11 +32,15 @@ def never_rises(name: str, scene: Scene, budget: Budget) -> Finding:
 
 
 def vanishes(name: str, scene: Scene, budget: Budget) -> Finding:
-    """Whether the slope is all but gone where the moving logit is far on the right side."""
+    """Whether the slope is all but gone where the moving logit is far on the right side; the others are not."""
     allowed = VANISHED * scene.scale
     ends = (LONG_RIGHT, scene.axes[0].high) if scene.sign > 0 else (scene.axes[0].low, -LONG_RIGHT)
-    axes = tuple(replace(one, low=ends[0], high=ends[1]) if one.name == "x" else one for one in scene.axes)
-    there = replace(scene, axes=axes)
+    axes = {one.name: one for one in scene.axes}
+    axes["x"] = replace(axes["x"], low=ends[0], high=ends[1])
+    # Of other classes' logits, where they are not told by their distance: a target's is right if it leads.
+    others = {"y", "z"} & set(axes)
+    axes |= {name: replace(axes[name], high=0.0) for name in others}
+    there = replace(scene, axes=tuple(axes.values()))
 
     def status(boxes: Ranges) -> tuple[Any, Any, Any]:
         low, high = there.ranges(scene.slope, boxes)
@@ -49,7 +53,8 @@ def vanishes(name: str, scene: Scene, budget: Budget) -> Finding:
     found = finding(name, there, status, budget, lambda slope: abs(slope) > allowed)
     return replace(
         found,
-        domain=f"{scene.place} beyond {LONG_RIGHT:g} on the right side; at most {VANISHED:.0%} of its scale",
+        domain=f"{scene.place} beyond {LONG_RIGHT:g} on the right side{', the others below 0' if others else ''}; "
+        f"at most {VANISHED:.0%} of its scale",
     )
 
 
@@ -71,11 +76,16 @@ def finding(
         at = ", ".join(f"{name} = {value:g}" for name, value in decision.violation.items())
         detail = f"intervals refute it at {at}, but the loss evaluated there does not"
         return Finding(name, "open", scene.domain, detail, required=required)
+    return replace(decided(name, scene, decision), required=required)
+
+
+def decided(name: str, scene: Scene, decision: Decision) -> Finding:
+    """What bisection came to where it found no violation."""
     if decision.remaining:
         share = decision.open_volume
         detail = f"not decided on {f'{share:.1g}' if share < 0.01 else f'{share:.0%}'} of the domain"
-        return Finding(name, "open", scene.domain, detail, remaining=decision.remaining, required=required)
-    return Finding(name, "proved", scene.domain, required=required)
+        return Finding(name, "open", scene.domain, detail, remaining=decision.remaining)
+    return Finding(name, "proved", scene.domain)
 
 
 def bounded_below(name: str, scenes: list[Scene], budget: Budget) -> Finding:
@@ -142,14 +152,13 @@ def _shown(value: float) -> str:
 def centred(scene: Scene, step: int, boxes: Ranges, by: Mapping[str, int]) -> tuple[Any, Any]:
     """The range of a step by its middle and its slopes, within the plain one: far tighter on small boxes.
 
-    `by`: the step of its slope by each variable.
+    `by`: the step of its slope by each variable; the others keep their whole range.
     """
-    middle = {name: (0.5 * low + 0.5 * high,) * 2 for name, (low, high) in boxes.items()}
+    middle = {name: (0.5 * a + 0.5 * b,) * 2 if name in by else (a, b) for name, (a, b) in boxes.items()}
     low, high = (end.copy() for end in scene.ranges(step, middle))
-    plain = scene.ranges(step, boxes)
+    plain, *slopes = scene.all_ranges([step, *by.values()], boxes)
     with np.errstate(all="ignore"):
-        for name, slope in by.items():
-            a, b = scene.ranges(slope, boxes)
+        for name, (a, b) in zip(by, slopes, strict=True):
             reach = np.maximum(np.abs(a), np.abs(b)) * (0.5 * (boxes[name][1] - boxes[name][0]) * (1 + 1e-12))
             low, high = low - reach, high + reach
     worse = np.isnan(low) | np.isnan(high)

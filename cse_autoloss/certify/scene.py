@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -55,9 +55,13 @@ class Scene:
 
     def ranges(self, step: int, boxes: Ranges) -> tuple[Array, Array]:
         """The range of a step over boxes, (N,) each end."""
+        return self.all_ranges([step], boxes)[0]
+
+    def all_ranges(self, steps: Sequence[int], boxes: Ranges) -> list[tuple[Array, Array]]:
+        """The ranges of several steps, what they share computed once."""
         count = max(np.size(low) for low, _ in boxes.values())
-        ((low, high),) = enclose(self.tape, [step], boxes)
-        return np.broadcast_to(low, count), np.broadcast_to(high, count)
+        found = enclose(self.tape, steps, boxes)
+        return [(np.broadcast_to(low, count), np.broadcast_to(high, count)) for low, high in found]
 
     @cached_property
     def scale(self) -> float:

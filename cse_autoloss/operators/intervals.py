@@ -35,10 +35,11 @@ def outward(low: Any, high: Any, slack: float = 0.0) -> Interval:
 
 
 def _down(low: Any, slack: float) -> Any:
-    margin = _DIGITS * np.abs(low)
-    # Below 1e-300 a relative margin would underflow itself.
-    margin += np.where((margin < 1e-300) & (margin > 0), _TINY, 0.0) + slack
-    moved = np.where(np.isinf(low), low, low - margin)
+    # Near 0 a relative margin would underflow itself.
+    moved = low - (_DIGITS * np.abs(low) + _TINY * np.not_equal(low, 0) + slack)
+    if np.isfinite(np.sum(moved)):
+        return moved
+    moved = np.where(np.isinf(low), low, moved)
     return np.where(np.isnan(moved), -math.inf, moved)
 
 
@@ -84,9 +85,14 @@ def negative(a: Interval) -> Interval:
 
 def multiply(a: Interval, b: Interval) -> Interval:
     """a·b."""
-    low: Any = math.inf
-    high: Any = -math.inf
     with np.errstate(all="ignore"):
+        products = [x * y for x in a for y in b]
+        low = np.minimum(np.minimum(products[0], products[1]), np.minimum(products[2], products[3]))
+        high = np.maximum(np.maximum(products[0], products[1]), np.maximum(products[2], products[3]))
+        # An end of 0 may be a product that underflowed, and 0·∞ is no number: these are looked at one by one.
+        if np.all(low * high) and not np.isnan(np.sum(low)):
+            return outward(low, high)
+        low, high = np.full_like(low, math.inf), np.full_like(high, -math.inf)
         for x in a:
             for y in b:
                 product = x * y
