@@ -125,7 +125,7 @@ def test_least_where_boxes_coincide_is_proved_and_refuted_by_itself() -> None:
     """Also where intervals do not settle the slopes."""
 
     def outcome(formula: str) -> str:
-        return {one.name: one.outcome for one in certificate_of(parse(formula, "reg"), boxes=2_000).findings}[
+        return {one.name: one.outcome for one in certificate_of(parse(formula, "reg"), boxes=500).findings}[
             "Least where the boxes coincide"
         ]
 
