@@ -289,7 +289,7 @@ def test_every_stage_of_a_search_is_recorded(name: str) -> None:
     }
     assert {row[5] for row in golden["rejected"]} == {False}
     assert len({(one["branch"], one["generation"]) for one in golden["candidates"]}) >= 2
-    assert set(golden["counts"]["stopped"]) == {"verify", "simulate", "proxy"}
+    assert {"verify", "proxy"} <= set(golden["counts"]["stopped"]) <= {"verify", "simulate", "proxy"}
     assert "stopped early" in golden["counts"]["stopped"]["proxy"]
     assert golden["audit"]["gain"] is not None
     # Where trainings learnt nothing, a change could not be seen.
