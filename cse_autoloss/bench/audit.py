@@ -270,9 +270,7 @@ class AuditResult:
                 f"Nothing learned: every training of the audit has {worst} or failed, so there is no verdict."
             )
         points = f"{gain_text(self.metric, self.gain)} on test"
-        seeds = ("one seed" if self.seeds == 1 else f"{self.seeds} paired seeds") + (
-            f" on {self.draws} fresh draws of the data" if self.draws else ""
-        )
+        seeds = seeds_text(self.seeds, self.draws)
         settings = ", ".join(
             f"{_words(name)} {value:g}" for name, value in self.rival.losses.settings if name != "lr"
         )
@@ -350,6 +348,14 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
 def nothing_learnt(metric: Metric, figures: Sequence[Sequence[float]]) -> bool:
     """Whether all trainings failed or came to what a failed one counts as: there is nothing to be better at."""
     return all(value == metric.worst or not math.isfinite(value) for row in figures for value in row)
+
+
+def seeds_text(seeds: int, draws: int) -> str:
+    """What a comparison rests on, for example "5 paired seeds on 5 fresh draws of the data"."""
+    told = "one seed" if seeds == 1 else f"{seeds} paired seeds"
+    if not draws:
+        return told
+    return f"{told} on {'one fresh draw' if draws == 1 else f'{draws} fresh draws'} of the data"
 
 
 def gain_text(metric: Metric, gain: Interval) -> str:

@@ -1,4 +1,4 @@
-"""Properties of a scene: the sign of its slope, bounds of values and slopes, and what happens far out."""
+"""Properties of a scene: the sign of its slope, bounds of values and slopes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from cse_autoloss.certify.bisect import Axis, Budget, Decision, Ranges, decide, least
-from cse_autoloss.certify.enclose import enclose
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import TOLERANCE, Scene
 
 VANISHED = 0.05
 """Share of its scale that a slope may still have where the answer has long been right."""
 LONG_RIGHT = 12.0
-_INFINITE = (-math.inf, math.inf)
 
 
 def never_rises(name: str, scene: Scene, budget: Budget) -> Finding:
@@ -131,18 +129,6 @@ def _bound(
 
 def _endless(axis: Axis) -> Axis:
     return replace(axis, low=-math.inf, high=math.inf, cuts=(axis.low, *axis.cuts, axis.high))
-
-
-def far_out(scene: Scene) -> dict[str, tuple[float, float]]:
-    """The range of the slope beyond ±100, by end of the x axis."""
-    ends = {"−∞": (-math.inf, scene.axes[0].low), "∞": (scene.axes[0].high, math.inf)}
-    found = {}
-    for name, (low, high) in ends.items():
-        boxes = {one.name: (np.float64(one.low), np.float64(one.high)) for one in scene.axes}
-        boxes["x"] = (np.float64(low), np.float64(high))
-        ((a, b),) = enclose(scene.tape, [scene.slope], boxes)
-        found[name] = (float(a), float(b))
-    return found
 
 
 def _shown(value: float) -> str:

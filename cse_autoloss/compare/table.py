@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cse_autoloss.bench.audit import seeds_text
 from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.result import Comparison, Standing
 from cse_autoloss.losses import CATALOGUE
@@ -39,10 +40,8 @@ def print_comparison(
 
 
 def _heading(result: Comparison) -> str:
-    count = len(result.seeds)
-    seeds = f"{count} paired seeds" if count > 1 else "1 seed"
     drawn = len({result.plan.draw(seed) for seed in result.seeds}) if result.plan.draws else 0
-    seeds += f" on {drawn} fresh draws of the data" if drawn else ""
+    seeds = seeds_text(len(result.seeds), drawn)
     return (
         f"{result.task['what']}, {result.plan.split} split, "
         f"{result.plan.epochs:g} epoch{'' if result.plan.epochs == 1 else 's'}, {seeds}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def print_summary(summary: Mapping[str, Any], directory: Path, console: Console | None = None) -> None:
     """Print what a run found: formulas, the audit's table, the verdict in words, where the files are."""
+    from cse_autoloss.bench.audit import seeds_text
     from cse_autoloss.losses.family import chosen
 
     console = console or Console(soft_wrap=False)
@@ -33,9 +34,9 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
     contestants = [(True, one) for one in summary["winners"]] + [(False, one) for one in summary["baselines"]]
     scored = [(found, one) for found, one in contestants if one["test"]["mean"] is not None]
     if scored:
-        drawn = f" on {summary['draws']} fresh draws of the data" if summary.get("draws") else ""
+        seeds = seeds_text(len(scored[0][1]["test"]["seeds"]), summary.get("draws") or 0)
         table = Table(
-            title=f"Test split, full schedule, {len(scored[0][1]['test']['seeds'])} paired seeds{drawn}",
+            title=f"Test split, full schedule, {seeds}",
             title_justify="left",
             box=SIMPLE,
             pad_edge=False,

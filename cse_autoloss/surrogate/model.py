@@ -21,9 +21,9 @@ from scipy.stats import norm, rankdata
 Floats = NDArray[np.float64]
 
 COMPONENTS = 8
-"""Principal components: 6 and 12 foretell as well (benchmarks/surrogate.py)."""
+"""Principal components of the slopes that the model sees; set by hand."""
 NOISE = 0.1
-"""Variance of a worth, in units of all worths' variance; two seeds of a training agree so well."""
+"""Variance of a worth, in units of all worths' variance; set by hand."""
 REMEMBERED_NOISE = 0.6
 """The same of what another run told: other data, another schedule."""
 LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
