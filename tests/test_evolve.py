@@ -96,7 +96,7 @@ def test_what_the_surrogate_learns_from_stands_in_the_run(
     with RunStore.read(finished[0].directory) as store:
         noted = [event.detail for event in store.events("trained")]
         formulas = {text for score in store.scores() for text in score.losses.values()}
-    assert [detail["slot"] for detail in noted] == ["cls", "reg"]
+    assert {detail["slot"] for detail in noted} == {"cls", "reg"}
     assert all(detail["worth"] and set(detail["worth"]) <= formulas for detail in noted)
 
 
