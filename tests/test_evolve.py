@@ -45,7 +45,9 @@ class Watcher:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[cse_autoloss.RunResult, Watcher]:
     watcher = Watcher()
     out = tmp_path_factory.mktemp("runs") / "one"
-    return cse_autoloss.evolve(config="smoke", out=out, executor="inprocess", observer=watcher, **TINY), watcher
+    return cse_autoloss.evolve(
+        config="smoke", out=out, executor="inprocess", observer=watcher, **TINY
+    ), watcher
 
 
 def test_summary_holds_what_is_promised(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
