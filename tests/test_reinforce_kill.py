@@ -37,7 +37,7 @@ def _killed(arguments: list[str], folder: Path, pattern: str) -> None:
         [sys.executable, "-c", code, "reinforce", *arguments], env=environment, stderr=subprocess.PIPE
     ) as process:
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 300
             while not any((folder / "states").glob(pattern)):
                 ended = process.poll() is not None
                 assert not ended, process.stderr.read() if process.stderr else ""
