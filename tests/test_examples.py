@@ -29,7 +29,7 @@ def test_it_runs_and_leaves_a_loss_that_stands_alone(
     assert len(script.read_text(encoding="utf-8").splitlines()) < 60
     monkeypatch.chdir(tmp_path)
     if script.stem == "ask_tell":  # one of them in a fresh interpreter, whose start is most of the time
-        done = subprocess.run([sys.executable, script, "6"], capture_output=True, text=True, timeout=300)
+        done = subprocess.run([sys.executable, script, "6"], capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
     else:
         monkeypatch.setattr(sys, "argv", [str(script), "6"])
