@@ -19,13 +19,15 @@ import typer.main
 from typer.core import TyperGroup
 
 from cse_autoloss.cli.app import app
+from cse_autoloss.spaces import signatures
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / f"{n}.md" for n in ("README", "CHANGELOG", "CONTRIBUTING"))]
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]+))?\)")
 PYTHON = re.compile(r"(?:<!-- (given|compiled:)(.*?)-->\n)?```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"(?:^(?:    | {4})?(?:\$ )?(?:\S*/)?cse-autoloss|-m cse_autoloss\.cli\.app)\s+(.*)")
+CODE = re.compile(r"^```(?:sh|console)\n(.*?)^```|^((?: {4}.*\n)+)", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:^\s*(?:\$ )?(?:.*&& )?(?:\S*/)?cse-autoloss|-m cse_autoloss\.cli\.app) +(.*)", re.MULTILINE)
 
 
 def named(page: Path) -> str:
@@ -57,6 +59,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "loss", raising=False)  # the file that a block writes and imports
+    monkeypatch.setattr(signatures, "_registered", dict(signatures.SIGNATURES))  # what a page registers goes with it
     scope: dict[str, Any] = {"__name__": page.stem}
     for kind, words, code in blocks(page):
         assert kind != "compiled:" or words.strip(), "say why it does not run"
@@ -67,9 +70,9 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def command_lines(page: Path) -> list[str]:
-    """Lines that begin with the program's name, with those that go on behind a backslash."""
+    """Of shell blocks and indented lines, with what goes on behind a backslash."""
     text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
-    return [line for text_line in text.splitlines() for line in COMMAND.findall(text_line)]
+    return [line for code in CODE.findall(text) for line in COMMAND.findall("".join(code))]
 
 
 @cache
