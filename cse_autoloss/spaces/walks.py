@@ -171,7 +171,7 @@ class WalkForm(Form):
                 value = value if one.name in self.moving else value.detach()
             found.append(value)
         try:
-            torch.broadcast_shapes(*(v.shape for v in self._lifted(found).values()))
+            _common_shape(self._lifted(found).values())
         except RuntimeError:
             shapes = ", ".join(
                 f"{n} {tuple(v.shape)}" for n, v in zip(names, found, strict=True) if v is not None
@@ -193,7 +193,7 @@ class WalkForm(Form):
             values = evaluate(inputs)
         except KeyError as error:
             raise DataError(f"this loss reads {error.args[0]!r}, which was not given") from None
-        shape = torch.broadcast_shapes(*(value.shape for value in inputs.values()))
+        shape = _common_shape(inputs.values())
         if self._per_sample:
             return values.expand(*shape[:-1], 1).squeeze(-1)
         return values.expand(shape)
@@ -300,6 +300,12 @@ def form_of(signature: Signature) -> Form:
     """How losses of the signature are called, probed, drawn and written."""
     form = signature.form
     return form if isinstance(form, Form) else walk_form(signature)
+
+
+def _common_shape(tensors: Iterable[Tensor]) -> torch.Size:
+    """The shape that tensors broadcast to; torch takes long to find it even where all have the same."""
+    shapes = {tensor.shape for tensor in tensors}
+    return shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
 
 
 def _unread(names: frozenset[str]) -> str:

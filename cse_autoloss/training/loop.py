@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cse_autoloss.errors import DataError
+from cse_autoloss.training.eager import EagerSGD
 
 BatchLoss = Callable[[Tensor, torch.Generator], Tensor]
 """The loss of the samples at an index (N,), a scalar; what it draws at random comes from the generator."""
@@ -51,10 +52,10 @@ def total_steps(samples: int, schedule: Schedule) -> int:
     return max(1, round(schedule.epochs * samples / schedule.batch))
 
 
-def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
+def _optimiser(model: nn.Module, schedule: Schedule) -> EagerSGD:
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    return torch.optim.SGD(
+    return EagerSGD(
         [{"params": kernels, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=schedule.lr,
         momentum=schedule.momentum,
