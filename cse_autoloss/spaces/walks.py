@@ -83,7 +83,9 @@ class WalkForm(Form):
                 curves.append(Curve("walk", place, _words(walk), judged=sign > 0))
                 plan.append((walk, sign))
         points = max(walk.points for walk in self.signature.walks)
-        ways = [look.nearing(look.jittered(_way(walk, points)[:: 1 if look.fine else COARSE])) for walk, _ in plan]
+        ways = [
+            look.nearing(look.jittered(_way(walk, points)[:: 1 if look.fine else COARSE])) for walk, _ in plan
+        ]
         rows = [self._along(walk, t, sign) for (walk, sign), t in zip(plan, ways, strict=True)]
         rates = []
         for (walk, sign), row in zip(plan, rows, strict=True):
