@@ -112,8 +112,8 @@ class BoxForm(Form):
         "of another size is drawn times a power of ten. Below stands the slope along the motion."
     )
     accepted = (
-        "falls at all {points} points looked at, on motions onto boxes of {low:g} to {high:g} px a side, and is least "
-        "where the boxes coincide"
+        "never rises at the {points} points looked at, on motions onto boxes of {low:g} to {high:g} px a side, falls "
+        "while they overlap, and is least where they coincide"
     )
     properties = (
         ("Reads the intersection, and the union or the enclosing area", frozenset({"ignores-intersection"})),

@@ -15,6 +15,7 @@ from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
 from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.tasks.mask_files import Masked, read_masked, scene_masks
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.pixel_spread import summed_spread
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
 
 
@@ -96,8 +97,8 @@ class SegmentationTask(OneLossTask):
     @cached_property
     def _spread(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the training images, a number for each channel."""
-        sample = torch.from_numpy(self.splits["train"].images[:1000]).float()
-        return sample.mean((0, 2, 3), keepdim=True), sample.std((0, 2, 3), keepdim=True).clamp(min=0.3)
+        mean, deviation = summed_spread(self.splits["train"].images)
+        return mean, deviation.clamp(min=0.3)
 
     def _normal(self, images: Tensor) -> Tensor:
         mean, deviation = self._spread
