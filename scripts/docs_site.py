@@ -62,9 +62,13 @@ def _on_the_site(target: str) -> str:
 
 
 def _commands() -> str:
-    """Every command with its options, from the program itself."""
+    """A list of the commands by how often they are needed, then each with its options: from the program itself."""
     program = typer.main.get_command(app)
     assert isinstance(program, TyperGroup)
-    program.epilog = None
     whole = typer.cli.get_docs_for_click(obj=program, ctx=typer.Context(program), name="cse-autoloss")
-    return whole.split("\n", 1)[1]
+    each = whole[whole.index("\n## ") :]
+    listed: dict[str, list[str]] = {}
+    for name, command in program.commands.items():
+        line = f"- [`{name}`](#cse-autoloss-{name}): {command.help}"
+        listed.setdefault(command.rich_help_panel, []).append(line)  # type: ignore[attr-defined]
+    return "\n".join(f"**{panel}**\n\n" + "\n".join(lines) + "\n" for panel, lines in listed.items()) + each
