@@ -29,14 +29,18 @@ COMMANDS = "<!-- commands -->"
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that lie in the root, and what pages link to outside docs/."""
-    sources = {page.src_uri: f"docs/{page.src_uri}" for page in files.documentation_pages()} | ROOT_PAGES
+    sources = [*(f"docs/{page.src_uri}" for page in files.documentation_pages()), *ROOT_PAGES.values()]
     for uri, name in ROOT_PAGES.items():
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / name)))
-    for uri, name in sources.items():
+    for name in sources:
         for path, _ in LINK.findall((ROOT / name).read_text(encoding="utf-8")):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
             copy = _on_the_site(target)
-            if target != f"docs/{copy}" and (ROOT / target).is_file() and files.get_file_from_path(copy) is None:
+            if (
+                target != f"docs/{copy}"
+                and (ROOT / target).is_file()
+                and files.get_file_from_path(copy) is None
+            ):
                 files.append(File.generated(config, copy, abs_src_path=str(ROOT / target)))
     return files
 
@@ -58,7 +62,9 @@ def on_page_markdown(markdown: str, page: Any, **rest: Any) -> str:
 def _on_the_site(target: str) -> str:
     """Where a file of the repository lies on the site."""
     pages = {name: uri for uri, name in ROOT_PAGES.items()} | {"README.md": "index.md"}
-    return pages.get(target) or (target.removeprefix("docs/") if target.startswith("docs/") else f"files/{target}")
+    return pages.get(target) or (
+        target.removeprefix("docs/") if target.startswith("docs/") else f"files/{target}"
+    )
 
 
 def _commands() -> str:
