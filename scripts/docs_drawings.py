@@ -57,6 +57,10 @@ class Drawing:
             + (f' stroke-dasharray="{dash}"/>' if dash else "/>")
         )
 
+    def dot(self, x: float, y: float, radius: float, colour: str) -> None:
+        """A filled circle."""
+        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>')
+
     def curve(
         self, function: Callable[[float], float], left: float, base: float, wide: float, colour: str
     ) -> None:

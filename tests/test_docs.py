@@ -1,7 +1,8 @@
 """What README and docs/ say is so: links lead somewhere, Python blocks run, command lines are the program's.
 
 A Python block runs, in one namespace a page, in an empty folder. Above it may stand, as a comment that readers don't
-see, `<!-- given` with lines that make what it takes for granted, or `<!-- compiled: REASON -->` where it is compiled alone.
+see, `<!-- given` with lines that make what it takes for granted, or `<!-- compiled: REASON -->` where it is compiled
+alone.
 """
 
 from __future__ import annotations
