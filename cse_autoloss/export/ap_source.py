@@ -8,7 +8,7 @@ from types import ModuleType
 
 from torch import Tensor
 
-from cse_autoloss.spaces import ranking, step_sums
+from cse_autoloss.spaces import once, ranking, step_sums
 from cse_autoloss.spaces.ap import ApRule, ApSpace
 from cse_autoloss.spaces.step_sums import Curve
 
@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 {parts}
 
@@ -63,7 +62,8 @@ def ap_source(space: ApSpace, theta: Tensor, facts: str) -> str:
     """The file; `facts` stand in its docstring."""
     *curves, power = space.curves(theta)
     numbers = [tuple(part.tolist() for part in one) for one in curves if isinstance(one, Curve)]
-    parts = (_body(step_sums), _body(ranking), inspect.getsource(ApRule).strip())
+    single = _body(once).replace("DataError(", "ValueError(")
+    parts = (_body(step_sums), single, _body(ranking), inspect.getsource(ApRule).strip())
     formula = inspect.cleandoc(ApSpace.__doc__ or "").partition("\n\nθ = ")[0]
     return _FILE.format(
         facts=facts, formula=formula, parts="\n\n\n".join(parts), curves=repr(numbers), power=power

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cse_autoloss.errors import DataError, printable, shorten
+from cse_autoloss.errors import DataError, printable
 from cse_autoloss.tasks.image_listing import folders_of, list_images
+from cse_autoloss.tasks.photographs.pixels import read_photograph
 
 _MOST_BYTES = 4 << 30
 
@@ -139,17 +140,13 @@ def read_images(paths: Sequence[Path], size: tuple[int, int], grey: bool = False
 
 
 def read_image(
-    path: Path, size: tuple[int, int], grey: bool = False, smooth: bool = True
+    path: Path, size: tuple[int, int], grey: bool = False, upright: bool = True
 ) -> NDArray[np.uint8]:
-    """An image (channels, H, W), scaled to size (H, W): smoothly, or each pixel by its nearest."""
-    from PIL import Image, UnidentifiedImageError
+    """An image (channels, H, W), scaled to size (H, W); orientation, 16 bits and the like as `read_photograph` says."""
+    from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            way = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-            whole = image.convert("L" if grey else "RGB").resize((size[1], size[0]), way)
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that can be read: {shorten(str(error), 100)}") from None
+    image = read_photograph(path, upright)
+    whole = (image.convert("L") if grey else image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(whole, dtype=np.uint8)
     return array[None] if grey else array.transpose(2, 0, 1)
 
