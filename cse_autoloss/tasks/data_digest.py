@@ -52,9 +52,7 @@ def shared_files(parts: Mapping[str, Sequence[Path]]) -> Iterator[str]:
     yield from shared(seen, {name: len(paths) for name, paths in parts.items()})
 
 
-def shared(
-    seen: Mapping[str, Mapping[str, str]], counts: Mapping[str, int]
-) -> Iterator[str]:
+def shared(seen: Mapping[str, Mapping[str, str]], counts: Mapping[str, int]) -> Iterator[str]:
     """A line for each pair of splits that have images in common, by what the files hold.
 
     Args:

@@ -164,7 +164,11 @@ def _least_foreground(counts: Mapping[int, int], first: Mapping[int, Path]) -> i
         return max(values[-1], 1)
     highest = 255 if values[-1] <= 255 else 65535
     between = sum(counts[value] for value in values if highest / 8 < value < highest * 7 / 8)
-    if len(values) >= FEWEST_GREYS and values[-1] > highest * 7 / 8 and between <= GREY * sum(counts.values()):
+    if (
+        len(values) >= FEWEST_GREYS
+        and values[-1] > highest * 7 / 8
+        and between <= GREY * sum(counts.values())
+    ):
         return (highest + 1) // 2
     shown = ", ".join(map(str, values[:4])) + (", …" if len(values) > 4 else "")
     raise DataError(
