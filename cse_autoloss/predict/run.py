@@ -26,10 +26,10 @@ from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecis
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.protocol import SplitName
 
-GRID = 6
+IN_GRID = 6
 """Pictures in the grid."""
-NUMBERED, RESULTS = "[0-9][0-9][0-9][0-9].png", "detections.json"
-"""Single pictures, and the file that tells that they are ours."""
+GRID, NUMBERED, RESULTS = "grid.png", "[0-9][0-9][0-9][0-9].png", "detections.json"
+"""The grid, the single pictures, and the file that tells that they are ours."""
 SPLITS: tuple[SplitName, ...] = ("test", "val")
 
 
@@ -228,7 +228,7 @@ def _check_place(folder: Path, photographs: Sequence[Path]) -> None:
     """ConfigError where pictures would take the place of files that are not ours."""
     if any(path.resolve().parent == folder.resolve() for path in photographs):
         raise ConfigError(f"out: {folder} holds the photographs themselves; name another folder")
-    old = next(folder.glob(NUMBERED), None) if folder.is_dir() else None
+    old = next((path for path in (*folder.glob(NUMBERED), folder / GRID) if path.is_file()), None)
     if old is not None and not (folder / RESULTS).is_file():
         raise ConfigError(f"out: {old} is none of our pictures, and would be lost; name another folder")
 
@@ -237,8 +237,8 @@ def _write(drawn: list[Drawn], folder: Path, title: str, below: str) -> tuple[Pa
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(NUMBERED):
         old.unlink()
-    files = [folder / "grid.png"]
-    grid(drawn[:GRID], title, below, columns=3, width=480).save(files[0], optimize=True)
+    files = [folder / GRID]
+    grid(drawn[:IN_GRID], title, below, columns=3, width=480).save(files[0], optimize=True)
     for number, one in enumerate(drawn, 1):
         files.append(folder / f"{number:04d}.png")
         one.image.save(files[-1])

@@ -161,7 +161,7 @@ def read_pairs(path: Path) -> list[tuple[str, int, str, int]]:
         DataError: names file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
     pairs = []

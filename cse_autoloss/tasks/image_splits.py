@@ -80,7 +80,7 @@ def load_splits(
     else:
         kinds = ", ".join(f"'{one}:DIR'" for one in KINDS)
         raise ConfigError(f"data: expected 'digits' or one of {kinds}, got {data!r}")
-    check_splits(splits)
+    check_splits(splits, place or data)
     if train_limit is not None and train_limit < len(splits.train):
         order = _random("subset", drawn_seed(seed, draw)).permutation(len(splits.train))[:train_limit]
         splits = replace(splits, train=splits.train.take(np.sort(order)))
@@ -124,20 +124,20 @@ def with_label_noise(splits: ImageSplits, share: float, seed: int) -> ImageSplit
     return replace(splits, train=LabelledImages(splits.train.pixels, labels), flipped=count)
 
 
-def check_splits(splits: ImageSplits) -> None:
-    """DataError where a split is empty or a class has no image to learn from."""
+def check_splits(splits: ImageSplits, where: str) -> None:
+    """DataError, of data named `where`, where a split is empty or a class has no image to learn from."""
     for name in ("train", "val", "test"):
         if not len(getattr(splits, name)):
-            raise DataError(f"the {name} split is empty")
+            raise DataError(f"{where}: the {name} split is empty")
     counts = np.bincount(splits.train.labels, minlength=len(splits.class_names))
     if len(counts) < 2:
-        raise DataError(f"expected two classes or more, got {len(counts)}")
+        raise DataError(f"{where}: expected two classes or more, got {len(counts)}")
     if counts.min() == 0:
-        raise DataError(f"class {splits.class_names[counts.argmin()]!r} has no training image")
+        raise DataError(f"{where}: class {splits.class_names[counts.argmin()]!r} has no training image")
 
 
 def hold_out(
-    images: LabelledImages, names: tuple[str, ...], share: float, seed: int, least: int = 2
+    images: LabelledImages, names: tuple[str, ...], share: float, seed: int, where: str, least: int = 2
 ) -> tuple[LabelledImages, LabelledImages]:
     """Sets a share of each class aside, one image at least; both parts keep at least one of each class that has
     `least` images, and a class with fewer is an error."""
@@ -146,7 +146,9 @@ def hold_out(
     for label, name in enumerate(names):
         own = np.flatnonzero(images.labels == label)
         if 0 < len(own) < least:
-            raise DataError(f"class {name!r} has one image; two are needed, one to learn and one to validate")
+            raise DataError(
+                f"{where}: class {name!r} has one image; two are needed, one to learn and one to validate"
+            )
         count = min(max(1, round(share * len(own))), len(own) - 1) if len(own) else 0
         aside[source.permutation(own)[:count]] = True
     return images.take(np.flatnonzero(~aside)), images.take(np.flatnonzero(aside))
@@ -163,7 +165,7 @@ def _from_files(kind: str, folder: Path, seed: int, val_share: float, size: int,
     if kind == "folder":
         return _from_folder(folder, seed, val_share, size, grey)
     train, test, names = read_idx(folder) if kind == "idx" else read_cifar(folder, kind)
-    train, val = hold_out(train, names, val_share, seed)
+    train, val = hold_out(train, names, val_share, seed, str(folder))
     return ImageSplits(train, val, test, names)
 
 
@@ -175,11 +177,11 @@ def _from_folder(folder: Path, seed: int, val_share: float, size: int, grey: boo
         name: read_folder(place, size, grey, names)[0] for name, place in places.items() if name != "train"
     }
     if "test" not in rest:
-        val, test = hold_out(rest["val"], names, 0.5, seed, least=1)
+        val, test = hold_out(rest["val"], names, 0.5, seed, str(folder), least=1)
         return ImageSplits(train, val, test, names)
     if "val" in rest:
         return ImageSplits(train, rest["val"], rest["test"], names)
-    train, val = hold_out(train, names, val_share, seed)
+    train, val = hold_out(train, names, val_share, seed, str(folder))
     return ImageSplits(train, val, rest["test"], names)
 
 
