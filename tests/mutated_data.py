@@ -1,5 +1,5 @@
-"""Small data sets with boxes in COCO's, YOLO's and Pascal VOC's layouts, and folders of classes, changed in one way each,
-from a seed.
+"""Small data sets with boxes in COCO's, YOLO's and Pascal VOC's layouts, and folders of classes, changed in one way
+each, from a seed.
 
 A *harmless* change is what other programs, machines and people do to a data set without making it another: it must
 read as the same arrays. A *fault* must end in one line that names a file; with `skip_bad` what is left must be as it

@@ -1,4 +1,4 @@
-"""Small folders of labelled images, DIR/SPLIT/CLASS/IMAGE, changed in one way each, from a seed: see `mutated_data.py`."""
+"""Folders of labelled images, DIR/SPLIT/CLASS/IMAGE, changed in one way each, from a seed: see `mutated_data.py`."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from cse_autoloss.tasks.identities import locate_pairs, make_pairs, read_identit
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_image
 from cse_autoloss.tasks.image_listing import list_images
 from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on
+from cse_autoloss.tasks.photographs import Source, load_dataset
 from cse_autoloss.tasks.plain_pickle import read_plain_pickle
 from cse_autoloss.tasks.ranking import re_rank
 from cse_autoloss.tasks.stacked import augment
@@ -83,6 +84,8 @@ def test_splits_by_what_people_call_them(tmp_path: Path) -> None:
     assert splits() == [12, 4, 2]
     told = ClassificationTask(ClassificationSettings(data=data, image_size=8)).check()
     assert told[0].startswith("warning: 2 of the 2 images of test stand in train too, the first: 0.png")
+    with pytest.raises(DataError, match=r"classes have no boxes; .*reinforce --data folder:"):
+        load_dataset(Source.of(str(tmp_path)))
     (tmp_path / "val").mkdir()
     with pytest.raises(DataError, match="val and valid may both be val"):
         splits()

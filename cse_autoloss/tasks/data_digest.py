@@ -46,26 +46,26 @@ def shared_files(parts: Mapping[str, Sequence[Path]]) -> Iterator[str]:
     kinds = [{size for _, size in own} for own in sizes.values()]
     twice = {size for at, own in enumerate(kinds) for other in kinds[at + 1 :] for size in own & other}
     seen = {
-        name: {checksum(path): path.name for path, size in own if size in twice}
+        name: [(checksum(path) if size in twice else str(path), path.name) for path, size in own]
         for name, own in sizes.items()
     }
-    yield from shared(seen, {name: len(paths) for name, paths in parts.items()})
+    yield from shared(seen)
 
 
-def shared(seen: Mapping[str, Mapping[str, str]], counts: Mapping[str, int]) -> Iterator[str]:
+def shared(seen: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
     """A line for each pair of splits that have images in common, by what the files hold.
 
     Args:
-        seen: split -> checksum -> name of an image.
-        counts: images of each split.
+        seen: split -> checksum and name of each image.
     """
     names = list(seen)
     for at, one in enumerate(names):
+        known = {content for content, _ in seen[one]}
         for other in names[at + 1 :]:
-            common = [seen[other][sum_] for sum_ in seen[one] if sum_ in seen[other]]
+            common = [name for content, name in seen[other] if content in known]
             if common:
                 yield (
-                    f"warning: {len(common)} of the {counts[other]} images of {other} stand in {one} "
+                    f"warning: {len(common)} of the {len(seen[other])} images of {other} stand in {one} "
                     f"too, the first: {common[0]}; scores on {other} then tell less than they seem to"
                 )
 

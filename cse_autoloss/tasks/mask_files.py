@@ -98,7 +98,7 @@ def notes_on(folder: Path) -> tuple[str, ...]:
 def _places(folder: Path) -> dict[str, tuple[Path, Path]]:
     """Split, or `WHOLE` -> the folders of its images and of its masks."""
     apart, beside = split_folders(folder), split_folders(folder / "images")
-    if "train" in apart:
+    if "train" in apart and (apart["train"] / "images").is_dir():
         places = {name: (place / "images", place / "masks") for name, place in apart.items()}
     elif "train" in beside:
         places = {name: (place, folder / "masks" / place.name) for name, place in beside.items()}

@@ -46,8 +46,8 @@ def diabetes() -> Table:
 
 
 def read_csv(path: Path, target: str | None) -> Table:
-    """A table of a file in UTF-8 with a line of names and then numbers alone, separated by commas, or else by semicolons
-    or tabs.
+    """A table of a file in UTF-8 with a line of names and then numbers alone, separated by commas, or else by
+    semicolons or tabs.
 
     Args:
         path: of the file.

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from cse_autoloss.errors import DataError, nearest
-from cse_autoloss.tasks.image_listing import SPLIT_WORDS, list_images
+from cse_autoloss.tasks.image_listing import SPLIT_WORDS, folders_of, list_images, split_folders
 from cse_autoloss.tasks.photographs.annotations import Annotations
 from cse_autoloss.tasks.photographs.coco_json import read_coco
 from cse_autoloss.tasks.photographs.names import ImageFinder
@@ -107,7 +107,22 @@ def find_layout(source: Source) -> Layout:
                     f"{root}: no data in {_named(source.kind)} layout, but in {_named(kind)}: "
                     f"take {kind}:{root}, or the folder alone. {_wanted(source.kind)}"
                 )
-    raise DataError(f"{root}: {_listed(root)}; {EXPECTED}")
+    raise DataError(f"{root}: {_listed(root)}; {_other_task(root) or EXPECTED}")
+
+
+def _other_task(root: Path) -> str:
+    """What else than boxes a folder seems to be of; empty where it does not."""
+    if (root / "bounding_box_train").is_dir():
+        return f"Market-1501's layout is of people: reinforce --config reid --data market:{root}"
+    train = split_folders(root).get("train")
+    classes = folders_of(train) if train else []
+    if (
+        classes
+        and list_images(classes[0]).images
+        and not {"images", "labels"} & {one.name for one in classes}
+    ):
+        return f"folders of classes have no boxes; classification takes them: reinforce --data folder:{root}"
+    return ""
 
 
 def _named(kind: str) -> str:

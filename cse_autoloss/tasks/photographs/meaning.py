@@ -68,8 +68,9 @@ def check_objects(name: str, found: Annotations) -> None:
 
 def shared_images(splits: Mapping[str, Annotations]) -> Iterator[str]:
     """See `shared`."""
-    seen = {name: {e.checksum: e.name for e in found.images.values()} for name, found in splits.items()}
-    return shared(seen, {name: len(found.images) for name, found in splits.items()})
+    return shared(
+        {name: [(e.checksum, e.name) for e in found.images.values()] for name, found in splits.items()}
+    )
 
 
 def crowded(name: str, found: Annotations) -> Iterator[str]:
