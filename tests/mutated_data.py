@@ -245,6 +245,9 @@ HARMLESS_COCO: dict[str, Callable[[str, Content, Path], Any]] = {
     "root of a class's name": lambda split, content, folder: content["categories"].append(
         {"id": 9, "name": "nut"}
     ),
+    "twins": lambda split, content, folder: content["annotations"].append(
+        content["annotations"][0] | {"id": 99}
+    ),
     "crowd as text": _each("annotations", lambda item: item.update(iscrowd="0")),
     "crowd as false": _each("annotations", lambda item: item.update(iscrowd=False)),
     "no crowd flag": _each("annotations", lambda item: item.pop("iscrowd")),
@@ -350,6 +353,7 @@ def _outlines(split: str, name: str, lines: list[str]) -> None:
 HARMLESS_YOLO: dict[str, YoloChange] = {
     "as it is": lambda split, name, lines: None,
     "outlines": _outlines,
+    "twins": lambda split, name, lines: lines.extend(lines[:1]),
     "blanks": lambda split, name, lines: lines.__setitem__(
         slice(None), [f"  {line}\t\r" for line in lines] + ["", " "]
     ),

@@ -47,6 +47,11 @@ class Objects:
     segments: list[Any] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
 
+    def keep(self, rows: list[int]) -> None:
+        """Only those at `rows`."""
+        for column in (self.boxes, self.categories, self.crowd, self.segments, self.where):
+            column[:] = [column[row] for row in rows]  # type: ignore[index, call-overload]
+
 
 @dataclass
 class Annotations:
