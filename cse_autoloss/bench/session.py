@@ -156,7 +156,7 @@ class Session:
             if status.budget is not None and status.elapsed > status.budget:
                 raise ConfigError(
                     f"budget: {status.budget:g} s were over when {done:,} of {total:,} images had been looked at; "
-                    "what was seen is kept, so that the same command goes on from there"
+                    "give more time, or fewer or smaller images"
                 )
 
         status.phase, self.task.progress = "looking at the data", looked

@@ -64,6 +64,7 @@ class ClassificationTask(StackedTask):
             grey=own.grey,
             shrink=own.shrink,
             draw=own.draw,
+            progress=self.progress,
         )
 
     @property

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cse_autoloss.errors import DataError, printable
 from cse_autoloss.tasks.image_listing import folders_of, list_images
 from cse_autoloss.tasks.photographs.pixels import read_photograph
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
 
 _MOST_BYTES = 4 << 30
 
@@ -99,7 +100,11 @@ def _idx_file(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 def read_folder(
-    folder: Path, size: int, grey: bool = False, classes: Sequence[str] | None = None
+    folder: Path,
+    size: int,
+    grey: bool = False,
+    classes: Sequence[str] | None = None,
+    progress: Progress = nothing,
 ) -> tuple[LabelledImages, tuple[str, ...]]:
     """Images and class names of a folder that has one folder for each class.
 
@@ -108,6 +113,7 @@ def read_folder(
         size: images are scaled to size x size pixels.
         grey: one channel in place of three.
         classes: names that are expected, in the order of their labels; by default those found, sorted.
+        progress: told of each image that was read.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -127,15 +133,18 @@ def read_folder(
     labels = np.repeat(np.arange(len(names)), [len(own) for own in paths])
     if not len(labels):
         raise DataError(f"{folder}: no images")
-    pixels = read_images([path for own in paths for path in own], (size, size), grey)
+    pixels = read_images([path for own in paths for path in own], (size, size), grey, progress)
     return LabelledImages(pixels, labels.astype(np.int64)), tuple(names)
 
 
-def read_images(paths: Sequence[Path], size: tuple[int, int], grey: bool = False) -> NDArray[np.uint8]:
+def read_images(
+    paths: Sequence[Path], size: tuple[int, int], grey: bool = False, progress: Progress = nothing
+) -> NDArray[np.uint8]:
     """Images (N, channels, H, W), scaled to size (H, W)."""
     pixels = np.empty((len(paths), 1 if grey else 3, *size), dtype=np.uint8)
     for index, path in enumerate(paths):
         pixels[index] = read_image(path, size, grey)
+        progress(index + 1, len(paths))
     return pixels
 
 

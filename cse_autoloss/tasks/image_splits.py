@@ -14,6 +14,7 @@ from cse_autoloss.tasks.data_digest import shared_files
 from cse_autoloss.tasks.handwriting import handwriting_parts, load_handwriting
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx
 from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images, split_folders
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
 from cse_autoloss.tasks.protocol import drawn_seed
 
 KINDS = ("cifar10", "cifar100", "idx", "folder")
@@ -48,6 +49,7 @@ def load_splits(
     grey: bool = False,
     shrink: int = 1,
     draw: int = 0,
+    progress: Progress = nothing,
 ) -> ImageSplits:
     """The splits of a data set.
 
@@ -63,6 +65,7 @@ def load_splits(
         grey: one channel for images of folders.
         shrink: images are averaged over blocks of so many pixels a side, after all else.
         draw: another one has other wrong labels and another subset, and the same splits.
+        progress: told of each image of a folder that was read.
 
     Raises:
         DataError: what is wrong with the data.
@@ -76,7 +79,7 @@ def load_splits(
     if kind == "digits":
         splits = _digits()
     elif kind in KINDS and place:
-        splits = _from_files(kind, Path(place).expanduser(), seed, val_share, image_size, grey)
+        splits = _from_files(kind, Path(place).expanduser(), seed, val_share, image_size, grey, progress)
     else:
         kinds = ", ".join(f"'{one}:DIR'" for one in KINDS)
         raise ConfigError(f"data: expected 'digits' or one of {kinds}, got {data!r}")
@@ -161,20 +164,26 @@ def _digits() -> ImageSplits:
     return ImageSplits(train, val, test, tuple(str(i) for i in range(10)))
 
 
-def _from_files(kind: str, folder: Path, seed: int, val_share: float, size: int, grey: bool) -> ImageSplits:
+def _from_files(
+    kind: str, folder: Path, seed: int, val_share: float, size: int, grey: bool, progress: Progress
+) -> ImageSplits:
     if kind == "folder":
-        return _from_folder(folder, seed, val_share, size, grey)
+        return _from_folder(folder, seed, val_share, size, grey, progress)
     train, test, names = read_idx(folder) if kind == "idx" else read_cifar(folder, kind)
     train, val = hold_out(train, names, val_share, seed, str(folder))
     return ImageSplits(train, val, test, names)
 
 
-def _from_folder(folder: Path, seed: int, val_share: float, size: int, grey: bool) -> ImageSplits:
+def _from_folder(
+    folder: Path, seed: int, val_share: float, size: int, grey: bool, progress: Progress
+) -> ImageSplits:
     """Of DIR/SPLIT/CLASS. The test split is the audit's alone, so that what is not there comes from the others."""
     places = _places(folder)
-    train, names = read_folder(places["train"], size, grey)
+    train, names = read_folder(places["train"], size, grey, progress=progress)
     rest = {
-        name: read_folder(place, size, grey, names)[0] for name, place in places.items() if name != "train"
+        name: read_folder(place, size, grey, names, progress)[0]
+        for name, place in places.items()
+        if name != "train"
     }
     if "test" not in rest:
         val, test = hold_out(rest["val"], names, 0.5, seed, str(folder), least=1)

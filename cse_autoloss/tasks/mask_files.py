@@ -18,6 +18,7 @@ from cse_autoloss.tasks.data_digest import shared_files
 from cse_autoloss.tasks.image_files import read_image
 from cse_autoloss.tasks.image_listing import left_out, list_images, split_folders
 from cse_autoloss.tasks.photographs.pixels import decode, inspect_photograph
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
 from cse_autoloss.tasks.scenes import INK, SPLITS, load_scenes
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Masked:
         return len(self.images)
 
 
-def read_masked(folder: Path, size: int, grey: bool, seed: int) -> dict[str, Masked]:
+def read_masked(
+    folder: Path, size: int, grey: bool, seed: int, progress: Progress = nothing
+) -> dict[str, Masked]:
     """Train, val and test of a folder.
 
     Args:
@@ -60,12 +63,13 @@ def read_masked(folder: Path, size: int, grey: bool, seed: int) -> dict[str, Mas
         size: images and masks are scaled to size x size pixels.
         grey: one channel in place of three.
         seed: of the split.
+        progress: told of each image that was read.
 
     Raises:
         DataError: in one line.
     """
     pairs = {name: _pairs(*places) for name, places in _places(folder).items()}
-    found = dict(zip(pairs, _read(list(pairs.values()), size, grey), strict=True))
+    found = dict(zip(pairs, _read(list(pairs.values()), size, grey, progress), strict=True))
     if WHOLE in found:
         whole = found[WHOLE]
         order = np.random.default_rng(derived_seed("masks", seed)).permutation(len(whole))
@@ -135,7 +139,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read(parts: list[list[tuple[Path, Path]]], size: int, grey: bool) -> list[Masked]:
+def _read(parts: list[list[tuple[Path, Path]]], size: int, grey: bool, progress: Progress) -> list[Masked]:
     """What is foreground is told by all masks of all parts together."""
     counts, first = Counter[int](), dict[int, Path]()
     images: list[list[NDArray[np.uint8]]] = []
@@ -143,7 +147,7 @@ def _read(parts: list[list[tuple[Path, Path]]], size: int, grey: bool) -> list[M
     for pairs in parts:
         images.append([])
         values.append([])
-        for path, mask in pairs:
+        for done, (path, mask) in enumerate(pairs, 1):
             upright, whole = _mask(path, mask)
             images[-1].append(read_image(path, (size, size), grey, upright))
             for value, count in zip(*np.unique(whole, return_counts=True), strict=True):
@@ -151,6 +155,7 @@ def _read(parts: list[list[tuple[Path, Path]]], size: int, grey: bool) -> list[M
                 first.setdefault(int(value), mask)
             rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in whole.shape)
             values[-1].append(whole[rows[:, None], columns])
+            progress(done, len(pairs))
     least = _least_foreground(counts, first)
     return [
         Masked(np.stack(own), np.stack(masks) >= least) for own, masks in zip(images, values, strict=True)

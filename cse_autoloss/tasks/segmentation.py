@@ -40,7 +40,7 @@ class SegmentationTask(OneLossTask):
         kind, _, folder = own.data.partition(":")
         if kind == "digits":
             return scene_masks(own.scenes, own.cache)
-        return read_masked(Path(folder).expanduser(), own.image_size, own.grey, own.seed)
+        return read_masked(Path(folder).expanduser(), own.image_size, own.grey, own.seed, self.progress)
 
     def check(self) -> tuple[str, ...]:
         """Read the images; see `Task.check`."""
