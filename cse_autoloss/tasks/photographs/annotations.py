@@ -49,8 +49,8 @@ class Objects:
 
     def keep(self, rows: list[int]) -> None:
         """Only those at `rows`."""
-        for column in (self.boxes, self.categories, self.crowd, self.segments, self.where):
-            column[:] = [column[row] for row in rows]  # type: ignore[index, call-overload]
+        for name, column in list(vars(self).items()):
+            setattr(self, name, [column[row] for row in rows])
 
 
 @dataclass
