@@ -19,7 +19,8 @@ from cse_autoloss.bench.session import SEEDS_OF_AUDIT
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.errors import AutoLossError, RunError, UnknownNameError
 from cse_autoloss.losses import load_loss
-from cse_autoloss.predict import fonts, predict_images
+from cse_autoloss.pages import fonts
+from cse_autoloss.predict import predict_images
 from cse_autoloss.predict.draw import draw, grid
 from cse_autoloss.predict.match import Found, Objects, best_threshold, match
 from cse_autoloss.predict.photographs import Picture

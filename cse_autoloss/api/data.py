@@ -89,7 +89,7 @@ def inspect_data(
         UnknownNameError: no such split.
     """
     from cse_autoloss.errors import DataError, UnknownNameError
-    from cse_autoloss.predict.fonts import shown_names
+    from cse_autoloss.pages.fonts import shown_names
     from cse_autoloss.tasks.photographs import Source, load_dataset
     from cse_autoloss.tasks.photographs.probing import nothing
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cse_autoloss.predict.fonts import fitting
+from cse_autoloss.pages.fonts import fitting
 from cse_autoloss.predict.match import IOU, Found, match
 from cse_autoloss.predict.photographs import Picture
 

@@ -13,8 +13,8 @@ import torch
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
+from cse_autoloss.pages.fonts import shown_names
 from cse_autoloss.predict.draw import Drawn, draw, grid
-from cse_autoloss.predict.fonts import shown_names
 from cse_autoloss.predict.match import best_threshold, found_on
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
 from cse_autoloss.predict.photographs import Picture, expanded, of_files, of_split

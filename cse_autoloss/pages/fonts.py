@@ -27,9 +27,13 @@ def fitting(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
         file = font_file(shown)
         if file is not None:
             return _font(file, size), shown
+    return _font(_own(), size), escaped(text)
+
+
+def escaped(text: str) -> str:
+    """A text as matplotlib's own font can show it."""
     known = _signs(_own())
-    shown = "".join(s if ord(s) in known else s.encode("ascii", "backslashreplace").decode() for s in text)
-    return _font(_own(), size), shown
+    return "".join(s if ord(s) in known else s.encode("ascii", "backslashreplace").decode() for s in text)
 
 
 def shown_names(class_names: Sequence[str]) -> tuple[list[str], str]:
