@@ -232,7 +232,13 @@ class TestMeaning:
         assert list(load(folder, skip_bad=True).splits["train"].images) == [2, 3]
 
     def test_more_objects_than_are_scored(self, folder: Path) -> None:
-        _edit(folder / "val.json", lambda c: c.update(annotations=c["annotations"] * 60))
+        def change(content: dict[str, Any]) -> None:
+            rows = [
+                one | {"bbox": [2, 3, 5 + at / 60, 6]} for one in content["annotations"] for at in range(60)
+            ]
+            content["annotations"] = rows
+
+        _edit(folder / "val.json", change)
         assert "val: 4 images have more than 100 objects, the first: images/11.png" in load(folder).notes[0]
 
 
