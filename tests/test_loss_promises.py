@@ -16,8 +16,7 @@ from cse_autoloss.errors import DataError
 from cse_autoloss.export.adapters.insightface import MarginLogits
 from cse_autoloss.export.adapters.mmdet import AutoLossBox, AutoLossClassification
 from cse_autoloss.export.torch_source import torch_source
-from cse_autoloss.graph import LossGraph
-from cse_autoloss.losses import CATALOGUE, list_losses
+from cse_autoloss.losses import CATALOGUE, GraphLoss, list_losses
 from cse_autoloss.losses.parametric import ParametricLoss, make_space
 
 BOXES = [name for name, entry in CATALOGUE.items() if entry.signature.name == "reg"]
@@ -33,8 +32,11 @@ def _parametric(name: str) -> ParametricLoss:
 
 def _exported(source: Any, folder: Path, **options: Any) -> nn.Module:
     path = folder / "found.py"
-    if isinstance(source, LossGraph):
-        path.write_text(torch_source(source))  # without the proofs, which take their time
+    loss = load_loss(source) if isinstance(source, str) else None
+    if isinstance(loss, GraphLoss):
+        path.write_text(
+            torch_source(loss.graph, alpha=loss.alpha)
+        )  # without the proofs, which take their time
     else:
         export_loss(source, path)
     spec = importlib.util.spec_from_file_location("found", path)
@@ -180,20 +182,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, str,
     folder, found = tmp_path_factory.mktemp("files"), {}
     for name in [*PLAIN, *MARGINS, "am-lfs", "search-softmax"]:
         source = name if name in CATALOGUE else _parametric(name).text
-        graph = getattr(load_loss(source, alpha=None), "graph", None)
         kind = CATALOGUE[name].signature.name if name in CATALOGUE else "parametric"
-        module = _exported(source if graph is None else graph, folder)
-        found[name] = source if graph is None else graph.formula, kind, module
+        found[name] = source, kind, _exported(source, folder)
     return found
-
-
-def _loss(source: Any, kind: str) -> nn.Module:
-    return load_loss(source, None if kind in ("parametric", "margin") else kind)
 
 
 def test_files_take_what_load_loss_takes_and_give_the_same(files: dict[str, Any]) -> None:
     for name, (source, kind, file) in files.items():
-        loss = _loss(source, kind)
+        loss = load_loss(source)
         for case, args in _taken(kind).items():
             slopes = []
             for one in (loss, file):
@@ -213,7 +209,7 @@ def test_files_refuse_what_load_loss_refuses(files: dict[str, Any]) -> None:
     for name, (source, kind, file) in files.items():
         for case, args in ({} if kind == "regression" else _refused(kind)).items():
             with pytest.raises(DataError):
-                _loss(source, kind)(*args)
+                load_loss(source)(*args)
             with pytest.raises(ValueError, match=r"^[^\n]*must be|^[^\n]*needs its target") as told:
                 file(*args)
             assert len(str(told.value)) < 200, (name, case)
