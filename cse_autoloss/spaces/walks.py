@@ -287,7 +287,7 @@ class WalkForm(Form):
                 else f"loss = loss.expand({shape})"
             )
         body += ['if self.reduction == "none":', "    return loss"]
-        body.append('return loss.sum() if self.reduction == "sum" else loss.mean()')
+        body.append('return loss.sum() if self.reduction == "sum" else loss.sum() / max(loss.numel(), 1)')
         parameters = ", ".join(f"{one.code}: Tensor" for one in used)
         return [f"def forward(self, {parameters}) -> Tensor:", *(f"    {line}" for line in body)]
 
