@@ -265,7 +265,7 @@ def understood(directory: Path, what: str) -> Iterator[None]:
     """Turns what a wrong value does to those who read it into one line: the file is one of SQLite's, but no run's."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         why = " ".join(str(error).split())[:200]
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False, include_input=False)[0]
