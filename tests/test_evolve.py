@@ -15,6 +15,7 @@ import torch
 import cse_autoloss
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.bench.session import Session
+from cse_autoloss.discovery import breeding
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.report.write import provenance, write_best
 from cse_autoloss.runs import RunStore
@@ -186,7 +187,10 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_one_worker_and_two_find_the_same(reference: Path, tmp_path: Path) -> None:
+def test_one_worker_and_two_that_also_breed_find_the_same(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breeding, "MANY", 2)
     cse_autoloss.evolve(config="smoke", out=tmp_path / "two", workers=2, **TINY)
     assert outcome(tmp_path / "two") == outcome(reference)
 
