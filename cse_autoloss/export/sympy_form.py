@@ -138,7 +138,8 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
         apart = judge(start)
     before, best = worker.operations(start), start
     spent = time.monotonic() - begun
-    forms, finished, took = _forms(start, max(seconds - spent, seconds / 4))
+    kept = min(spent / 2, seconds / 4)  # to judge what comes back
+    forms, finished, took = _forms(start, max(seconds - spent - kept, seconds / 4))
     end = time.monotonic() + seconds / 4
     for form in reversed(forms):
         found = judge(form, end)
