@@ -25,7 +25,9 @@ KNOWN = Path(__file__).with_name("schedules.jsonl")
 
 def main() -> None:
     """Train and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="bfloat16")
     parser.add_argument("--losses", type=int, default=28)
     parser.add_argument("--seed", type=int, default=91)
@@ -53,7 +55,10 @@ def main() -> None:
             assert result is not None
             score = training.score(result.status, result.value, result.detail, result.seconds)
             found[loss] = score.metrics.get("ap", 0.0)
-            print(f"{known[loss]:.4f} in float32, {found[loss]:.4f} in {options.precision}: {loss[:60]}", flush=True)
+            print(
+                f"{known[loss]:.4f} in float32, {found[loss]:.4f} in {options.precision}: {loss[:60]}",
+                flush=True,
+            )
     rho = spearmanr([known[loss] for loss in taken], [found[loss] for loss in taken]).statistic
     print(f"Spearman's rho over {count} losses, {options.epochs:g} epochs, {session.device}: {rho:.3f}")
 

@@ -98,5 +98,7 @@ def test_it_is_part_of_a_training_s_key_and_float16_is_refused_side_by_side() ->
         for precision in ("float32", "bfloat16", "float16")
     ]
     assert len({one.digest for one in sessions}) == 3
-    with pytest.raises(ConfigError, match="precision: trainings side by side take float32 or bfloat16, got float16"):
+    with pytest.raises(
+        ConfigError, match="precision: trainings side by side take float32 or bfloat16, got float16"
+    ):
         ClassificationTask(sessions[2].config.own).stack(2, None)

@@ -28,9 +28,7 @@ Bred = list[tuple[Proposal, str, Verdict | None]]
 """Candidates, each with its fingerprint, or with the verdict that stopped it."""
 
 
-def job(
-    state: SearchState, starters: Mapping[str, Sequence[LossGraph]], attempt: int, count: int
-) -> Job:
+def job(state: SearchState, starters: Mapping[str, Sequence[LossGraph]], attempt: int, count: int) -> Job:
     """Ask the search, as of `Search.ask`, and verify.
 
     Args:

@@ -69,7 +69,9 @@ class Context:
         """The run's search, made at the first use."""
         if self._search is None:
             signatures = {slot: self.task.slots[slot] for slot in slots}
-            graphs = {slot: [parse_formula(f, signatures[slot]) for f in own] for slot, own in starters.items()}
+            graphs = {
+                slot: [parse_formula(f, signatures[slot]) for f in own] for slot, own in starters.items()
+            }
             self._search = make_search(self.config, signatures, graphs)
         return self._search
 

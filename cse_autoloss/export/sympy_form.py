@@ -117,8 +117,8 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
 
     SymPy runs in a process of its own, which is killed when `seconds` have passed since it was ready;
     then the shortest form until then is taken. Each form is checked against the formula at 60 places to
-    40 digits (fewer of a formula of hundreds of nodes, for which the time would not do); one that differs is not taken. ε = 1e-20 is dropped where that changes nothing there,
-    else it stays as a symbol.
+    40 digits; of a formula of hundreds of nodes, for which the time would not do, at fewer. One that differs
+    is not taken. ε = 1e-20 is dropped where that changes nothing there, else it stays as a symbol.
 
     Args:
         graph: the loss.

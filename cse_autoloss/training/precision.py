@@ -25,7 +25,7 @@ class _InPrecision(nn.Module):
 
 
 def in_precision(model: nn.Module, precision: Precision) -> nn.Module:
-    """The model, whose matrix products and convolutions are of a precision (`torch.autocast`); what it gives is float32.
+    """The model with matrix products and convolutions of a precision (`torch.autocast`); what it gives is float32.
 
     Args:
         model: its weights stay as they are.
