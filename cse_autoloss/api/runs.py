@@ -155,6 +155,7 @@ def report_run(run: str | Path) -> Path:
 
     with RunStore.read(run) as store:
         try:
-            return write_page(store)
+            with store.understood("what it holds"):
+                return write_page(store)
         except OSError as error:
             raise RunError(f"{run}: the page can't be written: {error.strerror or error}") from None

@@ -251,6 +251,7 @@ class DetectionTask(Task):
             batch=self.settings.batch,
             lr=settings.get("lr", self.settings.lr),
             weight_decay=self.settings.weight_decay,
+            precision=self.settings.precision,
         )
         model = self._build(data.images.shape[1], self.num_classes, seed)
         model.to(memory_format=torch.channels_last)

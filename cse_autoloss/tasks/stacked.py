@@ -18,6 +18,7 @@ from torch.nn.functional import normalize, pad
 
 from cse_autoloss.classifiers import ModelStack, Sgd, make_classifier
 from cse_autoloss.classifiers.seeds import derived_seed, generator
+from cse_autoloss.errors import ConfigError
 from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
@@ -82,8 +83,11 @@ class StackedTask(OneLossTask):
             copies: B.
             scale: s for normalised features, None for plain logits.
         """
-        sgd = Sgd(self.settings.momentum, self.settings.weight_decay)
-        return ModelStack([self._model(self.settings.seed, scale)] * copies, sgd, self.device)
+        own = self.settings
+        if own.precision == "float16":
+            raise ConfigError("precision: trainings side by side take float32 or bfloat16, got float16")
+        sgd = Sgd(own.momentum, own.weight_decay)
+        return ModelStack([self._model(own.seed, scale)] * copies, sgd, self.device, own.precision)
 
     def train_epoch(
         self,
