@@ -11,8 +11,8 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cse_autoloss.predict.match import IOU, Found, match
 from cse_autoloss.predict.photographs import Picture
+from cse_autoloss.tasks.matching import IOU, Found, match
 
 COLOURS = (
     (0, 90, 181),
