@@ -24,7 +24,7 @@ from cse_autoloss.tasks.splits import Split
 
 def curves(detail: PrecisionRecall, names: Sequence[str]) -> Lines:
     """Precision over recall of the classes, of many those with the highest AP."""
-    best = sorted(detail.precision, key=lambda index: -detail.classes[index])[:MOST_LINES]
+    best = sorted(sorted(detail.precision, key=lambda index: -detail.classes[index])[:MOST_LINES])
     lines = {
         names[index]: [(at / 100, round(value, 4)) for at, value in enumerate(detail.precision[index])]
         for index in best

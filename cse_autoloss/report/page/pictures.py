@@ -47,7 +47,7 @@ def pictures(view: RunView) -> Safe | None:
     ]
     if not any(parts):
         return None
-    return el("section", el("h2", "To be seen on test"), parts)
+    return el("section", el("h2", "What its model does"), parts)
 
 
 def _pair(view: RunView) -> list[Standing]:
