@@ -46,11 +46,11 @@ def _photograph(split: Split, row: int, found: Detections, least: float, names: 
     seen, truth = found_on(found, row, least), objects_on(split, row)
     owner = match(seen, truth)
     missed = np.setdiff1d(np.arange(len(truth.labels)), owner)
-    boxes = [Box(_corners(truth.boxes[i]), "missed", names[truth.labels[i]]) for i in missed]
-    boxes += [
+    boxes = [
         Box(_corners(corners), "right" if own >= 0 else "wrong", f"{names[label]} {score:.2f}")
         for corners, label, score, own in zip(seen.boxes, seen.labels, seen.scores, owner, strict=True)
     ]
+    boxes += [Box(_corners(truth.boxes[i]), "missed", names[truth.labels[i]]) for i in missed]
     height, width = split.images.shape[2:]
     return Photograph(encoded(split.images[row]), width, height, boxes[:MOST_BOXES])
 

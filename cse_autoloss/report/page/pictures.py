@@ -38,7 +38,9 @@ def pictures(view: RunView) -> Safe | None:
     """Of the first audited training of the two, side by side; a table of what their figures are made of."""
     pair = _pair(view)
     told = {shown(one.name): _pictures(view, one) for one in pair}
-    parts = [_beside(title, told) for title in dict.fromkeys(p.title for own in told.values() for p in own)]
+    parts: list[Safe | None] = [
+        _beside(title, told) for title in dict.fromkeys(p.title for own in told.values() for p in own)
+    ]
     parts.append(_parts(view, pair))
     parts += [
         el("div", el("h3", title), el("p", words, class_="note"), _small(view.path(name), title))
@@ -131,11 +133,12 @@ def _matrix(picture: Matrix) -> Safe:
 
 def _photograph(one: Photograph) -> Safe:
     """With a frame for each box, whose words are shown under the pointer; a count of each mark below."""
+    below = ("wrong", "missed", "right")
     frames = [
         el("rect", el("title", f"{box.mark}: {box.words}"), x=box.corners[0], y=box.corners[1],
            width=box.corners[2] - box.corners[0], height=box.corners[3] - box.corners[1],
            class_=f"curve {_LOOKS[box.mark]}")
-        for box in one.boxes
+        for box in sorted(one.boxes, key=lambda box: below.index(box.mark))
     ]  # fmt: skip
     back = el("image", href=f"data:image/{one.image}", width=one.width, height=one.height)
     seen = el("svg", back, frames, viewBox=f"0 0 {one.width} {one.height}", width="100%", role="img")
