@@ -13,7 +13,7 @@ from cse_autoloss.cli.app import main
 from cse_autoloss.detectors.registry import DETECTORS, detector_builder
 from cse_autoloss.settings.load import SearchConfig, config_for, config_names, load_config
 
-GUIDE = Path(__file__).parents[1] / "docs" / "detectors.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "plugin_detector.md"
 
 
 def settled(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> SearchConfig:

@@ -23,7 +23,7 @@ from cse_autoloss.errors import AutoLossError, ConfigError, UnknownNameError
 from cse_autoloss.testing.detectors import DetectorConformance, make_rectangles
 
 OWN = ("one-stage", "two-stage", "one-stage-pyramid", "two-stage-pyramid")
-GUIDE = Path(__file__).parents[1] / "docs" / "detectors.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "plugin_detector.md"
 
 
 def guide_example() -> str:

@@ -17,7 +17,7 @@ from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 from cse_autoloss.testing.spaces import SpaceConformance
 
-GUIDE = Path(__file__).parents[1] / "docs" / "reinforce.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "reinforce_spaces.md"
 TINY: dict[str, Any] = {
     "reinforce.seeds": 1,
     "device": "cpu",

@@ -100,8 +100,11 @@ def reinforce_loss(
 
     Args:
         task: as of `evolve`; None is the configuration's, or classification.
-        config, out, resume, observer: as of `evolve`.
+        config: as of `evolve`.
+        out: as of `evolve`.
+        resume: as of `evolve`.
         space: one of your own, searched in place of the configured one; to resume its run, give it again.
+        observer: as of `evolve`.
         **overrides: as of `evolve`, for example `reinforce__space="search-softmax"`.
 
     Returns:

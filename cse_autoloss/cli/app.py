@@ -28,10 +28,12 @@ from cse_autoloss.cli import (
     train,
     verify,
 )
+from cse_autoloss.cli.overview import CommandOverview
 from cse_autoloss.errors import AutoLossError, printable, shorten
 
 app = typer.Typer(
     name="cse-autoloss",
+    cls=CommandOverview,
     help="Discovers loss functions, proves them on held-out data and exports them to plain torch.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -95,6 +97,8 @@ def main() -> None:
             raise
         _end("there is not enough memory; try --workers 1, or a larger limit (ulimit -v)")
     except SystemExit as error:  # no command of ours raises it: a user's file did
+        if isinstance(error.__context__, BrokenPipeError):  # or Rich, where `| head` had read enough
+            raise
         _end(f"a file of Python code ended the program: SystemExit: {error.code}")
     except Exception as error:
         # What typer says of an option it does not know quotes the option.

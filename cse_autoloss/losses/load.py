@@ -80,9 +80,10 @@ def load_loss(
         reduction: "mean", "sum" or "none".
         alpha: weight α·y + (1 − α)(1 − y) of a cls-binary loss; None for no weighting. By default the
             catalogue's or the file's, and none for a formula.
-        targets, ignore_index, weight: of classification losses, see `Taking`: masks and soft targets in the place of
-            class indices, a value of targets that is ignored (by default -100 of class indices, as in torch and in
-            exported files; None for none), and a factor for each class.
+        targets: of classification losses, see `Taking`: "mask" or "soft" in the place of class indices.
+        ignore_index: value of targets that is ignored; by default -100 of class indices, as in torch and in exported
+            files; None for none.
+        weight: a factor for each class.
 
     Raises:
         UnknownNameError: no such name, signature or reduction; the nearest one is offered.
