@@ -13,7 +13,6 @@ import signal
 import struct
 import sys
 import threading
-import warnings
 from typing import IO, Any
 
 from cse_autoloss.executors.base import encode, resolve, run_job, single_thread, tell_failed_start
@@ -49,8 +48,6 @@ def main() -> None:
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     faulthandler.enable()
-    # torch's own modules call it on import, and the user can do nothing about it.
-    warnings.filterwarnings("ignore", r".torch\.jit", FutureWarning)
     _die_with(int(sys.argv[1]))
     _offer_to_oom_killer()
 
