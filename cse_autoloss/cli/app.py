@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -83,15 +85,22 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
     except AutoLossError as error:
         if debug:
             raise
         _end(str(error))
+    except BrokenPipeError:  # who read what is printed has had enough: `runs | head`
+        _print_no_more()
+        sys.exit(1)
     except OSError as error:
-        # A file that can't be opened or made: no rights, no space, a name that is too long.
-        if debug or error.filename is None:
+        # A file that can't be opened, made or written: no rights, no space, a name that is too long.
+        if debug or error.errno is None:
             raise
-        _end(f"{shorten(str(error.filename))}: {error.strerror}")
+        where = f"{shorten(str(error.filename))}: " if error.filename is not None else ""
+        if error.filename is None:
+            _print_no_more()
+        _end(f"{where}{error.strerror}")
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -112,6 +121,12 @@ def main() -> None:
         sys.exit(error.exit_code)  # type: ignore[attr-defined]
     else:
         sys.exit(code)
+
+
+def _print_no_more() -> None:
+    """What is left to print would fail again at the program's end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(message: str) -> None:

@@ -29,6 +29,7 @@ from cse_autoloss.tasks.matching import best_threshold
 from cse_autoloss.tasks.one_of_each import one_of_each
 from cse_autoloss.tasks.photographs import Dataset, Source, load_dataset, small_objects, to_splits
 from cse_autoloss.tasks.pictures import Picture
+from cse_autoloss.tasks.pixel_spread import summed_spread
 from cse_autoloss.tasks.protocol import (
     LossFunction,
     Metric,
@@ -195,9 +196,8 @@ class DetectionTask(Task):
     @cached_property
     def _normal(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the training images, a number for each channel."""
-        sample = torch.from_numpy(self.split("train").images)[:1000].float() / 255
-        deviation = sample.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3)
-        return sample.mean(dim=(0, 2, 3), keepdim=True), deviation
+        mean, deviation = summed_spread(self.split("train").images, 255)
+        return mean, deviation.clamp(min=1e-3)
 
     def simulation(self, settings: SimulateSettings) -> Simulator:
         """The model optimisation simulation on one training image of each category."""
@@ -270,6 +270,7 @@ class DetectionTask(Task):
             batch=self.settings.batch,
             lr=settings.get("lr", self.settings.lr),
             weight_decay=self.settings.weight_decay,
+            precision=self.settings.precision,
         )
         model = self._build(data.images.shape[1], self.num_classes, seed)
         model.to(memory_format=torch.channels_last)

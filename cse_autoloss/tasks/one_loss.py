@@ -18,6 +18,7 @@ from cse_autoloss.tasks.protocol import LossFunction, Schedule, SplitName, Task,
 from cse_autoloss.tasks.trained import trained
 from cse_autoloss.training.loop import Schedule as OneCycle
 from cse_autoloss.training.loop import TrainingRun, watched
+from cse_autoloss.training.precision import in_precision
 
 
 class OneLossTask(Task):
@@ -108,11 +109,13 @@ class OneLossTask(Task):
                 own.weight_decay,
                 own.momentum,
                 warmup=0.0,
+                precision=own.precision,
             )
+            learner = in_precision(model, own.precision)
             return TrainingRun(
                 model,
                 count,
-                lambda index, source: self.batch_loss(model, loss, index, source),
+                lambda index, source: self.batch_loss(learner, loss, index, source),
                 cycle,
                 seed=seed,
             )

@@ -19,12 +19,14 @@ from torch.nn.functional import normalize, pad
 
 from cse_autoloss.classifiers import ModelStack, Sgd, make_classifier
 from cse_autoloss.classifiers.seeds import derived_seed, generator
+from cse_autoloss.errors import ConfigError
 from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.pictures import Picture
+from cse_autoloss.tasks.pixel_spread import pixel_spread
 from cse_autoloss.tasks.protocol import LossFunction, SplitName
 
 
@@ -91,8 +93,11 @@ class StackedTask(OneLossTask):
             copies: B.
             scale: s for normalised features, None for plain logits.
         """
-        sgd = Sgd(self.settings.momentum, self.settings.weight_decay)
-        return ModelStack([self._model(self.settings.seed, scale)] * copies, sgd, self.device)
+        own = self.settings
+        if own.precision == "float16":
+            raise ConfigError("precision: trainings side by side take float32 or bfloat16, got float16")
+        sgd = Sgd(own.momentum, own.weight_decay)
+        return ModelStack([self._model(own.seed, scale)] * copies, sgd, self.device, own.precision)
 
     def train_epoch(
         self,
@@ -165,16 +170,7 @@ class StackedTask(OneLossTask):
     @cached_property
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of all training images, a number for each channel."""
-        # Counts of the 256 values are exact, so that the images' order can't matter.
-        counts = np.stack(
-            [np.bincount(channel.ravel(), minlength=256) for channel in self.learnt[0].pixels.swapaxes(0, 1)]
-        )
-        values, total = np.arange(256) / 255, counts.sum(1)
-        mean = counts @ values / total
-        variance = (counts * (values - mean[:, None]) ** 2).sum(1) / np.maximum(total - 1, 1)
-        mean, deviation = (
-            torch.from_numpy(one).float().view(1, -1, 1, 1).to(self.device) for one in (mean, variance**0.5)
-        )
+        mean, deviation = (one.to(self.device) for one in pixel_spread(self.learnt[0].pixels))
         return mean, deviation.clamp(min=1e-3)
 
     def _normal(self, pixels: Tensor) -> Tensor:
