@@ -50,5 +50,5 @@ if __name__ == "__main__":
         study.optimize(
             fit, trials=int(sys.argv[1]) if len(sys.argv) > 1 else 200, workers=2, limit="60s", say=print
         )
-        print(study.audit(test, against=["softmax-focal", "softmax-poly-1"], seeds=5, workers=2))
+        print(study.audit(test, against=["softmax-focal", "softmax-poly-1"], seeds=5))
         study.best.export("label_loss.py")

@@ -1,6 +1,7 @@
 """The examples run as they stand, at small size, and leave a loss file that trains by itself."""
 
 import importlib.util
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +23,17 @@ def inputs(name: str) -> tuple[torch.Tensor, ...]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_it_runs_and_leaves_a_loss_that_stands_alone(script: Path, tmp_path: Path) -> None:
+def test_it_runs_and_leaves_a_loss_that_stands_alone(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert len(script.read_text(encoding="utf-8").splitlines()) < 60
-    done = subprocess.run(
-        [sys.executable, str(script), "6"], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    if script.stem == "ask_tell":  # one of them in a fresh interpreter, whose start is most of the time
+        done = subprocess.run([sys.executable, script, "6"], capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+    else:
+        monkeypatch.setattr(sys, "argv", [str(script), "6"])
+        runpy.run_path(str(script), run_name="__main__")
     (file,) = tmp_path.glob("*_loss.py")
     assert "cse_autoloss" not in {
         line.split()[1] for line in file.read_text().splitlines() if line.startswith("import ")

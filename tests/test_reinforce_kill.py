@@ -22,10 +22,10 @@ OPTIONS: dict[str, Any] = {
     "device": "cpu",
     "workers": 2,
     "own.train_limit": 100,
-    "own.epochs": 30,
+    "own.epochs": 12,
     "reinforce.samples": 3,
     "reinforce.baselines": ["softmax"],
-    "reinforce.lr_factors": [2.0],
+    "reinforce.lr_factors": [1.0, 2.0],
 }
 
 
@@ -37,7 +37,7 @@ def _killed(arguments: list[str], folder: Path, pattern: str) -> None:
         [sys.executable, "-c", code, "reinforce", *arguments], env=environment, stderr=subprocess.PIPE
     ) as process:
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 300
             while not any((folder / "states").glob(pattern)):
                 ended = process.poll() is not None
                 assert not ended, process.stderr.read() if process.stderr else ""
@@ -57,9 +57,8 @@ def test_a_killed_process_goes_on_to_the_same_end(
     expected = reinforce_loss(out=whole, **{**OPTIONS, "executor": "inprocess"}).summary
     broken = tmp_path / "broken"
     options = [f"--set={key}={json.dumps(value)}" for key, value in OPTIONS.items()]
-    _killed(["--out", str(broken), *options], broken, "searched-0-2.[5-9].pt")
+    _killed(["--out", str(broken), *options], broken, "searched-0-2.[3-9].pt")
     assert not (broken / "summary.json").exists()
-    _killed(["--resume", str(broken)], broken, "control-0-2.[5-9].pt")
 
     monkeypatch.setattr(sys, "argv", ["cse-autoloss", "reinforce", "--resume", str(broken), "-q"])
     with pytest.raises(SystemExit) as end:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typer.testing import CliRunner
 
-from cse_autoloss import evolve, explain_loss, export_loss, load_loss, reinforce_loss, render_loss
+from cse_autoloss import RunResult, evolve, explain_loss, export_loss, load_loss, reinforce_loss, render_loss
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.cli.reinforce import command
 from cse_autoloss.compare.sources import read_source
@@ -47,23 +48,17 @@ class Killed(Exception):
     """Stands for a kill at the end of an epoch."""
 
 
-class _Messages:
-    """What a run says of itself."""
+class _Watch:
+    """Hears what a run says of itself, and kills it at these words."""
 
-    def __init__(self) -> None:
+    def __init__(self, fatal: str | None = None) -> None:
         self.texts: list[str] = []
+        self._fatal = fatal
 
     def update(self, status: RunStatus) -> None:
         if status.message not in self.texts[-1:]:
             self.texts.append(status.message)
-
-
-class _KillAt:
-    def __init__(self, words: str) -> None:
-        self.words = words
-
-    def update(self, status: RunStatus) -> None:
-        if self.words in status.message:
+        if self._fatal is not None and self._fatal in status.message:
             raise Killed
 
 
@@ -74,14 +69,18 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> None:
         assert name in ("seconds", "overhead", "utilisation") or one[name] == other[name]
 
 
-def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
-    result = reinforce_loss(out=tmp_path / "whole", **SMALL)
-    whole, summary = result.directory, result.summary
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return reinforce_loss(out=tmp_path_factory.mktemp("runs") / "whole", **SMALL)
+
+
+def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path: Path) -> None:
+    whole, summary = finished.directory, finished.summary
     broken = tmp_path / "broken"
     with pytest.raises(Killed):
-        reinforce_loss(out=broken, **SMALL, observer=_KillAt("searched-0-2: epoch 2"))
+        reinforce_loss(out=broken, **SMALL, observer=_Watch("searched-0-2: epoch 2"))
     with pytest.raises(Killed):
-        evolve(resume=broken, observer=_KillAt("control-0-2: epoch 3"))
+        evolve(resume=broken, observer=_Watch("control-0-2: epoch 3"))
     resumed = reinforce_loss(resume=broken).summary
     _same(resumed, summary)
     _same(reinforce_loss(resume=broken).summary, summary)
@@ -121,7 +120,7 @@ def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
     scope: dict[str, Any] = {}
     exec((whole / "best" / "loss.py").read_text(), scope)
     found = scope["SearchedLoss"]()(logits, target)
-    for loss in (load_loss(whole / "best" / "loss.json"), result.load("loss")):
+    for loss in (load_loss(whole / "best" / "loss.json"), finished.load("loss")):
         torch.testing.assert_close(found, loss(logits, target))
 
     moving = load_loss(whole / "best" / "schedule.json")
@@ -140,44 +139,32 @@ def test_a_whole_run_and_the_same_after_two_kills(tmp_path: Path) -> None:
         reinforce_loss(resume=whole, seed=3)
 
 
-def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    options = {**SMALL, "own.epochs": 2, "reinforce.lr_factors": [1.0, 2.0]}
-    found = [
-        reinforce_loss(out=tmp_path / name, **{**options, "executor": name, "workers": 2}).summary
-        for name in ("inprocess", "pool")
-    ]
-    _same(*found)
-
-
-@pytest.mark.parametrize("left", [None, b"no checkpoint"])
-def test_without_its_newest_checkpoint_a_search_goes_on_from_the_one_before(
-    tmp_path: Path, left: bytes | None
+def test_without_its_checkpoints_a_search_goes_on_from_the_one_before_or_begins_anew(
+    finished: RunResult, tmp_path: Path
 ) -> None:
-    expected = reinforce_loss(out=tmp_path / "whole", **SMALL).summary
-    broken = tmp_path / "broken"
-    with pytest.raises(Killed):
-        reinforce_loss(out=broken, **SMALL, observer=_KillAt("searched-0-2: epoch 3"))
-    there = sorted(path.name for path in (broken / "states").glob("searched*"))
-    assert there == [
-        "searched-0-2.2.pt",
-        "searched-0-2.3.pt",
-    ]
-    newest = broken / "states" / "searched-0-2.3.pt"
-    newest.unlink() if left is None else newest.write_bytes(left)
-    again = _Messages()
-    _same(reinforce_loss(resume=broken, observer=again).summary, expected)
-    first = next(text for text in again.texts if text.startswith("searched"))
-    assert first.startswith("searched-0-2: epoch 3/4")
+    def goes_on(directory: Path, watch: _Watch) -> None:
+        _same(reinforce_loss(resume=directory, observer=watch).summary, finished.summary)
 
+    def first(watch: _Watch) -> str:
+        return next(text for text in watch.texts if text.startswith("searched"))
 
-def test_without_any_checkpoint_a_search_begins_anew(tmp_path: Path) -> None:
-    expected = reinforce_loss(out=tmp_path / "whole", **SMALL).summary
-    broken = tmp_path / "broken"
+    broken, again, last = tmp_path / "broken", _Watch(), _Watch("control-0-2: epoch 1")
     with pytest.raises(Killed):
-        reinforce_loss(out=broken, **SMALL, observer=_KillAt("control-0-2: epoch 1"))
-    for path in (broken / "states").iterdir():
+        reinforce_loss(out=broken, **SMALL, observer=_Watch("searched-0-2: epoch 3"))
+    there = sorted((broken / "states").glob("searched*"))
+    assert [path.name for path in there] == ["searched-0-2.2.pt", "searched-0-2.3.pt"]
+    spoilt = shutil.copytree(broken, tmp_path / "spoilt")
+    there[-1].unlink()
+    goes_on(broken, again)
+    assert first(again).startswith("searched-0-2: epoch 3/4")
+
+    (spoilt / "states" / there[-1].name).write_bytes(b"no checkpoint")
+    with pytest.raises(Killed):
+        reinforce_loss(resume=spoilt, observer=last)
+    assert first(last).startswith("searched-0-2: epoch 3/4")
+    for path in (spoilt / "states").iterdir():
         path.unlink()
-    _same(reinforce_loss(resume=broken).summary, expected)
+    goes_on(spoilt, _Watch())
 
 
 @pytest.mark.parametrize("space", ["search-softmax", "random-softmax"])
@@ -223,6 +210,7 @@ def test_the_command(tmp_path: Path) -> None:
         "--seeds",
         "1",
         "--no-copy-best",
+        "--set=executor=inprocess",
         "--out",
         str(tmp_path / "run"),
         "--json",

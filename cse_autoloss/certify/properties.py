@@ -16,6 +16,7 @@ from cse_autoloss.certify.scene import TOLERANCE, Scene
 VANISHED = 0.05
 """Share of its scale that a slope may still have where the answer has long been right."""
 LONG_RIGHT = 12.0
+_LOGITS = ("x", "y", "z", "v")
 
 
 def never_rises(name: str, scene: Scene, budget: Budget) -> Finding:
@@ -88,7 +89,7 @@ def decided(name: str, scene: Scene, decision: Decision) -> Finding:
 
 def bounded_below(name: str, scenes: list[Scene], budget: Budget) -> Finding:
     """A number that the loss never falls below, wherever the logits go; else within the domain."""
-    for endless in (True, False):
+    for endless in _reaches(scenes):
         found = [_bound(scene, scene.loss, budget, endless) for scene in scenes]
         low, reached = min(one[0] for one in found), min(one[1] for one in found)
         if math.isfinite(low):
@@ -99,7 +100,7 @@ def bounded_below(name: str, scenes: list[Scene], budget: Budget) -> Finding:
 
 def largest_slope(name: str, scenes: list[Scene], budget: Budget) -> Finding:
     """A number that no slope exceeds."""
-    for endless in (True, False):
+    for endless in _reaches(scenes):
         found = [_bound(scene, scene.slope, budget, endless, absolute=True) for scene in scenes]
         high, reached = max(-one[0] for one in found), max(-one[1] for one in found)
         if math.isfinite(high):
@@ -108,6 +109,11 @@ def largest_slope(name: str, scenes: list[Scene], budget: Budget) -> Finding:
                 name, "proved", where, f"≤ {_shown(high)} (comes to {_shown(reached)})", required=False
             )
     return Finding(name, "open", scenes[0].domain, "no bound was found", required=False)
+
+
+def _reaches(scenes: list[Scene]) -> tuple[bool, ...]:
+    """Whether to look at all logits: first so, then within the domain; where there are none there is nothing twice."""
+    return (True, False) if any(axis.name in _LOGITS for one in scenes for axis in one.axes) else (False,)
 
 
 def _bound(
@@ -123,7 +129,7 @@ def _bound(
             else (low, high)
         )
 
-    axes = tuple(_endless(one) if endless and one.name in ("x", "y", "z", "v") else one for one in scene.axes)
+    axes = tuple(_endless(one) if endless and one.name in _LOGITS else one for one in scene.axes)
     return least(axes, values, replace(budget, boxes=min(budget.boxes, 40_000)))
 
 

@@ -31,13 +31,17 @@ def outward(low: Any, high: Any, slack: float = 0.0) -> Interval:
     `slack`: how wrong an end may be besides, absolutely.
     """
     with np.errstate(all="ignore"):
-        return _down(low, slack), -_down(-high, slack)
+        return _wider(low, high, slack)
+
+
+def _wider(low: Any, high: Any, slack: float = 0.0) -> Interval:
+    return _down(low, slack), -_down(-high, slack)
 
 
 def _down(low: Any, slack: float) -> Any:
     # Near 0 a relative margin would underflow itself.
     moved = low - (_DIGITS * np.abs(low) + _TINY * np.not_equal(low, 0) + slack)
-    if np.isfinite(np.sum(moved)):
+    if math.isfinite(moved.sum()):
         return moved
     moved = np.where(np.isinf(low), low, moved)
     return np.where(np.isnan(moved), -math.inf, moved)
@@ -75,7 +79,7 @@ def within(low: float, high: float) -> Callable[..., Interval]:
 def add(a: Interval, b: Interval) -> Interval:
     """a + b."""
     with np.errstate(all="ignore"):
-        return outward(a[0] + b[0], a[1] + b[1])
+        return _wider(a[0] + b[0], a[1] + b[1])
 
 
 def negative(a: Interval) -> Interval:
@@ -90,8 +94,8 @@ def multiply(a: Interval, b: Interval) -> Interval:
         low = np.minimum(np.minimum(products[0], products[1]), np.minimum(products[2], products[3]))
         high = np.maximum(np.maximum(products[0], products[1]), np.maximum(products[2], products[3]))
         # An end of 0 may be a product that underflowed, and 0·∞ is no number: these are looked at one by one.
-        if np.all(low * high) and not np.isnan(np.sum(low)):
-            return outward(low, high)
+        if (low * high).all() and not math.isnan(low.sum()):
+            return _wider(low, high)
         low, high = np.full_like(low, math.inf), np.full_like(high, -math.inf)
         for x in a:
             for y in b:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.simulation.small_model import STRIDE, Targets, paired_iou
 from cse_autoloss.spaces import box_inputs
+from cse_autoloss.training.eager import EagerSGD
 
 _PATCH = 4
 _MOMENTUM = 0.9
@@ -58,7 +59,7 @@ def frozen_features(targets: Targets, settings: SimulateSettings) -> Tensor:
         trunk = Trunk(targets.images.shape[1], classes, settings.width)
     points = targets.points.repeat(len(targets.images), 1)[targets.positive]
     one_hot = F.one_hot(targets.labels, classes + 1)[:, :classes].float()
-    optimiser = torch.optim.SGD(trunk.parameters(), lr=_LR, momentum=_MOMENTUM, nesterov=True, foreach=True)
+    optimiser = EagerSGD(trunk.parameters(), lr=_LR, momentum=_MOMENTUM, nesterov=True, foreach=True)
     for step in range(settings.trunk_steps):
         optimiser.param_groups[0]["lr"] = _LR * one_cycle(step / settings.trunk_steps)
         out = trunk.head(trunk(targets.images))

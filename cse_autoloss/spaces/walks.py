@@ -83,7 +83,9 @@ class WalkForm(Form):
                 curves.append(Curve("walk", place, _words(walk), judged=sign > 0))
                 plan.append((walk, sign))
         points = max(walk.points for walk in self.signature.walks)
-        ways = [look.jittered(_way(walk, points)[:: 1 if look.fine else COARSE]) for walk, _ in plan]
+        ways = [
+            look.nearing(look.jittered(_way(walk, points)[:: 1 if look.fine else COARSE])) for walk, _ in plan
+        ]
         rows = [self._along(walk, t, sign) for (walk, sign), t in zip(plan, ways, strict=True)]
         rates = []
         for (walk, sign), row in zip(plan, rows, strict=True):
@@ -108,7 +110,7 @@ class WalkForm(Form):
             step=t.diff(dim=1),
             scale_mask=judged,
             end_mask=torch.zeros_like(judged),
-            falls=judged & ~may_rest,
+            falls=judged & ~may_rest & look.far(t[0]),
             slope_mask=judged & (t < 1),
             longest=float(t.diff(dim=1).max()) if look.fine else 0.0,
             mirrored=tuple((k, k + 1) for k, (_, sign) in enumerate(plan[1:]) if sign < 0),
@@ -171,7 +173,7 @@ class WalkForm(Form):
                 value = value if one.name in self.moving else value.detach()
             found.append(value)
         try:
-            torch.broadcast_shapes(*(v.shape for v in self._lifted(found).values()))
+            _common_shape(self._lifted(found).values())
         except RuntimeError:
             shapes = ", ".join(
                 f"{n} {tuple(v.shape)}" for n, v in zip(names, found, strict=True) if v is not None
@@ -193,7 +195,7 @@ class WalkForm(Form):
             values = evaluate(inputs)
         except KeyError as error:
             raise DataError(f"this loss reads {error.args[0]!r}, which was not given") from None
-        shape = torch.broadcast_shapes(*(value.shape for value in inputs.values()))
+        shape = _common_shape(inputs.values())
         if self._per_sample:
             return values.expand(*shape[:-1], 1).squeeze(-1)
         return values.expand(shape)
@@ -285,7 +287,7 @@ class WalkForm(Form):
                 else f"loss = loss.expand({shape})"
             )
         body += ['if self.reduction == "none":', "    return loss"]
-        body.append('return loss.sum() if self.reduction == "sum" else loss.mean()')
+        body.append('return loss.sum() if self.reduction == "sum" else loss.sum() / max(loss.numel(), 1)')
         parameters = ", ".join(f"{one.code}: Tensor" for one in used)
         return [f"def forward(self, {parameters}) -> Tensor:", *(f"    {line}" for line in body)]
 
@@ -300,6 +302,12 @@ def form_of(signature: Signature) -> Form:
     """How losses of the signature are called, probed, drawn and written."""
     form = signature.form
     return form if isinstance(form, Form) else walk_form(signature)
+
+
+def _common_shape(tensors: Iterable[Tensor]) -> torch.Size:
+    """The shape that tensors broadcast to; torch takes long to find it even where all have the same."""
+    shapes = {tensor.shape for tensor in tensors}
+    return shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
 
 
 def _unread(names: frozenset[str]) -> str:

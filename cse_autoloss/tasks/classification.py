@@ -11,7 +11,7 @@ from torch import Tensor
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.tasks.image_files import LabelledImages
-from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on
+from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on, shared_images
 from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.stacked import StackedTask
 
@@ -41,6 +41,10 @@ class ClassificationTask(StackedTask):
         told = (f"{noise:.0%} of the labels to train on are wrong on purpose",) if noise else ()
         return (*told, *notes_on(self.settings.data))
 
+    def check(self) -> tuple[str, ...]:
+        """Read the images; see `Task.check`."""
+        return (*super().check(), *shared_images(self.settings.data))
+
     def drawn(self, draw: int) -> ClassificationSettings | None:
         """Other wrong labels, and another subset, of the same images."""
         own = self.settings
@@ -60,6 +64,7 @@ class ClassificationTask(StackedTask):
             grey=own.grey,
             shrink=own.shrink,
             draw=own.draw,
+            progress=self.progress,
         )
 
     @property

@@ -26,6 +26,7 @@ from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.faults import with_faults
 from cse_autoloss.tasks.one_of_each import one_of_each
 from cse_autoloss.tasks.photographs import Dataset, Source, load_dataset, small_objects, to_splits
+from cse_autoloss.tasks.pixel_spread import summed_spread
 from cse_autoloss.tasks.protocol import (
     LossFunction,
     Metric,
@@ -188,9 +189,8 @@ class DetectionTask(Task):
     @cached_property
     def _normal(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the training images, a number for each channel."""
-        sample = torch.from_numpy(self.split("train").images)[:1000].float() / 255
-        deviation = sample.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3)
-        return sample.mean(dim=(0, 2, 3), keepdim=True), deviation
+        mean, deviation = summed_spread(self.split("train").images, 255)
+        return mean, deviation.clamp(min=1e-3)
 
     def simulation(self, settings: SimulateSettings) -> Simulator:
         """The model optimisation simulation on one training image of each category."""

@@ -24,6 +24,7 @@ from cse_autoloss.tasks.identities import (
     split_identities,
 )
 from cse_autoloss.tasks.image_files import LabelledImages
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
 from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.stacked import StackedTask
 from cse_autoloss.tasks.verification import (
@@ -64,7 +65,9 @@ class FacesTask(StackedTask):
         """Train, validation and test people, and the pairs to verify."""
         own = self.settings
         size, grey = (own.image_size, own.image_size), own.grey or own.data == "orl"
-        parts, listed = load_faces(own.data, size, seed=own.seed, grey=grey, pairs=own.pairs)
+        parts, listed = load_faces(
+            own.data, size, seed=own.seed, grey=grey, pairs=own.pairs, progress=self.progress
+        )
         val, test = (part.images.labels for part in parts[1:])
         pairs = {
             "val": make_pairs(val, own.pair_count, own.seed),
@@ -116,13 +119,19 @@ def _sought(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def load_faces(
-    source: str, size: tuple[int, int], *, seed: int = 0, grey: bool = True, pairs: Path | None = None
+    source: str,
+    size: tuple[int, int],
+    *,
+    seed: int = 0,
+    grey: bool = True,
+    pairs: Path | None = None,
+    progress: Progress = nothing,
 ) -> tuple[tuple[Identities, ...], Pairs | None]:
     """Train, validation and test people, and the test pairs of a file in LFW's format, if one is given.
 
     With a file, its people are the test split, and all others share train and validation.
     """
-    people = read_identities(source, size, grey)
+    people = read_identities(source, size, grey, progress)
     if pairs is None:
         return split_identities(people, seed), None
     listed = read_pairs(pairs)

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
 from cse_autoloss.spaces import CLS_BINARY
-from cse_autoloss.tasks.mask_files import Masked, read_masked, scene_masks
+from cse_autoloss.tasks.mask_files import Masked, notes_on, read_masked, scene_masks
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.pixel_spread import summed_spread
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
 
 
@@ -40,7 +41,12 @@ class SegmentationTask(OneLossTask):
         kind, _, folder = own.data.partition(":")
         if kind == "digits":
             return scene_masks(own.scenes, own.cache)
-        return read_masked(Path(folder).expanduser(), own.image_size, own.grey, own.seed)
+        return read_masked(Path(folder).expanduser(), own.image_size, own.grey, own.seed, self.progress)
+
+    def check(self) -> tuple[str, ...]:
+        """Read the images; see `Task.check`."""
+        kind, _, folder = self.settings.data.partition(":")
+        return (*super().check(), *(() if kind == "digits" else notes_on(Path(folder).expanduser())))
 
     def drawn(self, draw: int) -> SegmentationSettings | None:
         """Other scenes of the same people's digits."""
@@ -96,8 +102,8 @@ class SegmentationTask(OneLossTask):
     @cached_property
     def _spread(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the training images, a number for each channel."""
-        sample = torch.from_numpy(self.splits["train"].images[:1000]).float()
-        return sample.mean((0, 2, 3), keepdim=True), sample.std((0, 2, 3), keepdim=True).clamp(min=0.3)
+        mean, deviation = summed_spread(self.splits["train"].images)
+        return mean, deviation.clamp(min=0.3)
 
     def _normal(self, images: Tensor) -> Tensor:
         mean, deviation = self._spread

@@ -24,6 +24,7 @@ from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.pixel_spread import pixel_spread
 from cse_autoloss.tasks.protocol import LossFunction, SplitName
 
 
@@ -159,16 +160,7 @@ class StackedTask(OneLossTask):
     @cached_property
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of all training images, a number for each channel."""
-        # Counts of the 256 values are exact, so that the images' order can't matter.
-        counts = np.stack(
-            [np.bincount(channel.ravel(), minlength=256) for channel in self.learnt[0].pixels.swapaxes(0, 1)]
-        )
-        values, total = np.arange(256) / 255, counts.sum(1)
-        mean = counts @ values / total
-        variance = (counts * (values - mean[:, None]) ** 2).sum(1) / np.maximum(total - 1, 1)
-        mean, deviation = (
-            torch.from_numpy(one).float().view(1, -1, 1, 1).to(self.device) for one in (mean, variance**0.5)
-        )
+        mean, deviation = (one.to(self.device) for one in pixel_spread(self.learnt[0].pixels))
         return mean, deviation.clamp(min=1e-3)
 
     def _normal(self, pixels: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ def diabetes() -> Table:
 
 
 def read_csv(path: Path, target: str | None) -> Table:
-    """A table of a file in UTF-8 with a line of names and then numbers alone, separated by commas.
+    """A table of a file in UTF-8 with a line of names and then numbers alone, separated by commas, or else by
+    semicolons or tabs.
 
     Args:
         path: of the file.
@@ -60,7 +61,10 @@ def read_csv(path: Path, target: str | None) -> Table:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: larger than {MOST_BYTES >> 30} GiB")
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [(number, row) for number, row in enumerate(csv.reader(stream), 1) if row]
+            head = stream.readline()
+            sign = next((one for one in ",;\t" if one in head), ",")
+            stream.seek(0)
+            rows = [(number, row) for number, row in enumerate(csv.reader(stream, delimiter=sign), 1) if row]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
     except (ValueError, csv.Error) as error:  # ValueError: its bytes, or a name that no file can have
@@ -75,6 +79,8 @@ def read_csv(path: Path, target: str | None) -> Table:
         )
     if target not in names:
         raise UnknownNameError.of(f"target: column of {path}", target, names)
+    if names.count(target) > 1:
+        raise DataError(f"{path}: {names.count(target)} columns are called {shorten(target)!r}")
     if len(names) < 2:
         raise DataError(f"{path}: {names[0]!r} is the only column, so there is nothing to predict it from")
     values = np.array([_numbers(path, number, row, names) for number, row in rows[1:]], dtype=np.float64)

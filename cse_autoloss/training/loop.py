@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cse_autoloss.errors import DataError
 from cse_autoloss.settings.fields import Precision
+from cse_autoloss.training.eager import EagerSGD
 from cse_autoloss.training.precision import loss_scaler
 
 BatchLoss = Callable[[Tensor, torch.Generator], Tensor]
@@ -56,10 +57,10 @@ def total_steps(samples: int, schedule: Schedule) -> int:
     return max(1, round(schedule.epochs * samples / schedule.batch))
 
 
-def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
+def _optimiser(model: nn.Module, schedule: Schedule) -> EagerSGD:
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    return torch.optim.SGD(
+    return EagerSGD(
         [{"params": kernels, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=schedule.lr,
         momentum=schedule.momentum,
