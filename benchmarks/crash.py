@@ -151,13 +151,17 @@ def whole(what: str, directory: Path) -> tuple[dict[str, Any], float]:
     return outcome(directory), time.monotonic() - begun
 
 
-def series(what: str, directory: Path, seconds: float, kills: int, rng: random.Random, tally: Tally) -> None:
-    """One run, killed so many times, to its end; the outcome stays in the directory."""
+def series(what: str, directory: Path, seconds: float, kills: int, rng: random.Random, tally: Tally) -> float:
+    """One run, killed so many times, to its end; the outcome stays in the directory.
+
+    Returns:
+        `seconds`, or those of a run that ended by itself before, where the machine is less busy by now.
+    """
     from cse_autoloss.runs import holds_run
 
     tally.series += 1
     for turn in range(kills + 1):
-        order = command(what, directory, holds_run(directory))
+        order, begun = command(what, directory, holds_run(directory)), time.monotonic()
         process = subprocess.Popen(
             order, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -173,9 +177,12 @@ def series(what: str, directory: Path, seconds: float, kills: int, rng: random.R
                     continue
         # It went on after a worker's death, or nobody disturbs it any more.
         code = process.wait()
+        if code == 0 and turn < kills:
+            seconds = min(seconds, time.monotonic() - begun)
         if code == 0 and what != "study":
-            return
+            return seconds
     tally.stuck += what != "study" or code != 0
+    return seconds
 
 
 def main() -> None:
@@ -193,7 +200,7 @@ def main() -> None:
             while tally.kills < options.kills:
                 directory = Path(folder) / f"run-{tally.series}"
                 most = min(KILLS_OF_SERIES, options.kills - tally.kills)
-                series(what, directory, seconds, most, rng, tally)
+                seconds = series(what, directory, seconds, most, rng, tally)
                 found = outcome(directory)
                 tally.equal += found == expected
                 for part in found:

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cse_autoloss.bench import worker
 from cse_autoloss.bench.budget import Cost, RunSize
 from cse_autoloss.bench.progress import SEARCH_STAGES, Clock, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
@@ -97,10 +98,11 @@ class Asleep(ExecutorBase):
 
     EPOCH, SCENE, SIMULATION = 0.5, 0.00075, 0.009
 
-    def __init__(self, workers: int, now: QuietTime) -> None:
+    def __init__(self, workers: int, now: QuietTime, config: SearchConfig) -> None:
         self.workers, self._now = workers, now
+        self._context = worker.init({"config": config.model_dump(mode="json"), "device": "cpu"})
         self._running: list[tuple[float, str]] = []
-        self._begun: dict[str, tuple[float, Job]] = {}
+        self._begun: dict[str, tuple[float, Job, dict[str, Any] | None]] = {}
 
     @property
     def pending(self) -> int:
@@ -113,10 +115,14 @@ class Asleep(ExecutorBase):
         return self.workers - len(self._running)
 
     def submit(self, job: Job) -> None:
-        """Send a worker to sleep."""
+        """Send a worker to sleep, or to breed: that it does here, but its time is not the main process's."""
         now = self._now()
-        self._begun[job.key] = now, job
-        heapq.heappush(self._running, (now + self._seconds(job.payload), job.key))
+        begun = time.process_time()
+        told = worker.run(self._context, dict(job.payload)) if job.payload["kind"] == "breed" else None
+        took = time.process_time() - begun
+        self._now.slept -= took
+        self._begun[job.key] = now, job, told
+        heapq.heappush(self._running, (now + (took if told else self._seconds(job.payload)), job.key))
 
     def next_result(self, timeout: float | None = None) -> JobResult | None:
         """A made-up result: half of the candidates learn, and AP is drawn from the formulas' hash."""
@@ -128,8 +134,8 @@ class Asleep(ExecutorBase):
             if timeout is not None and timeout < rest:
                 return None
         end, key = heapq.heappop(self._running)
-        begun, job = self._begun.pop(key)
-        return JobResult(key, "ok", self._told(job.payload), "", end - begun, 1)
+        begun, job, told = self._begun.pop(key)
+        return JobResult(key, "ok", told or self._told(job.payload), "", end - begun, 1)
 
     def cancel(self) -> list[str]:
         """Wake all."""
@@ -173,7 +179,7 @@ def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -
         size = RunSize(seconds, config.proxy.epochs, 1.0, offspring, config.evolution.combine, audit, ())
         now = QuietTime()
         time.monotonic = time.perf_counter = now
-        clock, executor = Clock(None), Asleep(workers, now)
+        clock, executor = Clock(None), Asleep(workers, now, config)
         began = time.process_time()
         try:
             bench = Workbench(executor, store, clock, status, Silent())
@@ -202,9 +208,11 @@ def main() -> None:
     sleep.add_argument("--seconds", type=float, default=120)
     sleep.add_argument("--workers", type=int, default=2)
     sleep.add_argument("--offspring", type=int, default=8)
+    sleep.add_argument("--epoch", type=float, default=Asleep.EPOCH, help="seconds that one takes, of ten")
     sleep.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     if arguments.command == "asleep":
+        Asleep.EPOCH = arguments.epoch
         config = load_config("detection", dict(pair.split("=", 1) for pair in arguments.set))
         print(asleep(config, arguments.seconds, arguments.workers, arguments.offspring))
         return

@@ -9,7 +9,12 @@ from pathlib import Path
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 INK, SOFT, LINE = "#1F2933", "#4A5663", "#9AA5B1"
-GREY, BLUE, ORANGE, GREEN = ("#EEF1F4", LINE), ("#E3F1FA", "#0072B2"), ("#FFF3DC", "#E69F00"), ("#DFF1EA", "#00795B")
+GREY, BLUE, ORANGE, GREEN = (
+    ("#EEF1F4", LINE),
+    ("#E3F1FA", "#0072B2"),
+    ("#FFF3DC", "#E69F00"),
+    ("#DFF1EA", "#00795B"),
+)
 RED = ("#FBE5DC", "#B3450A")
 Colours = tuple[str, str]
 
@@ -21,7 +26,9 @@ class Drawing:
         self.name, self.title, self.width, self.height = name, title, width, height
         self.parts: list[str] = []
 
-    def text(self, x: float, y: float, words: str, size: int = 13, bold: bool = False, anchor: str = "middle") -> None:
+    def text(
+        self, x: float, y: float, words: str, size: int = 13, bold: bool = False, anchor: str = "middle"
+    ) -> None:
         """Words whose base line is at y."""
         weight, fill = ("bold", INK) if bold else ("normal", SOFT)
         self.parts.append(
@@ -32,13 +39,17 @@ class Drawing:
     def shape(self, points: list[tuple[float, float]], colours: Colours) -> None:
         """A filled polygon."""
         corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.parts.append(f'<polygon points="{corners}" fill="{colours[0]}" stroke="{colours[1]}" stroke-width="1.3"/>')
+        self.parts.append(
+            f'<polygon points="{corners}" fill="{colours[0]}" stroke="{colours[1]}" stroke-width="1.3"/>'
+        )
 
     def box(self, x: float, y: float, width: float, height: float, colours: Colours) -> None:
         """A filled rectangle."""
         self.shape([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], colours)
 
-    def line(self, points: list[tuple[float, float]], colour: str = LINE, width: float = 1.5, dash: str = "") -> None:
+    def line(
+        self, points: list[tuple[float, float]], colour: str = LINE, width: float = 1.5, dash: str = ""
+    ) -> None:
         """A line through points."""
         corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         self.parts.append(
@@ -46,7 +57,13 @@ class Drawing:
             + (f' stroke-dasharray="{dash}"/>' if dash else "/>")
         )
 
-    def curve(self, function: Callable[[float], float], left: float, base: float, wide: float, colour: str) -> None:
+    def dot(self, x: float, y: float, radius: float, colour: str) -> None:
+        """A filled circle."""
+        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>')
+
+    def curve(
+        self, function: Callable[[float], float], left: float, base: float, wide: float, colour: str
+    ) -> None:
         """y = function(x), x from -4 to 4, on a place that is `wide` wide; 30 units high for each 1."""
         steps = [-4 + 8 * step / 120 for step in range(121)]
         self.line([(left + wide * (x + 4) / 8, base - 30 * function(x)) for x in steps], colour, 2.4)
@@ -74,7 +91,13 @@ def funnel() -> None:
     for place, (name, cost, what, colours) in enumerate(stages):
         left, high, next_high = 20 + 166 * place, 80 - 11 * place, 80 - 11 * (place + 1)
         drawing.shape(
-            [(left, 100 - high), (left + 154, 100 - next_high), (left + 154, 100 + next_high), (left, 100 + high)], colours
+            [
+                (left, 100 - high),
+                (left + 154, 100 - next_high),
+                (left + 154, 100 + next_high),
+                (left, 100 + high),
+            ],
+            colours,
         )
         drawing.text(left + 77, 98, name, 17, bold=True)
         drawing.text(left + 77, 117, cost, 12)
@@ -86,7 +109,9 @@ def funnel() -> None:
 
 def verification() -> None:
     """A loss that falls with the logit of a positive, and one that does not."""
-    drawing = Drawing("verification", "A walk towards the right answer: the loss must fall all the way", 860, 220)
+    drawing = Drawing(
+        "verification", "A walk towards the right answer: the loss must fall all the way", 860, 220
+    )
     cases: list[tuple[str, Callable[[float], float], Colours, str]] = [
         ("accepted: falls everywhere", lambda x: math.log1p(math.exp(-x)), GREEN, "log(1 + exp(−x))"),
         (
@@ -102,9 +127,7 @@ def verification() -> None:
         drawing.curve(loss, left, 160, 360, colours[1])
         for step in range(17):
             x = -4 + step / 2
-            drawing.parts.append(
-                f'<circle cx="{left + 360 * (x + 4) / 8:.1f}" cy="{160 - 30 * loss(x):.1f}" r="3.2" fill="{colours[1]}"/>'
-            )
+            drawing.dot(left + 360 * (x + 4) / 8, 160 - 30 * loss(x), 3.2, colours[1])
         drawing.text(left + 180, 24, formula, 13, bold=True)
         drawing.text(left + 180, 180, "logit of a positive →", 12)
         drawing.text(left + 180, 204, verdict, 14, bold=True)
@@ -113,7 +136,9 @@ def verification() -> None:
 
 def certificate() -> None:
     """Bisection: pieces of the domain, each proved, or halved again, down to a witness."""
-    drawing = Drawing("certificate", "Intervals: pieces of the domain are halved until each is decided", 860, 232)
+    drawing = Drawing(
+        "certificate", "Intervals: pieces of the domain are halved until each is decided", 860, 232
+    )
     rows = [
         "the slope over the whole domain: unknown",
         "halved: the left half is proved",
@@ -139,7 +164,9 @@ def certificate() -> None:
 
 def audit() -> None:
     """Pairs of scores by seed, and the interval of their differences."""
-    drawing = Drawing("audit", "Paired seeds: what a seed does to everybody drops out of the difference", 860, 230)
+    drawing = Drawing(
+        "audit", "Paired seeds: what a seed does to everybody drops out of the difference", 860, 230
+    )
     known, gains = [0.50, 0.62, 0.43, 0.56, 0.67], [0.08, 0.06, 0.09, 0.05, 0.07]
     drawing.text(230, 24, "score on test, each seed on its own draw", 13, bold=True)
     for place, (low, gain) in enumerate(zip(known, gains, strict=True)):
@@ -147,24 +174,24 @@ def audit() -> None:
         a, b = 330 - 300 * low - 20, 330 - 300 * (low + gain) - 20
         drawing.line([(x, a), (x, b)], LINE, 1.5)
         for y, colours in ((a, BLUE), (b, ORANGE)):
-            drawing.parts.append(f'<circle cx="{x}" cy="{y:.1f}" r="6" fill="{colours[1]}"/>')
+            drawing.dot(x, y, 6, colours[1])
         drawing.text(x, 212, f"seed {place}", 12)
     drawing.text(645, 24, "difference, found − known", 13, bold=True)
     middle, scale, zero = 110, 2600, 500
     for place, gain in enumerate(gains):
-        drawing.parts.append(
-            f'<circle cx="{zero + scale * gain:.1f}" cy="{middle - 34 + 6 * (place % 2)}" r="4" fill="{SOFT}"/>'
-        )
+        drawing.dot(zero + scale * gain, middle - 34 + 6 * (place % 2), 4, SOFT)
     mean = sum(gains) / 5
     deviation = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / 4)
     half = 2.776 * deviation / math.sqrt(5)  # Student's t of four degrees of freedom
     drawing.line([(zero, 50), (zero, 160)], LINE, 1.5, "5 4")
-    drawing.line([(zero + scale * (mean - half), middle), (zero + scale * (mean + half), middle)], GREEN[1], 4)
-    drawing.parts.append(f'<circle cx="{zero + scale * mean:.1f}" cy="{middle}" r="7" fill="{GREEN[1]}"/>')
+    drawing.line(
+        [(zero + scale * (mean - half), middle), (zero + scale * (mean + half), middle)], GREEN[1], 4
+    )
+    drawing.dot(zero + scale * mean, middle, 7, GREEN[1])
     drawing.text(zero, 178, "0: no better", 12)
     drawing.text(zero + scale * mean, 140, "mean and 95 % interval", 12)
     for x, colours, words in ((500, BLUE, "known loss"), (640, ORANGE, "found loss")):
-        drawing.parts.append(f'<circle cx="{x}" cy="208" r="6" fill="{colours[1]}"/>')
+        drawing.dot(x, 208, 6, colours[1])
         drawing.text(x + 14, 212, words, 12, anchor="start")
     drawing.write()
 

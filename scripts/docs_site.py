@@ -29,14 +29,18 @@ COMMANDS = "<!-- commands -->"
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that lie in the root, and what pages link to outside docs/."""
-    sources = {page.src_uri: f"docs/{page.src_uri}" for page in files.documentation_pages()} | ROOT_PAGES
+    sources = [*(f"docs/{page.src_uri}" for page in files.documentation_pages()), *ROOT_PAGES.values()]
     for uri, name in ROOT_PAGES.items():
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / name)))
-    for uri, name in sources.items():
+    for name in sources:
         for path, _ in LINK.findall((ROOT / name).read_text(encoding="utf-8")):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
             copy = _on_the_site(target)
-            if target != f"docs/{copy}" and (ROOT / target).is_file() and files.get_file_from_path(copy) is None:
+            if (
+                target != f"docs/{copy}"
+                and (ROOT / target).is_file()
+                and files.get_file_from_path(copy) is None
+            ):
                 files.append(File.generated(config, copy, abs_src_path=str(ROOT / target)))
     return files
 
@@ -58,13 +62,19 @@ def on_page_markdown(markdown: str, page: Any, **rest: Any) -> str:
 def _on_the_site(target: str) -> str:
     """Where a file of the repository lies on the site."""
     pages = {name: uri for uri, name in ROOT_PAGES.items()} | {"README.md": "index.md"}
-    return pages.get(target) or (target.removeprefix("docs/") if target.startswith("docs/") else f"files/{target}")
+    return pages.get(target) or (
+        target.removeprefix("docs/") if target.startswith("docs/") else f"files/{target}"
+    )
 
 
 def _commands() -> str:
-    """Every command with its options, from the program itself."""
+    """A list of the commands by how often they are needed, then each with its options: from the program itself."""
     program = typer.main.get_command(app)
     assert isinstance(program, TyperGroup)
-    program.epilog = None
     whole = typer.cli.get_docs_for_click(obj=program, ctx=typer.Context(program), name="cse-autoloss")
-    return whole.split("\n", 1)[1]
+    each = whole[whole.index("\n## ") :]
+    listed: dict[str, list[str]] = {}
+    for name, command in program.commands.items():
+        line = f"- [`{name}`](#cse-autoloss-{name}): {command.help}"
+        listed.setdefault(command.rich_help_panel, []).append(line)  # type: ignore[attr-defined]
+    return "\n".join(f"**{panel}**\n\n" + "\n".join(lines) + "\n" for panel, lines in listed.items()) + each

@@ -1,4 +1,5 @@
-"""Small data sets with boxes in COCO's, YOLO's and Pascal VOC's layouts, changed in one way each, from a seed.
+"""Small data sets with boxes in COCO's, YOLO's and Pascal VOC's layouts, and folders of classes, changed in one way
+each, from a seed.
 
 A *harmless* change is what other programs, machines and people do to a data set without making it another: it must
 read as the same arrays. A *fault* must end in one line that names a file; with `skip_bad` what is left must be as it
@@ -18,9 +19,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mutated_folders
 import numpy as np
 from PIL import Image
 
@@ -242,6 +245,9 @@ HARMLESS_COCO: dict[str, Callable[[str, Content, Path], Any]] = {
     "root of a class's name": lambda split, content, folder: content["categories"].append(
         {"id": 9, "name": "nut"}
     ),
+    "twins": lambda split, content, folder: content["annotations"].append(
+        content["annotations"][0] | {"id": 99}
+    ),
     "crowd as text": _each("annotations", lambda item: item.update(iscrowd="0")),
     "crowd as false": _each("annotations", lambda item: item.update(iscrowd=False)),
     "no crowd flag": _each("annotations", lambda item: item.pop("iscrowd")),
@@ -347,6 +353,7 @@ def _outlines(split: str, name: str, lines: list[str]) -> None:
 HARMLESS_YOLO: dict[str, YoloChange] = {
     "as it is": lambda split, name, lines: None,
     "outlines": _outlines,
+    "twins": lambda split, name, lines: lines.extend(lines[:1]),
     "blanks": lambda split, name, lines: lines.__setitem__(
         slice(None), [f"  {line}\t\r" for line in lines] + ["", " "]
     ),
@@ -508,15 +515,21 @@ def main() -> None:
     """Run so many cases and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000)
-    count, every = parser.parse_args().count, cases()
+    count = parser.parse_args().count
+    every: list[tuple[str, bool, Callable[[int, Path], str]]] = [
+        (case.name, case.harmless, partial(verdict, case)) for case in cases()
+    ]
+    for name in (*mutated_folders.HARMLESS, *mutated_folders.FAULTS):
+        told = partial(mutated_folders.verdict, name)
+        every.append((f"folder: {name}", name in mutated_folders.HARMLESS, told))
     started, tally = time.perf_counter(), Counter[str]()
     for seed in range(count):
-        case = every[seed % len(every)]
+        name, harmless, check = every[seed % len(every)]
         with tempfile.TemporaryDirectory() as folder:
-            wrong = verdict(case, seed // len(every) + seed, Path(folder))
-        tally["wrong" if wrong else "same arrays" if case.harmless else "one line"] += 1
+            wrong = check(seed // len(every) + seed, Path(folder))
+        tally["wrong" if wrong else "same arrays" if harmless else "one line"] += 1
         if wrong:
-            print(f"{case.name} (seed {seed}): {wrong}")
+            print(f"{name} (seed {seed}): {wrong}", flush=True)
     told = ", ".join(f"{number:,} {name}" for name, number in sorted(tally.items()))
     print(f"{count:,} data sets of {len(every)} kinds: {told}; {time.perf_counter() - started:.0f} s")
 

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.cli.app import main
 from cse_autoloss.compare.live import line, place, render
+from cse_autoloss.compare.plot import plot_comparison
 from cse_autoloss.compare.result import Comparison
 from cse_autoloss.compare.run import compare_losses
 from cse_autoloss.compare.table import print_comparison
@@ -244,6 +246,17 @@ def test_the_parts_of_the_figures_are_told(finished: tuple[Path, Comparison, Wat
     stream = io.StringIO()
     print_comparison(result, directory, Console(file=stream, width=80), detail=True)
     assert all(name in stream.getvalue() for name in classes)
+
+
+def test_names_in_any_script_and_with_dollars_are_drawn(
+    finished: tuple[Path, Comparison, Watcher, list[str]], tmp_path: Path
+) -> None:
+    result = finished[1]
+    first, *others = result.standings
+    named = replace(first, contestant=replace(first.contestant, name="猫 $\\frac$"))
+    odd = {**result.task, "what": "one-stage on a$b$c \udcff"}
+    plot_comparison(replace(result, task=odd, standings=(named, *others)), tmp_path / "odd.png")
+    assert (tmp_path / "odd.png").stat().st_size > 1000
 
 
 def test_progress_is_shown(finished: tuple[Path, Comparison, Watcher, list[str]]) -> None:

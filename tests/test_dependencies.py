@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 import tomllib
@@ -20,6 +19,7 @@ IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pillow": "PIL"}
 FOREIGN = {"mmdet", "pytorch_metric_learning"}
 """Libraries of others that an adapter imports when it is called."""
 
+IMPORT = re.compile(r"^\s*(?:from (\w+)[\w.]* import |import (\w+)[\w.]*(?: as \w+)?(?:$|  #))", re.MULTILINE)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -41,10 +41,8 @@ def imports() -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for file in PACKAGE.rglob("*.py"):
         roots = found.setdefault(file.relative_to(PACKAGE).parts[0], set())
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            roots.update(name.partition(".")[0] for name in names)
+        found_here = IMPORT.findall(file.read_text(encoding="utf-8"))
+        roots.update(name for pair in found_here for name in pair if name)
     own = {"cse_autoloss", *sys.stdlib_module_names}
     return {folder: frozenset(roots - own) for folder, roots in found.items()}
 

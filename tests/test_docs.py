@@ -1,14 +1,15 @@
 """What README and docs/ say is so: links lead somewhere, Python blocks run, command lines are the program's.
 
-A Python block runs, in one namespace a page, in an empty folder. Above it may stand, as a comment that readers don't see,
-`<!-- given` with lines that make what it takes for granted, or `<!-- compiled: REASON -->` where it is compiled alone.
+A Python block runs, in one namespace a page, in an empty folder. Above it may stand, as a comment that readers don't
+see, `<!-- given` with lines that make what it takes for granted, or `<!-- compiled: REASON -->` where it is compiled
+alone.
 """
 
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -22,12 +23,17 @@ from cse_autoloss.cli.app import app
 from cse_autoloss.spaces import signatures
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / f"{n}.md" for n in ("README", "CHANGELOG", "CONTRIBUTING"))]
+PAGES = [
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / f"{n}.md" for n in ("README", "CHANGELOG", "CONTRIBUTING")),
+]
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]+))?\)")
 PYTHON = re.compile(r"(?:<!-- (given|compiled:)(.*?)-->\n)?```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```(?:sh|console)\n(.*?)^```|^((?: {4}.*\n)+)", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"(?:^\s*(?:\$ )?(?:.*&& )?(?:\S*/)?cse-autoloss|-m cse_autoloss\.cli\.app) +(.*)", re.MULTILINE)
+COMMAND = re.compile(
+    r"(?:^\s*(?:\$ )?(?:.*&& )?(?:\S*/)?cse-autoloss|-m cse_autoloss\.cli\.app) +(.*)", re.MULTILINE
+)
 
 
 def named(page: Path) -> str:
@@ -59,7 +65,9 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "loss", raising=False)  # the file that a block writes and imports
-    monkeypatch.setattr(signatures, "_registered", dict(signatures.SIGNATURES))  # what a page registers goes with it
+    monkeypatch.setattr(
+        signatures, "_registered", dict(signatures.SIGNATURES)
+    )  # what a page registers goes with it
     scope: dict[str, Any] = {"__name__": page.stem}
     for kind, words, code in blocks(page):
         assert kind != "compiled:" or words.strip(), "say why it does not run"
@@ -98,7 +106,7 @@ def test_every_page_has_its_place_on_the_site() -> None:
     assert pages == places - {"changelog.md", "contributing.md", "security.md"}
 
 
-def test_the_drawings_are_those_of_their_script(tmp_path: Path) -> None:
+def test_the_drawings_are_those_of_their_script() -> None:
     before = {path: path.read_bytes() for path in (ROOT / "docs" / "images").glob("*.svg")}
-    subprocess.run([sys.executable, str(ROOT / "scripts" / "docs_drawings.py")], check=True)
+    runpy.run_path(str(ROOT / "scripts" / "docs_drawings.py"), run_name="__main__")
     assert {path: path.read_bytes() for path in before} == before

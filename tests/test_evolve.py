@@ -15,6 +15,7 @@ import torch
 import cse_autoloss
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.bench.session import Session
+from cse_autoloss.discovery import breeding
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.report.write import provenance, write_best
 from cse_autoloss.runs import RunStore
@@ -179,6 +180,14 @@ def outcome(directory: Path) -> dict[str, Any]:
         "hall": summary["hall_of_fame"],
         "scores": scores,
     }
+
+
+def test_two_workers_that_also_breed_find_the_same(
+    finished: tuple[cse_autoloss.RunResult, Watcher], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breeding, "MANY", 2)
+    cse_autoloss.evolve(config="smoke", out=tmp_path / "two", workers=2, **TINY)
+    assert outcome(tmp_path / "two") == outcome(finished[0].directory)
 
 
 def test_killed_with_two_workers_it_goes_on_with_one_to_the_end_that_no_worker_has(

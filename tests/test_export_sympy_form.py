@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cse_autoloss.export import simplify_worker as worker
 from cse_autoloss.export import sympy_form
 from cse_autoloss.export.domain import sample_domain
 from cse_autoloss.export.exact_value import as_vectors, difference, expression_value, graph_value
-from cse_autoloss.export.sympy_form import expression_latex, simplify, to_sympy
+from cse_autoloss.export.sympy_form import _Judge, expression_latex, simplify, to_sympy
 from cse_autoloss.graph import compile_graph
 from cse_autoloss.searches.evolution.genome import random_graph
 from cse_autoloss.spaces import SIGNATURES, parse
@@ -132,3 +133,9 @@ def test_every_operator_has_a_form() -> None:
             expression_latex(form, signature)
             assert branch
     assert sympy_form.SAME < 1e-6
+
+
+def test_of_a_formula_that_takes_too_long_fewer_places_are_compared() -> None:
+    graph = parse("Sub(X,Add(X,1))")
+    assert _Judge(graph, 0.0).places < _Judge(graph, 60.0).places
+    assert _Judge(graph, 60.0)(to_sympy(graph), time.monotonic() - 1.0) == math.inf

@@ -146,3 +146,16 @@ def test_odd_classes_and_cells_are_one_line(tmp_path: Path) -> None:
         with pytest.raises(DataError) as told:
             read_csv(table, "a")
         assert len(str(told.value)) < MOST_TOLD + len(str(tmp_path))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_what_can_not_be_printed_is_one_line_or_none() -> None:
+    program = f"{sys.executable} -m cse_autoloss.cli.app"
+    for options, end, code, told in (
+        ("--version", "> /dev/full", 2, "error: No space left on device\n"),
+        ("--help", "| true", 0, ""),
+    ):
+        done = subprocess.run(
+            f"{program} {options} {end}", shell=True, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (code, told)

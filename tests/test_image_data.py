@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import mutated_folders
 import numpy as np
 import pytest
 import torch
@@ -18,9 +19,10 @@ from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.data_digest import digest_of
 from cse_autoloss.tasks.faces import FacesTask
 from cse_autoloss.tasks.identities import locate_pairs, make_pairs, read_identities
-from cse_autoloss.tasks.image_files import LabelledImages, read_folder
+from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_image
 from cse_autoloss.tasks.image_listing import list_images
-from cse_autoloss.tasks.image_splits import ImageSplits
+from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on
+from cse_autoloss.tasks.photographs import Source, load_dataset
 from cse_autoloss.tasks.plain_pickle import read_plain_pickle
 from cse_autoloss.tasks.ranking import re_rank
 from cse_autoloss.tasks.stacked import augment
@@ -52,6 +54,50 @@ def test_a_link_that_leads_back_ends(tmp_path: Path) -> None:
     _image(tmp_path / "a" / "0.png")
     (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
     assert [path.name for path in list_images(tmp_path).images] == ["0.png"]
+
+
+def test_labelled_images_are_turned_and_keep_their_16_bits(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[:4] = 200
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    Image.fromarray(pixels[::-1].copy()).save(tmp_path / "turned.png", exif=turned)
+    Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for name in ("turned", "deep"):
+        assert np.array_equal(read_image(tmp_path / f"{name}.png", (8, 8), grey=True)[0], pixels)
+
+
+def test_splits_by_what_people_call_them(tmp_path: Path) -> None:
+    def splits() -> list[int]:
+        found = load_splits(f"folder:{tmp_path}", image_size=8)
+        return [len(part) for part in (found.train, found.val, found.test)]
+
+    for number, (split, count) in enumerate((("Train", 6), ("valid", 2))):
+        for name in ("a", "b"):
+            for at in range(count):
+                _image(tmp_path / split / name / f"{at}.png", 40 * number + at)
+    assert splits() == [12, 2, 2]
+    data = f"folder:{tmp_path}"
+    assert notes_on(data) == (f"{tmp_path}: no test split: valid was split in two halves, class by class",)
+    for name in ("a", "b"):
+        _image(tmp_path / "testing" / name / "0.png", 3)
+    assert splits() == [12, 4, 2]
+    told = ClassificationTask(ClassificationSettings(data=data, image_size=8)).check()
+    assert told[0].startswith("warning: 2 of the 2 images of test stand in train too, the first: 0.png")
+    with pytest.raises(DataError, match=r"classes have no boxes; .*reinforce --data folder:"):
+        load_dataset(Source.of(str(tmp_path)))
+    (tmp_path / "val").mkdir()
+    with pytest.raises(DataError, match="val and valid may both be val"):
+        splits()
+    (tmp_path / "val").rename(tmp_path / "classes")
+    (tmp_path / "Train").rename(tmp_path / "other")
+    with pytest.raises(DataError, match=r"no train split; expected .*found classes, other, testing, valid"):
+        splits()
+
+
+@pytest.mark.parametrize("name", [*mutated_folders.HARMLESS, *mutated_folders.FAULTS])
+def test_mutated_folders(name: str, tmp_path: Path) -> None:
+    assert mutated_folders.verdict(name, 0, tmp_path) == ""
 
 
 def test_files_that_are_no_images_are_told(tmp_path: Path) -> None:
@@ -231,6 +277,14 @@ def test_a_digest_tells_changed_data_from_moved_ones(tmp_path: Path) -> None:
     renamed = digest_of(tmp_path / "two")
     (tmp_path / "two" / "P0" / "P0_0001.png").unlink()
     assert len({before, renamed, digest_of(tmp_path / "two")}) == 3
+    (tmp_path / "large").mkdir()
+    content = bytearray(400_000)
+    (tmp_path / "large" / "train.bin").write_bytes(content)
+    (tmp_path / "two" / "link").symlink_to(tmp_path / "large", target_is_directory=True)
+    before = digest_of(tmp_path / "two")
+    content[200_000] = 1  # in the middle, with the same size
+    (tmp_path / "large" / "train.bin").write_bytes(content)
+    assert digest_of(tmp_path / "two") != before
 
 
 def test_a_run_keeps_the_whole_path_and_refuses_other_data(

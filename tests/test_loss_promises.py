@@ -15,7 +15,8 @@ from cse_autoloss import AutoLossError, export_loss, load_loss
 from cse_autoloss.errors import DataError
 from cse_autoloss.export.adapters.insightface import MarginLogits
 from cse_autoloss.export.adapters.mmdet import AutoLossBox, AutoLossClassification
-from cse_autoloss.losses import CATALOGUE
+from cse_autoloss.export.torch_source import torch_source
+from cse_autoloss.losses import CATALOGUE, GraphLoss, list_losses
 from cse_autoloss.losses.parametric import ParametricLoss, make_space
 
 BOXES = [name for name, entry in CATALOGUE.items() if entry.signature.name == "reg"]
@@ -31,7 +32,13 @@ def _parametric(name: str) -> ParametricLoss:
 
 def _exported(source: Any, folder: Path, **options: Any) -> nn.Module:
     path = folder / "found.py"
-    export_loss(source, path)
+    loss = load_loss(source) if isinstance(source, str) else None
+    if isinstance(loss, GraphLoss):
+        path.write_text(
+            torch_source(loss.graph, alpha=loss.alpha)
+        )  # without the proofs, which take their time
+    else:
+        export_loss(source, path)
     spec = importlib.util.spec_from_file_location("found", path)
     assert spec is not None
     assert spec.loader is not None
@@ -112,6 +119,111 @@ def test_logits_that_are_no_numbers_give_no_number(name: str, value: float, tmp_
     source = name if name in CATALOGUE else _parametric(name).text
     losses = [load_loss(source)] + ([] if name in MARGINS else [_exported(source, tmp_path)])
     assert not any(loss(x, TARGET).isfinite() for loss in losses)
+
+
+Args = tuple[torch.Tensor, ...]
+PLAIN = [entry.name for entry in list_losses() if entry.formula is not None]
+
+
+def _inputs(kind: str) -> Args:
+    source = torch.Generator().manual_seed(0)
+    if kind == "reg":
+        low, shift = torch.rand(6, 4, generator=source) * 20, torch.rand(6, 4, generator=source) * 4
+        boxes = low + torch.tensor([0.0, 0.0, 25.0, 25.0])
+        return boxes, boxes + shift
+    logits = torch.randn(6, 4, generator=source)
+    if kind == "regression":
+        return (logits[:, 0],)
+    return torch.tanh(logits) if kind == "margin" else logits, torch.tensor([0, 2, 1, 3, 2, 0])
+
+
+def _taken(kind: str) -> dict[str, Args]:
+    """What a loss takes, beside its plain inputs."""
+    args = _inputs(kind)
+    found = {
+        "half": tuple(x.half() if x.is_floating_point() else x for x in args),
+        "nothing": tuple(x[:0] for x in args),
+    }
+    if kind.startswith("cls"):
+        logits, target = (x.clone() for x in args)
+        target[1] = target[4] = -100
+        logits[1, 2], logits[4, 0] = math.inf, math.nan  # of samples that do not count
+        source = torch.Generator().manual_seed(1)
+        maps = torch.randn(2, 4, 3, 5, generator=source), torch.randint(0, 4, (2, 3, 5), generator=source)
+        large = (args[0].sign() * 200, args[1])
+        found |= {"ignored": (logits, target), "all ignored": (logits, target * 0 - 100), "large": large}
+        found |= {"maps": maps}
+    return found
+
+
+def _refused(kind: str) -> dict[str, Args]:
+    """What it does not take."""
+    args = _inputs(kind)
+    if kind == "reg":
+        others = {
+            "one": args[1][:1],
+            "whole": args[1].long(),
+            "axis": args[1][:, None],
+            "five": torch.rand(6, 5),
+        }
+        return {name: (args[0], other) for name, other in others.items()} | {"flat": (args[0][0], args[1][0])}
+    logits, target = args
+    others = {
+        "column": target[:, None], "mask": torch.zeros(6, 4), "float": target.float(), "one": target[:1],
+        "more": torch.zeros(7, dtype=torch.int64), "bool": target > 0, "short": target.int(),
+    }  # fmt: skip
+    given = {"flat": logits[:, 0], "whole": logits.long()}
+    return {k: (logits, other) for k, other in others.items()} | {k: (x, target) for k, x in given.items()}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, str, nn.Module]]:
+    """Of every loss that has a file: what loads it, its signature and the file's class, made."""
+    folder, found = tmp_path_factory.mktemp("files"), {}
+    for name in [*PLAIN, *MARGINS, "am-lfs", "search-softmax"]:
+        source = name if name in CATALOGUE else _parametric(name).text
+        kind = CATALOGUE[name].signature.name if name in CATALOGUE else "parametric"
+        found[name] = source, kind, _exported(source, folder)
+    return found
+
+
+def test_files_take_what_load_loss_takes_and_give_the_same(files: dict[str, Any]) -> None:
+    for name, (source, kind, file) in files.items():
+        loss = load_loss(source)
+        for case, args in _taken(kind).items():
+            slopes = []
+            for one in (loss, file):
+                x = args[0].detach().clone().requires_grad_()
+                value = one(x, *args[1:])
+                value.backward()
+                assert value.isfinite(), (name, case)
+                assert x.grad is not None, (name, case)
+                slopes.append((value.detach(), x.grad))
+            for mine, other in zip(*slopes, strict=True):
+                assert torch.allclose(mine, other, rtol=1e-4, atol=1e-6), (name, case)
+            if "nothing" in case or "all" in case:
+                assert slopes[0][0] == 0, (name, case)
+
+
+def test_files_refuse_what_load_loss_refuses(files: dict[str, Any]) -> None:
+    for name, (source, kind, file) in files.items():
+        for case, args in ({} if kind == "regression" else _refused(kind)).items():
+            with pytest.raises(DataError):
+                load_loss(source)(*args)
+            with pytest.raises(ValueError, match=r"^[^\n]*must be|^[^\n]*needs its target") as told:
+                file(*args)
+            assert len(str(told.value)) < 200, (name, case)
+
+
+def test_a_ranking_is_differentiated_once(tmp_path: Path) -> None:
+    x, target = _inputs("cls-binary")
+    ap = _parametric("ap")
+    losses = [load_loss(name) for name in ("ap-loss", "alrp", "rank-sort")]
+    for loss in (*losses, ap, _exported(ap.text, tmp_path)):
+        logits = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(loss(logits, target), logits, create_graph=True)
+        with pytest.raises((DataError, ValueError), match="no second derivative"):
+            slope.square().sum().backward()
 
 
 @pytest.mark.parametrize("name", ["ciou", "wiou", "am-lfs", "search-softmax"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,8 @@ def test_a_folder_may_have_splits(tmp_path: Path) -> None:
         _write(tmp_path / name, count)
     task = SegmentationTask(SegmentationSettings(data=f"folder:{tmp_path}", image_size=8, grey=True))
     assert {name: len(part) for name, part in task.splits.items()} == {"train": 3, "val": 1, "test": 2}
-    assert task.check() == ()
+    told = "warning: 1 of the 1 images of val stand in train too, the first: 0.png"
+    assert task.check()[0].startswith(told)
 
 
 def test_faulty_folders(tmp_path: Path) -> None:
@@ -77,13 +79,99 @@ def test_faulty_folders(tmp_path: Path) -> None:
         read_masked(tmp_path, 8, True, 0)
     _write(tmp_path, 9)
     (tmp_path / "masks" / "4.bmp").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"4\.bmp: not an image that can be read"):
+    with pytest.raises(DataError, match=r"4\.bmp does not decode"):
         read_masked(tmp_path, 8, True, 0)
     (tmp_path / "masks" / "4.bmp").unlink()
     with pytest.raises(DataError, match=r"no mask for 4\.png"):
         read_masked(tmp_path, 8, True, 0)
     with pytest.raises(ConfigError, match="multiple of 4"):
         SegmentationSettings(image_size=30)
+
+
+Change = Callable[[np.ndarray], Image.Image]
+
+
+def _spoil(folder: Path, change: Change) -> None:
+    """Write the masks anew: what `change` makes of zeros and ones."""
+    for path in sorted((folder / "masks").iterdir()):
+        values = (np.asarray(Image.open(path)) > 0).astype(np.uint8)
+        path.unlink()
+        change(values).save(path.with_suffix(".tif"))
+
+
+def _palette(values: np.ndarray) -> Image.Image:
+    image = Image.fromarray(values, "P")
+    image.putpalette([0, 0, 0, 60, 0, 0])  # dark red, as Pascal VOC's first class
+    return image
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _palette,
+        lambda values: Image.fromarray(values.astype(bool)),
+        lambda values: Image.fromarray(values * 3 + 1),
+        lambda values: Image.fromarray(values.astype(np.uint16) * 65535),
+        lambda values: Image.fromarray(np.stack([values * 255] * 3 + [values * 0 + 255], -1)),
+        lambda values: Image.fromarray(
+            abs(values * 255 - np.arange(64).reshape(8, 8) % 16).astype(np.uint8)
+        ),  # JPEG's
+    ],
+)
+def test_masks_as_programs_write_them(change: Change, tmp_path: Path) -> None:
+    _write(tmp_path, 10)
+    right = read_masked(tmp_path, 8, True, 0)
+    _spoil(tmp_path, change)
+    found = read_masked(tmp_path, 8, True, 0)
+    assert all(np.array_equal(found[name].masks, right[name].masks) for name in right)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: Image.fromarray(v * np.arange(8, dtype=np.uint8)), "hold 8 values .0, 1, 2, 3, …"),
+        (lambda v: Image.fromarray(v + 254 * (v[::-1] * np.eye(8, dtype=np.uint8))), "values .0, 1, 254."),
+        (lambda v: Image.fromarray(np.stack([v * 255, v, v], -1)), "a mask in colours"),
+        (lambda v: Image.fromarray(v[:, :6] * 255), "6x8 pixels, but its image has 8x8"),
+        (lambda v: Image.fromarray(v.astype(np.float32) * -1), "values below 0"),
+    ],
+)
+def test_masks_that_are_none(change: Change, message: str, tmp_path: Path) -> None:
+    _write(tmp_path, 10)
+    _spoil(tmp_path, change)
+    with pytest.raises(DataError, match=message) as told:
+        read_masked(tmp_path, 8, True, 0)
+    assert "0.tif" in str(told.value)
+
+
+def test_splits_below_images_and_masks_and_a_turned_photograph(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        _write(tmp_path / name, 2)
+        for kind in ("images", "masks"):
+            (tmp_path / name / kind).rename(tmp_path / f"{name} {kind}")
+            (tmp_path / kind).mkdir(exist_ok=True)
+            (tmp_path / f"{name} {kind}").rename(tmp_path / kind / name)
+    (tmp_path / "masks" / "train" / "0.bmp").rename(tmp_path / "masks" / "train" / "0_mask.bmp")
+    pixels = np.arange(48, dtype=np.uint8).reshape(8, 6)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(np.rot90(pixels).copy()).save(tmp_path / "images" / "train" / "0.png", exif=turned)
+    mask = Image.fromarray(np.repeat(np.array([255, 0], np.uint8), 24).reshape(8, 6))
+    mask.save(tmp_path / "masks" / "train" / "0_mask.bmp")
+    found = read_masked(tmp_path, 8, True, 0)
+    assert [len(part) for part in found.values()] == [2, 2, 2]
+    rows = found["train"].images[0, 0].astype(float).mean(1)
+    assert (np.diff(rows) > 0).all()  # upright, as its mask is
+    mask.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "masks" / "train" / "0_mask.bmp")
+    columns = read_masked(tmp_path, 8, True, 0)["train"].images[0, 0].astype(float).mean(0)
+    assert (np.diff(columns) > 0).all()  # as it is stored, as its mask is
+    _image = tmp_path / "masks" / "train" / "spare.png"
+    mask.save(_image)
+    told = f"{_image.parent}: 1 masks of no image are left out, the first: spare"
+    assert told in SegmentationTask(SegmentationSettings(data=f"folder:{tmp_path}", image_size=8)).check()
+    Image.fromarray(pixels).save(tmp_path / "images" / "train" / "0.jpg")
+    with pytest.raises(DataError, match=r"0\.jpg and 0\.png have one name"):
+        read_masked(tmp_path, 8, True, 0)
 
 
 def test_iou_and_dice_by_hand(tmp_path: Path) -> None:

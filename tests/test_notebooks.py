@@ -31,7 +31,9 @@ def test_all_are_here_and_hold_no_outputs() -> None:
         assert not [cell for cell in cells(name) if cell["outputs"] or cell["execution_count"]]
 
 
-def test_they_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("AUTOLOSS_TINY", "1")

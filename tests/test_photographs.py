@@ -116,6 +116,20 @@ class TestReading:
         assert "val: 1 box was clipped at the image's edge, the first: " in data.notes[0]
         assert "annotations[3] (id 121): sticks out of its image images/12.png (40x20) by 10" in data.notes[0]
 
+    def test_difficult_objects_are_no_background_and_twins_count_once(self, tmp_path: Path) -> None:
+        hard = lambda split, name, text: text.replace("<bndbox>", "<difficult>1</difficult><bndbox>", 1)  # noqa: E731
+        write_voc(sample(0), tmp_path / "voc", hard)
+        write_yolo(sample(0), tmp_path / "yolo", lambda split, name, lines: lines.extend(lines[:1]))
+        voc, yolo = (load_dataset(Source.of(str(tmp_path / name))) for name in ("voc", "yolo"))
+        assert to_splits(voc, 48, 8)["val"].crowd.tolist() == [[True, False]] * 3
+        assert any(note.startswith("val: 3 objects are marked difficult: neither") for note in voc.notes)
+        assert to_splits(yolo, 48, 8)["val"].labels.tolist() == [[0, 1]] * 3
+        assert any(
+            note.startswith("val: 3 objects stand on their image a second time")
+            and note.endswith("val_é0.txt: line 3")
+            for note in yolo.notes
+        )
+
     def test_one_file_without_splits_is_split_by_chance(self, folder: Path) -> None:
         for name in ("train", "test"):
             (folder / f"{name}.json").unlink()
@@ -218,7 +232,13 @@ class TestMeaning:
         assert list(load(folder, skip_bad=True).splits["train"].images) == [2, 3]
 
     def test_more_objects_than_are_scored(self, folder: Path) -> None:
-        _edit(folder / "val.json", lambda c: c.update(annotations=c["annotations"] * 60))
+        def change(content: dict[str, Any]) -> None:
+            rows = [
+                one | {"bbox": [2, 3, 5 + at / 60, 6]} for one in content["annotations"] for at in range(60)
+            ]
+            content["annotations"] = rows
+
+        _edit(folder / "val.json", change)
         assert "val: 4 images have more than 100 objects, the first: images/11.png" in load(folder).notes[0]
 
 
@@ -309,6 +329,22 @@ def test_the_check_of_mutated_data_bites(tmp_path: Path) -> None:
 
 
 class TestLooking:
+    def test_a_look_that_is_broken_off_is_gone_on_with(self, folder: Path) -> None:
+        class Enough(Exception):
+            pass
+
+        def progress(done: int, total: int) -> None:
+            seen.append((done, total))
+            if done == 4 < total - 4:
+                raise Enough
+
+        seen: list[tuple[int, int]] = []
+        with pytest.raises(Enough):
+            load_dataset(Source.of(f"coco:{folder}"), progress=progress)
+        assert seen[-1] == (4, 9)
+        load_dataset(Source.of(f"coco:{folder}"), progress=progress)
+        assert seen[-1] == (5, 5)
+
     def test_what_is_known_of_images_is_kept_until_they_change(self, folder: Path) -> None:
         seen: list[tuple[int, int]] = []
         progress = lambda done, total: seen.append((done, total))  # noqa: E731

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -58,6 +59,17 @@ def test_a_minute_shrinks_everything_and_says_so() -> None:
     assert size.audit.seeds >= 2
     text = " ".join(size.notes)
     assert all(word in text for word in ("proxy training", "offspring", "audit"))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("epoch", [0.2, 0.7, 2.5, 30.0])
+def test_a_budget_too_short_for_a_search_is_told_with_one_that_does(epoch: float, workers: int) -> None:
+    cost = Cost(epoch, 1.0)
+    told = sized(20, workers, cost).too_short
+    assert told.startswith("Too short for a search: trainings of 3 epochs on ")
+    least = float(re.search(r"at least (\d+)m", told)[1]) * 60
+    assert sized(least, workers, cost).too_short == ""
+    assert least <= 120 or sized(least - 120, workers, cost).too_short
 
 
 def test_enough_proxies_fit() -> None:

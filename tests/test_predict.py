@@ -19,13 +19,14 @@ from cse_autoloss.bench.session import SEEDS_OF_AUDIT
 from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.errors import AutoLossError, RunError, UnknownNameError
 from cse_autoloss.losses import load_loss
+from cse_autoloss.pages import fonts
 from cse_autoloss.predict import predict_images
 from cse_autoloss.predict.draw import draw, grid
-from cse_autoloss.predict.match import Found, Objects, best_threshold, match
 from cse_autoloss.predict.photographs import Picture
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.matching import Found, Objects, best_threshold, match
 from cse_autoloss.tasks.protocol import Schedule
 from cse_autoloss.tasks.splits import Split
 
@@ -284,10 +285,38 @@ def test_no_run_and_a_run_without_a_result(tmp_path: Path) -> None:
         predict_images(tmp_path / "young")
 
 
+def test_pictures_never_take_the_place_of_other_files(run: Run, tmp_path: Path) -> None:
+    photograph = tmp_path / "0001.png"
+    Image.new("RGB", (40, 30)).save(photograph)
+    before = photograph.read_bytes()
+    with pytest.raises(AutoLossError, match="holds the photographs themselves"):
+        predict_images(run.directory, [photograph], out=tmp_path)
+    with pytest.raises(AutoLossError, match=r"0001\.png is none of our pictures"):
+        predict_images(run.directory, out=tmp_path)
+    assert photograph.read_bytes() == before
+
+
+def test_no_sign_of_a_name_is_a_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "_fonts", lambda: [fonts._own()])
+    fonts.font_file.cache_clear()
+    names, line = fonts.shown_names(["猫", "кот", "قطة", "बिल्ली", "a\ud800"])
+    assert names == ["class 0", "кот", "قطة", "class 3", "class 4"]
+    assert line.endswith("pictures show numbers: 0 is 猫, 3 is बिल्ली, 4 is a\\ud800")
+    assert fonts.fitting("✗ 猫.png", 13)[1] == "✗ \\u732b.png"
+    other = Path("of a script.ttf")
+    monkeypatch.setattr(fonts, "_fonts", lambda: [fonts._own(), other])
+    monkeypatch.setattr(fonts, "_font", lambda file, size: file)
+    signs = {fonts._own(): frozenset(map(ord, "a✗ ")), other: frozenset(map(ord, "猫x "))}
+    monkeypatch.setattr(fonts, "_signs", signs.get)
+    fonts.font_file.cache_clear()
+    assert fonts.fitting("✗ 猫", 13) == (other, "x 猫")
+    fonts.font_file.cache_clear()
+
+
 def test_a_file_that_is_no_image(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(AutoLossError, match=r"text\.png does not decode"):
-        predict_images(run.directory, [tmp_path / "text.png"], out=tmp_path)
+        predict_images(run.directory, [tmp_path / "text.png"], out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(

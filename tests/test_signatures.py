@@ -75,6 +75,7 @@ class TestResidual(SignatureConformance):
     right = ("Log(Add(1,Mul(R,R)))", "Abs(R)", "Sub(Softplus(R),Div(R,2))")
     wrong = (
         ("Neg(R)", "least-elsewhere"),
+        ("Abs(Sub(Abs(R),Div(1,Exp(Add(3,3)))))", "least-elsewhere"),
         ("Neg(Mul(R,R))", "rises-along-walk"),
         ("Relu(Sub(Abs(R),1))", "flat-along-walk"),
         ("Add(Mul(R,R),Mul(Relu(R),R))", "not-even"),

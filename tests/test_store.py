@@ -479,28 +479,31 @@ def test_a_reader_of_a_killed_run_sees_its_last_whole_state(tmp_path: Path) -> N
 
 
 def test_a_full_disk_is_told_and_costs_one_transaction(tmp_path: Path) -> None:
+    """Wherever it is full: from before the transaction's first page to the middle of it."""
     code = """
-import resource, sys
+import os, resource, sys
 from cse_autoloss.errors import RunError
 from cse_autoloss.runs import RunStore
 with RunStore.create(sys.argv[1], {}) as store:
-    store.set_meta("before", 1)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-    try:
-        with store.transaction():
-            store.set_meta("small", 1)
-            for i in range(50):
-                store.set_meta(f"large {i}", "x" * 100_000)
-    except RunError as error:
-        print(error)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    print(store.meta("before"), store.meta("small"))
+    for turn, room in enumerate((0, 1, 4_096, 4_120, 50_000, 300_000)):
+        store.set_meta("before", turn)
+        size = max(entry.stat().st_size for entry in os.scandir(sys.argv[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
+        try:
+            with store.transaction():
+                store.set_meta("small", 1)
+                for i in range(50):
+                    store.set_meta(f"large {i}", "x" * 100_000)
+        except RunError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(store.meta("before"), store.meta("small"))
     store.set_meta("after", 1)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert "run.sqlite can't be used: " in told[0]
-    assert told[1] == "1 None"
+    assert all("run.sqlite can't be used: " in line for line in told[::2])
+    assert told[1::2] == [f"{turn} None" for turn in range(6)]
     with RunStore.read(tmp_path / "run") as store:
         assert store.meta("after") == 1
 

@@ -79,3 +79,23 @@ def test_wrong_values_are_told_in_one_line(run: Path, text: str) -> None:
         _set(run, f"UPDATE scores SET {column} = ?", text)
     with RunStore.read(run) as store, pytest.raises(RunError, match=r"damaged: a score can't be understood"):
         store.scores()
+
+
+@pytest.mark.parametrize("key", ["about", "machine", "clock", "summary", "made from", "certificates"])
+def test_the_page_and_the_list_tell_of_wrong_values(run: Path, key: str) -> None:
+    for text in ("3", "[[]]", '{"metric": 1e308, "slots": {"cls": [1]}, "seconds": "x"}'):
+        _set(run, "INSERT OR REPLACE INTO meta VALUES (?, ?)", key, text)
+        (entry,) = cse_autoloss.list_runs(run)
+        told = _told(lambda: cse_autoloss.report_run(run))  # a value that no page shows is no fault
+        for line in (told, entry.verdict):
+            assert "\n" not in line
+            assert len(line) < 600
+        assert key != "about" or ("damaged" in told and entry.status == "unreadable")
+
+
+@pytest.mark.parametrize("source", [None, 3, b"x", {}])
+def test_formulas_and_signatures_of_a_wrong_type(source: Any) -> None:
+    with pytest.raises(cse_autoloss.AutoLossError):
+        cse_autoloss.verify(source, signature="cls-binary")
+    with pytest.raises(cse_autoloss.AutoLossError):
+        cse_autoloss.verify("Sig(X)", signature=source)  # type: ignore[arg-type]

@@ -31,6 +31,10 @@ def test_a_file_is_read(file: Path) -> None:
     assert table.features.shape == (60, 2)
     slope = np.linalg.lstsq(np.column_stack((table.features, np.ones(60))), table.target, rcond=None)[0]
     assert slope == pytest.approx([2, -1, 5], abs=0.1)
+    for sign in ";\t":
+        file.write_text("\ufeff" + file.read_text().lstrip("\ufeff").replace(",", sign), encoding="utf-8")
+        assert np.array_equal(read_csv(file, "price").features, table.features)
+        file.write_text(file.read_text().replace(sign, ","))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,8 @@ def test_a_file_is_read(file: Path) -> None:
         ("x,y\n1,2\n", None, "say by target which column is predicted; there are x, y"),
         ("x,y\n1,2\n", "z", "unknown target: column of"),
         ("y\n1\n", "y", "the only column"),
+        ("y,x,y\n1,2,3\n", "y", "2 columns are called 'y'"),
+        ("x;y\n1,5;2\n", "y", ":2: x: expected a number, got '1,5'"),
         ("x,y\n1,2\n", "y", "1 rows; 20 are needed"),
         ("x,y\n1,2\n3\n", "y", ":3: 1 values, but there are 2 columns"),
         ("x,y\n1,2\n3,red\n", "y", ":3: y: expected a number, got 'red'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ def inspect_data(
         UnknownNameError: no such split.
     """
     from cse_autoloss.errors import DataError, UnknownNameError
+    from cse_autoloss.pages.fonts import shown_names
     from cse_autoloss.tasks.photographs import Source, load_dataset
     from cse_autoloss.tasks.photographs.probing import nothing
 
@@ -99,9 +101,13 @@ def inspect_data(
         found = load_dataset(Source.of(str(data), skip_bad=True))
     if split not in found.splits:
         raise UnknownNameError.of("split", split, found.splits)
-    picture = _draw(found, split, Path(out)) if out is not None else None
     reports = tuple(_of_split(name, one) for name, one in found.splits.items())
-    return DataReport(str(data), found.class_names, reports, problem, found.notes, found.digest, picture)
+    picture, notes = None, found.notes
+    if out is not None:
+        names, lacking = shown_names(found.class_names)
+        picture = _draw(found, split, Path(out), names)
+        notes = (*notes, lacking) if lacking else notes
+    return DataReport(str(data), found.class_names, reports, problem, notes, found.digest, picture)
 
 
 def _of_split(name: str, found: Annotations) -> SplitReport:
@@ -130,7 +136,7 @@ def _of_split(name: str, found: Annotations) -> SplitReport:
     )
 
 
-def _draw(data: Dataset, split: str, file: Path) -> Path:
+def _draw(data: Dataset, split: str, file: Path, names: Sequence[str]) -> Path:
     import numpy as np
 
     from cse_autoloss.predict.draw import draw_objects, grid
@@ -140,9 +146,7 @@ def _draw(data: Dataset, split: str, file: Path) -> Path:
     numbers = list(found.images)
     chosen = [numbers[round(at)] for at in np.linspace(0, len(numbers) - 1, min(SHOWN, len(numbers)))]
     index = {number: position for position, number in enumerate(data.categories)}
-    drawn = [
-        draw_objects(of_entry(found.images[n], found.objects[n], index), data.class_names) for n in chosen
-    ]
+    drawn = [draw_objects(of_entry(found.images[n], found.objects[n], index), names) for n in chosen]
     title = f"{split}: {len(numbers)} images, {found.boxes} boxes of {len(data.class_names)} classes"
     below = f"{len(chosen)} of them, evenly by name; crowds are dashed"
     file.parent.mkdir(parents=True, exist_ok=True)

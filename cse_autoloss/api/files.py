@@ -99,7 +99,7 @@ def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path
 
     if not isinstance(source, (str, Path)) or not _is_run(source):
         raise RunError(f"pick: {source} is no run directory; only a run has a front of score against size")
-    with RunStore.read(source) as store:
+    with RunStore.read(source) as store, store.understood("what it holds"):
         view = RunView(store)
         one = pick(view, number)
         facts = {

@@ -75,7 +75,7 @@ def graph_of(source: str | LossGraph, signature: str | Signature) -> LossGraph:
 
     if isinstance(source, LossGraph):
         return source
-    if "(" in source or source.strip() in signature_of(signature).terminals:
+    if isinstance(source, str) and ("(" in source or source.strip() in signature_of(signature).terminals):
         return parse(source, signature)
     return expression(source, None).graph
 

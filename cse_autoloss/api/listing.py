@@ -50,7 +50,7 @@ def _entry(directory: Path) -> RunEntry:
     from cse_autoloss.runs import RunStore
 
     try:
-        with RunStore.read(directory) as store:
+        with RunStore.read(directory) as store, store.understood("what it holds"):
             view = RunView(store)
             task = str(view.about.get("task", ""))
             return RunEntry(directory, view.command, task, view.status, view.started, sentence(view))

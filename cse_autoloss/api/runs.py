@@ -27,8 +27,10 @@ class RunResult:
 
     @property
     def improved(self) -> bool:
-        """Whether the interval of the gain over the best baseline lies above 0."""
+        """Whether the interval of the gain over the best baseline lies above 0; never of a run that was too short."""
         best = self.summary["best"]
+        if self.summary.get("too_short"):
+            return False
         return bool(best and best["gain"] and best["gain"]["low"] is not None and best["gain"]["low"] > 0)
 
     def _repr_html_(self) -> str:
@@ -153,6 +155,7 @@ def report_run(run: str | Path) -> Path:
 
     with RunStore.read(run) as store:
         try:
-            return write_page(store)
+            with store.understood("what it holds"):
+                return write_page(store)
         except OSError as error:
             raise RunError(f"{run}: the page can't be written: {error.strerror or error}") from None

@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 MIN_PROXIES = 40
 """With fewer trainings than this a search is hardly one: the schedule is shortened until so many fit."""
 
+LEAST = 0.2
+"""Of the asked proxy schedule: a shorter one tells losses apart by chance, and no table is printed of it."""
+
 SHARES = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)
 """Of the data that are trained on, where the budget is short."""
 
@@ -78,6 +81,7 @@ class RunSize:
         audit: of the audit.
         notes: what was shrunk or grown against the configuration, in words.
         combine_epochs: schedule of the pairs' trainings; None for that of the search.
+        too_short: why the budget holds no search worth a table, and what would, in words; empty where it does.
     """
 
     search_seconds: float
@@ -88,6 +92,7 @@ class RunSize:
     audit: AuditSize
     notes: tuple[str, ...]
     combine_epochs: float | None = None
+    too_short: str = ""
 
 
 def fit(
@@ -130,6 +135,16 @@ def fit(
         notes.append(
             f"proxy training: {proxy_epochs:g} epochs on {share:.0%} of the data (asked for {epochs:g})"
         )
+    too_short = ""
+    if share * proxy_epochs < LEAST * epochs:
+        least = min(
+            cost.training(each, part) for part, each in _schedules(epochs) if part * each >= LEAST * epochs
+        )
+        needed = (MIN_PROXIES * least / workers + elapsed + REPORT_SECONDS / 2) / (1 - audit_share)
+        too_short = (
+            f"Too short for a search: trainings of {proxy_epochs:g} epochs on {share:.0%} of the data tell losses "
+            f"apart by chance. On this machine a budget of at least {math.ceil(needed / 60)}m is needed."
+        )
     # About eight generations at least, or evolution has no time to work.
     fitted = max(3, min(offspring, int(proxies / 8)))
     if fitted < offspring:
@@ -152,7 +167,9 @@ def fit(
     used = sized.seconds(cost, share) / workers / 0.9
     # What the audit can not use goes to the search.
     search_end = max(budget - REPORT_SECONDS - used - pairing, elapsed)
-    return RunSize(search_end, proxy_epochs, share, fitted, pairs, sized, tuple(notes), paired_epochs)
+    return RunSize(
+        search_end, proxy_epochs, share, fitted, pairs, sized, tuple(notes), paired_epochs, too_short
+    )
 
 
 def train_limit(share: float, samples: int, batch: int) -> int | None:

@@ -148,9 +148,16 @@ class Session:
             RunError: they are others than those that the run began with.
         """
 
+        begun = time.monotonic()
+
         def looked(done: int, total: int) -> None:
-            status.done, status.total = done, total
+            status.done, status.total, status.elapsed = done, total, time.monotonic() - begun
             observer.update(status)
+            if status.budget is not None and status.elapsed > status.budget:
+                raise ConfigError(
+                    f"budget: {status.budget:g} s were over when {done:,} of {total:,} images had been looked at; "
+                    "give more time, or fewer or smaller images"
+                )
 
         status.phase, self.task.progress = "looking at the data", looked
         try:

@@ -7,15 +7,17 @@ what this module imports, so a worker is warm after its first job.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from cse_autoloss.bench import stacked
+from cse_autoloss.bench import bred, stacked
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import load_loss
+from cse_autoloss.searches.protocol import Search
+from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, Simulation, Task
@@ -36,6 +38,7 @@ class Context:
     device: str
     states: Path | None = None
     _others: dict[tuple[str, int], Task] = field(default_factory=dict)
+    _search: Search | None = None
 
     @cached_property
     def task(self) -> Task:
@@ -61,6 +64,16 @@ class Context:
 
     def _made(self, settings: Any) -> Task:
         return TASKS.get(self.config.task)(settings, self.device)
+
+    def search(self, starters: Mapping[str, Sequence[str]], slots: Sequence[str]) -> Search:
+        """The run's search, made at the first use."""
+        if self._search is None:
+            signatures = {slot: self.task.slots[slot] for slot in slots}
+            graphs = {
+                slot: [parse_formula(f, signatures[slot]) for f in own] for slot, own in starters.items()
+            }
+            self._search = make_search(self.config, signatures, graphs)
+        return self._search
 
     @cached_property
     def simulation(self) -> Simulation | None:
@@ -114,7 +127,12 @@ def _stack(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return work(context.seeded(payload["seed"]), context.states, payload)
 
 
-_KINDS = {"simulate": _simulate, "train": _train, "stack": _stack, "best-on-test": _stack}
+def _breed(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    search = context.search(payload["starters"], list(payload["state"]["populations"]))
+    return bred.breed(search, context.config.looking, payload)
+
+
+_KINDS = {"breed": _breed, "simulate": _simulate, "train": _train, "stack": _stack, "best-on-test": _stack}
 
 
 def slot_loss(text: str, signature: Signature, alpha: float | None) -> LossFunction:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from cse_autoloss.settings.fields import Precision
 from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.training.precision import DTYPES, in_float32
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,24 @@ class ModelStack:
         failed: (B,) bool: a loss of the model was not finite at some step.
     """
 
-    def __init__(self, models: Sequence[nn.Module], sgd: Sgd | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        sgd: Sgd | None = None,
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> None:
         """
         Args:
             models: one architecture, B times; the first one's code runs for all. Copied, not kept.
             sgd: the optimiser.
             device: where the stack lives.
+            precision: of the forward pass in training.
         """
         self.copies = len(models)
         self._sgd = sgd or Sgd()
         self._template = models[0]
+        self._half = DTYPES.get(precision)
         self._parameters = _stacked([dict(model.named_parameters()) for model in models], device)
         self._buffers = _stacked([dict(model.named_buffers()) for model in models], device)
         self._moments = {name: torch.zeros_like(value) for name, value in self._parameters.items()}
@@ -60,7 +70,11 @@ class ModelStack:
 
         self._template.train(train)
         dim = 0 if images.dim() == 5 else None
-        return vmap(one, in_dims=(0, 0, dim), randomness="different")(self._parameters, self._buffers, images)
+        both = vmap(one, in_dims=(0, 0, dim), randomness="different")
+        if self._half is None or not train:
+            return both(self._parameters, self._buffers, images)
+        with torch.autocast(images.device.type, self._half):
+            return in_float32(both(self._parameters, self._buffers, images))
 
     def step(
         self,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -75,20 +78,29 @@ _NO_MEMORY = ("failed to map segment", "allocate memory", "start new thread", "n
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; `--debug` shows the traceback."""
     debug = "--debug" in sys.argv
+    # What torch's own modules say of each other: a user can do nothing about it.
+    warnings.filterwarnings("ignore", r".torch\.jit", FutureWarning)
     for stream in (sys.stdout, sys.stderr):  # what a terminal has no sign for is no reason to lose a result
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
     except AutoLossError as error:
         if debug:
             raise
         _end(str(error))
+    except BrokenPipeError:  # who read what is printed has had enough: `runs | head`
+        _print_no_more()
+        sys.exit(1)
     except OSError as error:
-        # A file that can't be opened or made: no rights, no space, a name that is too long.
-        if debug or error.filename is None:
+        # A file that can't be opened, made or written: no rights, no space, a name that is too long.
+        if debug or error.errno is None:
             raise
-        _end(f"{shorten(str(error.filename))}: {error.strerror}")
+        where = f"{shorten(str(error.filename))}: " if error.filename is not None else ""
+        if error.filename is None:
+            _print_no_more()
+        _end(f"{where}{error.strerror}")
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -109,6 +121,12 @@ def main() -> None:
         sys.exit(error.exit_code)  # type: ignore[attr-defined]
     else:
         sys.exit(code)
+
+
+def _print_no_more() -> None:
+    """What is left to print would fail again at the program's end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(message: str) -> None:

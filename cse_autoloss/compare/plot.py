@@ -10,6 +10,7 @@ from typing import Any
 
 from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.result import Comparison
+from cse_autoloss.pages.fonts import escaped
 
 _COLOUR, _FIRST, _AHEAD, _BEHIND = "#1f4e79", "#7f7f7f", "#2e7d32", "#b23b3b"
 
@@ -24,7 +25,9 @@ def plot_comparison(result: Comparison, file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = [textwrap.fill(one.contestant.name, 28, break_on_hyphens=False) for one in result.standings]
+    names = [
+        textwrap.fill(escaped(one.contestant.name), 28, break_on_hyphens=False) for one in result.standings
+    ]
     lines = sum(name.count("\n") + 1 for name in names)
     paired = len(names) > 1
     figure = Figure(
@@ -63,9 +66,9 @@ def plot_comparison(result: Comparison, file: Path) -> None:
         panel.tick_params(axis="y", length=0)
         for side in ("top", "right", "left"):
             panel.spines[side].set_visible(False)
-    panels[0].set_yticks(rows, names, fontsize=9)
+    panels[0].set_yticks(rows, names, fontsize=9, parse_math=False)
     panels[0].set_ylim(0.35, len(names) + 0.6)
-    figure.suptitle(_heading(result), fontsize=10, x=0.01, ha="left")
+    figure.suptitle(escaped(_heading(result)), fontsize=10, x=0.01, ha="left", parse_math=False)
     figure.savefig(file, dpi=130)
 
 

@@ -11,6 +11,7 @@ from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.one_stage import ClassificationLoss, RegressionLoss
 from cse_autoloss.detectors.protocol import Detector
 from cse_autoloss.training.loop import Schedule, TrainingRun, watched
+from cse_autoloss.training.precision import in_precision
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ def detector_run(
 ) -> TrainingRun:
     """A training of a detector at its beginning; arguments as of `train`."""
     cls, reg = watched(cls_loss), watched(reg_loss)
+    assert isinstance(model, nn.Module)
+    forward = in_precision(model, schedule.precision)
 
     def batch_loss(index: Tensor, source: torch.Generator) -> Tensor:
         batch = Assignment(data.assigned.label[index], data.assigned.box[index])
-        return model.loss(model(data.images[index]), batch, cls, reg, box_weight)
+        return model.loss(forward(data.images[index]), batch, cls, reg, box_weight)
 
-    assert isinstance(model, nn.Module)
     return TrainingRun(model, len(data), batch_loss, schedule, seed=seed)
 
 

@@ -42,9 +42,11 @@ class Chooser:
         self._seed, self._task, self._memory = seed, task, memory
         self._worth: dict[str, dict[str, float]] = {slot: {} for slot in slots}
         self._features: dict[str, NDArray[np.float64]] = {}
+        self._fitted: dict[str, Surrogate] = {}
 
     def note(self, slot: str, trained: Mapping[str, float | None]) -> None:
         """What a generation's newcomers were worth, by formula; None for one that failed or was stopped early."""
+        self._fitted.pop(slot, None)
         for formula, worth in trained.items():
             self._worth[slot].setdefault(formula, -math.inf if worth is None else worth)
 
@@ -58,17 +60,23 @@ class Chooser:
         graphs = [entrant.proposal.graph for entrant in entrants if entrant.proposal.graph is not None]
         if len(graphs) < max(2, len(entrants)) or not self.knows(slot):
             return list(entrants)
-        known = dict(list(self._worth[slot].items())[-NEWEST:])
-        # The order in which trainings ended must not matter to the last bit.
-        formulas = sorted(known)
-        worth = np.array([known[formula] for formula in formulas])
         features = slope_features(graphs)
-        told = self._told(slot, formulas).reshape(-1, features.shape[1])
         number = zlib.crc32(f"{self._seed}:{slot}:{generation}:{len(entrants)}".encode())
-        order = Surrogate(told, worth, self._prior[slot]).order(
+        order = self._surrogate(slot, features.shape[1]).order(
             features, wanted, np.random.default_rng(number)
         )
         return [entrants[place] for place in order]
+
+    def _surrogate(self, slot: str, width: int) -> Surrogate:
+        """Of all that is known of a slot, each loss with so many features; made once between two generations."""
+        if slot not in self._fitted:
+            known = dict(list(self._worth[slot].items())[-NEWEST:])
+            # The order in which trainings ended must not matter to the last bit.
+            formulas = sorted(known)
+            worth = np.array([known[formula] for formula in formulas])
+            told = self._told(slot, formulas).reshape(-1, width)
+            self._fitted[slot] = Surrogate(told, worth, self._prior[slot])
+        return self._fitted[slot]
 
     def _told(self, slot: str, formulas: Sequence[str]) -> NDArray[np.float64]:
         """(n, D) features of trained losses."""

@@ -41,6 +41,10 @@ class Entrant:
     simulated: float = 0.0
 
 
+Looked = tuple[Entrant, Verdict | None]
+"""A candidate that verification has seen: with its fingerprint, or with the verdict that stopped it."""
+
+
 @dataclass
 class GenerationRecord:
     """What a generation's funnel decided, to be kept when the generation is done."""
@@ -120,33 +124,42 @@ class Funnel:
 
         A parametric loss has them by the making of its space.
         """
-        status = self._bench.status
+        return self.admit(self.look(entrants), slot, record)
+
+    def look(self, entrants: Sequence[Entrant]) -> list[Looked]:
+        """What verification says of each."""
         graphs = [e.proposal.graph for e in entrants if e.proposal.graph is not None]
         if not graphs:
-            status.funnel["generated"] += len(entrants)
-            status.funnel["verified"] += len(entrants)
-            return [replace(entrant, fingerprint=entrant.proposal.digest) for entrant in entrants]
+            return [(replace(entrant, fingerprint=entrant.proposal.digest), None) for entrant in entrants]
         with self._bench.clock.stage("verify"):
-            forest = Forest.of(graphs)
-            report = verify_forest(forest, self._settings, marks=True)
-            status.funnel["generated"] += len(entrants)
-            fresh: list[Entrant] = []
-            seen: set[str] = set()
-            rejected: dict[str, list[tuple[Entrant, Verdict]]] = {}
-            for row, entrant in enumerate(entrants):
-                mark = report.marks.get(row)
-                if mark is None:
-                    verdict = report.verdict(row)
-                    status.reject("verify", verdict.code)
-                    rejected.setdefault(_source(entrant), []).append((entrant, verdict))
-                elif mark in seen or (slot, mark) in self._known:
-                    status.funnel["duplicates"] += 1
-                else:
-                    seen.add(mark)
-                    status.funnel["verified"] += 1
-                    fresh.append(Entrant(entrant.proposal, entrant.name, mark))
-            for source, pairs in rejected.items():
-                self._offer(record, source, len(pairs), pairs.__getitem__)
+            report = verify_forest(Forest.of(graphs), self._settings, marks=True)
+            return [
+                (replace(entrant, fingerprint=report.marks[row]), None)
+                if row in report.marks
+                else (entrant, report.verdict(row))
+                for row, entrant in enumerate(entrants)
+            ]
+
+    def admit(self, looked: Sequence[Looked], slot: str, record: GenerationRecord) -> list[Entrant]:
+        """Of verified candidates those that passed and are new; all are counted."""
+        status = self._bench.status
+        status.funnel["generated"] += len(looked)
+        fresh: list[Entrant] = []
+        seen: set[str] = set()
+        rejected: dict[str, list[tuple[Entrant, Verdict]]] = {}
+        for entrant, verdict in looked:
+            mark = entrant.fingerprint
+            if verdict is not None:
+                status.reject("verify", verdict.code)
+                rejected.setdefault(_source(entrant), []).append((entrant, verdict))
+            elif entrant.proposal.graph is not None and (mark in seen or (slot, mark) in self._known):
+                status.funnel["duplicates"] += 1
+            else:
+                seen.add(mark)
+                status.funnel["verified"] += 1
+                fresh.append(entrant)
+        for source, pairs in rejected.items():
+            self._offer(record, source, len(pairs), pairs.__getitem__)
         return fresh
 
     def simulate(

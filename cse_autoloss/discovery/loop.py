@@ -20,6 +20,7 @@ import numpy as np
 from cse_autoloss.bench.jobs import STATES, Training
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
+from cse_autoloss.discovery.breeding import Breeding
 from cse_autoloss.discovery.choosing import Chooser
 from cse_autoloss.discovery.funnel import SEED, Entrant, Funnel, GenerationRecord
 from cse_autoloss.discovery.generation import Generation, added, without
@@ -104,6 +105,7 @@ class SearchLoop:
         self._funnel = Funnel(
             bench, search.slots, session.config.looking, limit, session.alpha, self._rates.operators
         )
+        self._breeding = Breeding(bench, search, self._funnel, starters)
         settings = session.config.surrogate
         self._chooser = (
             Chooser(search.slots, session.config.seed, session.config.task, memory=settings.memory)
@@ -258,25 +260,22 @@ class SearchLoop:
         """The generation's candidates that passed both filters: scouted ones, handcrafted ones, bred ones."""
         bench, plan, session = self._bench, self._plan, self._session
         chosen = self._scouted(state, slot, record)
-        search, starters = self._search, list[Entrant]()
+        search = self._search
+        starters = self._starters.get(slot, ()) if search.expressions and not state.populations[slot] else ()
         places = search.samples or plan.places(slot)
         chooses = self._chooser is not None and self._chooser.knows(slot)
         bred = session.config.surrogate.pool if chooses else self._rates.batch
         wanted, asked = places - len(chosen), search.samples or bred
         pool: list[Entrant] = []
         for attempt in range(self._rates.attempts):
-            with bench.clock.stage("generate"):
-                entrants = [Entrant(p) for p in search.ask(state, attempt, asked)]
-            if attempt == 0 and search.expressions and not state.populations[slot]:
-                starters = list(self._starters.get(slot, ()))
-                entrants = starters + entrants
+            looked = self._breeding.attempt(state, attempt, asked, self._rates.attempts)
             bench.look()
-            fresh = self._sorted(self._funnel.verify(entrants, slot, record), slot, state.generation, wanted)
+            fresh = self._sorted(self._funnel.admit(looked, slot, record), slot, state.generation, wanted)
             bench.look()
             enough = len(starters) + math.ceil((1.0 if search.samples else self._spare(slot)) * wanted)
             pool += self._funnel.simulate(fresh, slot, enough - len(pool), record)
             bench.show()
-            if len(pool) >= enough or not entrants or bench.out_of_time:
+            if len(pool) >= enough or not looked or bench.out_of_time:
                 break
         seeds = [entrant for entrant in pool if entrant.proposal.origin == SEED]
         return chosen + seeds + self._best([e for e in pool if e.proposal.origin != SEED], slot, wanted)

@@ -82,6 +82,7 @@ class RunPlan:
                 "epochs": audit.epochs,
                 "seconds": audit.seconds(self.cost, share) / self.workers,
             },
+            "too_short": size.too_short,
             "notes": list(size.notes),
         }
 
@@ -102,7 +103,8 @@ class RunPlan:
             f"{audit.tuning} tuning trainings each of {audit.tune_epochs:g} epochs, then {audit.seeds} seeds of "
             f"{audit.epochs:g} epochs on test: about {clock_face(audit.seconds(self.cost, share) / self.workers)}.",
         ]
-        return "\n".join([*lines, *(f"Shrunk: {note}" for note in size.notes)])
+        shrunk = [f"Shrunk: {note}" for note in size.notes]
+        return "\n".join([*lines, *shrunk, *([size.too_short] if size.too_short else [])])
 
 
 def plan_run(

@@ -190,6 +190,7 @@ class SearchRun:
                 (*self.data_notes, *size.notes),
                 session,
                 workers,
+                too_short=size.too_short,
             )
         if lost is not None:
             raise still_there(lost, self.store)
@@ -235,7 +236,7 @@ class SearchRun:
         self.store.set_meta("size", asdict(size))
         for note in size.notes:
             self.store.add_event("fitted", note=note)
-        self.status.message = "; ".join(size.notes)
+        self.status.message = size.too_short or "; ".join(size.notes)
         return size, cost
 
     def _fit_again(

@@ -42,10 +42,11 @@ class WorkerProcess:
     def __init__(
         self, work: Work, inbox: queue.SimpleQueue[Message], environment: Mapping[str, str] | None = None
     ) -> None:
-        self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed in `end`)
         # Linux ends the worker with the *thread* that started it: rely on that for the main thread alone.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
+        errors = None
         try:
+            self._errors = errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed in `end`)
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(parent)],
                 stdin=subprocess.PIPE,
@@ -55,7 +56,8 @@ class WorkerProcess:
                 start_new_session=True,
             )
         except OSError as error:
-            self._errors.close()
+            if errors is not None:
+                errors.close()
             raise WorkersLost(f"no worker can be started: {error}") from None
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._listen, args=(inbox,), daemon=True)

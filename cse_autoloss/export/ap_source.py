@@ -8,7 +8,7 @@ from types import ModuleType
 
 from torch import Tensor
 
-from cse_autoloss.spaces import ranking, step_sums
+from cse_autoloss.spaces import once, ranking, step_sums
 from cse_autoloss.spaces.ap import ApRule, ApSpace
 from cse_autoloss.spaces.step_sums import Curve
 
@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 {parts}
 
@@ -46,9 +45,10 @@ class SearchedLoss(nn.Module):
         self.reduction = reduction
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
-        if logits.dim() != 2 or target.shape != logits.shape[:1] or target.dtype != torch.int64:
-            got = f"{{tuple(logits.shape)}} and {{tuple(target.shape)}} {{target.dtype}}"
-            raise ValueError(f"logits must be (N, C) and target (N,) int64 class indices, got {{got}}")
+        fits = logits.dim() == 2 and logits.is_floating_point() and target.shape == logits.shape[:1]
+        if not fits or target.dtype != torch.int64:
+            got = f"{{tuple(logits.shape)}} {{logits.dtype}} and {{tuple(target.shape)}} {{target.dtype}}"
+            raise ValueError(f"logits must be float (N, C) and target (N,) int64 class indices, got {{got}}")
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         curves = [Curve(*(torch.tensor(v, dtype=torch.float64, device=logits.device) for v in c)) for c in CURVES]
         loss = RankingLoss.apply(logits, target, iou, ApRule(*curves, POWER))
@@ -63,7 +63,8 @@ def ap_source(space: ApSpace, theta: Tensor, facts: str) -> str:
     """The file; `facts` stand in its docstring."""
     *curves, power = space.curves(theta)
     numbers = [tuple(part.tolist() for part in one) for one in curves if isinstance(one, Curve)]
-    parts = (_body(step_sums), _body(ranking), inspect.getsource(ApRule).strip())
+    single = _body(once).replace("DataError(", "ValueError(")
+    parts = (_body(step_sums), single, _body(ranking), inspect.getsource(ApRule).strip())
     formula = inspect.cleandoc(ApSpace.__doc__ or "").partition("\n\nθ = ")[0]
     return _FILE.format(
         facts=facts, formula=formula, parts="\n\n\n".join(parts), curves=repr(numbers), power=power

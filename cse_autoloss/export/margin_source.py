@@ -36,9 +36,10 @@ class DiscoveredLoss(nn.Module):
 {numbers}
 
     def forward(self, cosine: Tensor, target: Tensor) -> Tensor:
-        if cosine.dim() != 2 or target.shape != cosine.shape[:1] or target.dtype != torch.int64:
-            got = f"{{tuple(cosine.shape)}} and {{tuple(target.shape)}} {{target.dtype}}"
-            raise ValueError(f"cosine must be (N, C) and target (N,) int64 class indices, got {{got}}")
+        fits = cosine.dim() == 2 and cosine.is_floating_point() and target.shape == cosine.shape[:1]
+        if not fits or target.dtype != torch.int64:
+            got = f"{{tuple(cosine.shape)}} {{cosine.dtype}} and {{tuple(target.shape)}} {{target.dtype}}"
+            raise ValueError(f"cosine must be float (N, C) and target (N,) int64 class indices, got {{got}}")
         cosine = cosine.float() if cosine.dtype in (torch.float16, torch.bfloat16) else cosine
         column = target.unsqueeze(-1)
         own = self.margin(cosine.gather(-1, column))

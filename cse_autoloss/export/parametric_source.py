@@ -41,9 +41,10 @@ class SearchedLoss(nn.Module):
         self.ignore_index = ignore_index
 {tables}
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        if logits.dim() != 2 or target.shape != logits.shape[:1] or target.dtype != torch.int64:
-            got = f"{{tuple(logits.shape)}} and {{tuple(target.shape)}} {{target.dtype}}"
-            raise ValueError(f"logits must be (N, C) and target (N,) int64 class indices, got {{got}}")
+        fits = logits.dim() == 2 and logits.is_floating_point() and target.shape == logits.shape[:1]
+        if not fits or target.dtype != torch.int64:
+            got = f"{{tuple(logits.shape)}} {{logits.dtype}} and {{tuple(target.shape)}} {{target.dtype}}"
+            raise ValueError(f"logits must be float (N, C) and target (N,) int64 class indices, got {{got}}")
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         kept = target != self.ignore_index
         logits = torch.where(kept.unsqueeze(-1), logits, 0.0)

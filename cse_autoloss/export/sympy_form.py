@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ SAME = 1e-7
 """Two forms are one loss where exact values differ by no more, relative to max(1, |value|): float32's rounding."""
 
 _STARTUP_SECONDS = 60.0
-_PLACES = 60
+_PLACES, _FEWEST_PLACES = 60, 6
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
 
     SymPy runs in a process of its own, which is killed when `seconds` have passed since it was ready;
     then the shortest form until then is taken. Each form is checked against the formula at 60 places to
-    40 digits; one that differs is not taken. ε = 1e-20 is dropped where that changes nothing there,
-    else it stays as a symbol.
+    40 digits; of a formula of hundreds of nodes, for which the time would not do, at fewer. One that differs
+    is not taken. ε = 1e-20 is dropped where that changes nothing there, else it stays as a symbol.
 
     Args:
         graph: the loss.
@@ -129,22 +130,24 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
     if not seconds > 0:
         raise AutoLossError(f"expected a time limit above 0 seconds, got {seconds!r}")
     begun = time.monotonic()
-    judge = _Judge(graph)
+    judge = _Judge(graph, seconds / 4)
     start, keeps = to_sympy(graph), False
-    if judge(start) > SAME:
+    apart = judge(start)
+    if apart > SAME:
         start, keeps = to_sympy(graph, epsilon=True), True
-    before = worker.operations(start)
-    best, apart = start, judge(start)
+        apart = judge(start)
+    before, best = worker.operations(start), start
     spent = time.monotonic() - begun
-    forms, finished, took = _forms(start, max(seconds - spent, seconds / 4))
+    kept = min(spent / 2, seconds / 4)  # to judge what comes back
+    forms, finished, took = _forms(start, max(seconds - spent - kept, seconds / 4))
     end = time.monotonic() + seconds / 4
     for form in reversed(forms):
-        if time.monotonic() > end:
-            finished = False
-            break
-        found = judge(form)
+        found = judge(form, end)
         if found <= SAME:
             best, apart = form, found
+            break
+        if time.monotonic() > end:
+            finished = False
             break
     return Simplified(
         expression=best,
@@ -153,7 +156,7 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
         operations=(before, worker.operations(best)),
         finished=finished,
         difference=apart,
-        places=_PLACES,
+        places=judge.places,
         keeps_epsilon=keeps,
         seconds=took,
     )
@@ -195,14 +198,27 @@ class _LatexPrinter(_PositiveFirst, LatexPrinter):
 class _Judge:
     """How far a form is from the loss, at worst, over the branch's domain."""
 
-    def __init__(self, graph: LossGraph) -> None:
-        inputs = sample_domain(graph.signature, _PLACES)
-        self._rows = [as_vectors(inputs, row) for row in range(_PLACES)]
-        self._truth = [graph_value(graph, row) for row in self._rows]
+    def __init__(self, graph: LossGraph, seconds: float) -> None:
+        """Of a formula so long that the places would take more than `seconds` of processor time, fewer are taken."""
+        inputs, end = sample_domain(graph.signature, _PLACES), time.process_time() + seconds
+        self._rows, self._truth = [], []
+        for number in range(_PLACES):
+            if number >= _FEWEST_PLACES and time.process_time() > end:
+                break
+            self._rows.append(as_vectors(inputs, number))
+            self._truth.append(graph_value(graph, self._rows[-1]))
 
-    def __call__(self, form: sympy.Expr) -> float:
+    @property
+    def places(self) -> int:
+        """How many are compared."""
+        return len(self._rows)
+
+    def __call__(self, form: sympy.Expr, until: float = math.inf) -> float:
+        """The distance; infinite where it is not known by `until`, of `time.monotonic`."""
         worst = 0.0
         for row, truth in zip(self._rows, self._truth, strict=True):
+            if time.monotonic() > until:
+                return math.inf
             worst = max(worst, difference(truth, expression_value(form, row)))
             if worst > SAME:
                 break

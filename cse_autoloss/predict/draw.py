@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from cse_autoloss.predict.match import IOU, Found, match
+from cse_autoloss.pages.fonts import fitting
 from cse_autoloss.predict.photographs import Picture
+from cse_autoloss.tasks.matching import IOU, Found, match
 
 COLOURS = (
     (0, 90, 181),
@@ -49,11 +48,6 @@ class Drawn:
     right: int
     wrong: int
     missed: int
-
-
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with matplotlib."""
-    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
 def colour(label: int) -> tuple[int, int, int]:
@@ -138,7 +132,7 @@ def grid(
     rows = math.ceil(len(cells) / columns)
     heights = [max(cell.height for cell in cells[row * columns : (row + 1) * columns]) for row in range(rows)]
     total = columns * width + (columns + 1) * GAP
-    head, small = font(20), font(14)
+    (head, title), (small, below) = fitting(title, 20), fitting(below, 14)
     top = GAP + 28 * len(title.splitlines()) + 20 * len(below.splitlines()) + GAP
     page = Image.new("RGB", (total, top + sum(heights) + GAP * rows + (34 if key else 0)), PAGE)
     pen = ImageDraw.Draw(page)
@@ -150,11 +144,11 @@ def grid(
             page.paste(cell, (GAP + column * (width + GAP), y))
         y += heights[row] + GAP
     if key:
-        _key(pen, y, small)
+        _key(pen, y)
     return page
 
 
-def _key(pen: ImageDraw.ImageDraw, y: int, small: ImageFont.FreeTypeFont) -> None:
+def _key(pen: ImageDraw.ImageDraw, y: int) -> None:
     """What the lines mean."""
     x = GAP
     for text, kind in (
@@ -164,6 +158,7 @@ def _key(pen: ImageDraw.ImageDraw, y: int, small: ImageFont.FreeTypeFont) -> Non
         ("object, missed", "missed"),
     ):
         box = np.array([x, y + 3, x + 30, y + 19], dtype=np.float32)
+        small, text = fitting(text, 14)
         pen.rectangle((x - 1, y, x + 31, y + 22), fill=(150, 150, 150))
         if kind == "right":
             _rectangle(pen, box, COLOURS[0], 2)
@@ -182,11 +177,11 @@ class _Tags:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self._size = size
-        self._font = font(13)
         self._taken: list[tuple[float, float, float, float]] = []
 
     def put(self, pen: ImageDraw.ImageDraw, box: np.ndarray, text: str, paint: tuple[int, int, int]) -> None:
-        width, height = self._font.getlength(text) + 6, 17.0
+        font, text = fitting(text, 13)
+        width, height = font.getlength(text) + 6, 17.0
         x0, y0, x1, y1 = (float(value) for value in box)
         places = (
             (x0, y0 - height),
@@ -203,7 +198,7 @@ class _Tags:
         y = min(max(at[1], 0.0), self._size[1] - height)
         self._taken.append((x, y, x + width, y + height))
         pen.rectangle((x, y, x + width, y + height), fill=paint)
-        pen.text((x + 3, y + 1), text, fill=WHITE, font=self._font)
+        pen.text((x + 3, y + 1), text, fill=WHITE, font=font)
 
     def _cover(self, place: tuple[float, float], width: float, height: float) -> float:
         x, y = place
@@ -241,7 +236,8 @@ def _dashed(pen: ImageDraw.ImageDraw, box: np.ndarray, paint: tuple[int, int, in
 def _with_line(image: Image.Image, text: str) -> Image.Image:
     page = Image.new("RGB", (image.width, image.height + BAR), PAGE)
     page.paste(image, (0, 0))
-    ImageDraw.Draw(page).text((6, image.height + 4), text, fill=BLACK, font=font(15))
+    font, text = fitting(text, 15)
+    ImageDraw.Draw(page).text((6, image.height + 4), text, fill=BLACK, font=font)
     return page
 
 

@@ -14,12 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from cse_autoloss.errors import DataError
-from cse_autoloss.predict.match import Objects as Boxes
-from cse_autoloss.predict.match import objects_on
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.image_listing import list_images
+from cse_autoloss.tasks.matching import Objects as Boxes
+from cse_autoloss.tasks.matching import objects_on
 from cse_autoloss.tasks.photographs import PADDING
 from cse_autoloss.tasks.photographs.annotations import Entry, Objects
-from cse_autoloss.tasks.photographs.pixels import image_files, read_photograph
+from cse_autoloss.tasks.photographs.pixels import read_photograph
 from cse_autoloss.tasks.protocol import SplitName
 
 SHOWN = 640
@@ -83,7 +84,7 @@ def expanded(images: Sequence[str | Path]) -> list[Path]:
     for one in images:
         path = Path(one)
         if path.is_dir():
-            own = image_files(path)
+            own = list_images(path).images
         elif not path.exists() and any(sign in path.name for sign in "*?["):
             own = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
         else:

@@ -33,7 +33,7 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
             console.print(Text(f"  {slot:<{width}}  {title_of(formula)}"), soft_wrap=True)
     contestants = [(True, one) for one in summary["winners"]] + [(False, one) for one in summary["baselines"]]
     scored = [(found, one) for found, one in contestants if one["test"]["mean"] is not None]
-    if scored:
+    if scored and not summary.get("too_short"):
         seeds = seeds_text(len(scored[0][1]["test"]["seeds"]), summary.get("draws") or 0)
         table = Table(
             title=f"Test split, full schedule, {seeds}",

@@ -46,6 +46,7 @@ def write_report(
     session: Session,
     workers: int = 1,
     extra: Mapping[str, Any] | None = None,
+    too_short: str = "",
 ) -> dict[str, Any]:
     """Write summary.json and best/ into the run directory.
 
@@ -60,6 +61,7 @@ def write_report(
         session: task, slots and metric.
         workers: trainings side by side.
         extra: what else the summary holds.
+        too_short: the verdict of a run whose budget held no search worth one; see `RunSize`.
 
     Returns:
         The summary.
@@ -94,7 +96,8 @@ def write_report(
         "best": best,
         "noise_floor": told.get("noise_floor"),
         "draws": told.get("draws", 0),
-        "verdict": told["verdict"],
+        "too_short": bool(too_short),
+        "verdict": too_short or told["verdict"],
         "notes": [*notes, *_lost(store), *told.get("notes", []), *(_known(best, session) if best else ())],
         "hall_of_fame": {
             slot: [

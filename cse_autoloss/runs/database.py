@@ -13,6 +13,7 @@ import math
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from cse_autoloss.runs.lock import RunLock
 
 FILE: Final = "run.sqlite"
 LOCK: Final = "run.lock"
+FOLD_EVERY: Final = 2.0
+"""Seconds. Of a million candidates' digests each generation changes a thousand pages: folded in together, most are
+written once."""
 
 
 _ENCODER: Final = json.JSONEncoder(
@@ -43,7 +47,7 @@ class Database:
         self._lock = lock
         self._guard = threading.RLock()
         self._depth = 0
-        self._folds = False
+        self._folds, self._folded = False, -math.inf
 
     @classmethod
     def create(cls, directory: Path, meta: Mapping[str, Any]) -> Database:
@@ -108,7 +112,7 @@ class Database:
                 if self._depth == 1:
                     self._connection.execute("COMMIT")
                     if self._folds:
-                        self._folds = False
+                        self._folds, self._folded = False, time.monotonic()
                         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             except BaseException:
                 if self._depth == 1 and self._connection.in_transaction:
@@ -118,8 +122,8 @@ class Database:
                 self._depth -= 1
 
     def fold(self) -> None:
-        """After this transaction, the write-ahead log is written into the one file."""
-        self._folds = True
+        """After this transaction, the write-ahead log is written into the one file, unless that was done just now."""
+        self._folds = time.monotonic() - self._folded > FOLD_EVERY
 
     def _check_there(self) -> None:
         """SQLite would go on writing into files that nobody can find any more."""
@@ -265,7 +269,7 @@ def understood(directory: Path, what: str) -> Iterator[None]:
     """Turns what a wrong value does to those who read it into one line: the file is one of SQLite's, but no run's."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         why = " ".join(str(error).split())[:200]
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False, include_input=False)[0]

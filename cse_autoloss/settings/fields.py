@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -76,6 +76,7 @@ def _absolute(value: str) -> str:
     return whole_path(value) if re.match(r"\w{2,}:.", value, re.DOTALL) and "\0" not in value else value
 
 
+Precision = Literal["float32", "bfloat16", "float16"]
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0.0, le=1.0)]

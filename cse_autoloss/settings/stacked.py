@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import NotNegative, Number, Positive, Section, Seed, Whole
+from cse_autoloss.settings.fields import NotNegative, Number, Positive, Precision, Section, Seed, Whole
 
 Model = Literal["mlp", "small", "face", "resnet20"]
 Head = Literal["plain", "cosine"]
@@ -23,6 +23,7 @@ class SgdSettings(Section):
         lr: at the start; it falls as half a cosine.
         momentum: of SGD.
         weight_decay: on matrices and kernels.
+        precision: of the model's forward pass; losses and weights are float32 in any.
         seed: of splits, subsets and faults; weights and batches have the training's own.
     """
 
@@ -30,6 +31,7 @@ class SgdSettings(Section):
     lr: Positive = 0.1
     momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
     weight_decay: NotNegative = 5e-4
+    precision: Precision = "float32"
     seed: Seed = 0
 
 

@@ -44,6 +44,8 @@ _STARTS: tuple[tuple[str, float, float, float, float], ...] = (
     ("from a larger box apart", 2.6, 1.0, 1.7, 1.4),
     ("from a box around it, off centre", 0.3, 0.2, 2.2, 1.6),
     ("from a box inside it, off centre", 0.2, -0.25, 0.4, 0.3),
+    ("from a thin box across its corner", 2.2, 0.47, 3.5, 0.13),
+    ("from a thin box through it", -0.3, 0.1, 0.13, 3.5),
 )
 """Motions: centre's offset and size of the first box, in widths and heights of the ground truth."""
 
@@ -85,6 +87,7 @@ def _motions(make: Inputs, points: int, look: Look, starts: Sequence[int], *, ea
             first.append(torch.cat((shift - half * scale, shift + half * scale)))
     truth, start = torch.stack(target)[:, None], torch.stack(first)[:, None]
     t = look.jittered(torch.linspace(0, 1, points, dtype=torch.float64), 300)
+    t = look.nearing(t)
     boxes = start + t[:, None] * (truth - start)
     moved = torch.func.jvp(
         lambda moving: make(moving, truth.expand_as(moving)),
@@ -92,7 +95,7 @@ def _motions(make: Inputs, points: int, look: Look, starts: Sequence[int], *, ea
         ((truth - start).expand_as(boxes),),
     )
     inputs, tangents = moved[0], moved[1]
-    shape = (len(curves), points)
+    shape = (len(curves), len(t))
     before_end = (t < 1).expand(shape)
     # Where boxes touch, −log(i/u) and its like have no slope to speak of.
     overlap = inputs["I"] > 1e-3 * inputs["U"]
@@ -107,7 +110,7 @@ def _motions(make: Inputs, points: int, look: Look, starts: Sequence[int], *, ea
         step=t.diff().expand(len(curves), -1),
         scale_mask=overlap,
         end_mask=torch.zeros(shape, dtype=torch.bool),
-        falls=overlap,
+        falls=overlap & look.far(t),
         slope_mask=before_end,
         longest=LONGEST,
     )

@@ -112,8 +112,8 @@ class BoxForm(Form):
         "of another size is drawn times a power of ten. Below stands the slope along the motion."
     )
     accepted = (
-        "falls at all {points} points looked at, on motions onto boxes of {low:g} to {high:g} px a side, and is least "
-        "where the boxes coincide"
+        "never rises at the {points} points looked at, on motions onto boxes of {low:g} to {high:g} px a side, falls "
+        "while they overlap, and is least where they coincide"
     )
     properties = (
         ("Reads the intersection, and the union or the enclosing area", frozenset({"ignores-intersection"})),
@@ -196,7 +196,11 @@ class BoxForm(Form):
             "",
             "Returns:",
             '    (N,) for reduction "none", else a scalar; the mean of no boxes is 0.',
+            "",
+            "Raises:",
+            "    ValueError: other shapes or types.",
             '"""',
+            "_checked_boxes(pred_boxes, target_boxes, weight)",
             "px1, py1, px2, py2 = _at_least_float32(pred_boxes).unbind(-1)",
             "tx1, ty1, tx2, ty2 = _at_least_float32(target_boxes).unbind(-1)",
         ]
@@ -231,7 +235,7 @@ class BoxForm(Form):
         ]
 
     def helpers(self, read: Iterable[str]) -> str:
-        return _AREA if {"I", "U"} & set(read) else ""
+        return (_AREA if {"I", "U"} & set(read) else "") + _CHECKED
 
 
 def _over_iou(motion: Motion, label: str = "", scale: float = 1.0, shade: float = 1.0) -> Track:
@@ -257,6 +261,18 @@ _AREA = """
 
 def _area(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> Tensor:
     return (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)"""
+
+_CHECKED = """
+
+def _checked_boxes(pred_boxes: Tensor, target_boxes: Tensor, weight: Tensor | None) -> None:
+    for name, boxes in {"pred_boxes": pred_boxes, "target_boxes": target_boxes}.items():
+        if boxes.dim() != 2 or boxes.shape[-1] != 4 or not boxes.is_floating_point():
+            raise ValueError(f"{name} must be float (N, 4), got {tuple(boxes.shape)} {boxes.dtype}")
+    if pred_boxes.shape != target_boxes.shape:
+        got = f"{tuple(pred_boxes.shape)} and {tuple(target_boxes.shape)}"
+        raise ValueError(f"each predicted box needs its target, got {got}")
+    if weight is not None and weight.shape != pred_boxes.shape[:1]:
+        raise ValueError(f"weight must be (N,), one a box, got {tuple(weight.shape)}")"""
 
 _WITHOUT = frozenset({"Softmax", "Dot", "Serf", "Erfc", "Salf", "Sgdf"})
 

@@ -35,6 +35,7 @@ def forward(written: Written, *, sigmoid: bool) -> list[str]:
         "shape = _checked(logits, target, iou, weight)",
         "logits, target, iou, weight = _rows(_at_least_float32(logits), target, iou, weight)",
         "kept = target != self.ignore_index",
+        "logits = torch.where(kept.unsqueeze(-1), logits, 0.0)",
     ]
     one_hot = "positive" if sigmoid else "one_hot"
     if written.alpha or read & {"PY", "NY", "Q"} or one_hot in named:

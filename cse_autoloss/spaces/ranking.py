@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from cse_autoloss.spaces.once import differentiable_once
 from cse_autoloss.spaces.step_sums import Curve, StepSums, Tally
 
 
@@ -79,16 +79,17 @@ class RankingLoss(torch.autograd.Function):
         if len(ranking.rows):
             found, ctx.back = rule(ranking)
             values[ranking.rows] = found.to(values.dtype)
-            ctx.save_for_backward(ranking.rows, ranking.place)
+            ctx.save_for_backward(logits, ranking.rows, ranking.place)
         return values
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """By the logits alone."""
         if ctx.back is None:
             return grads[0].new_zeros(ctx.shape), None, None, None
-        rows, place = ctx.saved_tensors
-        grad, own = ctx.back(grads[0][rows].double())
-        grad.view(-1)[place] = own.to(grad.dtype)
-        return grad, None, None, None
+        logits, rows, place = ctx.saved_tensors
+        with torch.no_grad():
+            grad, own = ctx.back(grads[0][rows].double())
+            grad.view(-1)[place] = own.to(grad.dtype)
+        why = "a ranking's gradient is differentiated once"
+        return differentiable_once(grad, logits, why), None, None, None

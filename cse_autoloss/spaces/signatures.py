@@ -31,7 +31,7 @@ def signature_of(signature: str | Signature) -> Signature:
     """The signature of that name, or itself; UnknownNameError offers the nearest name."""
     if isinstance(signature, Signature):
         return signature
-    if signature not in _registered:
+    if not isinstance(signature, str) or signature not in _registered:
         raise UnknownNameError.of("signature", str(signature), _registered)
     return _registered[signature]
 

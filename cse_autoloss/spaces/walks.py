@@ -83,7 +83,9 @@ class WalkForm(Form):
                 curves.append(Curve("walk", place, _words(walk), judged=sign > 0))
                 plan.append((walk, sign))
         points = max(walk.points for walk in self.signature.walks)
-        ways = [look.jittered(_way(walk, points)[:: 1 if look.fine else COARSE]) for walk, _ in plan]
+        ways = [
+            look.nearing(look.jittered(_way(walk, points)[:: 1 if look.fine else COARSE])) for walk, _ in plan
+        ]
         rows = [self._along(walk, t, sign) for (walk, sign), t in zip(plan, ways, strict=True)]
         rates = []
         for (walk, sign), row in zip(plan, rows, strict=True):
@@ -108,7 +110,7 @@ class WalkForm(Form):
             step=t.diff(dim=1),
             scale_mask=judged,
             end_mask=torch.zeros_like(judged),
-            falls=judged & ~may_rest,
+            falls=judged & ~may_rest & look.far(t[0]),
             slope_mask=judged & (t < 1),
             longest=float(t.diff(dim=1).max()) if look.fine else 0.0,
             mirrored=tuple((k, k + 1) for k, (_, sign) in enumerate(plan[1:]) if sign < 0),
@@ -285,7 +287,7 @@ class WalkForm(Form):
                 else f"loss = loss.expand({shape})"
             )
         body += ['if self.reduction == "none":', "    return loss"]
-        body.append('return loss.sum() if self.reduction == "sum" else loss.mean()')
+        body.append('return loss.sum() if self.reduction == "sum" else loss.sum() / max(loss.numel(), 1)')
         parameters = ", ".join(f"{one.code}: Tensor" for one in used)
         return [f"def forward(self, {parameters}) -> Tensor:", *(f"    {line}" for line in body)]
 

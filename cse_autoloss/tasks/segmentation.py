@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
 from cse_autoloss.spaces import CLS_BINARY
-from cse_autoloss.tasks.mask_files import Masked, read_masked, scene_masks
+from cse_autoloss.tasks.mask_files import Masked, notes_on, read_masked, scene_masks
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.pictures import MOST_PHOTOGRAPHS, Photograph, Photographs, encoded, painted
+from cse_autoloss.tasks.pixel_spread import summed_spread
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
 
 
@@ -40,7 +42,12 @@ class SegmentationTask(OneLossTask):
         kind, _, folder = own.data.partition(":")
         if kind == "digits":
             return scene_masks(own.scenes, own.cache)
-        return read_masked(Path(folder).expanduser(), own.image_size, own.grey, own.seed)
+        return read_masked(Path(folder).expanduser(), own.image_size, own.grey, own.seed, self.progress)
+
+    def check(self) -> tuple[str, ...]:
+        """Read the images; see `Task.check`."""
+        kind, _, folder = self.settings.data.partition(":")
+        return (*super().check(), *(() if kind == "digits" else notes_on(Path(folder).expanduser())))
 
     def drawn(self, draw: int) -> SegmentationSettings | None:
         """Other scenes of the same people's digits."""
@@ -69,12 +76,9 @@ class SegmentationTask(OneLossTask):
         mean: Tensor = loss(model(self._images[index]).reshape(-1, 1), target) / len(target)
         return mean
 
-    @torch.no_grad()
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """IoU and Dice in [0, 1]; 1 for an image that has no foreground and gets none."""
-        part = self.splits[split]
-        images = self._normal(torch.from_numpy(part.images[:limit]))
-        logits = torch.cat([model(batch) for batch in images.split(64)])
+        part, logits = self.splits[split], self._logits(model, split, limit)
         masks = torch.from_numpy(part.masks[:limit]).to(self.device).flatten(1)
         found = logits.flatten(1) > 0
         both, either = (found & masks).sum(1).double(), (found | masks).sum(1).double()
@@ -84,6 +88,21 @@ class SegmentationTask(OneLossTask):
             "iou": float("nan") if broken else float(iou.mean()),
             "dice": float("nan") if broken else float((2 * iou / (1 + iou)).mean()),
         }
+
+    def pictures(self, model: nn.Module, split: SplitName) -> tuple[Photographs]:
+        """The first images, with what is right, wrong and missed painted over."""
+        part = self.splits[split]
+        found = (self._logits(model, split, MOST_PHOTOGRAPHS) > 0).cpu().numpy()
+        shown = [
+            Photograph(encoded(painted(*one)), *one[0].shape[:0:-1])
+            for one in zip(part.images[:MOST_PHOTOGRAPHS], found, part.masks[:MOST_PHOTOGRAPHS], strict=True)
+        ]
+        return (Photographs("Pixels found", "Green is right, orange wrong, blue missed.", shown),)
+
+    @torch.no_grad()
+    def _logits(self, model: nn.Module, split: SplitName, limit: int | None) -> Tensor:
+        images = self._normal(torch.from_numpy(self.splits[split].images[:limit]))
+        return torch.cat([model(batch) for batch in images.split(64)])
 
     @cached_property
     def _images(self) -> Tensor:
@@ -96,8 +115,8 @@ class SegmentationTask(OneLossTask):
     @cached_property
     def _spread(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the training images, a number for each channel."""
-        sample = torch.from_numpy(self.splits["train"].images[:1000]).float()
-        return sample.mean((0, 2, 3), keepdim=True), sample.std((0, 2, 3), keepdim=True).clamp(min=0.3)
+        mean, deviation = summed_spread(self.splits["train"].images)
+        return mean, deviation.clamp(min=0.3)
 
     def _normal(self, images: Tensor) -> Tensor:
         mean, deviation = self._spread

@@ -7,6 +7,7 @@ own: `stack`, `train_epoch` and `scores`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -18,11 +19,14 @@ from torch.nn.functional import normalize, pad
 
 from cse_autoloss.classifiers import ModelStack, Sgd, make_classifier
 from cse_autoloss.classifiers.seeds import derived_seed, generator
+from cse_autoloss.errors import ConfigError
 from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.pictures import Picture
+from cse_autoloss.tasks.pixel_spread import pixel_spread
 from cse_autoloss.tasks.protocol import LossFunction, SplitName
 
 
@@ -46,6 +50,10 @@ class StackedTask(OneLossTask):
     def scores(self, stack: ModelStack, split: SplitName) -> list[dict[str, float]]:
         """All metrics of each model; NaN where it has diverged. "test" is for the final audit alone."""
         raise NotImplementedError
+
+    def shown(self, stack: ModelStack, split: SplitName) -> Sequence[Picture]:
+        """What is to be seen of a stack of one."""
+        return ()
 
     # -- one loss ----------------------------------------------------------------------------------------------
 
@@ -72,6 +80,10 @@ class StackedTask(OneLossTask):
         """See `scores`."""
         return self.scores(ModelStack([model], device=self.device), split)[0]
 
+    def pictures(self, model: nn.Module, split: SplitName) -> Sequence[Picture]:
+        """See `shown`."""
+        return self.shown(ModelStack([model], device=self.device), split)
+
     # -- losses side by side -----------------------------------------------------------------------------------
 
     def stack(self, copies: int, scale: float | None) -> ModelStack:
@@ -81,8 +93,11 @@ class StackedTask(OneLossTask):
             copies: B.
             scale: s for normalised features, None for plain logits.
         """
-        sgd = Sgd(self.settings.momentum, self.settings.weight_decay)
-        return ModelStack([self._model(self.settings.seed, scale)] * copies, sgd, self.device)
+        own = self.settings
+        if own.precision == "float16":
+            raise ConfigError("precision: trainings side by side take float32 or bfloat16, got float16")
+        sgd = Sgd(own.momentum, own.weight_decay)
+        return ModelStack([self._model(own.seed, scale)] * copies, sgd, self.device, own.precision)
 
     def train_epoch(
         self,
@@ -155,16 +170,7 @@ class StackedTask(OneLossTask):
     @cached_property
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of all training images, a number for each channel."""
-        # Counts of the 256 values are exact, so that the images' order can't matter.
-        counts = np.stack(
-            [np.bincount(channel.ravel(), minlength=256) for channel in self.learnt[0].pixels.swapaxes(0, 1)]
-        )
-        values, total = np.arange(256) / 255, counts.sum(1)
-        mean = counts @ values / total
-        variance = (counts * (values - mean[:, None]) ** 2).sum(1) / np.maximum(total - 1, 1)
-        mean, deviation = (
-            torch.from_numpy(one).float().view(1, -1, 1, 1).to(self.device) for one in (mean, variance**0.5)
-        )
+        mean, deviation = (one.to(self.device) for one in pixel_spread(self.learnt[0].pixels))
         return mean, deviation.clamp(min=1e-3)
 
     def _normal(self, pixels: Tensor) -> Tensor:

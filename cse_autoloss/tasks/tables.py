@@ -46,7 +46,8 @@ def diabetes() -> Table:
 
 
 def read_csv(path: Path, target: str | None) -> Table:
-    """A table of a file in UTF-8 with a line of names and then numbers alone, separated by commas.
+    """A table of a file in UTF-8 with a line of names and then numbers alone, separated by commas, or else by
+    semicolons or tabs.
 
     Args:
         path: of the file.
@@ -60,7 +61,10 @@ def read_csv(path: Path, target: str | None) -> Table:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: larger than {MOST_BYTES >> 30} GiB")
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [(number, row) for number, row in enumerate(csv.reader(stream), 1) if row]
+            head = stream.readline()
+            sign = next((one for one in ",;\t" if one in head), ",")
+            stream.seek(0)
+            rows = [(number, row) for number, row in enumerate(csv.reader(stream, delimiter=sign), 1) if row]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
     except (ValueError, csv.Error) as error:  # ValueError: its bytes, or a name that no file can have
@@ -75,6 +79,8 @@ def read_csv(path: Path, target: str | None) -> Table:
         )
     if target not in names:
         raise UnknownNameError.of(f"target: column of {path}", target, names)
+    if names.count(target) > 1:
+        raise DataError(f"{path}: {names.count(target)} columns are called {shorten(target)!r}")
     if len(names) < 2:
         raise DataError(f"{path}: {names[0]!r} is the only column, so there is nothing to predict it from")
     values = np.array([_numbers(path, number, row, names) for number, row in rows[1:]], dtype=np.float64)
@@ -99,18 +105,21 @@ def _numbers(path: Path, number: int, row: list[str], names: list[str]) -> list[
     return found
 
 
-def split_table(table: Table, seed: int, val_share: float, test_share: float) -> dict[str, Table]:
-    """Train, val and test, drawn by the seed; DataError where one is too small to learn from or to score on."""
+def split_table(
+    table: Table, seed: int, val_share: float, test_share: float, where: str = "the table"
+) -> dict[str, Table]:
+    """Train, val and test, drawn by the seed; DataError, of a table named `where`, where one is too small to learn from
+    or to score on."""
     order = np.random.default_rng(derived_seed("table", seed)).permutation(len(table))
     test, val = (round(share * len(table)) for share in (test_share, val_share))
     parts = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
     for name, part in parts.items():
         if len(part) < 2:
             raise DataError(
-                f"the {name} split has {len(part)} of the table's {len(table)} rows; 2 are needed"
+                f"{where}: the {name} split has {len(part)} of the table's {len(table)} rows; 2 are needed"
             )
     if not np.ptp(table.target[parts["train"]]):
-        raise DataError("all targets to train on are the same number")
+        raise DataError(f"{where}: all targets to train on are the same number")
     return {name: table.take(part) for name, part in parts.items()}
 
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cse_autoloss.errors import DataError
+from cse_autoloss.settings.fields import Precision
 from cse_autoloss.training.eager import EagerSGD
+from cse_autoloss.training.precision import loss_scaler
 
 BatchLoss = Callable[[Tensor, torch.Generator], Tensor]
 """The loss of the samples at an index (N,), a scalar; what it draws at random comes from the generator."""
@@ -36,6 +38,8 @@ class Schedule:
         momentum: of SGD, Nesterov's.
         warmup: share of the steps that the rate rises for; it falls to 0 along a cosine after that.
         clip: largest gradient norm of a step.
+        precision: of the forward pass, for whoever makes it; float16's loss is scaled, and steps on which the scaled
+            gradient is not finite are left out while the scale can fall.
     """
 
     epochs: float
@@ -45,6 +49,7 @@ class Schedule:
     momentum: float = 0.9
     warmup: float = 0.3
     clip: float = 10.0
+    precision: Precision = "float32"
 
 
 def total_steps(samples: int, schedule: Schedule) -> int:
@@ -95,6 +100,7 @@ class TrainingRun:
         self._generator = torch.Generator().manual_seed(seed)
         self._order = torch.empty(0, dtype=torch.int64)
         self._optimiser = _optimiser(model, schedule)
+        self._scaler = loss_scaler(next(model.parameters()).device, schedule.precision)
         self._scheduler = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser,
             schedule.lr,
@@ -119,11 +125,14 @@ class TrainingRun:
             except NotFinite:
                 raise Diverged(f"a prediction that is not finite {where}") from None
             self._optimiser.zero_grad()
-            loss.backward()
+            self._scaler.scale(loss).backward()
+            self._scaler.unscale_(self._optimiser)
             norm = torch.nn.utils.clip_grad_norm_(parameters, self._schedule.clip, foreach=True)
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            overflown = self._scaler.is_enabled() and self._scaler.get_scale() > 1.0
+            if not (torch.isfinite(loss) and (overflown or torch.isfinite(norm))):
                 raise Diverged(f"loss {loss.item():g}, gradient norm {norm.item():g} {where}")
-            self._optimiser.step()
+            self._scaler.step(self._optimiser)
+            self._scaler.update()
             self._scheduler.step()
             self.step = step + 1
         if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.state_dict().values()):
@@ -137,6 +146,7 @@ class TrainingRun:
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "scheduler": self._scheduler.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "generator": self._generator.get_state(),
             "order": self._order.clone(),
         }
@@ -150,6 +160,7 @@ class TrainingRun:
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._scheduler.load_state_dict(state["scheduler"])
+        self._scaler.load_state_dict(state["scaler"])
         self._generator.set_state(state["generator"])
         self._order = state["order"]
         self.step = int(state["step"])

@@ -46,11 +46,16 @@ _WHOLE_CURVE = frozenset(
 )
 
 
+def _number(name: str, place: float) -> str:
+    if name != "i/u":
+        return f"{place:.3g}"
+    return f"{place:.4f}" if 0.995 <= place < 1 else f"{place:.2f}"
+
+
 def _span(grid: ProbeGrid, curve: int, first: int, last: int) -> str:
     name = grid.coordinate_name
     a, b = float(grid.coordinate[curve, first]), float(grid.coordinate[curve, last])
-    digits = ".2f" if name == "i/u" else ".3g"
-    text_a, text_b = format(a, digits), format(b, digits)
+    text_a, text_b = (_number(name, place) for place in (a, b))
     return f"{name} = {text_a}" if text_a == text_b else f"between {name} = {text_a} and {text_b}"
 
 

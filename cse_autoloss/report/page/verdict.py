@@ -61,7 +61,7 @@ def _cards(view: RunView) -> Safe:
     if reference is not None and reference.mean is not None:
         cards.append((metric.text(reference.mean), f"{metric.label} of {shown(reference.name)} on test"))
     gain = (view.summary.get("best") or {}).get("gain")
-    if gain and gain["mean"] is not None:
+    if gain and gain["mean"] is not None and not view.summary.get("too_short"):
         cards.append(
             (metric.text(gain["mean"], sign="+"), f"{metric.label} gained over {shown(gain['over'])}")
         )

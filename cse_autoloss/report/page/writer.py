@@ -55,7 +55,8 @@ def write_page(store: RunStore, live: RunStatus | None = None) -> Path:
 
 def shown(store: RunStore) -> str:
     """The page as a notebook shows it."""
-    return framed(page(RunView(store)), height=900)
+    with store.understood("what it holds"):
+        return framed(page(RunView(store)), height=900)
 
 
 class PageWriter:

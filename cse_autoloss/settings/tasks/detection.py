@@ -12,6 +12,7 @@ from cse_autoloss.settings.fields import (
     NotNegative,
     Number,
     Positive,
+    Precision,
     Section,
     Seed,
     Share,
@@ -103,6 +104,7 @@ class DetectionSettings(Section):
         detector: the proxy, a name that `detectors.registry.detector_builder` takes: "one-stage", "two-stage",
             that of an installed entry point, or "my_file.py:Build".
         batch, lr, weight_decay: of the optimiser.
+        precision: of the proxy's forward pass in training; losses and weights are float32 in any.
         box_weight: of the box loss, relative to the classification loss.
     """
 
@@ -120,6 +122,7 @@ class DetectionSettings(Section):
     batch: Count = 16
     lr: Positive = 0.15
     weight_decay: NotNegative = 1e-2
+    precision: Precision = "float32"
     box_weight: Positive = 2.0
 
     @property

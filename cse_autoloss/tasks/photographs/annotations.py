@@ -47,6 +47,11 @@ class Objects:
     segments: list[Any] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
 
+    def keep(self, rows: list[int]) -> None:
+        """Only those at `rows`."""
+        for name, column in list(vars(self).items()):
+            setattr(self, name, [column[row] for row in rows])
+
 
 @dataclass
 class Annotations:

@@ -15,19 +15,14 @@ from functools import partial
 from pathlib import Path
 
 from cse_autoloss.errors import DataError, nearest
+from cse_autoloss.tasks.image_listing import SPLIT_WORDS, folders_of, list_images, split_folders
 from cse_autoloss.tasks.photographs.annotations import Annotations
 from cse_autoloss.tasks.photographs.coco_json import read_coco
 from cse_autoloss.tasks.photographs.names import ImageFinder
-from cse_autoloss.tasks.photographs.pixels import image_files
 from cse_autoloss.tasks.photographs.voc import listed_files, read_voc
 from cse_autoloss.tasks.photographs.yolo import read_yolo, yolo_classes, yolo_places
 
 SPLITS = ("train", "val", "test")
-WORDS = {
-    "train": ("train", "training", "trainval"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 WHOLE = "all"
 """In place of splits, where one file or folder holds everything."""
 KINDS = ("coco", "yolo", "voc")
@@ -112,7 +107,22 @@ def find_layout(source: Source) -> Layout:
                     f"{root}: no data in {_named(source.kind)} layout, but in {_named(kind)}: "
                     f"take {kind}:{root}, or the folder alone. {_wanted(source.kind)}"
                 )
-    raise DataError(f"{root}: {_listed(root)}; {EXPECTED}")
+    raise DataError(f"{root}: {_listed(root)}; {_other_task(root) or EXPECTED}")
+
+
+def _other_task(root: Path) -> str:
+    """What else than boxes a folder seems to be of; empty where it does not."""
+    if (root / "bounding_box_train").is_dir():
+        return f"Market-1501's layout is of people: reinforce --config reid --data market:{root}"
+    train = split_folders(root).get("train")
+    classes = folders_of(train) if train else []
+    if (
+        classes
+        and list_images(classes[0]).images
+        and not {"images", "labels"} & {one.name for one in classes}
+    ):
+        return f"folders of classes have no boxes; classification takes them: reinforce --data folder:{root}"
+    return ""
 
 
 def _named(kind: str) -> str:
@@ -145,7 +155,7 @@ def _split_of(path: Path) -> str:
     """The split that a path's parts name, the last first; else `WHOLE`."""
     for part in reversed(path.with_suffix("").parts):
         words = re.findall(r"[a-z]+", part.lower())
-        for split, known in WORDS.items():
+        for split, known in SPLIT_WORDS.items():
             if any(word in known for word in words):
                 return split
     return WHOLE
@@ -238,7 +248,7 @@ def _image_folders(source: Source, split: str, path: Path) -> list[Path]:
     if told != ".":
         return [root / told]
     stem = path.stem.removeprefix("instances_")
-    own = [stem, *WORDS.get(split, ()), "default"]
+    own = [stem, *SPLIT_WORDS.get(split, ()), "default"]
     inner = [base / name for base in (root, root / "images") for name in own]
     beside = [path.parent] if path.parent != root else []
     return [
@@ -281,12 +291,12 @@ def _yolo(source: Source) -> Layout | None:
 
 def _yolo_folders(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for split, words in WORDS.items():
+    for split, words in SPLIT_WORDS.items():
         for word in words:
             for place in (root / "images" / word, root / word / "images", root / f"{word}.txt", root / word):
-                if place.is_file() or (place.is_dir() and image_files(place)):
+                if place.is_file() or (place.is_dir() and list_images(place).images):
                     found.setdefault(split, [place])
-    whole = [place for place in (root / "images", root) if place.is_dir() and image_files(place)]
+    whole = [place for place in (root / "images", root) if place.is_dir() and list_images(place).images]
     return found or ({WHOLE: [whole[0]]} if whole else {})
 
 
@@ -337,4 +347,4 @@ def _voc(source: Source) -> Layout | None:
 
 
 def _beside(files: Iterable[Path]) -> list[Path]:
-    return [folder for folder in dict.fromkeys(file.parent for file in files) if image_files(folder)]
+    return [folder for folder in dict.fromkeys(file.parent for file in files) if list_images(folder).images]

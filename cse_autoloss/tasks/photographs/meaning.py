@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cse_autoloss.errors import DataError
+from cse_autoloss.tasks.data_digest import shared
 from cse_autoloss.tasks.photographs.annotations import Annotations, Box, Entry
 
 MOST_SCORED = 100
@@ -66,17 +67,10 @@ def check_objects(name: str, found: Annotations) -> None:
 
 
 def shared_images(splits: Mapping[str, Annotations]) -> Iterator[str]:
-    """A line for each pair of splits that have images in common, by what the files hold."""
-    seen = {name: {e.checksum: e for e in found.images.values()} for name, found in splits.items()}
-    names = list(seen)
-    for at, one in enumerate(names):
-        for other in names[at + 1 :]:
-            common = [seen[one][sum_] for sum_ in seen[one] if sum_ in seen[other]]
-            if common:
-                yield (
-                    f"warning: {len(common)} of the {len(splits[other].images)} images of {other} stand in {one} "
-                    f"too, the first: {common[0].name}; scores on {other} then tell less than they seem to"
-                )
+    """See `shared`."""
+    return shared(
+        {name: [(e.checksum, e.name) for e in found.images.values()] for name, found in splits.items()}
+    )
 
 
 def crowded(name: str, found: Annotations) -> Iterator[str]:

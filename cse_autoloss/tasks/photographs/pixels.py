@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,9 +15,6 @@ from cse_autoloss.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
-)
 ORIENTATION = 0x0112
 """EXIF's tag; 1 is upright, 5 to 8 swap the sides."""
 TURNS = (
@@ -53,19 +51,6 @@ class Picture(NamedTuple):
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The images below a folder, in the order of their names; what systems leave beside them is none."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    hidden = (
-        path for path in found if not any(part.startswith((".", "__")) for part in _below(path, folder))
-    )
-    return sorted(path for path in hidden if path.is_file())
-
-
-def _below(path: Path, folder: Path) -> tuple[str, ...]:
-    return path.relative_to(folder).parts
-
-
 def read_photograph(path: Path, upright: bool = True) -> Image.Image:
     """RGB, 8 bits.
 
@@ -79,16 +64,19 @@ def read_photograph(path: Path, upright: bool = True) -> Image.Image:
     Raises:
         DataError: in one line.
     """
-    return _read(path, upright)[1]
+    return decode(path, _eight_bits, upright)[1]
 
 
 def inspect_photograph(path: Path) -> Picture:
     """Decode it whole, and tell what it is; errors as of `read_photograph`."""
-    return _read(path, False)[0]
+    return decode(path, _eight_bits, upright=False)[0]
 
 
-def _read(path: Path, upright: bool) -> tuple[Picture, Image.Image]:
-    from PIL import Image
+def decode(
+    path: Path, to: Callable[[Image.Image], Image.Image], upright: bool = True
+) -> tuple[Picture, Image.Image]:
+    """What a file is, and what `to` makes of its image; errors, also of `to`'s ValueError, as of `read_photograph`."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
         content = path.read_bytes()
@@ -97,12 +85,14 @@ def _read(path: Path, upright: bool) -> tuple[Picture, Image.Image]:
             orientation = turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
             checksum = hashlib.blake2b(content, digest_size=16).hexdigest()
             picture = Picture(opened.width, opened.height, orientation, checksum)
-            image = _eight_bits(opened)
+            image = to(opened)
             if upright and orientation > 1:
                 image = image.transpose(Image.Transpose[TURNS[orientation - 2]])
             return picture, image
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path} does not decode: of no kind of image that is known") from None
     except (
         *(OSError, ValueError, SyntaxError, EOFError, OverflowError, MemoryError),
         *(Image.DecompressionBombError, Image.DecompressionBombWarning),

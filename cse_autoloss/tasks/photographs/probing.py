@@ -1,6 +1,7 @@
 """Look at all images of a data set before the first step: each is decoded once, and what came out is kept.
 
-The kept file lies in the user's cache folder; an entry holds for a file of one size and time of change.
+The kept file lies in the user's cache folder; an entry holds for a file of one size, time of change and time of its
+entry's change: programs that set the second one back can not set the third.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cse_autoloss.tasks.photographs.pixels import Picture, inspect_photograph
 
 Progress = Callable[[int, int], None]
 """(images done, of how many)."""
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same file would be told otherwise."""
 
 
@@ -44,17 +45,20 @@ def probe(
     unknown = []
     for path, stamp in stamps.items():
         entry = kept.get(str(path))
-        if entry is not None and entry[:2] == stamp:
-            found[path] = entry[2] if isinstance(entry[2], str) else Picture(*entry[2])
+        if entry is not None and entry[:3] == stamp:
+            found[path] = entry[3] if isinstance(entry[3], str) else Picture(*entry[3])
         else:
             unknown.append(path)
     if unknown:
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
             for done, (path, result) in enumerate(zip(unknown, pool.map(_inspect, unknown), strict=True), 1):
                 found[path] = result
                 progress(done, len(unknown))
-        kept |= {str(path): [*stamps[path], found[path]] for path in unknown}
-        _store(kept_file, kept)
+        finally:  # of a look that is broken off, too: the next one goes on from there
+            pool.shutdown(cancel_futures=True)
+            kept |= {str(path): [*stamps[path], found[path]] for path in unknown if path in found}
+            _store(kept_file, kept)
     return found
 
 
@@ -69,8 +73,8 @@ def _stamp(path: Path) -> list[int]:
     try:
         told = path.stat()
     except OSError:
-        return [0, 0]
-    return [told.st_size, told.st_mtime_ns]
+        return [0, 0, 0]
+    return [told.st_size, told.st_mtime_ns, told.st_ctime_ns]
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def _load(file: Path) -> dict[str, Any]:
         return {
             name: one
             for name, one in entries.items()
-            if len(one) == 3 and (isinstance(one[2], str) or len(one[2]) == len(Picture._fields))
+            if len(one) == 4 and (isinstance(one[3], str) or len(one[3]) == len(Picture._fields))
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -36,6 +36,7 @@ def settle(found: Annotations, pictures: Mapping[Path, Picture | str]) -> None:
     bad = set()
     for number, entry in found.images.items():
         _settle_objects(found, number, entry, bad)
+    _without_twins(found)
     if stored:
         found.faults.remarks.append(
             f"{stored} images have an EXIF orientation, but sizes as they are stored: read as they are stored"
@@ -72,6 +73,23 @@ def _settle_objects(found: Annotations, number: int, entry: Entry, bad: set[int]
                     f"{found.path}: {where}: sticks out of its image {entry.name} ({entry.width}x{entry.height}) "
                     f"by {outside:g}"
                 )
+
+
+def _without_twins(found: Annotations) -> None:
+    """Take an object once that stands twice on its image: of two with one box, one could never be found."""
+    twins: list[str] = []
+    for own in found.objects.values():
+        first: dict[tuple[Box, int, bool], int] = {}
+        for row, one in enumerate(zip(own.boxes, own.categories, own.crowd, strict=True)):
+            if first.setdefault(one, row) != row:
+                twins.append(own.where[row])
+        if len(first) < len(own.boxes):
+            own.keep(list(first.values()))
+    if twins:
+        found.faults.remarks.append(
+            f"{len(twins)} objects stand on their image a second time, with the same class and box: taken once, the "
+            f"first: {twins[0]}"
+        )
 
 
 def _in_pixels(box: Box, entry: Entry) -> Box:

@@ -49,9 +49,15 @@ def read_voc(
                     if shift and None not in corners:
                         corners[:2] = [str(float(str(one)) - shift) for one in corners[:2]]
                     at = numbers.setdefault(category, len(numbers))
-                    found.add(number, corners, at, False, what, corners=True)
+                    ignored = (item.findtext("difficult") or "").strip() == "1"
+                    found.add(number, corners, at, ignored, what, corners=True)
     found.categories = {number: name for name, number in numbers.items()}
     found.leave_out(bad)
+    difficult = sum(sum(own.crowd) for own in found.objects.values())
+    if difficult:
+        found.faults.remarks.append(
+            f"{difficult} objects are marked difficult: neither objects nor background, as the challenge scores them"
+        )
     return found
 
 

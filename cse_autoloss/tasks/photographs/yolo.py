@@ -12,10 +12,10 @@ from typing import Any
 
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.settings.plain_yaml import read_yaml
+from cse_autoloss.tasks.image_listing import list_images
 from cse_autoloss.tasks.photographs.annotations import Annotations, Box, Entry, Objects
 from cse_autoloss.tasks.photographs.faults import BadItem, Faults, shown
 from cse_autoloss.tasks.photographs.names import ImageFinder, is_file
-from cse_autoloss.tasks.photographs.pixels import image_files
 from cse_autoloss.tasks.photographs.values import four_numbers, label
 
 SLACK = 1e-3
@@ -139,7 +139,7 @@ def _images(places: Sequence[Path], root: Path) -> list[Path]:
                     except BadItem as bad:
                         raise DataError(f"{place}: line {row}: {bad}") from None
         else:
-            found += image_files(place)
+            found += list_images(place).images
     return found
 
 
@@ -160,7 +160,7 @@ def _place(bases: Sequence[Path], place: str) -> Path | None:
         for first in range(len(parts) or 1):
             for end in ((), ("images",)) if parts[-1:] != ["images"] else ((),):
                 path = base.joinpath(*parts[first:], *end)
-                if (path.is_dir() and image_files(path)) or (path.suffix == ".txt" and is_file(path)):
+                if (path.is_dir() and list_images(path).images) or (path.suffix == ".txt" and is_file(path)):
                     return path
     return None
 
