@@ -29,6 +29,7 @@ from cse_autoloss.tasks.identities import (
 from cse_autoloss.tasks.verification import (
     equal_error_rate,
     rank1_with_distractors,
+    roc,
     tpr_at_far,
     verification_accuracy,
 )
@@ -59,6 +60,12 @@ def test_tpr_at_far_by_hand() -> None:
     assert tpr_at_far(similarity, same, 1.0) == 1.0
     # Equal similarities are accepted together or not at all.
     assert tpr_at_far(np.array([0.5, 0.5, 0.4]), np.array([True, False, False]), 0.0) == 0.0
+
+
+def test_roc_by_hand() -> None:
+    same = np.array([True, False, True, False])
+    false, true = roc(np.array([0.9, 0.5, 0.5, 0.1]), same)
+    assert list(zip(false, true, strict=True)) == [(0, 0), (0, 0.5), (0.5, 1), (1, 1)]
 
 
 def test_equal_error_rate_by_hand() -> None:

@@ -22,11 +22,11 @@ from cse_autoloss.losses import load_loss
 from cse_autoloss.pages import fonts
 from cse_autoloss.predict import predict_images
 from cse_autoloss.predict.draw import draw, grid
-from cse_autoloss.predict.match import Found, Objects, best_threshold, match
 from cse_autoloss.predict.photographs import Picture
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.matching import Found, Objects, best_threshold, match
 from cse_autoloss.tasks.protocol import Schedule
 from cse_autoloss.tasks.splits import Split
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,11 +17,12 @@ from cse_autoloss.bench.progress import RunStatus, Silent
 from cse_autoloss.errors import RunError
 from cse_autoloss.report.about import keep_about
 from cse_autoloss.report.front import choices, pick
-from cse_autoloss.report.page import DETAIL, FILE, PageWriter, write_page
+from cse_autoloss.report.page import FILE, PageWriter, write_page
 from cse_autoloss.report.view import RunView
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.searches.protocol import Member, SearchState
 from cse_autoloss.spaces import parse
+from cse_autoloss.tasks.pictures import Box, Dots, Lines, Photograph, Photographs, confusion, encoded
 from cse_autoloss.tasks.protocol import Metric
 from cse_autoloss.verdict import Verdict
 
@@ -119,23 +121,31 @@ class Reader(HTMLParser):
         self.words += data
 
 
-def predicted(directory: Path) -> Path:
-    """What `predict` leaves in a run."""
-    (directory / "predictions").mkdir()
-    Image.new("RGB", (1600, 400), "grey").save(directory / "predictions" / "grid.png")
-    told = {
-        "title": HOSTILE,
-        "precision": {HOSTILE: [1.0] * 101},
-        "classes": {HOSTILE: 0.5},
-        "sizes": {"small": 0.25},
-    }
-    (directory / "predictions" / DETAIL).write_text(json.dumps(told))
+def shown(directory: Path) -> Path:
+    """An audited training of the found loss with what a task may offer of its model, and a plot of the run."""
+    (directory / "plots").mkdir()
+    Image.new("RGB", (1600, 400), "grey").save(directory / "plots" / "mu.png")
+    photograph = Photograph(
+        encoded(np.zeros((1, 30, 40), np.uint8)), 40, 30, [Box((1, 2, 9, 9), "wrong", HOSTILE)]
+    )
+    pictures = [
+        Lines(HOSTILE, "recall", "precision", {HOSTILE: [(0, 1), (1, 0.5)]}),
+        Dots("Residuals", "target", HOSTILE, [(0, 1), (1, 0.5)]),
+        confusion([HOSTILE, "b"], np.array([0, 0, 1]), np.array([0, 1, 1])),
+        Photographs("Detections", HOSTILE, [photograph]),
+    ]
+    extra = {"pictures": [asdict(one) for one in pictures], "parts": {f"AP of {HOSTILE}": 0.25}}
+    losses = {"cls": "focal", "reg": CHILD}
+    with RunStore.open(directory) as store:
+        store.add_score(
+            Score("a", "audit", losses, "test", 0, 1.0, {"lr": 0.1}, metrics={"ap": 0.45}, extra=extra)
+        )
     return directory
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return predicted(made(tmp_path_factory.mktemp("runs") / "one"))
+    return shown(made(tmp_path_factory.mktemp("runs") / "one"))
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +159,15 @@ def test_it_tells_everything_and_needs_nothing(page: str) -> None:
     reader = Reader(page)
     for words in (
         f"Better than {HOSTILE}.", "Against all others", "gain of discovered 1 over it", f"shrunk {HOSTILE}",
-        "The found loss", "What it is", f"Precision and recall — {HOSTILE}", "25.0",
+        "The found loss", "What it is", "with discovered 1", f"wrong: {HOSTILE}",
+        "Residuals", "0 right, 1 wrong, 0 missed", "25.00",
         "Score against size", "Where it comes from", "changed: I → Mul(I,I)",
         "over the better parent", "The funnel", f"loss rises {HOSTILE} (at i/u = 0.5)", "All settings", "--resume",
     ):  # fmt: skip
         assert words in reader.words, words
     assert all(link.startswith(("#", "data:")) for link in reader.links)
     assert {link[1:] for link in reader.links if link.startswith("#")} <= reader.names
+    assert "1 of b taken for b" in page
     assert page.count("<script") == 1
     assert "<img src=x" not in page
     assert len(page) < 3_000_000
@@ -164,6 +176,15 @@ def test_it_tells_everything_and_needs_nothing(page: str) -> None:
 def test_a_gain_is_paired_seed_by_seed(page: str) -> None:
     # 0.45 - 0.41 and 0.44 - 0.46: the mean is +1 point, and nothing is sure.
     assert "+1.00 AP" in Reader(page).words
+
+
+def test_pictures_that_are_none_are_told_in_one_line(tmp_path: Path) -> None:
+    directory = shown(made(tmp_path / "run"))
+    for broken in ({"kind": "lines"}, {"kind": HOSTILE}, 3):
+        with RunStore.open(directory) as store:
+            store.add_score(replace(store.scores("audit")[0], extra={"pictures": [broken]}))
+        with pytest.raises(RunError, match="a training's pictures can't be understood"):
+            cse_autoloss.report_run(directory)
 
 
 def test_the_front_is_numbered_and_any_of_it_is_exported(run: Path, tmp_path: Path) -> None:

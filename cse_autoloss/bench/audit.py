@@ -168,7 +168,7 @@ class AuditPlan:
         return tuple(chosen.figure(_worth(chosen, scores[t.key])) for t in self.final([one]))
 
     def final(self, contestants: Sequence[Contestant]) -> list[Training]:
-        """Trainings on the full schedule; seed by seed, so that an early end leaves whole seeds."""
+        """Trainings on the full schedule; seed by seed, so that an early end leaves whole seeds. The first is shown."""
         return [
             Training(
                 "audit",
@@ -179,6 +179,7 @@ class AuditPlan:
                 self.train_limit,
                 self.task,
                 draw=self.draw(seed),
+                show=seed == self.seeds[0],
             )
             for seed in self.seeds
             for one in contestants

@@ -14,7 +14,7 @@ from cse_autoloss.runs.records import Score, job_key
 STATES = "states"
 """Folder in a run's directory where workers keep the states of paused trainings."""
 
-_KEPT = ("seconds_train", "seconds_score", "epochs_trained", "train_samples", "parts")
+_KEPT = ("seconds_train", "seconds_score", "epochs_trained", "train_samples", "parts", "pictures")
 
 Purpose = Literal["proxy", "rung", "combine", "tune", "audit", "filter-audit"]
 
@@ -86,6 +86,7 @@ class Training:
             for the end.
         score_limit: number of samples that it is scored on, None for all.
         draw: of the data, as of `Task.drawn`; 0 for that of the settings.
+        show: whether its pictures are kept for the run's page; decides nothing of the result.
     """
 
     purpose: Purpose
@@ -98,12 +99,13 @@ class Training:
     until: float | None = None
     score_limit: int | None = None
     draw: int = 0
+    show: bool = False
 
     @property
     def key(self) -> str:
         """Hash of everything that decides the result."""
         parts = asdict(self)
-        del parts["purpose"]
+        del parts["purpose"], parts["show"]
         if not self.draw:
             del parts["draw"]
         return job_key(**parts)
@@ -136,6 +138,7 @@ class Training:
                 "train_limit": self.train_limit,
                 "until": self.until,
                 "score_limit": self.score_limit,
+                "show": self.show,
             },
             "state": self.state_name if pauses else None,
         }
@@ -155,7 +158,7 @@ class Training:
             metrics=value["metrics"] if trained else {},
             detail=detail or str(value.get("detail", "")),
             seconds=seconds,
-            extra={name: value[name] for name in _KEPT if value.get(name) not in (None, {})},
+            extra={name: value[name] for name in _KEPT if value.get(name) not in (None, {}, [], ())},
         )
 
 

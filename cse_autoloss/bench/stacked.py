@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,11 @@ def train(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, 
 
 
 def best_on_test(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Do a job of `StackTraining.test`: `scores` are the test metrics of the training's best model."""
+    """Do a job of `StackTraining.test`: test metrics of the training's best model, and what is to be seen of it."""
     training = _training(payload)
     stack = task.stack(1, training.scale)
     stack.load_weights(_load(training.checkpoint(folder, training.epochs)))
-    return {"scores": task.scores(stack, "test")}
+    return {"scores": task.scores(stack, "test"), "pictures": [*map(asdict, task.shown(stack, "test"))]}
 
 
 def _training(payload: Mapping[str, Any]) -> StackTraining:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,3 +111,12 @@ def by_draw(values: Sequence[float], draws: Sequence[int]) -> list[float]:
     for value, draw in zip(values, draws, strict=True):
         groups.setdefault(draw, []).append(value)
     return [sum(group) / len(group) for group in groups.values()]
+
+
+def mean_by_name(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each name over the tables that tell it."""
+    told: dict[str, list[float]] = {}
+    for table in tables:
+        for name, value in table.items():
+            told.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in told.items()}

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -77,6 +78,8 @@ _NO_MEMORY = ("failed to map segment", "allocate memory", "start new thread", "n
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; `--debug` shows the traceback."""
     debug = "--debug" in sys.argv
+    # What torch's own modules say of each other: a user can do nothing about it.
+    warnings.filterwarnings("ignore", r".torch\.jit", FutureWarning)
     for stream in (sys.stdout, sys.stderr):  # what a terminal has no sign for is no reason to lose a result
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cse_autoloss.bench.audit import AuditPlan, Contestant, nothing_learnt, tuned
-from cse_autoloss.bench.statistics import Interval, holm
+from cse_autoloss.bench.statistics import Interval, holm, mean_by_name
 from cse_autoloss.runs import Score
 from cse_autoloss.tasks.protocol import Metric
 
@@ -158,7 +158,8 @@ def compare_scores(
                 f"{': ' + failed[0].detail if failed[0].detail else ''})"
             )
         figures = {metric.name: whole.figures(one, scores, metric) for metric in metrics}
-        standings.append(Standing(one, figures, len(failed), _parts(kept)))
+        parts = mean_by_name([score.extra.get("parts", {}) for score in kept])
+        standings.append(Standing(one, figures, len(failed), parts))
     if plan.tries:
         said.append(tuned(contestants))
     if len(seeds) == 1:
@@ -166,14 +167,6 @@ def compare_scores(
     if plan.split == "val" and plan.tries > 1:
         said.append("weights and rates were tuned on the same validation split that is scored here")
     return Comparison(tuple(standings), seeds, plan, about, tuple(metrics), tuple(said))
-
-
-def _parts(scores: Sequence[Score]) -> dict[str, float]:
-    told: dict[str, list[float]] = {}
-    for score in scores:
-        for name, value in score.extra.get("parts", {}).items():
-            told.setdefault(name, []).append(value)
-    return {name: sum(values) / len(values) for name, values in told.items()}
 
 
 def _tuning(plan: AuditPlan) -> dict[str, Any] | None:

@@ -181,7 +181,13 @@ class Stacks:
             found,
             detail,
             value["seconds"],
-            extra={"training": training.name, "lr_factor": factor, "best": best, "rewards": rewards},
+            extra={
+                "training": training.name,
+                "lr_factor": factor,
+                "best": best,
+                "rewards": rewards,
+                "pictures": value.get("pictures", ()),
+            },
         )
         self._store.add_score(score)
         return score

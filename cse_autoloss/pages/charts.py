@@ -116,6 +116,9 @@ def _share(value: float, scale: Range) -> float:
 def _widened(values: Iterable[float]) -> Range:
     found = list(values)
     low, high = min(found), max(found)
+    largest = max(abs(low), abs(high), 1e-300)
+    if high - low < 1e-6 * largest:  # rounding alone
+        low = high = (low + high) / 2
     room = 0.05 * (high - low) or max(abs(low), 1.0) * 0.05
     return low - room, high + room
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cse_autoloss.pages.fonts import fitting
-from cse_autoloss.predict.match import IOU, Found, match
 from cse_autoloss.predict.photographs import Picture
+from cse_autoloss.tasks.matching import IOU, Found, match
 
 COLOURS = (
     (0, 90, 181),

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from cse_autoloss.errors import DataError
-from cse_autoloss.predict.match import Objects as Boxes
-from cse_autoloss.predict.match import objects_on
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.image_listing import list_images
+from cse_autoloss.tasks.matching import Objects as Boxes
+from cse_autoloss.tasks.matching import objects_on
 from cse_autoloss.tasks.photographs import PADDING
 from cse_autoloss.tasks.photographs.annotations import Entry, Objects
 from cse_autoloss.tasks.photographs.pixels import read_photograph

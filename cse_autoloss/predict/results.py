@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cse_autoloss.predict.match import Found
 from cse_autoloss.predict.photographs import Picture
+from cse_autoloss.tasks.matching import Found
 
 
 def detections(picture: Picture, found: Found, class_names: Sequence[str]) -> dict[str, Any]:

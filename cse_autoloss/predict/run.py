@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,13 @@ from cse_autoloss.detectors.selection import Detections
 from cse_autoloss.errors import ConfigError, DataError, UnknownNameError, shorten
 from cse_autoloss.pages.fonts import shown_names
 from cse_autoloss.predict.draw import Drawn, draw, grid
-from cse_autoloss.predict.match import best_threshold, found_on
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
 from cse_autoloss.predict.photographs import Picture, expanded, of_files, of_split
 from cse_autoloss.predict.results import detections, write_results
-from cse_autoloss.report.page import DETAIL, write_page
-from cse_autoloss.runs import RunStore, write_whole
 from cse_autoloss.settings.load import changed
-from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric, PrecisionRecall
+from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.matching import best_threshold, found_on
 from cse_autoloss.tasks.protocol import SplitName
 
 IN_GRID = 6
@@ -131,11 +128,10 @@ def predict_images(
     model = load_or_train(directory, plan, task, note)
     threshold = best_threshold(task.predict(model, "val"), task.split("val")) if score is None else score
     name: SplitName = "val" if split == "val" else "test"
-    detail: PrecisionRecall | None = None
     if images:
         pictures, found, ap = _on_files(task, model, photographs)
     else:
-        pictures, found, ap, detail = _on_split(task, where, model, name, count)
+        pictures, found, ap = _on_split(task, where, model, name, count)
     names, lacking = shown_names(task.class_names)
     drawn = [draw(one, found_on(*at, threshold), names) for one, at in zip(pictures, found, strict=True)]
     if lacking:
@@ -146,8 +142,6 @@ def predict_images(
         detections(one, found_on(*at), task.class_names) for one, at in zip(pictures, found, strict=True)
     )
     write_results(target / RESULTS, told, task.class_names)
-    if detail is not None and where is task and target == directory / "predictions":
-        _tell_page(directory, f"{plan.name}, {name} split", detail, task.class_names)
     right, wrong, missed = (
         None if images else sum(getattr(one, key) for one in drawn) for key in ("right", "wrong", "missed")
     )
@@ -166,19 +160,6 @@ def predict_images(
     )
 
 
-def _tell_page(run: Path, title: str, detail: PrecisionRecall, names: Sequence[str]) -> None:
-    """Keep what the run's page shows besides the pictures, and write the page anew."""
-    told = {
-        "title": title,
-        "precision": {names[index]: values for index, values in detail.precision.items()},
-        "classes": {names[index]: value for index, value in detail.classes.items()},
-        "sizes": detail.sizes,
-    }
-    write_whole(run / "predictions" / DETAIL, json.dumps(told, ensure_ascii=False) + "\n")
-    with RunStore.read(run) as store:
-        write_page(store)
-
-
 def _other_data(task: DetectionTask, data: str) -> DetectionTask:
     other = DetectionTask(changed(task.settings, {"data": data}), str(task.device))
     if other.class_names != task.class_names:
@@ -191,15 +172,15 @@ def _other_data(task: DetectionTask, data: str) -> DetectionTask:
 
 def _on_split(
     task: DetectionTask, where: DetectionTask, model: Detector, name: SplitName, count: int
-) -> tuple[list[Picture], list[tuple[Detections, int]], AveragePrecision, PrecisionRecall]:
-    """Pictures, where their detections are, the AP of the whole split, and what it is made of."""
+) -> tuple[list[Picture], list[tuple[Detections, int]], AveragePrecision]:
+    """Pictures, where their detections are, and the AP of the whole split."""
     split = where.split(name)
     found = task.predict(model, torch.from_numpy(split.images))
     metric = AveragePrecisionMetric(split, task.num_classes)
     told = (found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy())
     pictures = of_split(where, name, count)
     at = [(found, row) for row in range(len(pictures))]
-    return pictures, at, metric(*told), metric.detail(*told)
+    return pictures, at, metric(*told)
 
 
 def _on_files(

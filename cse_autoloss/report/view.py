@@ -185,6 +185,18 @@ class RunView:
             return next((one for one in self.standings if one.name == first), None)
         return next((one for one in self.standings if one.found), None)
 
+    def audited(self, one: Standing) -> list[Score]:
+        """Its final trainings."""
+        return [
+            score
+            for score in self._finals
+            if dict(score.losses) == dict(one.losses) and dict(score.settings) == dict(one.settings)
+        ]
+
+    @cached_property
+    def _finals(self) -> Sequence[Score]:
+        return self.store.scores("audit", status="ok")
+
     @property
     def started(self) -> float:
         """Seconds since the epoch."""

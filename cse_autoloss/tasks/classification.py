@@ -12,6 +12,7 @@ from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on, shared_images
+from cse_autoloss.tasks.pictures import Matrix, confusion
 from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.stacked import StackedTask
 
@@ -77,14 +78,24 @@ class ClassificationTask(StackedTask):
         images = self.splits.val if split == "val" else self.splits.test
         return [{"accuracy": value} for value in self._accuracy(stack, images).tolist()]
 
+    def shown(self, stack: ModelStack, split: SplitName) -> tuple[Matrix]:
+        """The confusion matrix."""
+        images = self.splits.val if split == "val" else self.splits.test
+        predicted, _ = self._predicted(stack, images)
+        return (confusion(self.splits.class_names, images.labels, predicted[0].cpu().numpy()),)
+
     def _accuracy(self, stack: ModelStack, images: LabelledImages) -> Tensor:
         labels = torch.from_numpy(images.labels).to(self.device)
-        right = torch.zeros(stack.copies, dtype=torch.float64, device=self.device)
-        sound = ~stack.failed
-        for start in range(0, len(images), 512):
-            part = slice(start, start + 512)
-            pixels = torch.from_numpy(images.pixels[part].copy()).to(self.device)
-            logits = stack.predict(self._normal(pixels))[1]
-            right += (logits.argmax(-1) == labels[part]).sum(-1)
-            sound &= logits.isfinite().all(-1).all(-1)
+        predicted, sound = self._predicted(stack, images)
+        right = (predicted == labels).sum(-1).double()
         return torch.where(sound, right / len(images), torch.nan).cpu()
+
+    def _predicted(self, stack: ModelStack, images: LabelledImages) -> tuple[Tensor, Tensor]:
+        """Classes (B, N), and (B,) whether a model's logits are finite."""
+        parts, sound = [], ~stack.failed
+        for start in range(0, len(images), 512):
+            pixels = torch.from_numpy(images.pixels[start : start + 512].copy()).to(self.device)
+            logits = stack.predict(self._normal(pixels))[1]
+            parts.append(logits.argmax(-1))
+            sound &= logits.isfinite().all(-1).all(-1)
+        return torch.cat(parts, -1), sound

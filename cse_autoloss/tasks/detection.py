@@ -23,9 +23,12 @@ from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import Simulator
 from cse_autoloss.spaces import REG, SIGNATURES
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
+from cse_autoloss.tasks.detections_shown import curves, photographs
 from cse_autoloss.tasks.faults import with_faults
+from cse_autoloss.tasks.matching import best_threshold
 from cse_autoloss.tasks.one_of_each import one_of_each
 from cse_autoloss.tasks.photographs import Dataset, Source, load_dataset, small_objects, to_splits
+from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.tasks.pixel_spread import summed_spread
 from cse_autoloss.tasks.protocol import (
     LossFunction,
@@ -68,6 +71,10 @@ BASELINES = {
 """Pairs that people use with a detector's classification loss, by how much would be lost if one were left out for lack
 of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md. The third and fifth are what
 finds on missing boxes are made of, with one weight to tune: −qᵏ·log p on positives, λ·p² or λ·Hill on negatives."""
+
+
+OF_THRESHOLD = 200
+"""Validation images that say from which score on detections are shown."""
 
 
 class DetectionTask(Task):
@@ -218,18 +225,30 @@ class DetectionTask(Task):
             )
 
         parts: dict[str, float] = {}
+        pictures: list[Picture] = []
 
         def score(run: TrainingRun) -> dict[str, float]:
-            found = self.predict(cast(Detector, run.model), split, schedule.score_limit)
+            model = cast(Detector, run.model)
+            found = self.predict(model, split, schedule.score_limit)
             metric = self._metric(split, schedule.score_limit)
             boxes, scores, labels = (
                 part.cpu().numpy() for part in (found.boxes, found.log_scores, found.labels)
             )
-            if split == "test":  # a search, which has no use for them, is spared their time
-                parts.update(metric.detail(boxes, scores, labels).figures(self.class_names))
+            if split == "test" or schedule.show:  # a search, which has no use for them, is spared their time
+                detail = metric.detail(boxes, scores, labels)
+                parts.update(detail.figures(self.class_names))
+                if schedule.show:
+                    least = best_threshold(self.predict(model, "val", OF_THRESHOLD), self.split("val"))
+                    pictures.extend(
+                        (
+                            curves(detail, self.class_names),
+                            photographs(self.split(split), found, least, self.class_names),
+                        )
+                    )
             return dict(zip(("ap", "ap50", "ap75"), metric(boxes, scores, labels), strict=True))
 
-        return replace(trained(run, schedule, score, len(self.split("train"))), parts=parts)
+        found = trained(run, schedule, score, len(self.split("train")))
+        return replace(found, parts=parts, pictures=tuple(pictures))
 
     def training(
         self,

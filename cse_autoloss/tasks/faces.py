@@ -25,11 +25,13 @@ from cse_autoloss.tasks.identities import (
 )
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
+from cse_autoloss.tasks.pictures import MOST_DOTS, Lines, thinned
 from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.stacked import StackedTask
 from cse_autoloss.tasks.verification import (
     equal_error_rate,
     rank1_with_distractors,
+    roc,
     tpr_at_far,
     verification_accuracy,
 )
@@ -110,6 +112,15 @@ class FacesTask(StackedTask):
                 }
             )
         return found
+
+    def shown(self, stack: ModelStack, split: SplitName) -> tuple[Lines]:
+        """The ROC of verification."""
+        parts, pairs = self.people
+        (features,) = self.embed(stack, (parts[1] if split == "val" else parts[2]).images)
+        first, second, same = pairs[split]
+        false, true = roc((features[first] * features[second]).sum(1), same)
+        points = thinned(list(zip(false.tolist(), true.tolist(), strict=True)), MOST_DOTS)
+        return (Lines("ROC of verification", "false accepts", "true accepts", {"ROC": points}),)
 
 
 def _sought(labels: NDArray[np.int64]) -> NDArray[np.int64]:

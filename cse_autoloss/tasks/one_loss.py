@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from cse_autoloss.settings.stacked import SgdSettings
 from cse_autoloss.tasks.data_digest import digest_of
+from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, SplitName, Task, TaskScore, Tunable
 from cse_autoloss.tasks.trained import trained
 from cse_autoloss.training.loop import Schedule as OneCycle
@@ -66,6 +69,10 @@ class OneLossTask(Task):
         """All metrics of a model on the first so many samples; "test" is for the final audit alone."""
         raise NotImplementedError
 
+    def pictures(self, model: nn.Module, split: SplitName) -> Sequence[Picture]:
+        """What is to be seen of a model whose metrics are finite."""
+        return ()
+
     @property
     def data_digest(self) -> str:
         """Of the files of `data`, as KIND:PLACE, and of the file of pairs where there is one."""
@@ -113,6 +120,12 @@ class OneLossTask(Task):
                 seed=seed,
             )
 
-        return trained(
-            run, schedule, lambda run: self.score(run.model, split, schedule.score_limit), self.samples
-        )
+        shown: list[Picture] = []
+
+        def score(run: TrainingRun) -> dict[str, float]:
+            found = self.score(run.model, split, schedule.score_limit)
+            if schedule.show and all(map(math.isfinite, found.values())):
+                shown.extend(self.pictures(run.model, split))
+            return found
+
+        return replace(trained(run, schedule, score, self.samples), pictures=tuple(shown))

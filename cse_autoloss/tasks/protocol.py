@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.settings.fields import Section
+from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.verdict import Verdict
 
 SplitName = Literal["val", "test"]
@@ -105,6 +106,7 @@ class Schedule:
         score_limit: score on the first so many samples only; None for all.
         state: file that a pause leaves the training's state in, and that it is gone on from where it is there. The
             result is the same without it, but takes longer.
+        show: whether `TaskScore.pictures` are wanted.
     """
 
     epochs: float
@@ -112,6 +114,7 @@ class Schedule:
     until: float | None = None
     score_limit: int | None = None
     state: Path | None = None
+    show: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class TaskScore:
         epochs_trained: that were done in this call, where an earlier one's state was gone on from; 0 for all.
         train_samples: that there are to train on; 0 where a schedule's `train_limit` means nothing to the task.
         parts: what the metrics are made of, by what a table calls it: a figure of each class; told by `compare`.
+        pictures: what the run's page draws of the model, if the schedule asks and the task has any.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -136,6 +140,7 @@ class TaskScore:
     epochs_trained: float = 0.0
     train_samples: int = 0
     parts: Mapping[str, float] = field(default_factory=dict)
+    pictures: Sequence[Picture] = ()
 
     @classmethod
     def of(cls, metrics: Mapping[str, float], **rest: Any) -> Self:

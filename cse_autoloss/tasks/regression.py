@@ -15,6 +15,7 @@ from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.settings.tasks.regression import RegressionSettings
 from cse_autoloss.spaces.residuals import REGRESSION
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.pictures import MOST_DOTS, Dots, thinned
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
 from cse_autoloss.tasks.tables import Table, diabetes, read_csv, split_table, with_outliers
 
@@ -91,12 +92,25 @@ class RegressionTask(OneLossTask):
         mean: Tensor = loss(model(features[index]).squeeze(-1) - target[index]) / len(index)
         return mean
 
-    @torch.no_grad()
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """{"mae", "rmse"}."""
-        features, target = self._tensors(self.splits[split])
-        residual = (model(features[:limit]).squeeze(-1) - target[:limit]).double()
+        residual, _ = self._residuals(model, split, limit)
         return {"mae": float(residual.abs().mean()), "rmse": math.sqrt(float(residual.square().mean()))}
+
+    def pictures(self, model: nn.Module, split: SplitName) -> tuple[Dots]:
+        """Residuals over the targets."""
+        residual, target = self._residuals(model, split)
+        dots = list(zip(target.tolist(), residual.tolist(), strict=True))
+        x, y = "target, in its deviations", "prediction − target"
+        return (Dots("Residuals", x, y, thinned(dots, MOST_DOTS)),)
+
+    @torch.no_grad()
+    def _residuals(
+        self, model: nn.Module, split: SplitName, limit: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Of the first so many rows, and their targets."""
+        features, target = (values[:limit] for values in self._tensors(self.splits[split]))
+        return (model(features).squeeze(-1) - target).double(), target
 
     @cached_property
     def _train(self) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,9 @@ from cse_autoloss.tasks.identities import read_identities, split_identities
 from cse_autoloss.tasks.image_files import LabelledImages, read_images
 from cse_autoloss.tasks.image_listing import left_out, list_images
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
+from cse_autoloss.tasks.pictures import Lines
 from cse_autoloss.tasks.protocol import Metric, SplitName
-from cse_autoloss.tasks.ranking import JUNK, rank_gallery, re_rank
+from cse_autoloss.tasks.ranking import JUNK, Ranking, rank_gallery, re_rank
 from cse_autoloss.tasks.stacked import StackedTask
 
 _FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -110,13 +111,30 @@ class ReidTask(StackedTask):
             if not (np.isfinite(own).all() and np.isfinite(others).all()):
                 found.append(dict.fromkeys((metric.name for metric in self.metrics), math.nan))
                 continue
-            distance = re_rank(own, others) if self.settings.re_rank else 2 - 2 * own @ others.T
-            ranking = rank_gallery(
-                distance, query.images.labels, gallery.images.labels, query.cameras, gallery.cameras
-            )
+            ranking = self._ranking(own, others, split)
             ranks = {f"rank{rank}": share for rank, share in ranking.cmc.items()}
             found.append({"map": ranking.mean_ap, **ranks})
         return found
+
+    def shown(self, stack: ModelStack, split: SplitName) -> tuple[Lines]:
+        """The CMC curve."""
+        sides = self.splits.val if split == "val" else self.splits.test
+        (own,), (others,) = (self.embed(stack, side.images) for side in sides)
+        cmc = self._ranking(own, others, split, range(1, 21)).cmc
+        return (Lines("Cumulative match", "rank", "share of queries found", {"CMC": list(cmc.items())}),)
+
+    def _ranking(
+        self,
+        own: NDArray[np.float64],
+        others: NDArray[np.float64],
+        split: SplitName,
+        ranks: Sequence[int] = (1, 5, 10),
+    ) -> Ranking:
+        """Of the gallery by embeddings of queries and gallery."""
+        query, gallery = self.splits.val if split == "val" else self.splits.test
+        distance = re_rank(own, others) if self.settings.re_rank else 2 - 2 * own @ others.T
+        labels = query.images.labels, gallery.images.labels
+        return rank_gallery(distance, *labels, query.cameras, gallery.cameras, ranks)
 
 
 def read_market(

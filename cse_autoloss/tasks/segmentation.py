@@ -15,6 +15,7 @@ from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
 from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.tasks.mask_files import Masked, notes_on, read_masked, scene_masks
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.pictures import MOST_PHOTOGRAPHS, Photograph, Photographs, encoded, painted
 from cse_autoloss.tasks.pixel_spread import summed_spread
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
 
@@ -75,12 +76,9 @@ class SegmentationTask(OneLossTask):
         mean: Tensor = loss(model(self._images[index]).reshape(-1, 1), target) / len(target)
         return mean
 
-    @torch.no_grad()
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """IoU and Dice in [0, 1]; 1 for an image that has no foreground and gets none."""
-        part = self.splits[split]
-        images = self._normal(torch.from_numpy(part.images[:limit]))
-        logits = torch.cat([model(batch) for batch in images.split(64)])
+        part, logits = self.splits[split], self._logits(model, split, limit)
         masks = torch.from_numpy(part.masks[:limit]).to(self.device).flatten(1)
         found = logits.flatten(1) > 0
         both, either = (found & masks).sum(1).double(), (found | masks).sum(1).double()
@@ -90,6 +88,21 @@ class SegmentationTask(OneLossTask):
             "iou": float("nan") if broken else float(iou.mean()),
             "dice": float("nan") if broken else float((2 * iou / (1 + iou)).mean()),
         }
+
+    def pictures(self, model: nn.Module, split: SplitName) -> tuple[Photographs]:
+        """The first images, with what is right, wrong and missed painted over."""
+        part = self.splits[split]
+        found = (self._logits(model, split, MOST_PHOTOGRAPHS) > 0).cpu().numpy()
+        shown = [
+            Photograph(encoded(painted(*one)), *one[0].shape[:0:-1])
+            for one in zip(part.images[:MOST_PHOTOGRAPHS], found, part.masks[:MOST_PHOTOGRAPHS], strict=True)
+        ]
+        return (Photographs("Pixels found", "Green is right, orange wrong, blue missed.", shown),)
+
+    @torch.no_grad()
+    def _logits(self, model: nn.Module, split: SplitName, limit: int | None) -> Tensor:
+        images = self._normal(torch.from_numpy(self.splits[split].images[:limit]))
+        return torch.cat([model(batch) for batch in images.split(64)])
 
     @cached_property
     def _images(self) -> Tensor:

@@ -7,6 +7,7 @@ own: `stack`, `train_epoch` and `scores`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.tasks.pixel_spread import pixel_spread
 from cse_autoloss.tasks.protocol import LossFunction, SplitName
 
@@ -49,6 +51,10 @@ class StackedTask(OneLossTask):
         """All metrics of each model; NaN where it has diverged. "test" is for the final audit alone."""
         raise NotImplementedError
 
+    def shown(self, stack: ModelStack, split: SplitName) -> Sequence[Picture]:
+        """What is to be seen of a stack of one."""
+        return ()
+
     # -- one loss ----------------------------------------------------------------------------------------------
 
     @property
@@ -73,6 +79,10 @@ class StackedTask(OneLossTask):
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """See `scores`."""
         return self.scores(ModelStack([model], device=self.device), split)[0]
+
+    def pictures(self, model: nn.Module, split: SplitName) -> Sequence[Picture]:
+        """See `shown`."""
+        return self.shown(ModelStack([model], device=self.device), split)
 
     # -- losses side by side -----------------------------------------------------------------------------------
 

@@ -73,6 +73,16 @@ def tpr_at_far(similarity: Floats, same: NDArray[np.bool_], far: float) -> float
     return float(np.mean(true > false[allowed]))
 
 
+def roc(similarity: Floats, same: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shares of false and of true pairs that are accepted, at each threshold from the highest down; from (0, 0) on."""
+    _check(similarity, same)
+    order = np.argsort(-similarity, kind="stable")
+    values, kinds = similarity[order], same[order]
+    last = np.concatenate(([True], values[1:] < values[:-1], [True]))  # equal ones are accepted together
+    false, true = (np.concatenate(([0], kind.cumsum()))[last] / kind.sum() for kind in (~kinds, kinds))
+    return false, true
+
+
 def equal_error_rate(similarity: Floats, same: NDArray[np.bool_]) -> float:
     """The rate at which as many false pairs are accepted as true ones are refused, between two thresholds linearly."""
     _check(similarity, same)

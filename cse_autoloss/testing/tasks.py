@@ -7,9 +7,11 @@ class TestMine(TaskConformance):
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +24,7 @@ from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.graph import Signature
 from cse_autoloss.settings.fields import Section
 from cse_autoloss.settings.filters import SimulateSettings
+from cse_autoloss.tasks.pictures import read_pictures
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, SplitName, Task, TaskScore
 from cse_autoloss.tasks.registry import TASKS
 
@@ -136,13 +139,16 @@ class TaskConformance:
     def test_it_learns_and_gives_the_metrics_that_it_declares(self) -> None:
         task = self._shared
         before = torch.random.get_rng_state()
-        score = self.trained(task)
+        score = self.trained(task, show=True)
         assert torch.equal(torch.random.get_rng_state(), before), "a training moved torch's global generator"
         assert (score.status, score.detail) == ("ok", "")
         assert set(score.metrics) == {metric.name for metric in task.metrics}
         assert all(isinstance(v, float) and math.isfinite(v) for v in score.metrics.values())
         assert score.train_samples >= 0
         assert score.epochs_trained in (0, self.epochs)
+        kept = json.loads(json.dumps([asdict(one) for one in score.pictures]))
+        assert [type(one) for one in read_pictures(kept)] == [type(one) for one in score.pictures]
+        assert len(json.dumps(kept)) < 1_000_000, "pictures are kept with every contestant: keep them small"
         metric = task.metrics[0]
         still = self.trained(task, losses=self.losses(task, lambda total: total * 0.0))
         assert metric.worth(score.metrics) > metric.worth(still.metrics), "nothing is learnt"

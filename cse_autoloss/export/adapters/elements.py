@@ -34,9 +34,9 @@ def elements_of(loss: LossSource, *signatures: str) -> nn.Module:
         module = copy.deepcopy(loss)
         module.reduction = "none"  # type: ignore[assignment]
     else:
-        only = (
-            signatures[0] if len(signatures) == 1 and signatures[0] != "margin" and "(" in str(loss) else None
-        )
+        # A formula has no signature of its own, and a run's file may hold losses of several.
+        asked = "(" in str(loss) or Path(loss).suffix == ".json"
+        only = signatures[0] if len(signatures) == 1 and signatures[0] != "margin" and asked else None
         module = load_loss(loss, only, reduction="none")
     # A module of the user's own states none: it is taken at its word.
     name = signature_name(module) or signatures[0]

@@ -1,6 +1,5 @@
 """`report.html`: everything about a run on one page that needs nothing but itself."""
 
-from cse_autoloss.report.page.pictures import DETAIL
 from cse_autoloss.report.page.writer import FILE, PageWriter, shown, write_page
 
-__all__ = ["DETAIL", "FILE", "PageWriter", "shown", "write_page"]
+__all__ = ["FILE", "PageWriter", "shown", "write_page"]

@@ -72,7 +72,7 @@ def _tree(view: RunView, slot: str, steps: list[_Step]) -> Safe:
         for number, one in enumerate(steps, 1)
         if one.row.digest in places
     ]
-    if len(dots) < 2:
+    if len({dot.x for dot in dots}) < 2:  # one generation is no tree
         return Safe("")
     return chart(lines, dots, x_label="generation", y_label=f"{view.metric.label} on validation", height=200)
 

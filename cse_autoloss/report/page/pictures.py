@@ -1,83 +1,172 @@
-"""Pictures that the run directory holds: detections right, wrong and missed; the path of a distribution's mean."""
+"""What is to be seen of the found loss's model and its best rival's: whatever the task offers, and plots of the run."""
 
 from __future__ import annotations
 
 import io
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from cse_autoloss.pages import Curve, Safe, chart, details, el, image, legend, table
-from cse_autoloss.report.view import RunView
+from PIL import Image
 
-DETAIL = "precision_recall.json"
-MOST_CURVES = 10
+from cse_autoloss.bench.statistics import mean_by_name
+from cse_autoloss.pages import Curve, Dot, Safe, chart, details, el, image, legend, table
+from cse_autoloss.report.page.verdict import shown
+from cse_autoloss.report.view import RunView, Standing
+from cse_autoloss.tasks.pictures import (
+    Dots,
+    Lines,
+    Mark,
+    Matrix,
+    Photograph,
+    Photographs,
+    Picture,
+    read_pictures,
+)
+
 WIDEST = 1200
-"""Pixels; a wider picture is made smaller, so that the page stays small."""
-_SHOWN = (
-    ("predictions/grid.png", "What its detector finds", "First pictures of the test split, none chosen."),
+"""Pixels; a wider plot is made smaller, so that the page stays small."""
+_PLOTS = (
     ("plots/mu.png", "The searched distribution's mean", "Epoch by epoch."),
     ("plots/gradient.png", "Gradient of the target's activation", "Before the search and after it."),
 )
+_LOOKS: Mapping[Mark, str] = {"right": "c2", "wrong": "c1", "missed": "c0 thin"}
+_MOST_ROWS = 12
+"""Of a table that is open from the beginning."""
 
 
 def pictures(view: RunView) -> Safe | None:
-    """Those that are there; of a detector without any, how to have them drawn."""
-    parts = [
+    """Of the first audited training of the two, side by side; a table of what their figures are made of."""
+    pair = _pair(view)
+    told = {shown(one.name): _pictures(view, one) for one in pair}
+    parts: list[Safe | None] = [
+        _beside(title, told) for title in dict.fromkeys(p.title for own in told.values() for p in own)
+    ]
+    parts.append(_parts(view, pair))
+    parts += [
         el("div", el("h3", title), el("p", words, class_="note"), _small(view.path(name), title))
-        for name, title, words in _SHOWN
+        for name, title, words in _PLOTS
         if view.path(name).is_file()
     ]
-    if not parts:
-        detector = isinstance(view.config.get(str(view.about.get("task"))), dict) and view.summary.get("best")
-        if not detector or "detector" not in view.config[str(view.about["task"])]:
-            return None
-        how = f"cse-autoloss predict {view.directory}"
-        parts = [
-            el("p", "Detections on test pictures are drawn by ", el("code", how), ", and then stand here.")
-        ]
-    return el("section", el("h2", "Pictures"), parts, _precision(view))
-
-
-def _precision(view: RunView) -> Safe | None:
-    """Precision over recall of the classes, and AP by class and size, as `predict` left them."""
-    file = view.path("predictions", DETAIL)
-    if not file.is_file():
+    if not any(parts):
         return None
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        classes = sorted(told["classes"].items(), key=lambda item: -item[1])
-        curves = [
-            Curve(
-                name,
-                [(place / 100, value) for place, value in enumerate(told["precision"][name])],
-                f"c{rank % 6}",
+    return el("section", el("h2", "What its model does"), parts)
+
+
+def _pair(view: RunView) -> list[Standing]:
+    """The one whom the gains are of, and the best of the others that no search found."""
+    first = view.reference
+    if first is None:
+        return []
+    return [first, *[one for one in view.standings if one is not first and not one.found][:1]]
+
+
+def _pictures(view: RunView, one: Standing) -> list[Picture]:
+    """Of the first training that has any."""
+    kept = (score.extra.get("pictures") for score in view.audited(one))
+    with view.store.understood("a training's pictures"):
+        return read_pictures(next(filter(None, kept), []))
+
+
+def _beside(title: str, told: Mapping[str, list[Picture]]) -> Safe:
+    """A picture of each; photographs, which need room, below each other."""
+    own = [(name, picture) for name, found in told.items() for picture in found if picture.title == title]
+    drawn = [(name, picture, _drawn(picture)) for name, picture in own]
+    if isinstance(own[0][1], Photographs):
+        first, *others = (
+            (f"{title} with {name}", el("div", el("p", picture.words, class_="note"), body))
+            for name, picture, body in drawn
+            if isinstance(picture, Photographs)
+        )
+        return el("div", el("h3", first[0]), first[1], [details(*one) for one in others])
+    cells = [el("figure", el("figcaption", f"with {name}"), body) for name, _, body in drawn]
+    return el("div", el("h3", title), el("div", cells, class_="pair"))
+
+
+def _drawn(picture: Picture) -> Safe:
+    match picture:
+        case Lines():
+            return _lines(picture)
+        case Dots():
+            dots = [Dot(x, y, "c0 faint", radius=3) for x, y in picture.dots]
+            return chart([], dots, x_label=picture.x, y_label=picture.y)
+        case Matrix():
+            return _matrix(picture)
+        case Photographs():
+            looks = legend((look, mark) for mark, look in _LOOKS.items())
+            boxes = any(one.boxes for one in picture.photographs)
+            return el(
+                "div",
+                looks if boxes else None,
+                el("div", map(_photograph, picture.photographs), class_="photographs"),
             )
-            for rank, (name, _) in enumerate(classes[:MOST_CURVES])
+
+
+def _lines(picture: Lines) -> Safe:
+    curves = [
+        Curve(name, points, f"c{place % 6}{' thin' if place > 5 else ''}")
+        for place, (name, points) in enumerate(picture.lines.items())
+    ]
+    inside = all(0 <= y <= 1 for curve in curves for _, y in curve.points)
+    picked = chart(curves, x_label=picture.x, y_label=picture.y, y_range=(0, 1.02) if inside else None)
+    key = legend((curve.look, curve.label) for curve in curves) if len(curves) > 1 else None
+    return el("div", picked, key)
+
+
+def _matrix(picture: Matrix) -> Safe:
+    """Rows are true classes; a cell is the darker, the larger its share of the row."""
+    rows = []
+    for place, (name, counts) in enumerate(zip(picture.names, picture.counts, strict=True)):
+        cells = [
+            el(
+                "td",
+                count or "",
+                class_="right" if column == place else "wrong",
+                style=f"--share: {count / max(1, sum(counts)):.2f}",
+                title=f"{count} of {name} taken for {picture.names[column]}",
+            )
+            for column, count in enumerate(counts)
         ]
-        rows = [(name, f"{100 * value:.1f}") for name, value in [*classes, *told["sizes"].items()]]
-        title = str(told["title"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return el("p", f"{file.name}: can't be read ({error}); call predict again.", class_="note")
-    picture = chart(
-        curves, x_label="recall", y_label="precision at IoU 0.5", x_range=(0, 1), y_range=(0, 1.02)
-    )
-    key = legend((curve.look, curve.label) for curve in curves)
-    by = details("AP by class and by size", table(rows, ("class or size", "AP")))
-    return el("div", el("h3", f"Precision and recall — {title}"), key, picture, by)
+        rows.append(el("tr", el("th", name), cells))
+    head = el("tr", el("th", "true ↓ taken for →"), [el("th", name) for name in picture.names])
+    return el("div", el("table", head, rows, class_="matrix"), class_="scroll")
+
+
+def _photograph(one: Photograph) -> Safe:
+    """With a frame for each box, whose words are shown under the pointer; a count of each mark below."""
+    below = ("wrong", "missed", "right")
+    frames = [
+        el("rect", el("title", f"{box.mark}: {box.words}"), x=box.corners[0], y=box.corners[1],
+           width=box.corners[2] - box.corners[0], height=box.corners[3] - box.corners[1],
+           class_=f"curve {_LOOKS[box.mark]}")
+        for box in sorted(one.boxes, key=lambda box: below.index(box.mark))
+    ]  # fmt: skip
+    back = el("image", href=f"data:image/{one.image}", width=one.width, height=one.height)
+    seen = el("svg", back, frames, viewBox=f"0 0 {one.width} {one.height}", width="100%", role="img")
+    counts = [(mark, sum(box.mark == mark for box in one.boxes)) for mark in _LOOKS]
+    words = ", ".join(f"{count} {mark}" for mark, count in counts) if one.boxes else None
+    return el("figure", seen, el("div", words, class_="figure") if words else None)
+
+
+def _parts(view: RunView, pair: list[Standing]) -> Safe | None:
+    """What the figures are made of, the mean over the audited trainings: AP by class and by size."""
+    told = {
+        shown(one.name): mean_by_name([score.extra.get("parts", {}) for score in view.audited(one)])
+        for one in pair
+    }
+    names = list(dict.fromkeys(name for own in told.values() for name in own))
+    if not names:
+        return None
+    text = view.metric.text
+    rows = [(name, *(text(own[name]) if name in own else "" for own in told.values())) for name in names]
+    words = "By part, mean over the seeds"
+    return details(words, table(rows, ("", *told)), open_=len(rows) <= _MOST_ROWS)
 
 
 def _small(file: Path, title: str) -> Safe:
-    """A picture as JPEG or PNG, whichever is smaller."""
-    from PIL import Image
-
+    """A plot no wider than it is shown."""
     with Image.open(file) as opened:
         picture = opened.convert("RGB")
-    if picture.width > WIDEST:
-        picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)))
-    found = {}
-    for kind, options in (("jpeg", {"quality": 82}), ("png", {"optimize": True})):
-        stream = io.BytesIO()
-        picture.save(stream, format=kind, **options)
-        found[kind] = stream.getvalue()
-    kind = min(found, key=lambda one: len(found[one]))
-    return image(found[kind], title, kind, class_="sheet")
+    picture.thumbnail((WIDEST, picture.height))
+    stream = io.BytesIO()
+    picture.save(stream, format="png", optimize=True)
+    return image(stream.getvalue(), title, "png", class_="sheet")

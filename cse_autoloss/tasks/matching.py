@@ -65,12 +65,13 @@ def match(found: Found, truth: Objects, iou: float = IOU) -> NDArray[np.int64]:
 
 
 def best_threshold(detections: Detections, split: Split) -> float:
-    """The score from which on detections are best kept: F1 over the split's images is highest there.
+    """The score from which on detections are best kept: F1 is highest there, over the images looked at:
+    the split's first.
 
     Losses differ in what their scores mean, so that no fixed score suits all. Choose on validation data.
     """
     scores, right, objects = [], [], 0
-    for row in range(len(split)):
+    for row in range(len(detections.labels)):
         found, truth = found_on(detections, row), objects_on(split, row)
         scores.append(found.scores)
         right.append(match(found, truth) >= 0)
