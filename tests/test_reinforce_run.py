@@ -319,7 +319,7 @@ def test_the_exported_file_is_the_loss(space: ParametricSpace) -> None:
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-4)
     for wrong in (target.unsqueeze(1), target.float(), target[:3]):
         with pytest.raises(
-            ValueError, match=r"logits must be \(N, C\) and target \(N,\) int64 class indices, got"
+            ValueError, match=r"logits must be float \(N, C\) and target \(N,\) int64 class indices, got"
         ):
             scope["SearchedLoss"]()(mine.detach(), wrong)
 
