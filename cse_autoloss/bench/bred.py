@@ -1,7 +1,7 @@
 """Breeding and verification as jobs: where many workers train, one process can not breed enough for them.
 
-What a search asks depends on its state alone, so that any worker asks the same. It sends back what verification says of
-each candidate; who is new is the main process's to say.
+What a search asks depends on its state alone (its conformance suite holds it to that), so any worker asks the same.
+It sends back what verification says of each candidate; who is new is the main process's to say.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from typing import Any
 
 from cse_autoloss.executors import Job
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
-from cse_autoloss.searches.protocol import Proposal, Search, SearchState
+from cse_autoloss.searches.protocol import Proposal, Search, SearchState, slot_of
 from cse_autoloss.settings.filters import VerifySettings
 from cse_autoloss.spaces.random_expressions import Forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import verify_forest
-
-SEARCHES = ("evolution", "random")
-"""Searches whose workers may ask: they hold nothing but their state."""
 
 LIMIT = 600.0
 """Wall seconds after which the main process breeds itself."""
@@ -50,9 +47,10 @@ def breed(search: Search, settings: VerifySettings, payload: Mapping[str, Any]) 
     """Do a job of `job`: `bred` has a line for each candidate."""
     state = SearchState.from_json(payload["state"])
     asked = search.ask(state, payload["attempt"], payload["count"])
-    graphs = [one.graph for one in asked if one.graph is not None]
-    if not graphs:
+    if not asked:
         return {"bred": []}
+    slot = slot_of(search.slots, state.generation)
+    graphs = [one.graph or parse_formula(one.formula, search.slots[slot]) for one in asked]
     report = verify_forest(Forest.of(graphs), settings, marks=True)
     lines = []
     for row, one in enumerate(asked):

@@ -23,7 +23,6 @@ class Breeding:
         self,
         bench: Workbench,
         search: Search,
-        name: str,
         funnel: Funnel,
         starters: Mapping[str, Sequence[Entrant]],
     ) -> None:
@@ -31,12 +30,11 @@ class Breeding:
         Args:
             bench: whose workers may breed.
             search: that is asked.
-            name: the search's.
             funnel: verifies what is bred here.
             starters: handcrafted and the user's losses that open each slot's population.
         """
         self._bench, self._search, self._funnel, self._starters = bench, search, funnel, starters
-        self._far = name in bred.SEARCHES and bench.executor.workers >= MANY
+        self._far = search.expressions and bench.executor.workers >= MANY
         self._coming: dict[str, Pending[dict[str, JobResult]]] = {}
         self._needed: dict[str, int] = {}
 

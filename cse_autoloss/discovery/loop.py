@@ -105,7 +105,7 @@ class SearchLoop:
         self._funnel = Funnel(
             bench, search.slots, session.config.looking, limit, session.alpha, self._rates.operators
         )
-        self._breeding = Breeding(bench, search, session.config.search, self._funnel, starters)
+        self._breeding = Breeding(bench, search, self._funnel, starters)
         settings = session.config.surrogate
         self._chooser = (
             Chooser(search.slots, session.config.seed, session.config.task, memory=settings.memory)

@@ -57,7 +57,7 @@ class RegressionTask(OneLossTask):
         own = self.settings
         kind, _, path = own.data.partition(":")
         whole = diabetes() if kind == "diabetes" else read_csv(Path(path).expanduser(), own.target)
-        parts = split_table(whole, own.seed, own.val_share, own.test_share)
+        parts = split_table(whole, own.seed, own.val_share, own.test_share, path or own.data)
         both = own.outlier_sign == "both"
         return {
             **parts,

@@ -105,18 +105,21 @@ def _numbers(path: Path, number: int, row: list[str], names: list[str]) -> list[
     return found
 
 
-def split_table(table: Table, seed: int, val_share: float, test_share: float) -> dict[str, Table]:
-    """Train, val and test, drawn by the seed; DataError where one is too small to learn from or to score on."""
+def split_table(
+    table: Table, seed: int, val_share: float, test_share: float, where: str = "the table"
+) -> dict[str, Table]:
+    """Train, val and test, drawn by the seed; DataError, of a table named `where`, where one is too small to learn from
+    or to score on."""
     order = np.random.default_rng(derived_seed("table", seed)).permutation(len(table))
     test, val = (round(share * len(table)) for share in (test_share, val_share))
     parts = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
     for name, part in parts.items():
         if len(part) < 2:
             raise DataError(
-                f"the {name} split has {len(part)} of the table's {len(table)} rows; 2 are needed"
+                f"{where}: the {name} split has {len(part)} of the table's {len(table)} rows; 2 are needed"
             )
     if not np.ptp(table.target[parts["train"]]):
-        raise DataError("all targets to train on are the same number")
+        raise DataError(f"{where}: all targets to train on are the same number")
     return {name: table.take(part) for name, part in parts.items()}
 
 
