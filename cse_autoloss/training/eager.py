@@ -19,4 +19,4 @@ class EagerSGD(SGD):
     zero_grad = unwrap(SGD.zero_grad)
     state_dict = unwrap(SGD.state_dict)
     load_state_dict = unwrap(SGD.load_state_dict)
-    step = torch.no_grad()(unwrap(SGD.step))  # type: ignore[assignment]
+    step = torch.no_grad()(unwrap(SGD.step))
