@@ -62,7 +62,9 @@ def test_batch_and_single_agree_to_the_letter_on_10000_random_candidates(branch:
     known: dict[str, Verdict] = {}  # of expressions that come up again and again
     for row, verdict in enumerate(report.verdicts()):
         graph = forest.graph(row)
-        alone = known.get(graph.formula) or known.setdefault(graph.formula, verify(graph))
+        if graph.formula not in known:
+            known[graph.formula] = verify(graph)
+        alone = known[graph.formula]
         assert _letter(alone) == _letter(verdict), graph.formula
         assert alone.accepted == bool(report.accepted[row])
 

@@ -129,7 +129,7 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
     """
     if not seconds > 0:
         raise AutoLossError(f"expected a time limit above 0 seconds, got {seconds!r}")
-    begun = time.monotonic()
+    begun = time.process_time()  # others' load is no reason for less
     judge = _Judge(graph, seconds / 4)
     start, keeps = to_sympy(graph), False
     apart = judge(start)
@@ -137,16 +137,16 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
         start, keeps = to_sympy(graph, epsilon=True), True
         apart = judge(start)
     before, best = worker.operations(start), start
-    spent = time.monotonic() - begun
+    spent = time.process_time() - begun
     kept = min(spent / 2, seconds / 4)  # to judge what comes back
     forms, finished, took = _forms(start, max(seconds - spent - kept, seconds / 4))
-    end = time.monotonic() + seconds / 4
+    end = time.process_time() + seconds / 4
     for form in reversed(forms):
         found = judge(form, end)
         if found <= SAME:
             best, apart = form, found
             break
-        if time.monotonic() > end:
+        if time.process_time() > end:
             finished = False
             break
     return Simplified(
@@ -214,10 +214,10 @@ class _Judge:
         return len(self._rows)
 
     def __call__(self, form: sympy.Expr, until: float = math.inf) -> float:
-        """The distance; infinite where it is not known by `until`, of `time.monotonic`."""
+        """The distance; infinite where it is not known by `until`, of `time.process_time`."""
         worst = 0.0
         for row, truth in zip(self._rows, self._truth, strict=True):
-            if time.monotonic() > until:
+            if time.process_time() > until:
                 return math.inf
             worst = max(worst, difference(truth, expression_value(form, row)))
             if worst > SAME:

@@ -7,6 +7,7 @@ themselves. Where nothing is compiled that costs each process, and so each worke
 from __future__ import annotations
 
 from inspect import unwrap
+from typing import Any
 
 import torch
 from torch.optim import SGD
@@ -19,4 +20,4 @@ class EagerSGD(SGD):
     zero_grad = unwrap(SGD.zero_grad)
     state_dict = unwrap(SGD.state_dict)
     load_state_dict = unwrap(SGD.load_state_dict)
-    step = torch.no_grad()(unwrap(SGD.step))
+    step: Any = torch.no_grad()(unwrap(SGD.step))
