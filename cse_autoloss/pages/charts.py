@@ -117,7 +117,7 @@ def _widened(values: Iterable[float]) -> Range:
     found = list(values)
     low, high = min(found), max(found)
     largest = max(abs(low), abs(high), 1e-300)
-    if high - low < 1e-6 * largest:  # rounding alone
+    if high - low < 5e-4 * largest:  # four digits, as ticks have, would not tell them apart
         low = high = (low + high) / 2
     room = 0.05 * (high - low) or max(abs(low), 1.0) * 0.05
     return low - room, high + room
