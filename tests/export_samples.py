@@ -48,6 +48,8 @@ def imported(source: str, folder: Path, name: str = "exported") -> ModuleType:
     """The exported text as a module, through a file, as a user would have it."""
     path = folder / f"{name}.py"
     path.write_text(source, encoding="utf-8")
+    # Bytecode of another text of the same length, written within the same second, would be taken for its own.
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

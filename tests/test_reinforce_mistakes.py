@@ -243,7 +243,8 @@ def test_one_line_and_no_run(
     told = capsys.readouterr()
     assert end.value.code == 2
     assert told.out == ""
-    (line,) = told.err.splitlines()
+    *progress, line = told.err.splitlines()
+    assert all(one.startswith("[") and "looking at the data" in one for one in progress)
     assert line.startswith("error: ")
     assert words in line
     assert not run.exists()

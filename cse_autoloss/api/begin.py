@@ -98,12 +98,12 @@ def _recognised(path: Path, task: str | None) -> _Seen:
 
 def _has_boxes(folder: Path) -> bool:
     """Whether the folder looks like photographs with boxes; what is wrong with them is told when they are read."""
-    from cse_autoloss.tasks.photographs.layouts import EXPECTED, Source, find_layout
+    from cse_autoloss.tasks.photographs.layouts import EXPECTED, Source, find_layout, other_task
 
     try:
         find_layout(Source.of(str(folder)))
     except DataError as error:
-        return EXPECTED not in str(error)
+        return EXPECTED not in str(error) and not other_task(folder)
     return True
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -110,13 +112,16 @@ class Study:
             lambda task: StudySettings,
         )
         self.metric = Metric("value", direction == "maximize", factor=1.0, digits=4, worst=_worst(direction))
-        self._temporary = tempfile.TemporaryDirectory(prefix="cse-autoloss-") if directory is None else None
-        self.directory = Path(self._temporary.name if self._temporary else str(directory))
+        self.directory = Path(
+            tempfile.mkdtemp(prefix="cse-autoloss-") if directory is None else str(directory)
+        )
+        # A study that is dropped without `close` takes its temporary directory along, without a word.
+        self._temporary = weakref.finalize(self, _removed, self.directory) if directory is None else None
         try:
             self._store = self._opened()
         except BaseException:
             if self._temporary is not None:
-                self._temporary.cleanup()
+                self._temporary()
             raise
         self._pages = PageWriter(self._store, Silent())
         try:
@@ -399,7 +404,7 @@ class Study:
         self._write_page()
         self._store.close()
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary()
 
     def __enter__(self) -> Study:
         return self
@@ -557,6 +562,10 @@ class Study:
             candidate = self._candidate(number, slot, texts[slot], origin)
             candidate.texts = texts
             self._again.append(candidate)
+
+
+def _removed(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _worst(direction: str) -> float:

@@ -107,10 +107,10 @@ def find_layout(source: Source) -> Layout:
                     f"{root}: no data in {_named(source.kind)} layout, but in {_named(kind)}: "
                     f"take {kind}:{root}, or the folder alone. {_wanted(source.kind)}"
                 )
-    raise DataError(f"{root}: {_listed(root)}; {_other_task(root) or EXPECTED}")
+    raise DataError(f"{root}: {_listed(root)}; {other_task(root) or EXPECTED}")
 
 
-def _other_task(root: Path) -> str:
+def other_task(root: Path) -> str:
     """What else than boxes a folder seems to be of; empty where it does not."""
     if (root / "bounding_box_train").is_dir():
         return f"Market-1501's layout is of people: reinforce --config reid --data market:{root}"
