@@ -38,6 +38,12 @@ class Breeding:
         self._coming: dict[str, Pending[dict[str, JobResult]]] = {}
         self._needed: dict[str, int] = {}
 
+    def starters(self, state: SearchState) -> list[Entrant]:
+        """The losses that open the slot of the generation to be bred; none where it has a population."""
+        slot = slot_of(self._search.slots, state.generation)
+        opens = self._search.expressions and not state.populations[slot]
+        return list(self._starters.get(slot, ())) if opens else []
+
     def attempt(self, state: SearchState, attempt: int, count: int, most: int) -> list[Looked]:
         """What verification says of an attempt's candidates; nothing where there are no others.
 
@@ -47,8 +53,7 @@ class Breeding:
             most: attempts in a generation.
         """
         bench, slot = self._bench, slot_of(self._search.slots, state.generation)
-        first = attempt == 0 and self._search.expressions and not state.populations[slot]
-        starters = self._funnel.look(list(self._starters.get(slot, ()))) if first else []
+        starters = [] if attempt else self._funnel.look(self.starters(state))
         if self._far:
             with bench.clock.stage("generate"):
                 found = self._by_worker(state, slot, attempt, count, most)

@@ -261,7 +261,7 @@ class SearchLoop:
         bench, plan, session = self._bench, self._plan, self._session
         chosen = self._scouted(state, slot, record)
         search = self._search
-        starters = self._starters.get(slot, ()) if search.expressions and not state.populations[slot] else ()
+        starters = self._breeding.starters(state)
         places = search.samples or plan.places(slot)
         chooses = self._chooser is not None and self._chooser.knows(slot)
         bred = session.config.surrogate.pool if chooses else self._rates.batch

@@ -68,6 +68,23 @@ def _sizes(look: Look, motions: int) -> Tensor:
     return torch.stack(sizes)
 
 
+def along(
+    make: Inputs, boxes: tuple[Tensor, Tensor], motions: tuple[Tensor, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Inputs of pairs of boxes (..., 4), and how each rises where the coordinates move by `motions` (..., 4).
+
+    Each input is of one pair of boxes alone, so that backpropagating its sum gives all its slopes. (`torch.func.jvp`
+    says the same, and imports torch's compiler for it.)
+    """
+    moving = [one.detach().requires_grad_() for one in boxes]
+    inputs = make(*moving)
+    tangents = {}
+    for name, value in inputs.items():
+        slopes = torch.autograd.grad(value.sum(), moving, retain_graph=True, materialize_grads=True)
+        tangents[name] = sum((g * m for g, m in zip(slopes, motions, strict=True)), boxes[0] * 0).sum(-1)
+    return {name: value.detach() for name, value in inputs.items()}, tangents
+
+
 def _motions(make: Inputs, points: int, look: Look, starts: Sequence[int], *, each: bool) -> ProbeGrid:
     """Straight interpolations of the coordinates: translations and concentric scalings are among them.
 
@@ -89,12 +106,9 @@ def _motions(make: Inputs, points: int, look: Look, starts: Sequence[int], *, ea
     t = look.jittered(torch.linspace(0, 1, points, dtype=torch.float64), 300)
     t = look.nearing(t)
     boxes = start + t[:, None] * (truth - start)
-    moved = torch.func.jvp(
-        lambda moving: make(moving, truth.expand_as(moving)),
-        (boxes,),
-        ((truth - start).expand_as(boxes),),
+    inputs, tangents = along(
+        make, (boxes, truth.expand_as(boxes)), ((truth - start).expand_as(boxes), truth * 0)
     )
-    inputs, tangents = moved[0], moved[1]
     shape = (len(curves), len(t))
     before_end = (t < 1).expand(shape)
     # Where boxes touch, −log(i/u) and its like have no slope to speak of.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cse_autoloss.graph import Input, Signature
 from cse_autoloss.operators import OPERATORS
-from cse_autoloss.spaces.box_grids import box_grid
+from cse_autoloss.spaces.box_grids import along, box_grid
 from cse_autoloss.spaces.checks import check_boxes
 from cse_autoloss.spaces.curves import Look, ProbeGrid
 from cse_autoloss.spaces.form import (
@@ -137,9 +137,7 @@ class BoxForm(Form):
     def marks(self, coupled: bool) -> ProbeGrid:
         uniform = mark_uniform()
         boxes = self._pairs(MARKS, uniform)
-        directions = [2 * uniform(MARKS, 4) - 1 for _ in boxes]
-        moved = torch.func.jvp(box_inputs, boxes, tuple(directions))
-        return self._marks(moved[0], moved[1])
+        return self._marks(*along(box_inputs, boxes, (2 * uniform(MARKS, 4) - 1, 2 * uniform(MARKS, 4) - 1)))
 
     def check(self, pred_boxes: Tensor, target_boxes: Tensor) -> tuple[Tensor, Tensor]:
         check_boxes(pred_boxes, target_boxes)

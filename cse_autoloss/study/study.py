@@ -24,34 +24,26 @@ from cse_autoloss.bench.progress import Clock, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.discovery.funnel import Entrant, Funnel, GenerationRecord
 from cse_autoloss.errors import ConfigError, RunError
-from cse_autoloss.graph import Signature, parse_formula
-from cse_autoloss.losses import list_losses
-from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.graph import Signature
 from cse_autoloss.report.about import keep_about
 from cse_autoloss.report.page import PageWriter, shown
 from cse_autoloss.report.write import finite
-from cse_autoloss.runs import RunStore, Score, holds_run, job_key
-from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
+from cse_autoloss.runs import Score, job_key
+from cse_autoloss.searches.protocol import Member, ranked, slot_of
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.durations import parse_duration
-from cse_autoloss.settings.fields import Section
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.settings.schema import SearchConfig
 from cse_autoloss.spaces import signature_of
 from cse_autoloss.study.audit import StudyAudit, audited
 from cse_autoloss.study.candidate import Candidate, Found
 from cse_autoloss.study.functions import INSIDE, Apart, Caller, Function, Here, Outcome, Request, judged
+from cse_autoloss.study.opening import StudySettings, handcrafted, opened
+from cse_autoloss.study.standing import Standing
 from cse_autoloss.tasks.protocol import Metric
 
 ROUNDS = 50
 """Batches that are bred for a generation before it is given up that any has the properties."""
-
-
-class StudySettings(Section):
-    """What a study is of: kept in its store, so that it is gone on with as it was."""
-
-    direction: Literal["maximize", "minimize"] = "maximize"
-    slots: dict[str, Any] = {}  # noqa: RUF012
 
 
 class Study:
@@ -118,7 +110,7 @@ class Study:
         # A study that is dropped without `close` takes its temporary directory along, without a word.
         self._temporary = weakref.finalize(self, _removed, self.directory) if directory is None else None
         try:
-            self._store = self._opened()
+            self._store = opened(self.directory, self._config)
         except BaseException:
             if self._temporary is not None:
                 self._temporary()
@@ -133,7 +125,8 @@ class Study:
     def _begin(self, defaults: Mapping[str, str]) -> None:
         """Search, funnel and state, from the settings and from what the store has."""
         self._plain = {slot: defaults.get(slot, one.default) for slot, one in self.slots.items()}
-        self._starters = {slot: self._handcrafted(slot) for slot in self.slots}
+        known = self._config.evolution.handcrafted_seeds
+        self._starters = {slot: handcrafted(one, known) for slot, one in self.slots.items()}
         graphs = {
             slot: [e.proposal.graph for e in entrants if e.proposal.graph is not None]
             for slot, entrants in self._starters.items()
@@ -151,9 +144,7 @@ class Study:
             None,
             self._config.evolution.operators,
         )
-        self._state, self._told, self._closed = self._search.init(), list[Member](), 0
-        self._pool, self._attempt = list[Entrant](), 0
-        self._open: dict[int, Candidate] = {}
+        self._at = Standing(self._search.init())
         self._again: list[Candidate] = []
         self._restore()
 
@@ -174,9 +165,9 @@ class Study:
             if self._again:
                 found.append(self._again.pop(0))
                 continue
-            if not self._pool:
+            if not self._at.pool:
                 self._breed()
-            issued = self._issue(self._pool.pop(0))
+            issued = self._issue(self._at.pool.pop(0))
             if issued is not None:
                 found.append(issued)
         return found
@@ -186,7 +177,7 @@ class Study:
         self._record(candidate, judged(value))
 
     def _record(self, candidate: Candidate, outcome: Outcome) -> None:
-        if self._open.pop(candidate.number, None) is None:
+        if self._at.open.pop(candidate.number, None) is None:
             raise ConfigError(f"candidate {candidate.number}: no value is awaited of it; it was told already")
         self._again = [one for one in self._again if one.number != candidate.number]
         sound = outcome.value is not None
@@ -206,19 +197,18 @@ class Study:
             extra={"steps": [[step, value] for step, value in steps.items() if math.isfinite(value)]},
         )
         row = self._store.candidate(candidate.number)
-        self._closed += 1
+        self._at.closed += 1
         if sound:
             worth = self.metric.worth(score.metrics)
             name = self._names.get((candidate.slot, row.digest), "")
-            self._told.append(
+            self._at.told.append(
                 Member(candidate.formula, row.digest, candidate.origin, row.generation, (worth,), name)
             )
         with self._store.transaction():
             self._store.add_score(score)
             self._bench.status.funnel["trained"] += sound
-            if self._closed >= (self._search.samples or self._config.evolution.offspring):
-                self._state = self._search.tell(self._state, tuple(self._told))
-                self._told, self._closed, self._pool, self._attempt = [], 0, [], 0
+            if self._at.closed >= (self._search.samples or self._config.evolution.offspring):
+                self._at.next_generation(self._search.tell(self._at.state, tuple(self._at.told)))
                 self._store.fold()
             self._keep()
         self._bench.show()
@@ -269,10 +259,12 @@ class Study:
         try:
             while (trials is None or done < trials) and (until is None or time.monotonic() < until):
                 size = self._search.samples or self._config.evolution.offspring
-                left = size - self._closed if trials is None else min(size - self._closed, trials - done)
+                left = (
+                    size - self._at.closed if trials is None else min(size - self._at.closed, trials - done)
+                )
                 done += self._batch(caller, max(1, left), until)
                 if say is not None and self._found() is not None:
-                    say(f"generation {self._state.generation}: {len(self)} told, best {self.best.value:g}")
+                    say(f"generation {self._at.state.generation}: {len(self)} told, best {self.best.value:g}")
         except KeyboardInterrupt:
             if say is not None:
                 say(f"interrupted; the same lines go on with it in {self.directory}")
@@ -389,7 +381,7 @@ class Study:
     def hall_of_fame(self, slot: str | None = None) -> tuple[Member, ...]:
         """The best members of a slot, by worth (the value, negated where lower is better)."""
         chosen = next(iter(self.slots)) if slot is None else slot
-        return ranked((*self._state.populations.get(chosen, ()), *self._told))
+        return ranked((*self._at.state.populations.get(chosen, ()), *self._at.told))
 
     def _repr_html_(self) -> str:
         """The study's page, as a notebook shows it."""
@@ -418,67 +410,36 @@ class Study:
         if self._temporary is None and len(self):
             self._pages.finish()
 
-    def _opened(self) -> RunStore:
-        stated = self._config.model_dump(mode="json")
-        if not holds_run(self.directory):
-            return RunStore.create(self.directory, stated)
-        store = RunStore.open(self.directory)
-        kept = store.config
-        if kept.get("task") != "study":
-            store.close()
-            raise RunError(
-                f"{self.directory}: holds a run of another kind; give the study a directory of its own"
-            )
-        if kept != stated:
-            store.close()
-            different = sorted(key for key in stated if kept.get(key) != stated[key])
-            raise RunError(
-                f"{self.directory}: holds a study with another {', '.join(different)}; give the same, or another "
-                "directory"
-            )
-        return store
-
-    def _handcrafted(self, slot: str) -> list[Entrant]:
-        """Losses of the catalogue that are expressions, the signature's default first."""
-        signature, found = self.slots[slot], dict[str, Entrant]()
-        graph = parse_formula(signature.default, signature)
-        found[graph.digest] = Entrant(Proposal.of(graph, "seed"), "default")
-        for entry in list_losses(signature) if self._config.evolution.handcrafted_seeds else ():
-            loss = entry.make()
-            if isinstance(loss, GraphLoss):
-                found.setdefault(loss.graph.digest, Entrant(Proposal.of(loss.graph, "seed"), entry.name))
-        return list(found.values())
-
     @property
     def _names(self) -> dict[tuple[str, str], str]:
         return {(s, e.proposal.digest): e.name for s, found in self._starters.items() for e in found}
 
     def _breed(self) -> None:
         """Fill the pool with candidates of the generation that have the properties and are new."""
-        search, rates, state = self._search, self._config.evolution, self._state
+        search, rates, state = self._search, self._config.evolution, self._at.state
         slot = slot_of(search.slots, state.generation)
         status = self._bench.status
         status.slot, status.generation = slot, state.generation
         number = zlib.crc32(f"{self._config.seed}:{self.slots[slot].name}:{state.generation}".encode())
-        rng = np.random.default_rng([number, self._attempt])
+        rng = np.random.default_rng([number, self._at.attempt])
         for _ in range(ROUNDS):
             record, entrants = GenerationRecord(), list[Entrant]()
-            if self._attempt == 0 and search.expressions and not state.populations[slot]:
+            if self._at.attempt == 0 and search.expressions and not state.populations[slot]:
                 entrants += self._starters[slot]
             if search.expressions and rates.scouts:
                 places = max(1, round(rates.random_fraction * rates.offspring))
-                self._pool += self._funnel.scout(slot, rates.scouts, rng, record)[:places]
-            asked = search.ask(state, self._attempt, search.samples or rates.batch)
+                self._at.pool += self._funnel.scout(slot, rates.scouts, rng, record)[:places]
+            asked = search.ask(state, self._at.attempt, search.samples or rates.batch)
             entrants += [Entrant(proposal) for proposal in asked]
-            self._attempt += 1
-            self._pool = self._funnel.verify(entrants, slot, record) + self._pool
-            if self._pool:
+            self._at.attempt += 1
+            self._at.pool = self._funnel.verify(entrants, slot, record) + self._at.pool
+            if self._at.pool:
                 return
             if not asked:
                 break
         raise RunError(
             f"{self.directory}: no new loss with the properties of {self.slots[slot].name} was found in "
-            f"{self._attempt} batches; other operators, walks or limits may admit some"
+            f"{self._at.attempt} batches; other operators, walks or limits may admit some"
         )
 
     def _issue(self, entrant: Entrant) -> Candidate | None:
@@ -491,77 +452,44 @@ class Study:
                 slot=slot,
                 formula=proposal.formula,
                 digest=proposal.digest,
-                generation=self._state.generation,
-                place=self._asked,
+                generation=self._at.state.generation,
+                place=self._at.asked,
                 origin=proposal.origin,
                 parents=proposal.parents,
             )
             self._store.claim_fingerprint(slot, entrant.fingerprint, row.id)
-            self._asked += 1
+            self._at.asked += 1
             made = self._candidate(row.id, slot, proposal.formula, proposal.origin)
             # In the same transaction: a process killed after it goes on with this candidate open.
             self._keep()
         return made
 
     def _candidate(self, number: int, slot: str, formula: str, origin: str) -> Candidate:
-        texts = {**self._plain, **self._state.partners.get(slot, {}), slot: formula}
+        texts = {**self._plain, **self._at.state.partners.get(slot, {}), slot: formula}
         made = Candidate(
             self._steps(), self.metric.higher, {}, number, slot, texts, self.slots, origin, self._failed
         )
-        self._open[number] = made
+        self._at.open[number] = made
         return made
 
     def _keep(self) -> None:
         """Write down where the study stands; inside the transaction of what led there."""
-        pool = [
-            [
-                e.proposal.formula,
-                e.proposal.digest,
-                e.proposal.origin,
-                list(e.proposal.parents),
-                e.name,
-                e.fingerprint,
-            ]
-            for e in self._pool
-        ]
-        state = {
-            "state": self._state.to_json(),
-            "told": [
-                [m.formula, m.digest, m.origin, m.generation, list(m.scores), m.name] for m in self._told
-            ],
-            "closed": self._closed,
-            "attempt": self._attempt,
-            "asked": self._asked,
-            "pool": pool,
-            "slot": self._bench.status.slot,
-            "open": [[c.number, c.slot, c.origin, dict(c.texts)] for c in self._open.values()],
-            "counts": self._bench.status.counts(),
-        }
-        self._store.set_meta("study", state)
+        status = self._bench.status
+        self._store.set_meta("study", {**self._at.to_json(), "slot": status.slot, "counts": status.counts()})
 
     def _restore(self) -> None:
         """Go on from what the store has."""
-        self._asked = 0
         kept = self._store.meta("study")
         if kept is not None:
             with self._store.understood("the study's state"):
-                self._restore_from(kept)
-
-    def _restore_from(self, kept: Mapping[str, Any]) -> None:
-        self._state = SearchState.from_json(kept["state"])
-        self._told = [Member(f, d, o, g, tuple(s), n) for f, d, o, g, s, n in kept["told"]]
-        self._closed, self._attempt, self._asked = kept["closed"], kept["attempt"], kept["asked"]
-        self._bench.status.slot = kept["slot"]
-        self._bench.status.restore(kept["counts"])
-        expressions = self._search.expressions
-        for formula, digest, origin, parents, name, fingerprint in kept["pool"]:
-            graph = parse_formula(formula, self.slots[kept["slot"]]) if expressions else None
-            proposal = Proposal(formula, digest, origin, tuple(parents), graph)
-            self._pool.append(Entrant(proposal, name, fingerprint))
-        for number, slot, origin, texts in kept["open"]:
-            candidate = self._candidate(number, slot, texts[slot], origin)
-            candidate.texts = texts
-            self._again.append(candidate)
+                self._bench.status.slot = kept["slot"]
+                self._bench.status.restore(kept["counts"])
+                read = self.slots[kept["slot"]] if self._search.expressions else None
+                self._at = Standing.from_json(kept, read)
+                for number, slot, origin, texts in kept["open"]:
+                    candidate = self._candidate(number, slot, texts[slot], origin)
+                    candidate.texts = texts
+                    self._again.append(candidate)
 
 
 def _removed(folder: Path) -> None:

@@ -74,7 +74,15 @@ def tpr_at_far(similarity: Floats, same: NDArray[np.bool_], far: float) -> float
 
 
 def roc(similarity: Floats, same: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shares of false and of true pairs that are accepted, at each threshold from the highest down; from (0, 0) on."""
+    """Shares of false and of true pairs that are accepted, at each threshold from the highest down; from (0, 0) on.
+
+    Args:
+        similarity: of each pair, (N,).
+        same: whether the pair is of one person, (N,).
+
+    Returns:
+        Two arrays (T + 1,), T the number of distinct similarities.
+    """
     _check(similarity, same)
     order = np.argsort(-similarity, kind="stable")
     values, kinds = similarity[order], same[order]

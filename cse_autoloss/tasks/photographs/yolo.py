@@ -12,7 +12,7 @@ from typing import Any
 
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.settings.plain_yaml import read_yaml
-from cse_autoloss.tasks.image_listing import list_images
+from cse_autoloss.tasks.image_listing import SPLIT_WORDS, list_images
 from cse_autoloss.tasks.photographs.annotations import Annotations, Box, Entry, Objects
 from cse_autoloss.tasks.photographs.faults import BadItem, Faults, shown
 from cse_autoloss.tasks.photographs.names import ImageFinder, is_file
@@ -20,7 +20,6 @@ from cse_autoloss.tasks.photographs.values import four_numbers, label
 
 SLACK = 1e-3
 """By how much of a side a number may leave 0 to 1: rounding, by the programs that write six digits."""
-KEYS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 
 
 def yolo_classes(file: Path) -> dict[int, str]:
@@ -59,7 +58,7 @@ def yolo_places(file: Path) -> dict[str, list[Path]]:
     home = content.get("path")
     bases = [file.parent / home] if isinstance(home, str) else []
     bases.append(file.parent)
-    for split, keys in KEYS.items():
+    for split, keys in SPLIT_WORDS.items():
         named = next((content[key] for key in keys if content.get(key)), None)
         places = [one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str)]
         for place in places:

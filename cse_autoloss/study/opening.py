@@ -1,0 +1,53 @@
+"""What a study begins with: its directory, opened or made, and the handcrafted losses of a signature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from cse_autoloss.discovery.funnel import Entrant
+from cse_autoloss.errors import RunError
+from cse_autoloss.graph import Signature, parse_formula
+from cse_autoloss.losses import list_losses
+from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.runs import RunStore, holds_run
+from cse_autoloss.searches.protocol import Proposal
+from cse_autoloss.settings.fields import Section
+from cse_autoloss.settings.schema import SearchConfig
+
+
+class StudySettings(Section):
+    """What a study is of: kept in its store, so that it is gone on with as it was."""
+
+    direction: Literal["maximize", "minimize"] = "maximize"
+    slots: dict[str, Any] = {}  # noqa: RUF012
+
+
+def opened(directory: Path, config: SearchConfig) -> RunStore:
+    """The store of a study, made where there is none; RunError where another study or run is."""
+    stated = config.model_dump(mode="json")
+    if not holds_run(directory):
+        return RunStore.create(directory, stated)
+    store = RunStore.open(directory)
+    kept = store.config
+    if kept.get("task") != "study":
+        store.close()
+        raise RunError(f"{directory}: holds a run of another kind; give the study a directory of its own")
+    if kept != stated:
+        store.close()
+        different = sorted(key for key in stated if kept.get(key) != stated[key])
+        raise RunError(
+            f"{directory}: holds a study with another {', '.join(different)}; give the same, or another directory"
+        )
+    return store
+
+
+def handcrafted(signature: Signature, known: bool) -> list[Entrant]:
+    """Losses that are expressions: the signature's default first, then, if `known`, those of the catalogue."""
+    graph = parse_formula(signature.default, signature)
+    found = {graph.digest: Entrant(Proposal.of(graph, "seed"), "default")}
+    for entry in list_losses(signature) if known else ():
+        loss = entry.make()
+        if isinstance(loss, GraphLoss):
+            found.setdefault(loss.graph.digest, Entrant(Proposal.of(loss.graph, "seed"), entry.name))
+    return list(found.values())
