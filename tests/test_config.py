@@ -187,6 +187,7 @@ class TestMistakes:
             ({"evolution": {"populaton": 3}}, "evolution.populaton: unknown key; did you mean 'population'?"),
             ({"population": 3}, "population: unknown key; did you mean 'evolution.population'?"),
             ({"lr": 0.1}, "lr: unknown key; did you mean 'detection.lr'?"),
+            ({"comparison": {}}, "comparison: unknown key; its keys stand in 'reinforce' and 'audit'"),
             ({"task": "detecton"}, f"task: expected {TASKS}, got 'detecton'; did you mean 'detection'?"),
             ({"task": 5}, f"task: expected {TASKS}, got '5'"),
             (
