@@ -93,6 +93,10 @@ def inspect_data(
     from cse_autoloss.tasks.photographs import Source, load_dataset
     from cse_autoloss.tasks.photographs.probing import nothing
 
+    if str(data).startswith(("folder:", "market:", "csv:")):
+        raise DataError(
+            f"{data}: not of detection, and only photographs with boxes are shown; a run checks it first"
+        )
     problem = ""
     try:
         found = load_dataset(Source.of(str(data)), progress=progress or nothing)
