@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from cse_autoloss import Study
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
@@ -28,6 +30,9 @@ def test_it_runs_and_leaves_a_loss_that_stands_alone(
 ) -> None:
     assert len(script.read_text(encoding="utf-8").splitlines()) < 60
     monkeypatch.chdir(tmp_path)
+    # The audit as in the example, but for its size.
+    whole = Study.audit
+    monkeypatch.setattr(Study, "audit", lambda *args, **given: whole(*args, **{**given, "seeds": 2, "tuning": 2}))
     if script.stem == "ask_tell":  # one of them in a fresh interpreter, whose start is most of the time
         done = subprocess.run([sys.executable, script, "6"], capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
