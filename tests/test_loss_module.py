@@ -193,9 +193,17 @@ def test_an_untold_branch_is_asked_for(formula: str, word: str) -> None:
         load_loss(formula)
 
 
-def test_unknown_names() -> None:
+def test_unknown_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="unknown loss 'focall'; did you mean 'focal'"):
         load_loss("focall")
+    for odd in ("xyz", "no/focal", r"C:\focal", "n" * 300 + "/x", "a\0b"):
+        with pytest.raises(UnknownNameError, match=r"^no such run, file or loss: .{4,80}$"):
+            load_loss(odd)
+    (tmp_path / "run-1").mkdir()
+    with pytest.raises(UnknownNameError, match=r"no such run, file or loss: .*; did you mean '.*run-1'"):
+        load_loss(f"{tmp_path}/run-2")
+    with pytest.raises(UnknownNameError, match="run-1: a folder that holds no run"):
+        load_loss(f"{tmp_path}/run-1")
     with pytest.raises(UnknownNameError, match="unknown signature 'regg'"):
         load_loss("focal", signature="regg")
     with pytest.raises(UnknownNameError, match="'focal' is a cls-binary loss, not reg"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from cse_autoloss.errors import (
     DataError,
     FormulaError,
     UnknownNameError,
+    nearest,
     printable,
     shorten,
 )
@@ -123,9 +126,25 @@ def load_loss(
             **settled(file.graph.signature),
         )
     if not _looks_like_formula(text, wanted) and (wanted is None or text.islower()):
-        raise UnknownNameError.of("loss", text, CATALOGUE)
+        raise _unknown(text)
     graph = parse_formula(text, infer_signature(text) if wanted is None else wanted)
     return GraphLoss(graph, reduction, None if alpha == "default" else alpha, **settled(graph.signature))
+
+
+def _unknown(text: str) -> UnknownNameError:
+    """A name of the catalogue misspelt, or a path of nothing: then what lies beside it may be meant, not all losses."""
+    path = Path(text)
+    if len(path.parts) == 1 and "\\" not in text and nearest(text, CATALOGUE):
+        return UnknownNameError.of("loss", text, CATALOGUE)
+    told = printable(shorten(text))
+    if os.path.isdir(text):  # noqa: PTH112, Path.is_dir raises for names that are too long
+        return UnknownNameError(f"{told}: a folder that holds no run")
+    beside: list[str] = []
+    with contextlib.suppress(OSError, ValueError):
+        beside = os.listdir(path.parent)
+    close = nearest(path.name, beside)
+    hint = f"; did you mean {printable(str(path.parent / close))!r}?" if close else ""
+    return UnknownNameError(f"no such run, file or loss: {told!r}{hint}")
 
 
 def infer_signature(formula: str) -> Signature:
