@@ -6,17 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cse_autoloss.errors import ConfigError, DataError, RunError
+from cse_autoloss.api.recognised import last_column, recognise
+from cse_autoloss.errors import ConfigError, RunError
 
 SMALL = 10.0
 """Pixels: where half of the objects' shorter sides are below it, images are brought to a larger size."""
 LARGEST = 384
-_PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
-_KNOWN = (
-    "photographs with boxes in COCO's, YOLO's or Pascal VOC's layout (detection), images/ and masks/ (segmentation), "
-    "train/ with a folder of images for each class (classification), CIFAR-10's or MNIST's files (classification), "
-    "bounding_box_train/ (re-identification), or a .csv file (regression)"
-)
 
 
 @dataclass
@@ -39,7 +34,7 @@ def init_config(
     """Look at data, and write a commented configuration for a search on them.
 
     Args:
-        data: a folder or a .csv file; None is the task's embedded data.
+        data: a folder, a .csv file or KIND:PLACE, as `inspect_data` takes it; None is the task's embedded data.
         task: where the data do not tell it: detection, classification, segmentation, regression, faces, reid.
         out: the file to write, which must not be there yet.
         budget: wall time of the search; by default by the size of the data.
@@ -54,7 +49,10 @@ def init_config(
     target = Path(out)
     if target.exists():
         raise ConfigError(f"{target}: is there already; name another file by --out")
-    seen = _Seen(task or "detection") if data is None else _recognised(Path(data), task)
+    seen = _Seen(task or "detection")
+    if data is not None:
+        found, place = recognise(str(data), task)
+        seen = _Seen(found, {"data": (place, "yours")})
     _look(seen)
     text = _text(seen, budget or seen.budget, target)
     try:
@@ -63,56 +61,6 @@ def init_config(
         raise RunError(f"{target}: {error.strerror or error}") from None
     load_config(target, {}, section_of)  # what was written is read as it is meant
     return target
-
-
-def _recognised(path: Path, task: str | None) -> _Seen:
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    has = {one.name for one in path.iterdir()} if path.is_dir() else set()
-    parts = {name for name in has if (path / name).is_dir()}
-    kind = ""
-    if path.suffix.lower() == ".csv":
-        found, kind = "regression", "csv"
-    elif {"images", "masks"} <= has or ("train" in parts and (path / "train" / "masks").is_dir()):
-        found, kind = "segmentation", "folder"
-    elif "bounding_box_train" in parts:
-        found, kind = "reid", "market"
-    elif "data_batch_1.bin" in has or "cifar-10-batches-bin" in parts:
-        found, kind = "classification", "cifar10"
-    elif any("-ubyte" in name for name in has):
-        found, kind = "classification", "idx"
-    elif path.is_dir() and _has_boxes(path):
-        found, kind = "detection", "boxes"
-    elif any(
-        _has_images(path / name) for name in parts | {f"train/{one}" for one in _inside(path / "train")}
-    ):
-        found, kind = "classification", "folder"
-    else:
-        raise DataError(f"{path}: none of the known layouts: expected {_KNOWN}")
-    if task is not None and task != found:
-        raise ConfigError(f"{path}: looks like data for {found}, not for {task}")
-    if kind == "boxes":  # the task finds the layout out itself
-        return _Seen(found, {"data": (str(path.absolute()), "yours")})
-    return _Seen(found, {"data": (f"{kind}:{path}", "yours")})
-
-
-def _has_boxes(folder: Path) -> bool:
-    """Whether the folder looks like photographs with boxes; what is wrong with them is told when they are read."""
-    from cse_autoloss.tasks.photographs.layouts import EXPECTED, Source, find_layout, other_task
-
-    try:
-        find_layout(Source.of(str(folder)))
-    except DataError as error:
-        return EXPECTED not in str(error) and not other_task(folder)
-    return True
-
-
-def _inside(folder: Path) -> list[str]:
-    return [one.name for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
-
-
-def _has_images(folder: Path) -> bool:
-    return folder.is_dir() and any(one.suffix.lower() in _PHOTOGRAPHS for one in folder.iterdir())
 
 
 def _look(seen: _Seen) -> None:
@@ -135,10 +83,8 @@ def _look(seen: _Seen) -> None:
 
 def _choose_target(seen: _Seen) -> None:
     """The last column is predicted until the user says another."""
-    path = Path(str(seen.own["data"][0]).partition(":")[2])
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        names = [name.strip() for name in stream.readline().split(",")]
-    seen.own["target"] = (names[-1], f"the column to predict; there are {', '.join(names)}")
+    last, names = last_column(str(seen.own["data"][0]))
+    seen.own["target"] = (last, f"the column to predict; there are {', '.join(names)}")
     seen.own["outliers"] = (0.0, "share of the targets to train on that is made wrong, on purpose")
 
 

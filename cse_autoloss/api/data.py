@@ -1,4 +1,4 @@
-"""What a data set of photographs holds: counts, sizes, what is wrong, and a picture of some images with their boxes."""
+"""What data hold: counts, sizes, what is wrong, and a picture of some images; here of photographs with their boxes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cse_autoloss.api.samples import SamplesReport
     from cse_autoloss.tasks.photographs import Dataset
     from cse_autoloss.tasks.photographs.annotations import Annotations
     from cse_autoloss.tasks.photographs.probing import Progress
@@ -71,47 +72,66 @@ class DataReport:
 
 
 def inspect_data(
-    data: str | Path, out: str | Path | None = None, split: str = "train", progress: Progress | None = None
-) -> DataReport:
-    """Read a data set of photographs and tell what it holds.
+    data: str | Path,
+    out: str | Path | None = None,
+    split: str = "train",
+    progress: Progress | None = None,
+    *,
+    task: str | None = None,
+) -> DataReport | SamplesReport:
+    """Read the data of any task as its trainings would, and tell what they hold.
 
     Args:
-        data: "DIR", "coco:DIR", "yolo:DIR" or "voc:DIR".
-        out: PNG file for sixteen images with their boxes; None draws none.
+        data: a folder or a .csv file, or KIND:PLACE: coco, yolo and voc of photographs with boxes, folder of classes,
+            people or masks, cifar10, cifar100, idx, market, csv.
+        out: PNG file for sixteen images with their boxes, labels or masks; None draws none.
         split: whose images are drawn.
         progress: told while images are decoded.
+        task: detection, classification, segmentation, regression, faces or reid, where the data do not tell it.
 
     Returns:
-        Counts and lines; what is wrong with items is told, not raised.
+        Counts and lines. Of photographs with boxes what is wrong with items is told, not raised.
 
     Raises:
-        DataError: it can not be used even with what is wrong left out, in one line.
-        UnknownNameError: no such split.
+        DataError: they can not be used even with what is wrong left out, in one line.
+        ConfigError: they look like those of another task.
+        UnknownNameError: no such task or split.
     """
+    from cse_autoloss.api.recognised import recognise
+    from cse_autoloss.api.samples import inspect_samples
+    from cse_autoloss.errors import UnknownNameError
+    from cse_autoloss.tasks.photographs.probing import nothing
+    from cse_autoloss.tasks.registry import TASKS
+
+    if task is not None and task not in TASKS.built_in:
+        raise UnknownNameError.of("task", task, TASKS.built_in)
+    found, place = recognise(str(data), task)
+    drawn, told = Path(out) if out is not None else None, progress or nothing
+    if found == "detection":
+        return _inspect_boxes(place, drawn, split, told)
+    return inspect_samples(found, place, drawn, split, told)
+
+
+def _inspect_boxes(data: str, out: Path | None, split: str, progress: Progress) -> DataReport:
     from cse_autoloss.errors import DataError, UnknownNameError
     from cse_autoloss.pages.fonts import shown_names
     from cse_autoloss.tasks.photographs import Source, load_dataset
-    from cse_autoloss.tasks.photographs.probing import nothing
 
-    if str(data).startswith(("folder:", "market:", "csv:")):
-        raise DataError(
-            f"{data}: not of detection, and only photographs with boxes are shown; a run checks it first"
-        )
     problem = ""
     try:
-        found = load_dataset(Source.of(str(data)), progress=progress or nothing)
+        found = load_dataset(Source.of(data), progress=progress)
     except DataError as error:
         problem = str(error)
-        found = load_dataset(Source.of(str(data), skip_bad=True))
+        found = load_dataset(Source.of(data, skip_bad=True))
     if split not in found.splits:
         raise UnknownNameError.of("split", split, found.splits)
     reports = tuple(_of_split(name, one) for name, one in found.splits.items())
     picture, notes = None, found.notes
     if out is not None:
         names, lacking = shown_names(found.class_names)
-        picture = _draw(found, split, Path(out), names)
+        picture = _draw(found, split, out, names)
         notes = (*notes, lacking) if lacking else notes
-    return DataReport(str(data), found.class_names, reports, problem, notes, found.digest, picture)
+    return DataReport(data, found.class_names, reports, problem, notes, found.digest, picture)
 
 
 def _of_split(name: str, found: Annotations) -> SplitReport:

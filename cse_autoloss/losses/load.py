@@ -137,7 +137,7 @@ def _unknown(text: str) -> UnknownNameError:
     if len(path.parts) == 1 and "\\" not in text and nearest(text, CATALOGUE):
         return UnknownNameError.of("loss", text, CATALOGUE)
     told = printable(shorten(text))
-    if os.path.isdir(text):  # noqa: PTH112, Path.is_dir raises for names that are too long
+    if os.path.isdir(text):
         return UnknownNameError(f"{told}: a folder that holds no run")
     beside: list[str] = []
     with contextlib.suppress(OSError, ValueError):

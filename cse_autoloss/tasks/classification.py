@@ -12,6 +12,7 @@ from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on, shared_images
+from cse_autoloss.tasks.parts import Part
 from cse_autoloss.tasks.pictures import Matrix, confusion
 from cse_autoloss.tasks.protocol import Metric, SplitName
 from cse_autoloss.tasks.stacked import StackedTask
@@ -67,6 +68,14 @@ class ClassificationTask(StackedTask):
             draw=own.draw,
             progress=self.progress,
         )
+
+    def parts(self) -> dict[str, Part]:
+        """See `Task.parts`."""
+        found, names = self.splits, self.splits.class_names
+        return {
+            name: Part(len(own), own.pixels, [names[label] for label in own.labels])
+            for name, own in (("train", found.train), ("val", found.val), ("test", found.test))
+        }
 
     @property
     def learnt(self) -> tuple[LabelledImages, int]:

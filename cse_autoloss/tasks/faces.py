@@ -24,6 +24,7 @@ from cse_autoloss.tasks.identities import (
     split_identities,
 )
 from cse_autoloss.tasks.image_files import LabelledImages
+from cse_autoloss.tasks.parts import Part
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
 from cse_autoloss.tasks.pictures import MOST_DOTS, Lines, thinned
 from cse_autoloss.tasks.protocol import Metric, SplitName
@@ -82,6 +83,17 @@ class FacesTask(StackedTask):
                     f"both kinds are needed, {FOLDS} pairs in all"
                 )
         return parts, pairs
+
+    def parts(self) -> dict[str, Part]:
+        """See `Task.parts`."""
+        parts, pairs = self.people
+        found = {}
+        for name, own in zip(("train", "val", "test"), parts, strict=True):
+            same = pairs[name][2] if name in pairs else None
+            told = "" if same is None else f"{same.sum():,} + {(~same).sum():,}"
+            words = [own.names[label] for label in own.images.labels]
+            found[name] = Part(len(words), own.images.pixels, words, facts={"pairs of one + two": told})
+        return found
 
     @property
     def learnt(self) -> tuple[LabelledImages, int]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.settings.fields import Section
+from cse_autoloss.tasks.parts import Part
 from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.verdict import Verdict
 
@@ -240,6 +241,10 @@ class Task(Protocol):
             DataError: they can't be used, in one line.
         """
         return self.notes
+
+    def parts(self) -> Mapping[str, Part]:
+        """What the files hold, part by part, for `inspect_data`; none where there is nothing to look at."""
+        return {}
 
     def train(
         self,

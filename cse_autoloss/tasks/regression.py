@@ -15,6 +15,7 @@ from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.settings.tasks.regression import RegressionSettings
 from cse_autoloss.spaces.residuals import REGRESSION
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.parts import Part, spread
 from cse_autoloss.tasks.pictures import MOST_DOTS, Dots, thinned
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
 from cse_autoloss.tasks.tables import Table, diabetes, read_csv, split_table, with_outliers
@@ -64,6 +65,15 @@ class RegressionTask(OneLossTask):
             "train": with_outliers(
                 parts["train"], own.outliers, own.outlier_size, both, drawn_seed(own.seed, own.draw)
             ),
+        }
+
+    def parts(self) -> dict[str, Part]:
+        """See `Task.parts`."""
+        return {
+            name: Part(len(own), facts={"features": str(own.features.shape[1]), "target": spread(own.target)})
+            for name, own in sorted(
+                self.splits.items(), key=lambda item: ("train", "val", "test").index(item[0])
+            )
         }
 
     def drawn(self, draw: int) -> RegressionSettings | None:

@@ -20,6 +20,7 @@ from cse_autoloss.settings.tasks.reid import ReidSettings
 from cse_autoloss.tasks.identities import read_identities, split_identities
 from cse_autoloss.tasks.image_files import LabelledImages, read_images
 from cse_autoloss.tasks.image_listing import left_out, list_images
+from cse_autoloss.tasks.parts import Part
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
 from cse_autoloss.tasks.pictures import Lines
 from cse_autoloss.tasks.protocol import Metric, SplitName
@@ -28,6 +29,8 @@ from cse_autoloss.tasks.stacked import StackedTask
 
 _FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 _NAME = re.compile(r"(-1|\d+)_c(\d+)")
+_KINDS = {JUNK: "junk", 0: "distractor"}
+"""Of a gallery, in place of persons."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,18 @@ class ReidTask(StackedTask):
                 raise DataError(
                     f"the {name} split is empty: no query has an image of its person by another camera"
                 )
+        return found
+
+    def parts(self) -> dict[str, Part]:
+        """See `Task.parts`; people to learn from are numbered anew."""
+        train = self.splits.train
+        words = [f"person {label}" for label in train.labels]
+        found = {"train": Part(len(train), train.pixels, words, facts={"cameras": ""})}
+        for name, sides in (("val", self.splits.val), ("test", self.splits.test)):
+            for side, own in zip(("queries", "gallery"), sides, strict=True):
+                words = [_KINDS.get(label, f"person {label}") for label in own.images.labels.tolist()]
+                cameras = {"cameras": str(len(np.unique(own.cameras)))}
+                found[f"{name} {side}"] = Part(len(words), own.images.pixels, words, facts=cameras)
         return found
 
     @property

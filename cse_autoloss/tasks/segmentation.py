@@ -15,6 +15,7 @@ from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
 from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.tasks.mask_files import Masked, notes_on, read_masked, scene_masks
 from cse_autoloss.tasks.one_loss import OneLossTask
+from cse_autoloss.tasks.parts import Part, spread
 from cse_autoloss.tasks.pictures import MOST_PHOTOGRAPHS, Photograph, Photographs, encoded, painted
 from cse_autoloss.tasks.pixel_spread import summed_spread
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
@@ -48,6 +49,18 @@ class SegmentationTask(OneLossTask):
         """Read the images; see `Task.check`."""
         kind, _, folder = self.settings.data.partition(":")
         return (*super().check(), *(() if kind == "digits" else notes_on(Path(folder).expanduser())))
+
+    def parts(self) -> dict[str, Part]:
+        """See `Task.parts`."""
+        return {
+            name: Part(
+                len(own),
+                own.images,
+                masks=own.masks,
+                facts={"foreground of an image": spread(own.masks.mean((1, 2)), "{:.1%}")},
+            )
+            for name, own in self.splits.items()
+        }
 
     def drawn(self, draw: int) -> SegmentationSettings | None:
         """Other scenes of the same people's digits."""

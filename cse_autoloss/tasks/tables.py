@@ -57,6 +57,26 @@ def read_csv(path: Path, target: str | None) -> Table:
         DataError: in one line, with the line in the file where one is at fault.
         UnknownNameError: there is no such column.
     """
+    names, rows = read_rows(path)
+    if target is None:
+        raise DataError(
+            f"{path}: say by target which column is predicted; there are {shorten(', '.join(names))}"
+        )
+    if target not in names:
+        raise UnknownNameError.of(f"target: column of {path}", target, names)
+    if names.count(target) > 1:
+        raise DataError(f"{path}: {names.count(target)} columns are called {shorten(target)!r}")
+    if len(names) < 2:
+        raise DataError(f"{path}: {names[0]!r} is the only column, so there is nothing to predict it from")
+    values = np.array([_numbers(path, number, row, names) for number, row in rows], dtype=np.float64)
+    if len(values) < FEWEST_ROWS:
+        raise DataError(f"{path}: {len(values)} rows; {FEWEST_ROWS} are needed")
+    column = names.index(target)
+    return Table(np.delete(values, column, axis=1), values[:, column])
+
+
+def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The columns' names, and each further line that is not empty with its number; errors as of `read_csv`."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: larger than {MOST_BYTES >> 30} GiB")
@@ -72,22 +92,7 @@ def read_csv(path: Path, target: str | None) -> Table:
         raise DataError(f"{told}: not a CSV file in UTF-8: {shorten(str(error), 80)}") from None
     if not rows:
         raise DataError(f"{path}: the file is empty")
-    names = [name.strip() for name in rows[0][1]]
-    if target is None:
-        raise DataError(
-            f"{path}: say by target which column is predicted; there are {shorten(', '.join(names))}"
-        )
-    if target not in names:
-        raise UnknownNameError.of(f"target: column of {path}", target, names)
-    if names.count(target) > 1:
-        raise DataError(f"{path}: {names.count(target)} columns are called {shorten(target)!r}")
-    if len(names) < 2:
-        raise DataError(f"{path}: {names[0]!r} is the only column, so there is nothing to predict it from")
-    values = np.array([_numbers(path, number, row, names) for number, row in rows[1:]], dtype=np.float64)
-    if len(values) < FEWEST_ROWS:
-        raise DataError(f"{path}: {len(values)} rows; {FEWEST_ROWS} are needed")
-    column = names.index(target)
-    return Table(np.delete(values, column, axis=1), values[:, column])
+    return [name.strip() for name in rows[0][1]], rows[1:]
 
 
 def _numbers(path: Path, number: int, row: list[str], names: list[str]) -> list[float]:
