@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from cse_autoloss.api.data import inspect_data
 from cse_autoloss.detectors.assign import IGNORED, assign, grid_of
 from cse_autoloss.detectors.registry import DETECTORS, detector_builder
 from cse_autoloss.errors import DataError
@@ -174,9 +173,3 @@ def test_maps_share_the_objects_out_by_size() -> None:
             grid.points, boxes, torch.zeros(1, 1, dtype=torch.int64), num_classes=1, stride=grid.strides
         )
         assert set(grid.strides[found.label[0] == 0].tolist()) == {stride}
-
-
-@pytest.mark.parametrize("data", ["folder:faces", "market:people", "csv:rows.csv"])
-def test_data_of_other_tasks_is_not_taken_for_a_folders_name(data: str) -> None:
-    with pytest.raises(DataError, match="only photographs with boxes are shown"):
-        inspect_data(data)

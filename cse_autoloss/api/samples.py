@@ -85,7 +85,7 @@ def inspect_samples(
         raise UnknownNameError.of("split", split, parts)
     drawn = out if parts[split].pixels is not None else None
     if drawn is not None:
-        _draw(parts[split], split, drawn)
+        _draw(parts[split], split, drawn, "people" if task in ("faces", "reid") else "classes")
     reports = tuple(_of_part(name, part) for name, part in parts.items())
     return SamplesReport(task, config.own.data, reports, tuple(notes), reader.data_digest, drawn)
 
@@ -122,7 +122,7 @@ def _sizes(place: Path) -> tuple[str, ...]:
     return (f"the files' images {told}; they are scaled to what the table says",)
 
 
-def _draw(part: Part, split: str, file: Path) -> None:
+def _draw(part: Part, split: str, file: Path, noun: str) -> None:
     import numpy as np
     from PIL import Image
 
@@ -147,7 +147,7 @@ def _draw(part: Part, split: str, file: Path) -> None:
         )
         words = shorten(part.labels[at], 24) if part.labels else f"image {at + 1}"
         drawn.append(draw_objects(Picture(words, image, 1.0, none), ()))
-    kinds = f" of {len(set(part.labels))} classes" if part.labels else ", foreground green"
+    kinds = f" of {len(set(part.labels))} {noun}" if part.labels else ", foreground tinted green"
     file.parent.mkdir(parents=True, exist_ok=True)
     title, below = (
         f"{split}: {part.count:,} images{kinds}",

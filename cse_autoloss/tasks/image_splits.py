@@ -204,7 +204,7 @@ def _places(folder: Path) -> dict[str, Path]:
         missing = "train" if "train" not in places else "test or val"
         raise DataError(
             f"{folder}: no {missing} split; expected {folder.name}/train/CLASS and {folder.name}/test/CLASS, "
-            f"found {found}"
+            f"found {found}" + ("" if places else "; if they are people, the task is faces")
         )
     return places
 
