@@ -78,7 +78,7 @@ def inspect_samples(
             ]
     config = load_config(None, settings, section_of)
     reader = TASKS.get(task)(config.own, "cpu")
-    reader.progress = progress  # type: ignore[method-assign]
+    reader.progress = progress
     notes = [*map(str, reader.check()), *notes, *_sizes(Path(data.partition(":")[2]).expanduser())]
     parts = reader.parts()
     if split not in parts:
