@@ -74,6 +74,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return reinforce_loss(out=tmp_path_factory.mktemp("runs") / "whole", **SMALL)
 
 
+def test_shares_of_the_workers_time_are_shares(finished: RunResult) -> None:
+    used = finished.summary["utilisation"]
+    shares = [
+        phase[kind]
+        for phase in used.values()
+        if isinstance(phase, dict)
+        for kind in phase
+        if kind != "seconds"
+    ]
+    assert shares
+    assert all(0 <= share <= 1.01 for share in shares)
+
+
 def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path: Path) -> None:
     whole, summary = finished.directory, finished.summary
     broken = tmp_path / "broken"

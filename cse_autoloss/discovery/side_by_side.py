@@ -105,25 +105,26 @@ class SideBySideRun:
     # -- trainings ------------------------------------------------------------------------------------
 
     def _chosen(self) -> Chosen:
+        """Baselines and searches at their best rates. All are trained at the same time, which is the search's."""
         search, samples = self.config.reinforce, self.config.reinforce.samples
-        groups: dict[str, list[tuple[str, list[Pending[Trial]]]]] = {"tune": [], "proxy": []}
+        groups: dict[str, list[tuple[str, list[Pending[Trial]]]]] = {"tune": [], "search": []}
         for seed in self.seeds:
             for name in search.baselines:
-                groups["tune"].append((name, [self._start(self.stacks.baseline(name, seed), "tune")]))
+                groups["tune"].append((name, [self._start(self.stacks.baseline(name, seed), "proxy")]))
         for seed in self.seeds:
             policy = self._policy(seed)
             copies = search.copy_best and policy.draw == "gaussian"
-            groups["proxy"].append(
+            groups["search"].append(
                 (self.title, self._at_each_rate("searched", policy, seed, copy_best=copies))
             )
         for seed in self.seeds if search.selection_control and policy.draw == "gaussian" else ():
             softmax = make_space("am-lfs", intervals=1, scale=self.config.own.scale)
             still = Reinforce(softmax, samples=samples, sigma=1e-9, seed=seed, update=False)
-            groups["proxy"].append((CONTROL, self._at_each_rate("control", still, seed, own_orders=True)))
+            groups["search"].append((CONTROL, self._at_each_rate("control", still, seed, own_orders=True)))
         chosen: dict[str, list[Trial]] = {}
-        for stage, group in groups.items():
-            self.status.phase = "tune" if stage == "tune" else "search"
-            with self.bench.clock.stage(stage):
+        for phase, group in groups.items():
+            self.status.phase = phase
+            with self.bench.clock.stage("proxy"):
                 for title, pending in group:
                     chosen.setdefault(title, []).append(self._best(title, map(self.bench.finish, pending)))
         return chosen

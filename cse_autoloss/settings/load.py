@@ -19,6 +19,7 @@ from cse_autoloss.errors import ConfigError, nearest, shorten
 from cse_autoloss.settings.durations import parse_duration
 from cse_autoloss.settings.fields import Section, whole_path
 from cse_autoloss.settings.mistakes import OPTIONS, in_words
+from cse_autoloss.settings.old_keys import in_todays_keys
 from cse_autoloss.settings.plain_yaml import dump_yaml, read_yaml
 from cse_autoloss.settings.schema import SearchConfig, config_model, section_key
 from cse_autoloss.settings.tasks import section_of
@@ -136,9 +137,10 @@ def load_config(
         source = task if task in config_names() else None
     path = None if source is None else _find(source, config_names())
     values = {} if path is None else _without_budget(read_yaml(path))
+    own = section_key(str(options.get("task", values.get("task", DEFAULT))))
     if isinstance(options.get("own"), dict):
-        task = str(options.get("task", values.get("task", DEFAULT)))
-        options = _merge({section_key(task): options.pop("own")}, options)
+        options = _merge({own: options.pop("own")}, options)
+    values, options = in_todays_keys(values, own), in_todays_keys(options, own)
     values = _merge(values, _without_budget(options))
     config = parse_config(values, path.name if path else OPTIONS, options, section)
     data = getattr(config.own, "data", None)

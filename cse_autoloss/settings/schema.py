@@ -183,7 +183,6 @@ class SearchConfig(Section):
 
     section: ClassVar[str] = ""
     """Key of the task's own section."""
-    replaced: ClassVar = {"comparison": "its keys stand in 'reinforce' and 'audit'"}
 
     task: Text = "detection"
     search: Text = "evolution"
