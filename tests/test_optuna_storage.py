@@ -21,7 +21,9 @@ def run(tmp_path: Path) -> Path:
         for key, formula, value in (("a", "Sub(1,Div(I,U))", 0.4), ("b", "Neg(Div(I,U))", 0.3)):
             losses = {"cls": "focal", "reg": formula}
             store.add_score(Score(key, "proxy", losses, "val", 0, 2.0, metrics={"error": value}))
-        bad = Score("c", "proxy", {"cls": "focal", "reg": "U"}, "val", 0, 2.0, status="diverged", detail="NaN")
+        bad = Score(
+            "c", "proxy", {"cls": "focal", "reg": "U"}, "val", 0, 2.0, status="diverged", detail="NaN"
+        )
         store.add_score(bad)
         store.add_score(Score("d", "audit", losses, "test", 1, 2.0, metrics={"error": 0.1}))
     return tmp_path / "mine"
