@@ -16,7 +16,7 @@ PACKAGE = Path(cse_autoloss.__file__).parent
 ROOT = PACKAGE.parent
 GUIDE = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
 IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pillow": "PIL"}
-FOREIGN = {"mmdet", "pytorch_metric_learning", "ultralytics"}
+FOREIGN = {"mmdet", "optuna", "pytorch_metric_learning", "ultralytics"}
 """Libraries of others that an adapter imports when it is called."""
 
 IMPORT = re.compile(r"^\s*(?:from (\w+)[\w.]* import |import (\w+)[\w.]*(?: as \w+)?(?:$|  #))", re.MULTILINE)

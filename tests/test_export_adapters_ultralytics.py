@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from cse_autoloss.errors import AutoLossError, MissingExtraError
 from cse_autoloss.export.adapters.elements import elements_of
-from cse_autoloss.export.adapters.ultralytics import _Classification, trainer_with, with_losses
+from cse_autoloss.export.adapters.ultralytics import _Boxes, _Classification, trainer_with, with_losses
 
 INSTALLED = importlib.util.find_spec("ultralytics") is not None
 needs_library = pytest.mark.skipif(not INSTALLED, reason="ultralytics is not installed")
@@ -101,6 +101,25 @@ def test_another_model_and_a_loss_of_another_branch_are_refused() -> None:
         with_losses(nn.Linear(1, 1), "focal")
     with pytest.raises(AutoLossError, match="expected a loss of reg"):
         with_losses(model_of("yolo11n.yaml"), box_loss="focal")
+
+
+@needs_library
+def test_a_trainer_reads_losses_at_once_and_a_resumed_one_keeps_them() -> None:
+    with pytest.raises(AutoLossError, match="unknown loss 'fokal'"):
+        trainer_with("fokal")
+    kind = trainer_with("focal", "giou", cls_weight=2.0)
+    trainer = kind.__new__(kind)
+    trainer.model = model_of("yolo26n.yaml")
+    trainer.args, trainer.data = trainer.model.args, {"nc": 3, "names": dict(enumerate("abc"))}
+    trainer.resume, trainer.epochs, trainer._load_checkpoint_state = True, 10, lambda ckpt: None
+    trainer.set_model_attributes()
+    trainer.resume_training({"epoch": 3})
+    criterion = trainer.model.criterion
+    assert criterion.updates == 4
+    for part in (criterion.one2many, criterion.one2one):
+        assert (part.bce.loss.formula, part.bce.weight) == (elements_of("focal", "cls-binary").formula, 2.0)
+        assert isinstance(part.bbox_loss, _Boxes)
+        assert not isinstance(part.bbox_loss.theirs, _Boxes)
 
 
 @pytest.mark.skipif(INSTALLED, reason="ultralytics is installed")

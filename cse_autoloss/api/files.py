@@ -44,7 +44,7 @@ def export_loss(
     pick: int | None = None,
 ) -> Path:
     """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json, a margin softmax
-    loss of the catalogue as .py.
+    loss of the catalogue as .py. A run as .db is its search trainings, as a storage of Optuna.
 
     .py says in its head what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one.
 
@@ -66,6 +66,8 @@ def export_loss(
 
     if pick is not None:
         return _export_picked(source, pick, path)
+    if Path(path).suffix.lower() == ".db":
+        return _export_study(source, Path(path))
     margin = load_loss(source, signature) if isinstance(source, str) and source in CATALOGUE else None
     if isinstance(margin, MarginSoftmax):
         return export_loss(margin, path)
@@ -76,6 +78,19 @@ def export_loss(
     loss = (first.graph, second[0].graph) if second else first.graph
     facts = first.provenance or _proved(first.graph, path)
     return export_loss(loss, path, alpha=first.alpha, provenance=facts or None)
+
+
+def _export_study(source: str | Path | LossGraph, path: Path) -> Path:
+    from cse_autoloss.report.optuna_storage import write_study
+    from cse_autoloss.report.view import RunView
+    from cse_autoloss.runs import RunStore
+
+    if not isinstance(source, (str, Path)) or not _is_run(source):
+        raise RunError(f"{path}: {source} is no run directory; only a run has trials to write as .db")
+    with RunStore.read(source) as store:
+        with store.understood("what it holds"):
+            view = RunView(store)
+        return write_study(view, path)
 
 
 def _proved(graph: LossGraph, path: str | Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from cse_autoloss.cli.options import SignatureOrTold, Source
 def command(
     source: Source,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="FILE.py, .json, .tex, .onnx, .svg, .png or .dot.")
+        Path,
+        typer.Option("--out", "-o", help="FILE.py, .json, .tex, .onnx, .svg, .png, .dot; of a run .db."),
     ],
     signature: SignatureOrTold = None,
     pick: Annotated[

@@ -50,17 +50,12 @@ def with_losses(
     library = _library()
     make = getattr(model, "init_criterion", None)
     criterion: Any = make() if make is not None and hasattr(model, "args") else None
-    parts = [criterion] if not hasattr(criterion, "one2many") else [criterion.one2many, criterion.one2one]
-    if any(type(part) is not library.v8DetectionLoss for part in parts):
+    if any(type(part) is not library.v8DetectionLoss for part in _parts(criterion)):
         raise ConfigError(
             "expected a YOLO detector of Ultralytics (YOLOv8, YOLO11, YOLO26) with its args, "
             f"got a {type(model).__name__}"
         )
-    for part in parts:
-        if cls_loss is not None:
-            part.bce = _Classification(elements_of(cls_loss, "cls-binary"), cls_weight).to(part.device)
-        if box_loss is not None:
-            part.bbox_loss = _Boxes(elements_of(box_loss, "reg"), part.bbox_loss, box_weight).to(part.device)
+    _put(criterion, *_read(cls_loss, box_loss), cls_weight, box_weight)
     model.criterion = criterion
     return model
 
@@ -79,12 +74,20 @@ def trainer_with(
     _library()
     from ultralytics.models.yolo.detect import DetectionTrainer
 
-    weights = {"cls_weight": cls_weight, "box_weight": box_weight}
+    # Read here, so that a wrong name is told before the library has read the data.
+    ours = (*_read(cls_loss, box_loss), cls_weight, box_weight)
 
     class AutoLossTrainer(DetectionTrainer):
         def set_model_attributes(self) -> None:
             super().set_model_attributes()
-            with_losses(self.model, cls_loss, box_loss, **weights)
+            with_losses(self.model, *ours[:2], cls_weight=cls_weight, box_weight=box_weight)
+
+        def resume_training(self, ckpt: Any) -> None:
+            """A resumed YOLO26 gets a new criterion, which counts its epochs."""
+            before = self.model.criterion
+            super().resume_training(ckpt)
+            if self.model.criterion is not before:
+                _put(self.model.criterion, *ours)
 
     return AutoLossTrainer
 
@@ -96,6 +99,30 @@ def _library() -> Any:
     except (ImportError, RuntimeError):  # RuntimeError: torchvision's operators do not fit this torch
         raise MissingExtraError("the Ultralytics adapter needs it: pip install ultralytics") from None
     return loss
+
+
+def _read(
+    cls_loss: LossSource | None, box_loss: LossSource | None
+) -> tuple[nn.Module | None, nn.Module | None]:
+    return (
+        None if cls_loss is None else elements_of(cls_loss, "cls-binary"),
+        None if box_loss is None else elements_of(box_loss, "reg"),
+    )
+
+
+def _parts(criterion: Any) -> list[Any]:
+    """A YOLO26 has two heads, with a criterion each."""
+    return [criterion.one2many, criterion.one2one] if hasattr(criterion, "one2many") else [criterion]
+
+
+def _put(
+    criterion: Any, cls: nn.Module | None, box: nn.Module | None, cls_weight: float, box_weight: float
+) -> None:
+    for part in _parts(criterion):
+        if cls is not None:
+            part.bce = _Classification(cls, cls_weight).to(part.device)
+        if box is not None:
+            part.bbox_loss = _Boxes(box, part.bbox_loss, box_weight).to(part.device)
 
 
 class _Classification(nn.Module):
