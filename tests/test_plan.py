@@ -178,5 +178,5 @@ def test_measuring_takes_a_small_part_of_the_budget(
 
 def test_a_budget_that_ends_within_the_measuring_is_told() -> None:
     bench, _ = slow(1000.0, 1.0, 60.0, "timeout")
-    with pytest.raises(NothingDone, match=r"60 s were over before one training of 0\.1 epochs"):
+    with pytest.raises(NothingDone, match=r"75% of 60 s were over before one training of 0\.1 epochs"):
         measured(cast(Any, bench), LOSSES, "task")

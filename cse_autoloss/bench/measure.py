@@ -24,6 +24,9 @@ LEAST = 0.05
 LIMIT = 600.0
 """Seconds that either may take where there is no budget."""
 
+MOST = 0.75
+"""Part of a budget that may be over when both are done: in less than the rest nothing can be found and audited."""
+
 
 def measured(bench: Workbench, losses: LossSet, task: str) -> Cost:
     """Seconds of a training; measured once, and kept with the run.
@@ -58,15 +61,15 @@ def measured(bench: Workbench, losses: LossSet, task: str) -> Cost:
 def _probe(bench: Workbench, losses: LossSet, task: str, epochs: float) -> list[Score]:
     """The scores of one training on each worker."""
     clock, workers = bench.clock, range(bench.executor.workers)
-    limit = LIMIT if clock.budget is None else min(LIMIT, max(1.0, clock.budget - clock.elapsed))
+    limit = LIMIT if clock.budget is None else min(LIMIT, max(1.0, MOST * clock.budget - clock.elapsed))
     probes = [Training("tune", losses, -1 - i, epochs, "val", None, task) for i in workers]
     scores = list(bench.train(probes, limit).values())
     for one in scores:
         if one.status == "timeout" and clock.budget is not None:
             raise NothingDone(
                 ConfigError(
-                    f"budget: {clock.budget:g} s were over before one training of {epochs:g} epochs was done and "
-                    "scored; give more time, or fewer or smaller samples"
+                    f"budget: {MOST:.0%} of {clock.budget:g} s were over before one training of {epochs:g} epochs was "
+                    "done and scored; give more time, or fewer or smaller samples"
                 )
             )
         if one.status not in ("ok", "diverged"):
