@@ -39,7 +39,7 @@ def test_a_page_fetches_nothing() -> None:
         (r"\frac{i}{u}", "<mfrac><mrow><mi>i</mi></mrow><mrow><mi>u</mi></mrow></mfrac>"),
         (r"x^{2}", "<msup><mi>x</mi><mrow><mn>2</mn></mrow></msup>"),
         (r"p_t^2", "<msubsup><mi>p</mi><mi>t</mi><mn>2</mn></msubsup>"),
-        (r"\sigma(x)", '<mi>σ</mi><mo stretchy="true" form="prefix">(</mo><mi>x</mi>'),
+        (r"\sigma(x)", '<mi>σ</mi><mo stretchy="false" form="prefix">(</mo><mi>x</mi>'),
         (r"\operatorname{softmax}", '<mi mathvariant="normal">softmax</mi>'),
         ("<b>&", "<mo>&lt;</mo><mi>b</mi><mo>&gt;</mo><mo>&amp;</mo>"),
     ],
@@ -95,8 +95,19 @@ def test_a_chart_places_its_dots_and_leaves_out_what_is_not_finite() -> None:
     assert "circle" in track(-inf, 1.0, inf, (0.0, 2.0), "c0")
 
 
+def test_generations_are_counted_in_whole_numbers() -> None:
+    texts = [
+        one.text
+        for one in ElementTree.fromstring(chart(dots=[Dot(0, 0), Dot(1, 3)], whole=True)).iter("text")
+    ]
+    assert "1" in texts
+    assert "0.2" not in texts
+
+
 def test_a_notebook_shows_losses() -> None:
     shown = load_loss("focal")._repr_html_()
     assert shown.startswith("<iframe")
+    assert "offsetHeight" in shown
+    assert "offsetHeight" not in framed(document("page"))
     assert "math" in shown
     assert "figure" in load_loss("l1")._repr_html_()

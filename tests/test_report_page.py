@@ -15,6 +15,7 @@ from PIL import Image
 import cse_autoloss
 from cse_autoloss.bench.progress import RunStatus, Silent
 from cse_autoloss.errors import RunError
+from cse_autoloss.losses import load_loss
 from cse_autoloss.report.about import keep_about
 from cse_autoloss.report.front import choices, pick
 from cse_autoloss.report.page import FILE, PageWriter, write_page
@@ -171,6 +172,71 @@ def test_it_tells_everything_and_needs_nothing(page: str) -> None:
     assert page.count("<script") == 1
     assert "<img src=x" not in page
     assert len(page) < 3_000_000
+
+
+def side_by_side(directory: Path) -> Path:
+    """A run that trains models side by side; two contestants end with one loss and one learning rate."""
+    text = load_loss("softmax-focal").formula
+    keep = {"losses": {"loss": text}, "settings": {"lr": 0.1}}
+    told = {"mean": 0.5, "low": None, "high": None, "seeds": [0.5]}
+    with RunStore.create(directory, {"task": "classification"}) as store:
+        signatures = {"loss": parse(text, "cls-multiclass").signature}
+        keep_about(store, "reinforce", "classification", signatures, ["loss"], Metric("accuracy"), {})
+        for place, name in enumerate(("control-0", "searched-0", "searched-0")):
+            extra = {"training": name, "rewards": [0.25, None]}
+            store.add_score(
+                Score(
+                    f"e{place}",
+                    "epoch",
+                    keep["losses"],
+                    "val",
+                    0,
+                    place,
+                    metrics={"accuracy": 0.25},
+                    extra=extra,
+                )
+            )
+        for name in ("searched-0", "alone-0"):
+            pictures = [asdict(Dots("Dots", name, name, [(0, 1)]))]
+            extra = {"training": name, "pictures": pictures}
+            score = Score(
+                name, "audit", keep["losses"], "test", 0, 3.0, keep["settings"], metrics={"accuracy": 0.5}
+            )
+            store.add_score(replace(score, extra=extra))
+        winners = [{"name": "exported", "test": told, **keep}, {"name": "searched", "test": told, **keep}]
+        runs = {"exported": [{"training": "alone-0"}], "searched": [{"training": "searched-0"}]}
+        best = {"losses": keep["losses"], "gain": None}
+        store.set_meta("summary", {"best": best, "winners": winners, "baselines": [], "by_seed": runs})
+        store.status = "finished"
+    return directory
+
+
+def test_models_trained_side_by_side_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
+    directory = side_by_side(tmp_path / "run")
+    with RunStore.read(directory) as store:
+        view = RunView(store)
+        assert view.reference is not None
+        assert [score.key for score in view.audited(view.reference)] == ["alone-0"]
+    words = Reader(cse_autoloss.report_run(directory).read_text(encoding="utf-8")).words
+    assert "after each epoch" in words
+    assert "control" in words
+    assert "alone-0" in words
+
+
+def test_a_comparison_shows_all_its_losses(tmp_path: Path) -> None:
+    test = {"mean": 0.5, "low": None, "high": None, "seeds": [0.5]}
+    pairs = (("one", "giou"), ("two", CHILD), ("three", "giou"))
+    rows = [{"name": name, "losses": {"reg": text}, "ap": test} for name, text in pairs]
+    with RunStore.create(
+        tmp_path / "run", {"compare": {"contestants": [], "tune": True, "seeds": 1, "split": "test"}}
+    ) as store:
+        keep_about(store, "compare", "detection", {"reg": parse("U", "reg").signature}, ["reg"], METRIC, {})
+        store.set_meta("summary", {"losses": rows})
+        store.status = "finished"
+        words = Reader(write_page(store).read_text(encoding="utf-8")).words
+    assert "reg of one, three" in words
+    assert "reg of two" in words
+    assert words.count("What it is") == 2
 
 
 def test_a_gain_is_paired_seed_by_seed(page: str) -> None:

@@ -112,9 +112,8 @@ class Stacks:
         kept = self._store.score(training.key(self._epochs, "test"))
         if kept is None:
             value = yield from self._done(training.test())
-            kept = self._keep(
-                "audit", training, self._epochs, theta_of(val.losses[self._slot]), {**value, "best": 0}
-            )
+            theta, factor = theta_of(val.losses[self._slot]), val.extra["lr_factor"]
+            kept = self._keep("audit", training, self._epochs, theta, {**value, "best": 0}, factor=factor)
         return kept
 
     # -- steps ----------------------------------------------------------------------------------------
@@ -160,11 +159,12 @@ class Stacks:
         theta: Sequence[float],
         value: Mapping[str, Any],
         detail: str = "",
+        factor: float | None = None,
     ) -> Score:
         """Keep what a job gave: the best model's metrics and all rewards, under the loss that was found by then."""
-        split, best, factor = "test" if purpose == "audit" else "val", value["best"], training.lr_factor
-        if not isinstance(factor, float):
-            factor = factor[best or 0]
+        split, best, factors = "test" if purpose == "audit" else "val", value["best"], training.lr_factor
+        if factor is None:
+            factor = factors if isinstance(factors, float) else factors[best or 0]
         found = {} if best is None else value["scores"][best]
         if not all(math.isfinite(figure) for figure in found.values()):
             found, detail = {}, "figures are not finite"

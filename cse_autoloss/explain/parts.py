@@ -16,7 +16,7 @@ from cse_autoloss.certify import Certificate, Outcome
 from cse_autoloss.certify import Finding as Proved
 from cse_autoloss.explain.curves import Named, Panel, panels
 from cse_autoloss.explain.properties import Finding, findings
-from cse_autoloss.explain.words import what_it_is
+from cse_autoloss.explain.words import comparable, what_it_is
 from cse_autoloss.export import draw
 from cse_autoloss.export.latex import to_latex
 from cse_autoloss.export.mathml import to_mathml
@@ -72,12 +72,13 @@ def notebook(loss: ReducedLoss) -> str:
         plain = copy(loss)
         plain.reduction = "none"
         shown = curves(panels(plain))
-    return framed(document("loss", shown))
+    return framed(document("loss", shown), grows=True)
 
 
 def _nearest(loss: ReducedLoss) -> list[Named]:
-    """The loss of the catalogue that is nearest to a formula, unless it is drawn already or not near at all."""
-    close = nearest(loss.formula, loss.signature) if isinstance(loss, GraphLoss) else None
+    """The loss of the catalogue that is nearest to a loss, unless it is drawn already or not near at all."""
+    text = comparable(loss)
+    close = nearest(text, loss.signature) if text else None
     if close is None or close[1] < 0.5:
         return []
     entry = close[0]

@@ -114,7 +114,7 @@ def _leaf(token: str) -> str:
     if sign == r"\,":
         return '<mspace width="0.17em"></mspace>'
     if sign in _FENCES:
-        return _fence(sign, "prefix" if sign in "([⟨" else "postfix")
+        return _fence(sign, "prefix" if sign in "([⟨" else "postfix", stretchy=False)
     if sign[0].isdigit():
         return f"<mn>{sign}</mn>"
     if len(sign) == 1 and sign.isalpha():
@@ -124,6 +124,7 @@ def _leaf(token: str) -> str:
     return f"<mo>{html.escape(sign.lstrip(chr(92)) or sign)}</mo>"
 
 
-def _fence(token: str, form: str) -> str:
+def _fence(token: str, form: str, stretchy: bool = True) -> str:
     sign = html.escape(_SIGNS.get(token, token))
-    return f'<mo stretchy="true" form="{form}">{sign}</mo>' if sign not in ("", ".") else ""
+    grows = str(stretchy).lower()
+    return f'<mo stretchy="{grows}" form="{form}">{sign}</mo>' if sign not in ("", ".") else ""

@@ -44,8 +44,9 @@ def chart(
     x_ticks: int = 6,
     x_range: Range | None = None,
     y_range: Range | None = None,
+    whole: bool = False,
 ) -> Safe:
-    """Curves and dots over axes with round ticks; what lies outside of a range that is given is cut off."""
+    """Curves and dots over axes with round ticks, across `whole` ones alone; what lies outside a range is cut off."""
     places = [point for curve in curves for point in curve.points] + [(dot.x, dot.y) for dot in dots]
     places = [(x, y) for x, y in places if math.isfinite(x) and math.isfinite(y)]
     if not places:
@@ -53,7 +54,7 @@ def chart(
     across = x_range or _widened(x for x, _ in places)
     up = y_range or _widened(y for _, y in places)
     parts = [
-        _grid(across, up, x_ticks),
+        _grid(across, up, x_ticks, whole),
         el("svg", [_line(curve, across, up) for curve in curves], **_STRETCHED),
     ]
     parts += [_dot(dot, across, up) for dot in dots]
@@ -123,13 +124,15 @@ def _widened(values: Iterable[float]) -> Range:
     return low - room, high + room
 
 
-def _grid(across: Range, up: Range, most: int) -> list[Safe]:
+def _grid(across: Range, up: Range, most: int, whole: bool) -> list[Safe]:
     parts = []
     for value in ticks(*up, most=5):
         at = f"{100 - _share(value, up):.2f}%"
         parts.append(el("line", x1=0, x2="100%", y1=at, y2=at, class_="grid"))
         parts.append(el("text", _number(value), x=-7, y=at, dy=4, text_anchor="end"))
     for value in ticks(*across, most=most):
+        if whole and abs(value - round(value)) > 1e-9:
+            continue
         at = f"{_share(value, across):.2f}%"
         parts.append(el("text", _number(value), x=at, y="100%", dy=17, text_anchor="middle"))
     parts.append(el("line", x1=0, x2="100%", y1="100%", y2="100%", class_="axis"))

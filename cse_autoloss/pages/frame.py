@@ -32,9 +32,16 @@ def document(title: str, *body: Any, script: bool = False) -> str:
     return "<!DOCTYPE html>\n" + el("html", head, "\n", el("body", body, lines), lang="en") + "\n"
 
 
-def framed(page: str, height: int = 640) -> str:
-    """A page inside another, as a notebook shows it: neither's style touches the other."""
-    return el("iframe", srcdoc=page, width="100%", height=height, style="border: 0")
+def framed(page: str, height: int = 640, grows: bool = False) -> str:
+    """A page inside another, as a notebook shows it: neither's style touches the other.
+
+    Args:
+        page: as of `document`.
+        height: in pixels.
+        grows: to what the page needs, where the notebook lets it.
+    """
+    fit = "this.height = this.contentDocument.body.offsetHeight" if grows else None
+    return el("iframe", srcdoc=page, width="100%", height=height, style="border: 0", onload=fit)
 
 
 @lru_cache

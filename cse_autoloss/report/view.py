@@ -75,7 +75,7 @@ class RunView:
     def title(self) -> str:
         """The run in a few words."""
         task = str(self.about.get("task", self.store.config.get("task", "")))
-        return f"{self.command} · {task} · {self.directory.resolve().name}"
+        return " · ".join(dict.fromkeys((self.command, task, self.directory.resolve().name)))
 
     @property
     def status(self) -> str:
@@ -186,7 +186,10 @@ class RunView:
         return next((one for one in self.standings if one.found), None)
 
     def audited(self, one: Standing) -> list[Score]:
-        """Its final trainings."""
+        """Its final trainings; of models trained side by side, two may have the same loss and settings."""
+        names = {row["training"] for row in self.summary.get("by_seed", {}).get(one.name, ())}
+        if names:
+            return [score for score in self._finals if score.extra.get("training") in names]
         return [
             score
             for score in self._finals

@@ -219,8 +219,8 @@ def _reads_iou(loss: Callable[..., Tensor]) -> bool:
 
 _LOGIT = Need(frozenset({"X"}), "ignores-logit", "formula does not read X, so there is nothing to train")
 _PICTURE = (
-    "w is the IoU of a positive's predicted box with its ground truth. Below stands the slope: how hard, and which "
-    "way, a training step pushes the logit."
+    "Where a line names w, that is the IoU of a positive's predicted box with its ground truth. Below stands the "
+    "slope: how hard, and which way, a training step pushes the logit."
 )
 
 

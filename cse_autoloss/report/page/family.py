@@ -74,7 +74,14 @@ def _tree(view: RunView, slot: str, steps: list[_Step]) -> Safe:
     ]
     if len({dot.x for dot in dots}) < 2:  # one generation is no tree
         return Safe("")
-    return chart(lines, dots, x_label="generation", y_label=f"{view.metric.label} on validation", height=200)
+    return chart(
+        lines,
+        dots,
+        x_label="generation",
+        y_label=f"{view.metric.label} on validation",
+        height=200,
+        whole=True,
+    )
 
 
 def _bred(view: RunView, slot: str, text: str) -> Candidate | None:

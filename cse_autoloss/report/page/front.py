@@ -17,9 +17,10 @@ def front(view: RunView) -> Safe | None:
     if not numbered:
         return None
     how = (
-        "Each dot is a loss that the search trained. On the line are those that no smaller loss beats: "
-        f"click one to see its formula, and take it by cse-autoloss export {view.directory} --pick NUMBER -o loss.py. "
-        f"The score is {view.metric.label} of the search's short trainings on validation, not of the audit."
+        "Each dot is a loss that the search trained. On the line are those that it found and that none of its smaller "
+        "ones beats: click one to see its formula, and take it by ",
+        el("code", f"cse-autoloss export {view.directory} --pick NUMBER -o loss.py"),
+        f". The score is {view.metric.label} of the search's short trainings on validation, not of the audit.",
     )
     parts = [_slot(view, slot, [one for one in found if one.slot == slot]) for slot in view.searched]
     return el("section", el("h2", "Score against size"), el("p", how, class_="note"), parts)

@@ -18,8 +18,10 @@ from cse_autoloss.spaces import form_of
 
 
 def found(view: RunView) -> Safe | None:
-    """A panel for each found loss, and the code of them."""
-    if not view.best or view.command == "compare":
+    """A panel for each found loss, and the code of them; of a comparison all its losses, at a click each."""
+    if view.command == "compare":
+        return _compared(view)
+    if not view.best:
         return None
     ended = view.status != "running"
     graphs = [path.read_bytes() for path in sorted(view.path("best").glob("graph*.svg"))] if ended else []
@@ -33,6 +35,20 @@ def found(view: RunView) -> Safe | None:
     title = "The found losses" if len(cards) > 1 else "The found loss"
     pictures = details("Computation graph", [graph_image(one) for one in graphs]) if graphs else None
     return el("section", el("h2", title if ended else f"{title} so far"), cards, pictures, _code(view))
+
+
+def _compared(view: RunView) -> Safe | None:
+    """Each loss once, with the names of those that use it."""
+    users: dict[tuple[str, str], list[str]] = {}
+    for one in view.standings:
+        for slot, text in one.losses.items():
+            users.setdefault((slot, text), []).append(title_of(one.name))
+    cards = [
+        details(f"{slot} of {', '.join(names)}", _card(slot, text, view.slots[slot], False, None))
+        for (slot, text), names in users.items()
+        if slot in view.slots
+    ]
+    return el("section", el("h2", "The compared losses"), cards) if cards else None
 
 
 def _card(

@@ -47,6 +47,14 @@ def pictures(view: RunView) -> Safe | None:
         for name, title, words in _PLOTS
         if view.path(name).is_file()
     ]
+    if not any(parts) and view.command == "study":
+        parts.append(
+            el(
+                "p",
+                "A study's models are trained by code of your own, so there are no pictures.",
+                class_="note",
+            )
+        )
     if not any(parts):
         return None
     return el("section", el("h2", "What its model does"), parts)

@@ -13,7 +13,7 @@ def progress(view: RunView) -> Safe | None:
     """A dot for each training of the search, and the best so far, by minutes and by generation."""
     parts = [_by_time(view), _by_generation(view)]
     if not any(parts):
-        return None
+        return _by_epoch(view)
     looks = [(f"c{i} spot", f"{slot}, a training") for i, slot in enumerate(view.searched)]
     looks += [("c2", "best so far")]
     how = f"{view.metric.label} on validation, of the search's short trainings."
@@ -63,4 +63,34 @@ def _by_generation(view: RunView) -> Safe | None:
         line.append((generation, best))
         place = generation % max(1, len(view.searched))
         dots += [Dot(generation, value, f"c{place} faint", radius=3) for value in found[generation][:40]]
-    return chart([Curve("best so far", line, "c2")], dots, x_label="generation", y_label="over generations")
+    best_line = [Curve("best so far", line, "c2")]
+    return chart(best_line, dots, x_label="generation", y_label="over generations", whole=True)
+
+
+def _by_epoch(view: RunView) -> Safe | None:
+    """Of models that are trained side by side: all of them after each epoch, and the best of each training."""
+    factor, name, figure = view.metric.factor, view.metric.name, view.metric.figure
+    best: dict[str, list[tuple[float, float]]] = {}
+    dots: list[Dot] = []
+    for score in sorted(view.store.scores("epoch", status="ok"), key=lambda one: one.epochs):
+        training = str(score.extra["training"])
+        best.setdefault(training, []).append((score.epochs, factor * score.metrics[name]))
+        look = f"{_look(training)} faint"
+        rewards = [reward for reward in score.extra["rewards"] if reward is not None]
+        dots += [Dot(score.epochs, factor * figure(one), look, training, radius=3) for one in rewards]
+    if not best:
+        return None
+    lines = [Curve(training, points, _look(training)) for training, points in best.items()]
+    how = f"{view.metric.label} on validation of the models that are trained side by side, after each epoch. "
+    how += "A line goes through the best model of a training; there is one for each seed and learning rate."
+    looks = [("c0", "searched"), *([("c1", "control")] if any(map(_is_control, best)) else ())]
+    picture = chart(lines, dots, x_label="epoch", y_label=view.metric.label, whole=True)
+    return el("section", el("h2", "How the search went"), el("p", how, class_="note"), legend(looks), picture)
+
+
+def _is_control(training: str) -> bool:
+    return training.startswith("control-")
+
+
+def _look(training: str) -> str:
+    return "c1" if _is_control(training) else "c0"
