@@ -32,7 +32,9 @@ def test_it_runs_and_leaves_a_loss_that_stands_alone(
     monkeypatch.chdir(tmp_path)
     # The audit as in the example, but for its size.
     whole = Study.audit
-    monkeypatch.setattr(Study, "audit", lambda *args, **given: whole(*args, **{**given, "seeds": 2, "tuning": 2}))
+    monkeypatch.setattr(
+        Study, "audit", lambda *args, **given: whole(*args, **{**given, "seeds": 2, "tuning": 2})
+    )
     if script.stem == "ask_tell":  # one of them in a fresh interpreter, whose start is most of the time
         done = subprocess.run([sys.executable, script, "6"], capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr

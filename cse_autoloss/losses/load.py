@@ -123,7 +123,8 @@ def load_loss(
             **settled(file.graph.signature),
         )
     if not _looks_like_formula(text, wanted) and (wanted is None or text.islower()):
-        raise UnknownNameError.of("loss", text, CATALOGUE)
+        fitting = [name for name, one in CATALOGUE.items() if wanted in (None, one.signature)]
+        raise UnknownNameError.of("loss", text, fitting or CATALOGUE)
     graph = parse_formula(text, infer_signature(text) if wanted is None else wanted)
     return GraphLoss(graph, reduction, None if alpha == "default" else alpha, **settled(graph.signature))
 
