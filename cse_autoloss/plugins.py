@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
-from cse_autoloss.errors import ConfigError, UnknownNameError, shorten
+from cse_autoloss.errors import ConfigError, UnknownNameError, nearest, shorten
 
 Plugin = TypeVar("Plugin")
 
@@ -62,12 +62,24 @@ class Registry(Generic[Plugin]):
             return self._checked(name, self._from_file(name, path, name.rpartition(":")[2]))
         offered = self._offered()
         if name not in offered:
-            raise UnknownNameError.of(self.kind, name, (*self.built_in, *offered, "my_file.py:Name"))
+            raise self._unknown(name, (*self.built_in, *offered))
         try:
             found = offered[name].load()
         except Exception as error:
             raise ConfigError(f"{self.kind} {name!r}: {offered[name].value}: {_one_line(error)}") from error
         return self._checked(name, found)
+
+    def _unknown(self, name: str, known: tuple[str, ...]) -> UnknownNameError:
+        """The nearest name, or all and how a file is named; a file that is named otherwise is told how."""
+        hints = {
+            ".py": "a file is named with what in it: FILE.py:NAME",
+            ".yaml": "a configuration is given as config",
+        }
+        hint = hints.get(Path(name).suffix)
+        if hint is None and nearest(name, known):
+            return UnknownNameError.of(self.kind, name, known)
+        expected = f"expected one of: {', '.join(sorted(known))}, or my_file.py:NAME"
+        return UnknownNameError(f"unknown {self.kind} {shorten(name)!r}; {hint or expected}")
 
     def _offered(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self.group)}

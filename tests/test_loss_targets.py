@@ -202,11 +202,25 @@ def test_soft_targets_of_softmax_heads_take_no_iou() -> None:
         ("cross-entropy", {"targets": "soft", "weight": WEIGHT}, "soft targets of softmax heads take none"),
         ("bce", {"weight": [[1.0]]}, r"weight must be \(C,\)"),
         ("bce", {"weight": [-1.0]}, r"weight must be \(C,\)"),
+        ("bce", {"weight": "heavy"}, r"weight must be \(C,\)"),
     ],
 )
 def test_settings_that_do_not_fit(name: str, taking: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_loss(name, **taking)
+
+
+@pytest.mark.parametrize("name", ["bce", "cross-entropy", "ap-loss", "cosface", "giou", "smooth-l1"])
+def test_what_is_no_tensor(name: str) -> None:
+    rows = torch.zeros(2, 4)
+    for given in ((rows.numpy(), rows), (rows, [0, 1])):
+        with pytest.raises(DataError, match="must be a tensor, got"):
+            load_loss(name)(*given)
+
+
+def test_names_of_the_same_signature_are_offered() -> None:
+    with pytest.raises(UnknownNameError, match="expected one of: cross-entropy"):
+        load_loss("ce", "cls-multiclass")
 
 
 def test_the_nearest_kind_of_target_is_offered() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cse_autoloss.detectors.roi_align import roi_align, roi_align_each
+from cse_autoloss.detectors.roi_align import roi_align
 
 
 def ramp(height: int, width: int) -> Tensor:
@@ -120,10 +120,6 @@ def test_memory_format_does_not_matter() -> None:
 def test_any_number_of_boxes() -> None:
     features, boxes = random_case(5, torch.float32)
     assert roi_align(features, boxes[:, :0], 4).shape == (2, 0, 3, 4, 4)
-    each = roi_align_each(features, [boxes[0, :5], boxes[1, :2]], 4, spatial_scale=1 / 8)
-    together = roi_align(features, boxes, 4, spatial_scale=1 / 8)
-    assert torch.equal(each, torch.cat((together[0, :5], together[1, :2])))
-    assert roi_align_each(features, [boxes[0, :0], boxes[1, :0]], 4).shape == (0, 3, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +134,6 @@ def test_any_number_of_boxes() -> None:
 def test_shapes_that_do_not_fit(features: tuple[int, ...], boxes: tuple[int, ...], bins: int) -> None:
     with pytest.raises(ValueError, match=r"expected features|at least 1"):
         roi_align(torch.zeros(features), torch.zeros(boxes), bins)
-
-
-def test_boxes_for_each_image() -> None:
-    with pytest.raises(ValueError, match="boxes for 2 images, got 1"):
-        roi_align_each(torch.zeros(2, 1, 4, 4), [torch.zeros(1, 4)], 2)
 
 
 @pytest.mark.torchvision

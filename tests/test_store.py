@@ -132,10 +132,6 @@ class TestWhatGoesInComesOut:
         assert store.claim_fingerprint("reg", "f", one.id) == one.id
         assert store.claim_fingerprint("reg", "f", two.id) == one.id
         assert store.claim_fingerprint("cls", "f", two.id) == two.id
-        store.mark_duplicate(two.id, one.id)
-        assert store.candidate(two.id).duplicate_of == one.id
-        with pytest.raises(ValueError, match="its own duplicate"):
-            store.mark_duplicate(two.id, two.id)
 
     def test_states_the_latest_wins(self, store: RunStore) -> None:
         assert store.load_state() is None

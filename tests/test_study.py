@@ -13,6 +13,7 @@ import torch
 
 import cse_autoloss as cal
 from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.study import functions
 from cse_autoloss.study.functions import judged
 
 SMALL = {"evolution.scouts": 200, "evolution.batch": 30, "evolution.offspring": 4, "evolution.population": 6}
@@ -152,6 +153,42 @@ def test_a_function_that_dies_or_hangs_harms_itself_alone() -> None:
         assert len(one) == 4
         assert {s.status for s in one.scores} <= {"ok", "crashed", "timeout"}
         assert any(s.status != "ok" for s in one.scores)
+
+
+def hangs(loss: Any) -> float:
+    """At all but the first, which is the signature's default."""
+    if abs(float(loss(POINTS)) - float(POINTS.square().mean())) > 1e-6:
+        time.sleep(600)
+    return 1.0
+
+
+def test_without_a_limit_a_call_hangs_that_takes_far_longer_than_others(monkeypatch: Any) -> None:
+    monkeypatch.setattr(functions, "QUICK", 3.0)
+    caller = functions.Apart(hangs, {"loss": RESIDUAL}, workers=1, limit=None)
+    assert caller.limit is None
+    try:
+        losses = {"first": "Mul(R,R)", "second": "Abs(R)"}
+        found = dict(caller.run([functions.Request(key, {"loss": text}) for key, text in losses.items()]))
+    finally:
+        caller.close()
+    assert [found[key].status for key in losses] == ["ok", "timeout"]
+    assert "its limit of 3 s" in found["second"].detail
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [
+        ({"limit": 5.0, "longest": 900.0}, 5.0),
+        ({"budget": 1200.0}, 600.0),
+        ({"longest": 1.0}, 60.0),
+        ({"longest": 1.0, "budget": 200.0}, 20.0),
+        ({"longest": 900.0, "budget": 1200.0}, 9000.0),
+    ],
+)
+def test_how_long_a_call_may_take(given: dict[str, float], limit: float) -> None:
+    caller = functions.Apart(hangs, {"loss": RESIDUAL}, workers=1, **{"limit": None, **given})
+    caller.close()
+    assert caller.limit == limit
 
 
 def interrupted_after(count: int) -> Any:

@@ -13,8 +13,6 @@ better choice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -35,7 +33,7 @@ def roi_align(
     Args:
         features: (B, C, H, W); cell (r, c) has its centre at ((c + 0.5) / scale, (r + 0.5) / scale) pixels.
         boxes: (B, R, 4) xyxy pixels, R >= 0 boxes of each image. A box without area reads one point or line;
-            pad with zeros where images differ in number, or see `roi_align_each`.
+            pad with zeros where images differ in number.
         output_size: p, or (p_h, p_w).
         spatial_scale: cells a pixel, 1 / stride of the map.
         sampling_ratio: s, samples a bin and axis.
@@ -69,33 +67,6 @@ def roi_align(
         batch * count, bins_y, width, channels
     )
     return pooled.reshape(batch, count, bins_y, bins_x, channels).permute(0, 1, 4, 2, 3)
-
-
-def roi_align_each(
-    features: Tensor,
-    boxes: Sequence[Tensor],
-    output_size: int | tuple[int, int],
-    *,
-    spatial_scale: float = 1.0,
-    sampling_ratio: int = 2,
-) -> Tensor:
-    """`roi_align` for images with different numbers of boxes.
-
-    Args:
-        features, output_size, spatial_scale, sampling_ratio: as of `roi_align`.
-        boxes: for each of the B images (r_i, 4) xyxy pixels, r_i >= 0.
-
-    Returns:
-        (Σ r_i, C, p_h, p_w), image by image.
-    """
-    if len(boxes) != features.shape[0]:
-        raise ValueError(f"expected boxes for {features.shape[0]} images, got {len(boxes)}")
-    padded = torch.nn.utils.rnn.pad_sequence(list(boxes), batch_first=True)
-    pooled = roi_align(
-        features, padded, output_size, spatial_scale=spatial_scale, sampling_ratio=sampling_ratio
-    )
-    number = torch.tensor([len(own) for own in boxes], device=padded.device)
-    return pooled[torch.arange(padded.shape[1], device=padded.device) < number[:, None]]
 
 
 def _axis_weights(low: Tensor, high: Tensor, bins: int, samples: int, length: int) -> Tensor:

@@ -126,16 +126,17 @@ def load_loss(
             **settled(file.graph.signature),
         )
     if not _looks_like_formula(text, wanted) and (wanted is None or text.islower()):
-        raise _unknown(text)
+        raise _unknown(text, wanted)
     graph = parse_formula(text, infer_signature(text) if wanted is None else wanted)
     return GraphLoss(graph, reduction, None if alpha == "default" else alpha, **settled(graph.signature))
 
 
-def _unknown(text: str) -> UnknownNameError:
+def _unknown(text: str, wanted: Signature | None) -> UnknownNameError:
     """A name of the catalogue misspelt, or a path of nothing: then what lies beside it may be meant, not all losses."""
     path = Path(text)
-    if len(path.parts) == 1 and "\\" not in text and nearest(text, CATALOGUE):
-        return UnknownNameError.of("loss", text, CATALOGUE)
+    fitting = [name for name, one in CATALOGUE.items() if wanted in (None, one.signature)] or list(CATALOGUE)
+    if len(path.parts) == 1 and "\\" not in text and nearest(text, fitting):
+        return UnknownNameError.of("loss", text, fitting)
     told = printable(shorten(text))
     if os.path.isdir(text):
         return UnknownNameError(f"{told}: a folder that holds no run")

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses.reduction import ReducedLoss, reduce
-from cse_autoloss.spaces.checks import check_classification
+from cse_autoloss.spaces.checks import check_classification, columns_of
 from cse_autoloss.spaces.cosines import MARGIN
 from cse_autoloss.spaces.form import widened
 
@@ -38,7 +38,7 @@ class MarginSoftmax(ReducedLoss):
 
     def forward(self, cosine: Tensor, target: Tensor) -> Tensor:
         """The loss; DataError where shapes, types or class indices don't fit."""
-        highest = cosine.shape[-1] - 1 if cosine.dim() else 0
+        highest = columns_of(cosine) - 1
         check_classification(cosine, target, None, highest=highest, meaning="there is no background")
         return reduce(self.elements(cosine, target), self.reduction)
 

@@ -19,7 +19,7 @@ from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.ap import ApSpace
 from cse_autoloss.spaces.baselines import BASELINES
-from cse_autoloss.spaces.checks import check_classification
+from cse_autoloss.spaces.checks import check_classification, columns_of
 from cse_autoloss.spaces.parametric import ParametricSpace, signature_of_space
 from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
 
@@ -58,7 +58,7 @@ class ParametricLoss(ReducedLoss):
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss; DataError where shapes, types or class indices do not fit. Softmax heads make no use of `iou`."""
-        columns, ignored = logits.shape[-1] if logits.dim() else 1, self.taking.ignore_index
+        columns, ignored = columns_of(logits), self.taking.ignore_index
         if self.whole:
             meaning = f"{columns} is the background"
             check_classification(logits, target, iou, highest=columns, meaning=meaning, ignore_index=ignored)

@@ -25,7 +25,7 @@ from torch import Tensor
 from cse_autoloss.losses.reduction import ReducedLoss, reduce_positives
 from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import CLS_BINARY
-from cse_autoloss.spaces.checks import check_classification
+from cse_autoloss.spaces.checks import check_classification, columns_of
 from cse_autoloss.spaces.ranking import Answer, Ranking, RankingLoss
 from cse_autoloss.spaces.step_sums import Curve, StepSums
 
@@ -71,7 +71,7 @@ class ErrorDriven(ReducedLoss):
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss; DataError where shapes, types or class indices don't fit."""
-        columns = logits.shape[-1] if logits.dim() else 1
+        columns = columns_of(logits)
         meaning, ignored = f"{columns} is the background", self.taking.ignore_index
         check_classification(logits, target, iou, highest=columns, meaning=meaning, ignore_index=ignored)
         return ranked(self._values, self.taking, self.reduction, logits, target, iou)

@@ -68,7 +68,10 @@ class Taking:
             raise ConfigError(
                 "weight is of samples with one class each; soft targets of softmax heads take none"
             )
-        factors = torch.as_tensor(weight, dtype=torch.float64)
+        try:
+            factors = torch.as_tensor(weight, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            factors = torch.tensor(math.nan)
         if factors.dim() != 1 or not all(0 <= one < math.inf for one in factors.tolist()):
             raise ConfigError("weight must be (C,) numbers of at least 0, one a column of logits")
         return cls(targets, ignore_index, tuple(factors.tolist()))

@@ -278,12 +278,6 @@ class RunStore:
         with self.understood("a candidate"):
             return [_candidate(row) for row in rows]
 
-    def mark_duplicate(self, candidate: int, of: int) -> None:
-        """Notes that `candidate` turned out to be the same loss as the earlier `of`."""
-        if candidate == of:
-            raise ValueError(f"a candidate can't be its own duplicate: {candidate}")
-        self._write("UPDATE candidates SET duplicate_of = ? WHERE id = ?", of, candidate)
-
     def add_verdict(self, candidate: int, verdict: Verdict) -> None:
         """Keeps what a stage said of a candidate; the latest of a stage wins."""
         self.add_verdicts([(candidate, verdict)])

@@ -52,6 +52,7 @@ def check_classification(
         targets: what the target holds.
         ignore_index: value of the target that is taken beside the others.
     """
+    check_tensors(target=target, iou=iou)
     if (
         logits.dim() < 2
         or (logits.dim() > 2 and not maps)
@@ -110,6 +111,7 @@ def check_shares(target: Tensor) -> None:
 
 def check_boxes(pred_boxes: Tensor, target_boxes: Tensor) -> None:
     """Raise DataError unless both are (P, 4) floating point of the same length."""
+    check_tensors(pred_boxes=pred_boxes, target_boxes=target_boxes)
     for name, boxes in (("pred_boxes", pred_boxes), ("target_boxes", target_boxes)):
         if boxes.dim() != 2 or boxes.shape[-1] != 4 or not boxes.is_floating_point():
             raise DataError(f"{name} must be (P, 4) xyxy floating point, got {_describe(boxes)}")
@@ -117,6 +119,19 @@ def check_boxes(pred_boxes: Tensor, target_boxes: Tensor) -> None:
         raise DataError(
             f"each predicted box needs its target, got {_describe(pred_boxes)} and {_describe(target_boxes)}"
         )
+
+
+def columns_of(logits: Tensor) -> int:
+    """C of (N, C) or (N, C, d1, …) logits, 0 where there is none; DataError unless it is a tensor."""
+    check_tensors(logits=logits)
+    return logits.shape[1] if logits.dim() > 1 else 0
+
+
+def check_tensors(**given: object) -> None:
+    """Raise DataError unless each is a tensor, or None."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise DataError(f"{name} must be a tensor, got {type(value).__name__}")
 
 
 def may_look(tensor: Tensor) -> bool:

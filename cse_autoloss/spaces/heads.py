@@ -15,7 +15,7 @@ from cse_autoloss.errors import DataError
 from cse_autoloss.graph import Input, Kind, Signature
 from cse_autoloss.operators import OPERATORS
 from cse_autoloss.spaces import head_grids, head_source
-from cse_autoloss.spaces.checks import Targets, check_classification, check_shares
+from cse_autoloss.spaces.checks import Targets, check_classification, check_shares, columns_of
 from cse_autoloss.spaces.curves import Look, ProbeGrid
 from cse_autoloss.spaces.form import Batch, Evaluate, Form, Need, Track, Uniform, View, Written, widened
 
@@ -122,7 +122,7 @@ class HeadForm(Form):
         targets: Targets = "index",
         ignore_index: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        columns = logits.shape[1] if logits.dim() > 1 else 0
+        columns = columns_of(logits)
         highest = columns - self.extra
         meaning = self.background.format(highest)
         check_classification(

@@ -109,7 +109,7 @@ class Found:
     number: int
     value: float
     texts: Mapping[str, str]
-    slots: Mapping[str, Signature]
+    slots: Mapping[str, Signature] = field(repr=False)
 
     @property
     def formula(self) -> str:

@@ -27,6 +27,12 @@ INSIDE = "CSE_AUTOLOSS_STUDY_WORKER"
 KEPT_OUTPUT = 10_000
 """Characters of what a function printed that are kept, the last ones."""
 
+LONG = 10
+"""Without a limit a call hangs that takes so many times as long as the longest that gave a value."""
+
+QUICK = 60.0
+"""Seconds that any call may take without a limit, or a tenth of the budget if that is less."""
+
 Function = Callable[..., Any]
 
 
@@ -121,6 +127,20 @@ class Here:
             yield request.key, call(self._function, self._slots, request)
 
 
+class _Call(Job):
+    """A job whose limit is its caller's at any moment: calls that run already are held to it too."""
+
+    _caller: Apart
+
+    def __init__(self, key: str, payload: Mapping[str, Any], caller: Apart) -> None:
+        for name, value in (("key", key), ("payload", payload), ("_caller", caller)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def limit(self) -> float | None:
+        return self._caller.limit
+
+
 class Apart:
     """Calls in processes of their own: one that hangs is ended, one that crashes is replaced."""
 
@@ -131,15 +151,17 @@ class Apart:
         *,
         workers: int,
         limit: float | None,
-        until: float | None = None,
+        budget: float | None = None,
+        longest: float | None = None,
     ) -> None:
         """
         Args:
             function: at the top of a file: a worker runs that file to get it.
             slots: the signatures.
             workers: processes.
-            limit: wall seconds of a call, None for no limit.
-            until: `time.monotonic()` value after which calls that have no outcome are dropped.
+            limit: wall seconds of a call, None for one that is learnt, see `limit`.
+            budget: wall seconds from now on, after which calls that have no outcome are dropped.
+            longest: seconds of the longest call so far that gave a value, if there is one.
         """
         orders = {
             "function": reference(function),
@@ -147,18 +169,31 @@ class Apart:
         }
         work = Work("cse_autoloss.study.functions:init", "cse_autoloss.study.functions:run", orders)
         self._executor = make_executor("pool", work, workers)
-        self._limit, self._until = limit, until
+        self._given, self._budget, self._longest = limit, budget, longest
+        self._until = None if budget is None else time.monotonic() + budget
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds after which a call hangs: as given, or `LONG` times the longest; before there is one, half
+        the budget."""
+        if self._given is not None:
+            return self._given
+        if self._longest is None:
+            return None if self._budget is None else self._budget / 2
+        return max(LONG * self._longest, QUICK if self._budget is None else min(QUICK, self._budget / 10))
 
     def run(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
         """See `Caller.run`."""
         for request in requests:
             payload = {**asdict(request), "others": [list(item) for item in request.others.items()]}
-            self._executor.submit(Job(request.key, payload, self._limit))
+            self._executor.submit(_Call(request.key, payload, self))
         try:
             while self._executor.pending:
                 result = self._executor.next_result(timeout=0.5)
                 if result is not None and result.status == "ok":
                     value = result.value
+                    if value["status"] == "ok":
+                        self._longest = max(value["seconds"], self._longest or 0.0)
                     steps = {int(step): number for step, number in value["steps"]}
                     yield (
                         result.key,

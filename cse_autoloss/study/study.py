@@ -29,7 +29,7 @@ from cse_autoloss.report.about import keep_about
 from cse_autoloss.report.page import PageWriter, shown
 from cse_autoloss.report.write import finite
 from cse_autoloss.runs import Score, job_key
-from cse_autoloss.searches.protocol import Member, ranked, slot_of
+from cse_autoloss.searches.protocol import Member, slot_of
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.durations import parse_duration
 from cse_autoloss.settings.load import load_config
@@ -237,7 +237,8 @@ class Study:
             trials: calls; None for as many as the budget holds.
             workers: processes that call it side by side, where a call that hangs or crashes harms nobody; 0 calls it in
                 this process. The same candidates come, in the same order, whatever the number.
-            limit: wall time of one call in a worker.
+            limit: wall time of one call in a worker. By default ten times the longest that gave a value so far, and at
+                least a minute (of a budget, a tenth at most); before any gave one, half of the budget.
             say: is told a line after each generation.
 
         Returns:
@@ -248,10 +249,12 @@ class Study:
         """
         if budget is None and trials is None:
             raise ConfigError("optimize: give a budget, as budget='20m', or a number of trials")
-        until = None if budget is None else time.monotonic() + parse_duration(budget)
+        held = None if budget is None else parse_duration(budget)
+        until = None if held is None else time.monotonic() + held
         seconds = None if limit is None else parse_duration(limit)
+        longest = max((one.seconds for one in self._store.scores("proxy", status="ok")), default=0.0) or None
         caller: Caller = (
-            Apart(fit, self.slots, workers=workers, limit=seconds, until=until)
+            Apart(fit, self.slots, workers=workers, limit=seconds, budget=held, longest=longest)
             if workers
             else Here(fit, self.slots)
         )
@@ -377,11 +380,6 @@ class Study:
     def plain(self) -> Mapping[str, str]:
         """Slot -> the loss that stands for it."""
         return self._plain
-
-    def hall_of_fame(self, slot: str | None = None) -> tuple[Member, ...]:
-        """The best members of a slot, by worth (the value, negated where lower is better)."""
-        chosen = next(iter(self.slots)) if slot is None else slot
-        return ranked((*self._at.state.populations.get(chosen, ()), *self._at.told))
 
     def _repr_html_(self) -> str:
         """The study's page, as a notebook shows it."""
