@@ -135,7 +135,7 @@ def _unknown(text: str, wanted: Signature | None) -> UnknownNameError:
     """A name of the catalogue misspelt, or a path of nothing: then what lies beside it may be meant, not all losses."""
     path = Path(text)
     fitting = [name for name, one in CATALOGUE.items() if wanted in (None, one.signature)] or list(CATALOGUE)
-    if len(path.parts) == 1 and "\\" not in text and nearest(text, fitting):
+    if len(path.parts) == 1 and "\\" not in text and (wanted is not None or nearest(text, fitting)):
         return UnknownNameError.of("loss", text, fitting)
     told = printable(shorten(text))
     if os.path.isdir(text):
