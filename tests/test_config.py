@@ -22,6 +22,7 @@ from cse_autoloss.settings.load import (
     parse_config,
     parse_duration,
 )
+from cse_autoloss.settings.old_keys import in_todays_keys
 from cse_autoloss.settings.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, read_yaml
 from cse_autoloss.settings.schema import config_model
 from cse_autoloss.settings.tasks import section_of, task_names
@@ -194,6 +195,8 @@ def test_keys_of_old_configurations_of_reinforce_are_read(tmp_path: Path) -> Non
     )
     assert (config.own.data, config.own.val_share, config.own.epochs) == ("digits", 0.3, 3)
     assert load_config("classification", given).reinforce.baselines == ("softmax",)
+    own = {"data": {"source": "mine"}}
+    assert in_todays_keys(own, "data") == own  # of a task that is called so
     with pytest.raises(ConfigError, match=r"reinforce.baseline: unknown key; did you mean 'baselines'"):
         load_config("classification", {"comparison.baseline": []})
 

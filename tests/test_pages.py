@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from cse_autoloss.explain import parts
 from cse_autoloss.export.latex import to_latex
 from cse_autoloss.export.mathml import to_mathml
 from cse_autoloss.losses import GraphLoss, list_losses, load_loss
@@ -93,6 +94,14 @@ def test_a_chart_places_its_dots_and_leaves_out_what_is_not_finite() -> None:
     assert line.attrib["points"] == "0.0,1000.0 500.0,500.0"
     assert chart([Curve("", [(nan, inf)])]) == ""
     assert "circle" in track(-inf, 1.0, inf, (0.0, 2.0), "c0")
+
+
+def test_an_axis_of_a_constant_curve_tells_its_ticks_apart() -> None:
+    flat = [Curve("slope", [(0.0, -1.0), (0.5, -1.0 - 1e-9), (1.0, -1.0 + 1e-9)])]
+    for drawn in (chart(flat), chart(flat, y_range=parts._body(flat))):
+        texts = [one.text for one in ElementTree.fromstring(drawn).iter("text") if one.get("x") == "-7"]
+        assert len(texts) > 1
+        assert len(set(texts)) == len(texts)
 
 
 def test_generations_are_counted_in_whole_numbers() -> None:

@@ -109,12 +109,8 @@ def _sizes(place: Path) -> tuple[str, ...]:
         try:
             with Image.open(path) as image:
                 sizes.add(image.size)
-        except (
-            OSError,
-            ValueError,
-            Image.DecompressionBombError,
-        ):  # none that the task reads: it has checked them
-            continue
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue  # none that the task reads: it has checked them
     if not sizes:
         return ()
     least, most = (f"{width}x{height}" for width, height in (min(sizes), max(sizes)))

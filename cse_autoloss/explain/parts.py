@@ -23,7 +23,7 @@ from cse_autoloss.export.mathml import to_mathml
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.losses import GraphLoss, ReducedLoss, load_loss, nearest
 from cse_autoloss.losses.parametric import title_of
-from cse_autoloss.pages import Curve, Safe, chart, details, document, el, framed, image, legend
+from cse_autoloss.pages import Curve, Safe, chart, details, document, el, framed, image, legend, widened
 from cse_autoloss.spaces import form_of
 from cse_autoloss.verification import verify
 
@@ -125,9 +125,7 @@ def _body(lines: list[Curve]) -> tuple[float, float]:
         return -1.0, 1.0
     low, high = values[len(values) // 50], values[-1 - len(values) // 50]
     body = max(high - low, 1e-9)
-    low, high = max(values[0], low - body), min(values[-1], high + body)
-    room = 0.07 * max(high - low, 1e-6)
-    return low - room, high + room
+    return widened((max(values[0], low - body), min(values[-1], high + body)))
 
 
 def properties(found: Sequence[Finding]) -> Safe:

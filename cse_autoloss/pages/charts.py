@@ -51,8 +51,8 @@ def chart(
     places = [(x, y) for x, y in places if math.isfinite(x) and math.isfinite(y)]
     if not places:
         return Safe("")
-    across = x_range or _widened(x for x, _ in places)
-    up = y_range or _widened(y for _, y in places)
+    across = x_range or widened(x for x, _ in places)
+    up = y_range or widened(y for _, y in places)
     parts = [
         _grid(across, up, x_ticks, whole),
         el("svg", [_line(curve, across, up) for curve in curves], **_STRETCHED),
@@ -114,7 +114,8 @@ def _share(value: float, scale: Range) -> float:
     return 100.0 * (value - scale[0]) / (scale[1] - scale[0])
 
 
-def _widened(values: Iterable[float]) -> Range:
+def widened(values: Iterable[float]) -> Range:
+    """Ends of an axis: the values' own with some room, and ones that ticks tell apart where all are equal."""
     found = list(values)
     low, high = min(found), max(found)
     largest = max(abs(low), abs(high), 1e-300)

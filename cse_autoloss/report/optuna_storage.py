@@ -44,7 +44,7 @@ def write_study(view: RunView, path: Path) -> Path:
     study = optuna.create_study(
         storage=f"sqlite:///{path.resolve()}",
         study_name=view.directory.resolve().name,
-        direction="maximize" if view.metric.figure(1.0) > 0 else "minimize",
+        direction="maximize" if view.metric.higher else "minimize",
     )
     study.add_trials([_trial(optuna, score, formulas, view.metric.name) for score in scores])
     return path

@@ -24,7 +24,7 @@ def in_todays_keys(values: Mapping[str, Any], own: str) -> dict[str, Any]:
     found = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for section, now in _SECTIONS.items():
         then = values.get(section)
-        if not isinstance(then, Mapping):
+        if section == own or not isinstance(then, Mapping):
             continue
         del found[section]
         today = found.setdefault(now or own, {})
