@@ -10,10 +10,13 @@ import pytest
 from task_samples import TINY
 
 import cse_autoloss
+from cse_autoloss.bench.scored import scored
+from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.errors import AutoLossError, ConfigError
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.settings.tasks import section_of
+from cse_autoloss.tasks.protocol import Schedule
 from cse_autoloss.tasks.registry import TASKS
 from cse_autoloss.testing.tasks import TaskConformance
 
@@ -113,6 +116,51 @@ def test_what_is_no_task_is_told_in_one_line(mine: str, change: tuple[str, str],
         TASKS.get(mine)
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+RETURN = 'TaskScore.of({"error": float(wrong.float().mean())}, train_samples=len(y))'
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ("None", "must return a TaskScore, got None"),
+        ('{"error": 0.5}', "must return a TaskScore, got {'error': 0.5}"),
+        ("TaskScore()", "gave no error, which the task declares; there is none"),
+        ('TaskScore({"errors": 0.5})', "gave no error, which the task declares; there is errors"),
+        ('TaskScore({"error": "low"})', "error: expected a number, got 'low'"),
+        ('TaskScore({"error": 0.5}, "fine")', "gave the status 'fine'"),
+    ],
+)
+def test_what_is_no_score_is_told_in_one_line(mine: str, returned: str, words: str, tmp_path: Path) -> None:
+    path = Path(mine.rpartition(":")[0])
+    path.write_text(path.read_text().replace(RETURN, returned))
+    with pytest.raises(AutoLossError) as caught:
+        cse_autoloss.evolve(mine, out=tmp_path / "run", **TINY)
+    assert words in str(caught.value)
+    assert "the task line: train" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("returned", "status", "figure"),
+    [
+        ('TaskScore({"error": (wrong.float().mean())})', "ok", True),
+        ('TaskScore({"error": float("nan")}, parts={"one": 1.0})', "diverged", False),
+        ('TaskScore({"error": 0.5}, "diverged", "why")', "diverged", False),
+    ],
+)
+def test_a_score_holds_finite_floats_or_is_a_failure(
+    mine: str, returned: str, status: str, figure: bool
+) -> None:
+    path = Path(mine.rpartition(":")[0])
+    path.write_text(path.read_text().replace(RETURN, returned))
+    task = TASKS.get(mine)(TASKS.get(mine).Settings(), "cpu")
+    losses = {"loss": slot_loss("bce", task.slots["loss"], None)}
+    given = task.train(losses, seed=0, schedule=Schedule(1.0), settings={}, split="val")
+    score = scored(given, task)
+    assert score.status == status
+    assert [type(value) for value in score.metrics.values()] == [float] * figure
 
 
 @pytest.mark.parametrize("task", TASKS.built_in)

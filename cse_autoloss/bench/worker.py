@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cse_autoloss.bench import bred, stacked
+from cse_autoloss.bench.scored import scored
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import load_loss
 from cse_autoloss.searches.protocol import Search
@@ -111,9 +112,10 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         **payload["schedule"], state=context.states / f"{state}.pt" if context.states and state else None
     )
     started = time.perf_counter()
-    score = task.train(
+    given = task.train(
         losses, seed=payload["seed"], schedule=schedule, settings=payload["settings"], split=payload["split"]
     )
+    score = scored(given, task)
     value = {**asdict(score), "metrics": dict(score.metrics), "parts": dict(score.parts)}
     if not score.epochs_trained:  # the task does not tell what it took
         value["epochs_trained"] = schedule.epochs if schedule.until is None else schedule.until
