@@ -18,7 +18,7 @@ from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.cifar import read_cifar
 from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx, read_image
-from cse_autoloss.tasks.image_splits import hold_out, load_splits, with_label_noise
+from cse_autoloss.tasks.image_splits import hold_out, load_splits, notes_on, with_label_noise
 from cse_autoloss.tasks.stacked import augment
 
 
@@ -147,6 +147,34 @@ def test_images_are_averaged_over_blocks(tmp_path: Path) -> None:
     block = whole.test.pixels[2, 1, 4:8, 8:12]
     assert small.test.pixels[2, 1, 1, 2] == round(float(block.mean()))
     assert np.array_equal(small.val.labels, whole.val.labels)
+
+
+def test_classes_without_splits_are_split_by_chance(tmp_path: Path) -> None:
+    """Whatever files are called; what stands there twice is in one part, and so no test image was learnt from."""
+    for name, first, copies in (("cat", 0, 1), ("dog", 100, 2)):
+        (tmp_path / name).mkdir()
+        for at in range(10 * copies):
+            image = Image.new("L", (8, 8), first + at % 10)
+            image.save(tmp_path / name / f"{at}.png")
+    data = f"folder:{tmp_path}"
+    splits = load_splits(data, image_size=8, seed=0)
+    assert splits.class_names == ("cat", "dog")
+    assert [np.bincount(one.labels).tolist() for one in (splits.train, splits.val, splits.test)] == [
+        [6, 12], [2, 4], [2, 4],
+    ]  # fmt: skip
+    seen = [{row.tobytes() for row in part.pixels} for part in (splits.train, splits.val, splits.test)]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 20
+    assert notes_on(data)[0].endswith(
+        "has no splits: it was split by chance, 20% of each class for validation and 20% for test"
+    )
+    for path in tmp_path.glob("cat/?.png"):
+        path.rename(path.with_name(f"renamed-{path.name}"))
+    again = load_splits(data, image_size=8, seed=5)
+    assert {row.tobytes() for row in again.test.pixels} == seen[2]
+    (tmp_path / "cat" / "more").mkdir()
+    (tmp_path / "cat" / "renamed-1.png").rename(tmp_path / "cat" / "more" / "1.png")
+    with pytest.raises(DataError, match=r"no train split; expected .*CLASS"):
+        load_splits(data)
 
 
 def test_faulty_folders(tmp_path: Path) -> None:

@@ -69,12 +69,13 @@ def test_people_are_told_by_the_task(tmp_path: Path) -> None:
     for person in range(8):
         for at in range(4):
             paint(tmp_path / f"P{person}" / f"{at}.jpg", colour=(person, at, 0))
-    with pytest.raises(
-        DataError, match=r"no train split; .* found P0, .*; if they are people, the task is faces"
-    ):
+    assert sum(one.count for one in inspected(str(tmp_path)).parts) == 32
+    for at in (2, 3):
+        (tmp_path / "P7" / f"{at}.jpg").unlink()
+    with pytest.raises(DataError, match=r"'P7' has 2 different images; 3 are needed.*the task is faces"):
         inspect_data(tmp_path)
     report = inspected(str(tmp_path), task="faces")
-    assert [one.count for one in report.parts] == [16, 8, 8]
+    assert [one.count for one in report.parts] == [14, 8, 8]
     assert len(report.parts[0].classes) == 4
     assert report.parts[1].facts == {"pairs of one + two": "12 + 16"}
 

@@ -29,7 +29,9 @@ def scored(given: Any, task: Task) -> TaskScore:
     missing = [metric.name for metric in task.metrics if metric.name not in metrics]
     if missing:
         there = ", ".join(metrics) or "none"
-        raise AutoLossError(f"{where} gave no {', '.join(missing)}, which the task declares; there is {there}")
+        raise AutoLossError(
+            f"{where} gave no {', '.join(missing)}, which the task declares; there is {there}"
+        )
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     if broken:
         return replace(

@@ -12,6 +12,7 @@ from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.tasks.cifar import read_cifar
 from cse_autoloss.tasks.data_digest import shared_files
 from cse_autoloss.tasks.handwriting import handwriting_parts, load_handwriting
+from cse_autoloss.tasks.image_chance import SHARES, split_by_chance, whole_folder
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx
 from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images, split_folders
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
@@ -56,7 +57,7 @@ def load_splits(
     Args:
         data: "digits" (scikit-learn's 1,797 scans of 8x8 pixels, split 915/372/510 by who wrote them),
             "cifar10:DIR", "cifar100:DIR", "idx:DIR", or "folder:DIR" with
-            DIR/train/CLASS, DIR/test/CLASS and, if you like, DIR/val/CLASS.
+            DIR/train/CLASS, DIR/test/CLASS and, if you like, DIR/val/CLASS; or with DIR/CLASS alone.
         seed: of splits, subset and noise.
         val_share: share of the training images that becomes validation where the data has none.
         train_limit: so many of the training images only, drawn by the seed, after validation was set aside.
@@ -100,6 +101,10 @@ def notes_on(data: str) -> tuple[str, ...]:
     if kind != "folder" or not place:
         return ()
     places = split_folders(folder)
+    if not places and whole_folder(folder):
+        sizes = f"{SHARES['val']:.0%} of each class for validation and {SHARES['test']:.0%} for test"
+        own = left_out(folder, list_images(folder).others)
+        return (f"{folder} has no splits: it was split by chance, {sizes}", *own)
     told = [line for own in places.values() for line in left_out(own, list_images(own).others)]
     if "train" in places and "val" in places and "test" not in places:
         told.append(f"{folder}: no test split: {places['val'].name} was split in two halves, class by class")
@@ -178,6 +183,9 @@ def _from_folder(
     folder: Path, seed: int, val_share: float, size: int, grey: bool, progress: Progress
 ) -> ImageSplits:
     """Of DIR/SPLIT/CLASS. The test split is the audit's alone, so that what is not there comes from the others."""
+    if folder.is_dir() and not split_folders(folder) and whole_folder(folder):
+        images, names = read_folder(folder, size, grey, progress=progress)
+        return ImageSplits(*split_by_chance(images, names, str(folder)), names)
     places = _places(folder)
     train, names = read_folder(places["train"], size, grey, progress=progress)
     rest = {
