@@ -310,3 +310,94 @@ def test_lines_are_printed_at_each_phase(capsys: pytest.CaptureFixture[str]) -> 
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 2
     assert out[1].endswith("about 0:30 left")
+
+
+OWN = '''
+"""A line through points, some of which lie far off: a task with a signature of its own."""
+import torch
+from cse_autoloss.graph import Input, Signature, Walk
+from cse_autoloss.settings.fields import Section
+from cse_autoloss.tasks.protocol import Metric, Task, TaskScore
+
+GAP = Signature(
+    "gap", inputs=[Input("G", meaning="gap")],
+    walks=[Walk("G", start=-10, end=0), Walk("G", start=10, end=0)], default="Mul(G,G)",
+)
+
+class Slope(Task):
+    name = "slope"
+    slots = {"loss": GAP}
+    metrics = (Metric("miss", higher=False, worst=9.0),)
+    baselines = ({"loss": "Mul(G,G)"},)
+
+    class Settings(Section):
+        points: int = 40
+
+    def train(self, losses, *, seed, schedule, settings, split):
+        source = torch.Generator().manual_seed(seed)
+        x = torch.randn(self.settings.points, generator=source)
+        y = 2 * x
+        y[:4] += 8
+        slope = torch.zeros(1, requires_grad=True)
+        for _ in range(200):
+            (step,) = torch.autograd.grad(losses["loss"](slope * x - y) / len(x), slope)
+            slope = (slope - 0.05 * step).detach().requires_grad_()
+        return TaskScore({"miss": abs(float(slope) - 2)})
+'''
+
+
+@pytest.fixture
+def told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `compare` with what is given: exit code, output and errors."""
+
+    def run(*given: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["cse-autoloss", "compare", *given])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (int(end.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_a_task_with_a_signature_of_its_own(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    given = (
+        "Mul(G,G)",
+        "bound=Abs(G)",
+        "--task",
+        f"{path}:Slope",
+        "--seeds",
+        "3",
+        "--no-tune",
+        "--workers",
+        "1",
+    )
+    code, out, err = told(*given, "--json", "--quiet", "--out", str(tmp_path / "out"))
+    assert (code, err) == (0, "")
+    square, bound = json.loads(out)["losses"]
+    assert (square["losses"], bound["losses"]) == ({"loss": "Mul(G,G)"}, {"loss": "Abs(G)"})
+    assert bound["miss"]["mean"] < 0.1 < square["miss"]["mean"]
+    code, _, err = told("Mul(H,H)", "--task", f"{path}:Slope")
+    assert code == 2
+    assert "'H'" in err
+
+
+def test_any_task_by_the_options(tmp_path: Path, told: Callable[..., tuple[int, str, str]]) -> None:
+    small = ("--epochs", "1", "--seeds", "2", "--no-tune", "--workers", "1", "--json", "-q")
+    given = ("huber", "squared-error", "--task", "regression", "--metric", "rmse", *small)
+    code, out, _ = told(*given, "--out", str(tmp_path / "a"))
+    assert code == 0
+    assert next(iter(json.loads(out)["losses"][1]["difference"])) == "rmse"
+    for options, words in (
+        (["--task", "regresion"], "did you mean 'regression'"),
+        (["--task", "regression", "--metric", "mea"], "unknown metric of regression 'mea'"),
+        (["--task", "classification"], "takes cls-multiclass ones"),
+    ):
+        code, _, err = told("huber", *options)
+        assert code == 2
+        assert words in err

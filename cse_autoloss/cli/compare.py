@@ -35,13 +35,22 @@ def command(
             show_default=False,
         ),
     ] = None,
-    detector: Annotated[str | None, typer.Option(help="one-stage, two-stage, or any other.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="detection, classification, ..., or FILE.py:NAME; by default detection."),
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What decides; by default the task's first.")] = None,
     data: Data = None,
+    label_noise: Annotated[
+        float | None, typer.Option(help="Part of the training labels to make wrong, on purpose.")
+    ] = None,
+    detector: Annotated[str | None, typer.Option(help="one-stage, two-stage, or any other.")] = None,
     skip_bad: SkipBad = None,
     seeds: Annotated[int | None, typer.Option(help="Trainings of each, with the same seeds for all.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Of each training.")] = None,
     tune: Annotated[
-        bool, typer.Option(help="Tune box weight and learning rate of each alike, on validation.")
+        bool,
+        typer.Option(help="Tune learning rate, weights and inner parameters of each alike, on validation."),
     ] = True,
     split: Annotated[str, typer.Option(help="test or val, for the final scores.")] = "test",
     seed: Annotated[int | None, typer.Option(help="Where the seeds start.")] = None,
@@ -57,13 +66,15 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare losses: AP with intervals over paired seeds, each tuned alike, and the difference to the first."""
+    """Compare losses: scores with intervals over paired seeds, each tuned alike, and the difference to the first."""
     from cse_autoloss.compare.live import watch
 
     chosen = {
-        "detection.detector": detector,
-        "detection.data": data,
-        "detection.skip_bad": skip_bad,
+        "metric": metric,
+        "own.data": data,
+        "own.label_noise": label_noise,
+        "own.detector": detector,
+        "own.skip_bad": skip_bad,
         "audit.epochs": epochs,
         "audit.tune_epochs": epochs,
         "seed": seed,
@@ -74,6 +85,7 @@ def command(
     with watch(quiet=quiet) as observer:
         directory, result = cse_autoloss.compare_losses(
             losses or (),
+            task=task,
             config=config,
             overrides=options,
             seeds=seeds,

@@ -38,6 +38,7 @@ Say = Callable[[str], None]
 def compare_losses(
     losses: Sequence[str] = (),
     *,
+    task: str | None = None,
     config: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     seeds: int | None = None,
@@ -53,7 +54,8 @@ def compare_losses(
     Args:
         losses: names, formulas, `CLS+REG`, run directories or loss.json files; see docs/compare.md. Without any, the
             task's baselines.
-        config: YAML file, or the name of one that comes with the package; by default "detection".
+        task: "detection", "classification", ..., or "my_file.py:MyTask"; None is the configuration's, or detection.
+        config: YAML file, or the name of one that comes with the package; by default the detector's or the task's own.
         overrides: dotted key -> value, as of `cse_autoloss.settings.load.load_config`.
         seeds: final trainings of each; by default the configuration's `audit.seeds`.
         split: "test" or "val", that the final trainings are scored on.
@@ -73,18 +75,19 @@ def compare_losses(
         raise ConfigError(f"split: expected 'test' or 'val', got {split!r}")
     if seeds is not None and not 1 <= seeds <= 1000:
         raise ConfigError(f"seeds: expected 1 to 1000, got {seeds}")
+    settings = {**({"task": task} if task else {}), **(overrides or {})}
     if resume is not None:
         if losses or config is not None or out is not None:
             raise ConfigError(
                 "--resume goes on with a comparison as it was begun: leave losses, --config and --out away"
             )
         directory = Path(resume)
-        request = _resumed(directory, seeds, overrides or {})
+        request = _resumed(directory, seeds, settings)
         session = Session(request.config)
     else:
-        named = (overrides or {}).get("detection.detector")
+        named = settings.get("own.detector", settings.get("detection.detector"))
         settled = load_config(
-            config or (config_for(named) if isinstance(named, str) else None), overrides, section_of
+            config or (config_for(named) if isinstance(named, str) else None), settings, section_of
         )
         session = Session(settled)
         known = session.task.baselines[: settled.audit.baselines]

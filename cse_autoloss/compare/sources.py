@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from cse_autoloss.errors import DataError, FormulaError, RunError, UnknownNameError, shorten
 from cse_autoloss.export import from_json_pair
-from cse_autoloss.graph import Signature
+from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import (
     CATALOGUE,
     GraphLoss,
@@ -20,6 +21,7 @@ from cse_autoloss.losses import (
     read_parametric,
 )
 from cse_autoloss.runs import RunStore
+from cse_autoloss.spaces.signatures import BUILT_IN, SIGNATURES
 
 MOST_LETTERS = 10_000
 """Longest formula that is read."""
@@ -74,56 +76,61 @@ def read_source(text: str, slots: Mapping[str, Signature]) -> Source:
     text = text.strip()
     if text in CATALOGUE:
         entry = CATALOGUE[text]
-        return Source((_part(entry.name, entry.signature.name, entry.name),))
+        return Source((_part(entry.name, entry.signature, entry.name),))
     halves = [f"{text}-cls", f"{text}-reg"]
     if all(name in CATALOGUE for name in halves):
-        return Source(tuple(_part(name, CATALOGUE[name].signature.name, name) for name in halves), text)
-    first = next(iter(slots.values())).name
+        return Source(tuple(_part(name, CATALOGUE[name].signature, name) for name in halves), text)
     path = Path(text)
     if "(" not in text and len(text) < 1000:
         if os.path.isdir(path):
-            return _from_run(path)
+            return _from_run(path, slots)
         if path.suffix == ".json" or os.path.isfile(path):
             return _from_file(path)
         if "/" in text or "\\" in text:
             raise DataError(f"{shorten(text)}: no such run directory or loss.json")
     if not _may_be_formula(text):
         raise UnknownNameError.of("loss", text, CATALOGUE)
-    return Source((_part(text, _signature_of(text, first)),))
+    return Source((_part(text, _signature_of(text, slots)),))
 
 
-def _part(text: str, branch: str, label: str = "", alpha: float | None = None) -> Part:
+def _part(text: str, signature: Signature, label: str = "", alpha: float | None = None) -> Part:
     if len(text) > MOST_LETTERS:
         raise FormulaError(
             f"{shorten(text)!r}: longer than {MOST_LETTERS} letters; formulas of losses are shorter"
         )
-    loss = load_loss(text, branch) if alpha is None else load_loss(text, branch, alpha=alpha)
+    loss = load_loss(text, signature) if alpha is None else load_loss(text, signature, alpha=alpha)
     if isinstance(loss, GraphLoss):
-        return Part(text, branch, label, alpha, f"{loss.graph.digest} {loss.alpha}")
-    return Part(text, branch, label, alpha, text)
+        return Part(text, signature.name, label, alpha, f"{loss.graph.digest} {loss.alpha}")
+    return Part(text, signature.name, label, alpha, text)
 
 
 def _may_be_formula(text: str) -> bool:
     return "(" in text or (text.isalnum() and len(text) <= 2 and not text.islower())
 
 
-def _signature_of(formula: str, usual: str) -> str:
+def _signature_of(formula: str, slots: Mapping[str, Signature]) -> Signature:
+    """A task's own signature that takes the formula, else the built-in one that its words tell, else the first."""
+    for own in slots.values():
+        if own not in BUILT_IN:
+            with contextlib.suppress(FormulaError):
+                parse_formula(formula, own)
+                return own
     try:
-        return infer_signature(formula).name
+        return infer_signature(formula)
     except FormulaError as error:
         if "no signature" not in str(error):
             raise
-        return usual
+        return next(iter(slots.values()))
 
 
 def _from_file(path: Path) -> Source:
     parametric = read_parametric(path)
     if parametric is not None:
-        return Source((_part(parametric.text, parametric.signature.name, _title(path)),))
+        return Source((_part(parametric.text, parametric.signature, _title(path)),))
     files = from_json_pair(path) if _holds_pair(path) else (read_loss_file(path),)
     label = _title(path)
     own = label if len(files) == 1 else ""
-    parts = [_part(file.graph.formula, file.graph.signature.name, own, file.alpha) for file in files]
+    parts = [_part(file.graph.formula, file.graph.signature, own, file.alpha) for file in files]
     return Source(tuple(parts), "" if own else label)
 
 
@@ -144,7 +151,7 @@ def _holds_pair(path: Path) -> bool:
     return isinstance(data, dict) and "cls" in data and "reg" in data
 
 
-def _from_run(directory: Path) -> Source:
+def _from_run(directory: Path, slots: Mapping[str, Signature]) -> Source:
     with RunStore.read(directory) as store:
         if "compare" in store.config:
             raise RunError(f"{directory}: a comparison, not a search: it has no loss of its own")
@@ -160,8 +167,19 @@ def _from_run(directory: Path) -> Source:
         for slot, text in best["losses"].items():
             known = text in CATALOGUE
             # A slot that was not searched holds a loss that people know; of a formula its inputs tell the signature.
-            stated = CATALOGUE[text].signature if known else None
-            signature = stated.name if stated else summary["slots"].get(slot) or infer_signature(text).name
-            alpha = best["alpha"] if signature == "cls-binary" else None
+            signature = (
+                CATALOGUE[text].signature if known else _of_run(summary["slots"].get(slot), text, slots)
+            )
+            alpha = best["alpha"] if signature.name == "cls-binary" else None
             parts.append(_part(text, signature, text if known else "", alpha))
     return Source(tuple(parts), directory.resolve().name)
+
+
+def _of_run(name: str | None, text: str, slots: Mapping[str, Signature]) -> Signature:
+    """The signature that a run names: of the package, else of the task at hand."""
+    if name is None:
+        return _signature_of(text, slots)
+    known = {**{own.name: own for own in slots.values()}, **SIGNATURES}
+    if name not in known:
+        raise UnknownNameError.of("signature", name, known)
+    return known[name]
