@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,38 @@ def test_each_search_training_is_a_trial(run: Path, tmp_path: Path) -> None:
     assert study.trials[2].user_attrs["detail"] == "NaN"
     with pytest.raises(AutoLossError, match=r"s\.db"):
         export_loss(run, tmp_path / "s.db")
+
+
+@pytest.mark.skipif(not INSTALLED, reason="optuna is not installed")
+@pytest.mark.filterwarnings("default")
+def test_thousands_of_formulas_are_numbers(run: Path, tmp_path: Path) -> None:
+    """Optuna keeps all choices of a parameter with each trial: twice the trials would be four times the file."""
+    import optuna
+
+    with RunStore.open(run) as store:
+        for at in range(600):
+            losses = {"cls": "focal", "reg": f"Mul({at},U)"}
+            store.add_score(Score(f"e{at}", "proxy", losses, "val", 0, 2.0, metrics={"error": 0.5 + at}))
+    path = export_loss(run, tmp_path / "s.db")
+    assert path.stat().st_size < 1_500_000
+    study = optuna.load_study(study_name="mine", storage=f"sqlite:///{path}")
+    assert len(study.trials) == 603
+    assert study.best_trial.params == {"cls": "focal", "reg": 1}
+    assert study.best_trial.user_attrs["reg"] == "Neg(Div(I,U))"
+
+
+@pytest.mark.skipif(not INSTALLED, reason="optuna is not installed")
+def test_a_full_disk_is_one_line_and_leaves_no_part(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    code = (
+        "import resource, signal, sys; import optuna, cse_autoloss; import cse_autoloss.report.optuna_storage;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"
+        "cse_autoloss.export_loss(sys.argv[1], sys.argv[2])"
+    )
+    given = [sys.executable, "-W", "ignore", "-c", code, str(run), str(path)]
+    told = subprocess.run(given, capture_output=True, text=True, check=False).stderr.strip().splitlines()[-1]
+    assert told.startswith(f"cse_autoloss.errors.AutoLossError: can not write {path}: ")
+    assert not path.exists()
 
 
 @pytest.mark.skipif(INSTALLED, reason="optuna is installed")

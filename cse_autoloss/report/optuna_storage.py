@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ from cse_autoloss.report.view import RunView
 from cse_autoloss.runs import Score
 
 
+MOST_CHOICES = 200
+"""Different formulas up to which a slot's parameter is the formula itself: Optuna keeps all choices with each trial."""
+
+
 def write_study(view: RunView, path: Path) -> Path:
     """Write a new SQLite storage with one study, named as the run directory: one trial for each search training.
 
-    A trial's parameters are the formulas by slot, its value is the search's metric on validation. A training without
-    metrics is a failed trial, whose attribute `detail` says why.
+    A trial's parameters are the formulas by slot (of more than `MOST_CHOICES` their numbers, in order of appearance,
+    and an attribute has the formula), its value is the search's metric on validation. A training without metrics is a
+    failed trial, whose attribute `detail` says why.
 
     Returns:
         The path.
@@ -34,29 +40,44 @@ def write_study(view: RunView, path: Path) -> Path:
         path.touch(exist_ok=False)
     except OSError as error:
         raise not_written(path, error) from None
-    slots = sorted({slot for score in scores for slot in score.losses})
-    formulas = {
-        slot: optuna.distributions.CategoricalDistribution(
-            tuple(sorted({score.losses[slot] for score in scores if slot in score.losses}))
-        )
-        for slot in slots
+    study_of = {
+        "storage": f"sqlite:///{path.resolve()}",
+        "study_name": view.directory.resolve().name,
+        "direction": "maximize" if view.metric.higher else "minimize",
     }
-    study = optuna.create_study(
-        storage=f"sqlite:///{path.resolve()}",
-        study_name=view.directory.resolve().name,
-        direction="maximize" if view.metric.higher else "minimize",
-    )
-    study.add_trials([_trial(optuna, score, formulas, view.metric.name) for score in scores])
+    try:
+        optuna.create_study(**study_of).add_trials(_trials(optuna, scores, view.metric.name))
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        # SQLAlchemy's error, or Optuna's own around it: the disk is full, say.
+        if type(error).__module__.partition(".")[0] in ("sqlalchemy", "optuna", "sqlite3"):
+            raise not_written(path, OSError(0, str(error.__cause__ or error).splitlines()[0])) from None
+        raise
     return path
 
 
-def _trial(optuna: Any, score: Score, formulas: dict[str, Any], metric: str) -> Any:
-    done = score.status == "ok"
-    told = {"seed": score.seed, "epochs": score.epochs, "seconds": score.seconds, "detail": score.detail}
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.FAIL,
-        value=score.metrics[metric] if done else None,
-        params=dict(score.losses),
-        distributions={slot: formulas[slot] for slot in score.losses},
-        user_attrs=told | {"status": score.status, **score.settings},
-    )
+def _trials(optuna: Any, scores: Sequence[Score], metric: str) -> Iterator[Any]:
+    formulas: dict[str, dict[str, int]] = {}
+    for score in scores:
+        for slot, formula in score.losses.items():
+            formulas.setdefault(slot, {}).setdefault(formula, len(formulas.get(slot, {})))
+    choices = optuna.distributions.CategoricalDistribution
+    whole = optuna.distributions.IntDistribution
+    spans = {
+        slot: choices(tuple(sorted(own))) if len(own) <= MOST_CHOICES else whole(0, len(own) - 1)
+        for slot, own in formulas.items()
+    }
+    for score in scores:
+        told = {"seed": score.seed, "epochs": score.epochs, "seconds": score.seconds, "detail": score.detail}
+        numbered = {slot: text for slot, text in score.losses.items() if len(formulas[slot]) > MOST_CHOICES}
+        done = score.status == "ok"
+        yield optuna.trial.create_trial(
+            state=optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.FAIL,
+            value=score.metrics[metric] if done else None,
+            params={
+                slot: formulas[slot][text] if slot in numbered else text
+                for slot, text in score.losses.items()
+            },
+            distributions={slot: spans[slot] for slot in score.losses},
+            user_attrs={**told, "status": score.status, **score.settings, **numbered},
+        )
