@@ -163,6 +163,10 @@ def test_a_wrong_call_is_one_line(arguments: tuple[Any, ...], named: dict[str, A
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"inputs": [R, R]}, "the input 'R' stands there twice"),
     ({"inputs": []}, "1 to 12 of Input"),
+    ({"inputs": None}, "1 to 12 of Input"),
+    ({"inputs": "R"}, r"inputs: expected a list of Input\(...\), got 'R'"),
+    ({"walks": 3}, r"walks: expected a list of Walk\(...\), got 3"),
+    ({"operators": "Add"}, "operators: expected a list of names, got 'Add'"),
     ({"walks": []}, "needs a walk along which the loss must fall"),
     ({"walks": [cal.Walk("S", 0, 1)]}, "unknown input in the walk of S: 'S'"),
     ({"walks": [cal.Walk("r", -1, 0)]}, "did you mean 'R'"),

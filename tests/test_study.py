@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,38 @@ def test_a_study_needs_no_search_of_expressions() -> None:
             one.optimize(lambda loss: -float(loss(torch.eye(3), torch.arange(3))), trials=9)
             assert len(one) == 9
             assert math.isfinite(one.best.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda study: study.ask("3"), "ask: expected a whole number of 1 or more, got '3'"),
+        (lambda study: study.ask(1.5), "ask: expected a whole number of 1 or more, got 1.5"),
+        (lambda study: study.tell(3, 1.0), "tell: expected a candidate that `ask` gave, got 3"),
+        (lambda study: study.optimize(3, trials=1), "optimize: expected a training function, got 3"),
+        (lambda study: study.optimize(print, trials=-1), "optimize: trials: expected a whole number of 1"),
+        (
+            lambda study: study.audit(print, seeds=1),
+            "audit: seeds, for an interval: expected a whole number of 2",
+        ),
+        (lambda study: study.audit(print, tuning=None), "audit: tuning: expected a whole number of 1"),
+        (lambda study: study.audit(3), "audit: fit: expected a training function, got 3"),
+    ],
+)
+def test_wrong_arguments_are_one_line(wrong: Callable[[cal.Study], Any], words: str) -> None:
+    with study() as one, pytest.raises(ConfigError) as caught:
+        wrong(one)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"settings": 3}, "settings: expected a dictionary, got 3"),
+        ({"directory": 3}, "directory: expected a path, got 3"),
+        ({"seed": "a"}, "seed: expected a whole number, got 'a'"),
+    ],
+)
+def test_wrong_options_are_one_line(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        study(**options)

@@ -11,7 +11,7 @@ import json
 import keyword
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import cached_property
@@ -211,7 +211,11 @@ class Signature:
         return self.form is not None
 
     def _settle(self) -> None:
-        inputs = tuple(self.inputs)
+        for key, kind in (("inputs", "Input(...)"), ("walks", "Walk(...)"), ("operators", "names")):
+            given = getattr(self, key)
+            if isinstance(given, str) or not isinstance(given, Iterable | None):
+                raise ConfigError(f"{key}: expected a list of {kind}, got {shorten(repr(given))}")
+        inputs = tuple(self.inputs or ())
         if not all(isinstance(one, Input) for one in inputs) or not 1 <= len(inputs) <= MAX_INPUTS:
             raise ConfigError(f"inputs must be 1 to {MAX_INPUTS} of Input(...)")
         names = [one.name for one in inputs]

@@ -10,7 +10,6 @@ from cse_autoloss.errors import MissingExtraError, RunError, not_written
 from cse_autoloss.report.view import RunView
 from cse_autoloss.runs import Score
 
-
 MOST_CHOICES = 200
 """Different formulas up to which a slot's parameter is the formula itself: Optuna keeps all choices with each trial."""
 

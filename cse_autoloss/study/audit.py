@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.tuning import Axis
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.errors import ConfigError, shorten
 from cse_autoloss.losses import load_loss
 from cse_autoloss.runs import RunStore, Score
-from cse_autoloss.study.functions import Apart, Caller, Function, Here, Request
+from cse_autoloss.study.functions import Apart, Caller, Function, Here, Request, counted
 
 if TYPE_CHECKING:
     from cse_autoloss.study.study import Study
@@ -64,14 +64,15 @@ def audited(
     workers: int,
 ) -> StudyAudit:
     """Arguments as of `Study.audit`."""
-    if seeds < 2:
-        raise ConfigError(f"audit: expected 2 seeds or more, for an interval, got {seeds}")
+    counted(seeds, "audit: seeds, for an interval", 2)
+    counted(tuning, "audit: tuning")
+    for what, given in (("fit", fit), ("validate", validate or fit)):
+        if not callable(given):
+            raise ConfigError(f"audit: {what}: expected a training function, got {shorten(repr(given))}")
     if bool(ranges) != (validate is not None):
         raise ConfigError(
             "audit: ranges and validate go together: settings are tuned on validation data, never on test"
         )
-    if tuning < 1:
-        raise ConfigError(f"audit: tuning: expected 1 training or more, got {tuning}")
     best = study.best
     contestants = [Contestant("discovered", LossSet.of(best.texts), True)]
     for text in dict.fromkeys(("", *against)):
@@ -99,9 +100,12 @@ def audited(
 
 
 def _axis(name: str, span: Sequence[float]) -> Axis:
-    if len(span) != 2 or not 0 < span[0] <= span[1] < math.inf:
-        raise ConfigError(f"audit: ranges: {name}: expected (least, most) above 0, got {span!r}")
-    low, high = (float(value) for value in span)
+    try:
+        low, high = (float(value) for value in span)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not 0 < low <= high < math.inf:
+        raise ConfigError(f"audit: ranges: {name}: expected (least, most) above 0, got {shorten(repr(span))}")
     return Axis(name, math.sqrt(low * high), low, high)
 
 

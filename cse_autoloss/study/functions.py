@@ -82,6 +82,12 @@ class Caller(Protocol):
         ...
 
 
+def counted(value: Any, what: str, least: int = 1) -> None:
+    """ConfigError, of what is counted, unless a value is a whole number and not less than the least."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{what}: expected a whole number of {least} or more, got {shorten(repr(value))}")
+
+
 def judged(value: Any) -> Outcome:
     """What a returned value is worth: a finite number, or a failure that says what it is."""
     if isinstance(value, (bool, str, bytes)) or value is None:

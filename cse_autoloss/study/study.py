@@ -23,7 +23,7 @@ import numpy as np
 from cse_autoloss.bench.progress import Clock, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.discovery.funnel import Entrant, Funnel, GenerationRecord
-from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.errors import ConfigError, RunError, shorten
 from cse_autoloss.graph import Signature
 from cse_autoloss.report.about import keep_about
 from cse_autoloss.report.page import PageWriter, shown
@@ -37,7 +37,17 @@ from cse_autoloss.settings.schema import SearchConfig
 from cse_autoloss.spaces import signature_of
 from cse_autoloss.study.audit import StudyAudit, audited
 from cse_autoloss.study.candidate import Candidate, Found
-from cse_autoloss.study.functions import INSIDE, Apart, Caller, Function, Here, Outcome, Request, judged
+from cse_autoloss.study.functions import (
+    INSIDE,
+    Apart,
+    Caller,
+    Function,
+    Here,
+    Outcome,
+    Request,
+    counted,
+    judged,
+)
 from cse_autoloss.study.opening import StudySettings, handcrafted, opened
 from cse_autoloss.study.standing import Standing
 from cse_autoloss.tasks.protocol import Metric
@@ -87,6 +97,13 @@ class Study:
                 "a worker came upon a study while it ran the script to find the training function: "
                 'put the lines that start the study below `if __name__ == "__main__":`'
             )
+        for name, value, kind, words in (
+            ("settings", settings, Mapping, "a dictionary"),
+            ("defaults", defaults, Mapping, "a dictionary"),
+            ("directory", directory, (str, os.PathLike), "a path"),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise ConfigError(f"{name}: expected {words}, got {shorten(repr(value))}")
         given = signature if isinstance(signature, Mapping) else {"loss": signature}
         self.slots = {slot: signature_of(one) for slot, one in given.items()}
         stated = {slot: one.to_dict() for slot, one in self.slots.items()}
@@ -158,8 +175,7 @@ class Study:
         Raises:
             RunError: the search finds none that has the properties any more.
         """
-        if count < 1:
-            raise ConfigError(f"ask: expected a count of 1 or more, got {count}")
+        counted(count, "ask")
         found: list[Candidate] = []
         while len(found) < count:
             if self._again:
@@ -174,6 +190,8 @@ class Study:
 
     def tell(self, candidate: Candidate, value: float) -> None:
         """What training with the candidate came to; anything but a finite number is kept as a failure."""
+        if not isinstance(candidate, Candidate):
+            raise ConfigError(f"tell: expected a candidate that `ask` gave, got {shorten(repr(candidate))}")
         self._record(candidate, judged(value))
 
     def _record(self, candidate: Candidate, outcome: Outcome) -> None:
@@ -249,6 +267,10 @@ class Study:
         """
         if budget is None and trials is None:
             raise ConfigError("optimize: give a budget, as budget='20m', or a number of trials")
+        if trials is not None:
+            counted(trials, "optimize: trials")
+        if not callable(fit):
+            raise ConfigError(f"optimize: expected a training function, got {shorten(repr(fit))}")
         held = None if budget is None else parse_duration(budget)
         until = None if held is None else time.monotonic() + held
         seconds = None if limit is None else parse_duration(limit)
