@@ -1,4 +1,4 @@
-"""Time and memory of people's data at their full size: Market-1501's names and numbers, and 12,000 faces, of random pictures.
+"""Time and memory of people's data at full size: Market-1501's names and numbers, and 12,000 faces, as random pictures.
 
 python benchmarks/people_sizes.py [--market 1.0] [--people 3000]
 """
@@ -32,7 +32,9 @@ def main() -> None:
         root = Path(folder)
         count = write_market(root / "market", asked.market)
         write_faces(root / "faces", asked.people)
-        print(f"{count:,} photographs of 64 x 128 in Market-1501's names, {4 * asked.people:,} faces of 92 x 112")
+        print(
+            f"{count:,} photographs of 64 x 128 in Market-1501's names, {4 * asked.people:,} faces of 92 x 112"
+        )
         short = ["cross-entropy", "--no-tune", "--seeds", "1", "--epochs", "1", "--workers", "1", "-q"]
         market, faces = f"market:{root / 'market'}", f"folder:{root / 'faces'}"
         re_ranked = ["--set", "reid.re_rank=true"]

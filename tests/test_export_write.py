@@ -55,8 +55,68 @@ def test_margin_losses_are_written_as_torch_code_alone(name: str, tmp_path: Path
     with pytest.raises(ValueError, match=r"cosine must be float \(N, C\)"):
         module.DiscoveredLoss()(torch.zeros(2, 7, 3), torch.zeros(2, 3, dtype=torch.int64))
     for suffix in (".svg", ".onnx", ".tex", ".json"):
-        with pytest.raises(AutoLossError, match=r"margin loss is no expression; it is written as \.py"):
+        with pytest.raises(AutoLossError, match=r"is no expression; it is written as \.py"):
             cse_autoloss.export_loss(name, tmp_path / f"loss{suffix}")
+
+
+BOXES = [name for name, one in CATALOGUE.items() if one.signature.name == "reg" and one.formula is None]
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_box_losses_on_coordinates_are_written_as_torch_code_alone(name: str, tmp_path: Path) -> None:
+    source = cse_autoloss.export_loss(name, tmp_path / "loss.py").read_text()
+    assert "cse_autoloss" not in source
+    module = imported(source, tmp_path)
+    rng = torch.Generator().manual_seed(0)
+    corners = 100 * torch.rand(60, 2, 2, 2, generator=rng)
+    boxes, target = torch.cat([corners.amin(2), corners.amax(2)], -1).unbind(1)
+    for dtype in (torch.float64, torch.float32, torch.float16):
+        gradients = []
+        for loss in (module.DiscoveredLoss("none"), load_loss(name, reduction="none")):
+            given = boxes.to(dtype, copy=True).requires_grad_()
+            values = loss(given, target.to(dtype))
+            gradients.append((values, *torch.autograd.grad(values.sum(), given)))
+        for got, wanted in zip(*gradients, strict=True):
+            torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+    weight = torch.rand(60, generator=rng)
+    wanted = (weight * load_loss(name, reduction="none")(boxes, target)).mean()
+    torch.testing.assert_close(module.DiscoveredLoss()(boxes, target, weight), wanted)
+    assert float(module.DiscoveredLoss()(boxes[:0], target[:0])) == 0
+    with pytest.raises(ValueError, match="each predicted box needs its target"):
+        module.DiscoveredLoss()(boxes, target[:3])
+    with pytest.raises(ValueError, match=r"pred_boxes must be float \(N, 4\)"):
+        module.DiscoveredLoss()(boxes[0], target[0])
+    if name in ("ciou", "wiou"):
+        given = boxes.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(module.DiscoveredLoss()(given, target), given, create_graph=True)
+        with pytest.raises(ValueError, match=r"no second derivative: .* is held constant"):
+            slope.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["ap-loss", "alrp", "rank-sort"])
+def test_rankings_are_written_as_torch_code_alone(name: str, tmp_path: Path) -> None:
+    """As `load_loss` has them, samples that are ignored and wrong targets included."""
+    source = cse_autoloss.export_loss(name, tmp_path / "loss.py").read_text()
+    assert "cse_autoloss" not in source
+    module = imported(source, tmp_path)
+    rng = torch.Generator().manual_seed(0)
+    logits, iou = torch.randn(50, 4, generator=rng), torch.rand(50, generator=rng)
+    target = torch.randint(0, 8, (50,), generator=rng).clamp(max=4)
+    target[:5] = -100
+    for reduction in ("mean", "sum", "none"):
+        gradients = []
+        for loss in (module.DiscoveredLoss(reduction), load_loss(name, reduction=reduction)):
+            given = logits.clone().requires_grad_()
+            values = loss(given, target, iou)
+            gradients.append((values, *torch.autograd.grad(values.sum(), given)))
+        for got, wanted in zip(*gradients, strict=True):
+            torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+    assert not gradients[0][1][:5].any()
+    for wrong in (5, -1):
+        with pytest.raises(ValueError, match=r"targets must lie in \[0, C\]"):
+            module.DiscoveredLoss()(logits, torch.full((50,), wrong), iou)
+    with pytest.raises(ValueError, match=r"iou must be \(N,\)"):
+        module.DiscoveredLoss()(logits, target, iou[:3])
 
 
 @pytest.mark.parametrize("name", ["cse-autoloss-b-cls", "varifocal", "cross-entropy", "cse-autoloss-b-reg"])

@@ -43,8 +43,8 @@ def export_loss(
     *,
     pick: int | None = None,
 ) -> Path:
-    """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json, a margin softmax
-    loss of the catalogue as .py. A run as .db is its search trainings, as a storage of Optuna.
+    """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json, what is no
+    expression in the catalogue as .py. A run as .db is its search trainings, as a storage of Optuna.
 
     .py says in its head what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one.
 
@@ -61,16 +61,16 @@ def export_loss(
         AutoLossError: no such loss, or no such form, or a file that can't be written.
     """
     from cse_autoloss.export import export_loss
+    from cse_autoloss.export.handcrafted import Handcrafted
     from cse_autoloss.losses import CATALOGUE, load_loss
-    from cse_autoloss.losses.margin import MarginSoftmax
 
     if pick is not None:
         return _export_picked(source, pick, path)
     if Path(path).suffix.lower() == ".db":
         return _export_study(source, Path(path))
-    margin = load_loss(source, signature) if isinstance(source, str) and source in CATALOGUE else None
-    if isinstance(margin, MarginSoftmax):
-        return export_loss(margin, path)
+    named = load_loss(source, signature) if isinstance(source, str) and source in CATALOGUE else None
+    if isinstance(named, Handcrafted):
+        return export_loss(named, path)
     parametric = _parametric(source)
     if parametric is not None:
         return export_loss(parametric, path)

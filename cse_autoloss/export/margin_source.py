@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 
-from torch.nn import Module
-
+from cse_autoloss.export.own_source import numbers_of
 from cse_autoloss.losses import margin
 from cse_autoloss.losses.margin import MarginSoftmax
 
@@ -58,13 +57,11 @@ class DiscoveredLoss(nn.Module):
 def margin_source(loss: MarginSoftmax) -> str:
     """Python source of a standalone module `DiscoveredLoss` that equals the loss."""
     kind = type(loss)
-    inherited = {*vars(Module()), "reduction"}
-    own = {name: value for name, value in vars(loss).items() if name not in inherited}
     helpers = (margin._angle, margin._falling_cosine, margin._monotone_multiple)
     return _FILE.format(
         title=kind.__name__,
         formula="\n".join(textwrap.wrap(inspect.getdoc(kind) or "", 118)),
-        numbers="\n".join(f"        self.{name} = {value!r}" for name, value in own.items()),
+        numbers="\n".join(f"        self.{name} = {value!r}" for name, value in numbers_of(loss).items()),
         method=inspect.getsource(kind.margin).rstrip(),
         helpers="\n\n\n".join(inspect.getsource(one).rstrip() for one in helpers),
     )

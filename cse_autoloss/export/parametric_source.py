@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cse_autoloss.errors import UnknownNameError
-from cse_autoloss.export.ap_source import ap_source
+from cse_autoloss.export.ranking_source import ap_source
 from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.ap import ApSpace

@@ -9,13 +9,12 @@ from typing import Any
 
 from cse_autoloss.errors import AutoLossError, nearest, not_written
 from cse_autoloss.export.draw import FORMATS, draw, draw_pair
+from cse_autoloss.export.handcrafted import Handcrafted, handcrafted_source
 from cse_autoloss.export.json_form import to_json, to_json_pair
 from cse_autoloss.export.latex import to_latex
-from cse_autoloss.export.margin_source import margin_source
 from cse_autoloss.export.parametric_source import parametric_forms
 from cse_autoloss.export.torch_source import torch_source, torch_source_pair
 from cse_autoloss.graph import LossGraph
-from cse_autoloss.losses.margin import MarginSoftmax
 from cse_autoloss.losses.parametric import ParametricLoss
 
 SUFFIXES = (".py", ".json", *FORMATS, ".tex", ".onnx")
@@ -23,7 +22,7 @@ SUFFIXES = (".py", ".json", *FORMATS, ".tex", ".onnx")
 
 
 def export_loss(
-    loss: LossGraph | tuple[LossGraph, LossGraph] | ParametricLoss | MarginSoftmax,
+    loss: LossGraph | tuple[LossGraph, LossGraph] | ParametricLoss | Handcrafted,
     path: str | Path,
     *,
     name: str = "DiscoveredLoss",
@@ -36,8 +35,8 @@ def export_loss(
     .onnx forward pass as an ONNX model (one loss, needs the packages onnx and onnxscript).
 
     Args:
-        loss: one loss, or (classification, box); a parametric one is written as .py or .json, a margin softmax
-            loss as .py.
+        loss: one loss, or (classification, box); a parametric one is written as .py or .json, a handcrafted one
+            that is no expression as .py.
         path: file to write; its folder must exist.
         name: class name in a .py file of one loss.
         alpha: class weighting of a sigmoid head's loss.
@@ -55,15 +54,13 @@ def export_loss(
         close = nearest(suffix, SUFFIXES)
         hint = f"; did you mean {close!r}?" if close else ""
         raise AutoLossError(f"{path}: expected a file name that ends in {', '.join(SUFFIXES)}{hint}")
-    if isinstance(loss, ParametricLoss | MarginSoftmax):
-        if isinstance(loss, MarginSoftmax):
-            kind, forms = "margin", {".py": margin_source(loss)}
+    if isinstance(loss, ParametricLoss | Handcrafted):
+        if isinstance(loss, ParametricLoss):
+            kind, forms = "parametric loss", parametric_forms(loss, provenance)
         else:
-            kind, forms = "parametric", parametric_forms(loss, provenance)
+            kind, forms = type(loss).__name__, {".py": handcrafted_source(loss)}
         if suffix not in forms:
-            raise AutoLossError(
-                f"{path}: a {kind} loss is no expression; it is written as {' or '.join(forms)}"
-            )
+            raise AutoLossError(f"{path}: a {kind} is no expression; it is written as {' or '.join(forms)}")
         return _written(path, forms[suffix])
     if suffix in FORMATS:
         return draw_pair(*loss, path) if isinstance(loss, tuple) else draw(loss, path)
