@@ -119,6 +119,38 @@ def test_rankings_are_written_as_torch_code_alone(name: str, tmp_path: Path) -> 
         module.DiscoveredLoss()(logits, target, iou[:3])
 
 
+def test_onnx_of_a_signature_of_ones_own_takes_any_length(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    reference = pytest.importorskip("onnx.reference")
+    residual = CATALOGUE["huber"].signature
+    walks = [cse_autoloss.Walk("A", start=0, end=1, at={"B": 0.5})]
+    two = [
+        cse_autoloss.Signature(
+            f"two-{kind}",
+            inputs=[cse_autoloss.Input("A", kind=kind), cse_autoloss.Input("B")],
+            walks=walks,
+            default="Mul(Sub(1,A),Exp(B))",
+            result=kind,
+        )
+        for kind in ("per-sample", "per-class")
+    ]
+    for signature in (residual, *two):
+        path = cse_autoloss.export_loss(signature.default, tmp_path / "loss.onnx", signature=signature)
+        session = reference.ReferenceEvaluator(onnx.load(path))
+        loss = load_loss(signature.default, signature, reduction="none")
+        for count in (3, 9):
+            given = {
+                one.name: torch.rand(count, 7) if one.kind.value == "per-class" else torch.rand(count)
+                for one in signature.inputs
+            }
+            (found,) = session.run(None, {name: value.numpy() for name, value in given.items()})
+            torch.testing.assert_close(torch.from_numpy(found), loss(**given))
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("name", ["cse-autoloss-b-cls", "varifocal", "cross-entropy", "cse-autoloss-b-reg"])
 def test_onnx_computes_the_same(name: str, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")

@@ -306,8 +306,9 @@ def form_of(signature: Signature) -> Form:
 
 def _common_shape(tensors: Iterable[Tensor]) -> torch.Size:
     """The shape that tensors broadcast to; torch takes long to find it even where all have the same."""
-    shapes = {tensor.shape for tensor in tensors}
-    return shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
+    # Compared, not hashed: an exporter would take the length of its example for the only one.
+    first, *others = (tensor.shape for tensor in tensors)
+    return first if all(one == first for one in others) else torch.broadcast_shapes(first, *others)
 
 
 def _unread(names: frozenset[str]) -> str:
