@@ -169,7 +169,7 @@ def test_verify_many_from_a_file(tmp_path: Path) -> None:
         (("verify", "--file", "nowhere.txt"), "nowhere.txt"),
         (("render", CLS, "-o", "graph.bmp"), ".svg"),
         (("export", "giou", "-o", "nowhere/at/all.py"), "nowhere/at/all.py"),
-        (("export", "l1", "-o", "l1.py"), "not an expression"),
+        (("export", "l1", "-o", "l1.json"), "is no expression; it is written as .py"),
         (("evolve", "--budget", "5x"), "20m"),
         (("evolve", "--task", "detecton"), "did you mean 'detection'"),
         (("evolve", "--config", "nowhere.yaml"), "nowhere.yaml"),

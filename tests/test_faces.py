@@ -13,12 +13,13 @@ from PIL import Image
 from task_samples import TINY, portraits
 
 import cse_autoloss
-from cse_autoloss import reinforce_loss
+from cse_autoloss import compare_losses, reinforce_loss
 from cse_autoloss.errors import DataError, MissingExtraError
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.tasks.faces import FacesSettings
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.tasks.faces import FacesTask, load_faces
+from cse_autoloss.tasks.groups import read_groups, verified_by_group
 from cse_autoloss.tasks.identities import (
     locate_pairs,
     make_pairs,
@@ -204,6 +205,58 @@ def test_orl_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"cse-autoloss\[faces\]"):
         read_identities("orl", (8, 8))
+
+
+def test_accepts_by_group_by_hand() -> None:
+    """One threshold for all pairs: 0.5, which one of four false pairs exceeds."""
+    similarity = np.array([0.9, 0.4, 0.6, 0.8, 0.5, 0.3, 0.1])
+    same = np.array([True, True, True, False, False, False, False])
+    one, other = list("aabaabb"), list("aabbaba")
+    assert verified_by_group(similarity, same, one, other, 0.25) == {
+        "TPR, a": 0.5, "TPR, b": 1.0, "FAR, a": 0.0, "FAR, b": 0.0,
+    }  # fmt: skip
+    assert verified_by_group(similarity, same, ["a"] * 7, ["a"] * 7, 0.25) == {
+        "TPR, a": pytest.approx(2 / 3), "FAR, a": 0.25,
+    }  # fmt: skip
+
+
+def test_groups_are_read_and_mistakes_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("\ufeffidentity,group\nann,north\n\n bob , south\nzoe,south\n", encoding="utf-8")
+    assert read_groups(path, ["ann", "bob"]) == {"ann": "north", "bob": "south", "zoe": "south"}
+    for text, words in (
+        ("ann,north\nann,south\n", r"groups.csv:2: 'ann' is in 'north' already"),
+        ("ann,north\nbob\n", r"groups.csv:2: expected IDENTITY,GROUP, got 'bob'"),
+        ("ann,north\n", "1 of 2 people have no group, the first: 'bob'"),
+        ("", "2 of 2 people have no group"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=words):
+            read_groups(path, ["ann", "bob"])
+    with pytest.raises(DataError, match="No such file"):
+        read_groups(tmp_path / "none", ["ann"])
+
+
+def test_a_comparison_tells_scores_by_group(people: Path, tmp_path: Path) -> None:
+    groups = tmp_path / "groups.csv"
+    groups.write_text("".join(f"person{at},{'north' if at % 2 else 'south'}\n" for at in range(8)))
+    options = {
+        "executor": "inprocess", "own.data": f"folder:{people}", "own.image_size": 16, "own.pair_count": 40,
+        "own.batch": 10, "own.groups": str(groups), "audit.epochs": 2, "own.seed": 1,
+    }  # fmt: skip
+    out, result = compare_losses(
+        ["cross-entropy"], task="faces", overrides=options, seeds=1, tune=False, out=tmp_path / "out"
+    )
+    parts = result.standings[0].parts
+    assert {name.partition(",")[0] for name in parts} == {"TPR", "FAR"}
+    assert all(0 <= value <= 1 for value in parts.values())
+    with RunStore.read(out) as store:
+        (score,) = store.scores("audit")
+    (picture,) = score.extra["pictures"]
+    assert set(picture["lines"]) <= {"north", "south"}
+    groups.write_text("person0,north\n")
+    with pytest.raises(DataError, match="7 of 8 people have no group"):
+        compare_losses(["cross-entropy"], task="faces", overrides=options, out=tmp_path / "other")
 
 
 def test_faces_are_learnt_and_diverged_models_have_no_score(people: Path) -> None:

@@ -109,11 +109,15 @@ def train(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, 
 
 
 def best_on_test(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Do a job of `StackTraining.test`: test metrics of the training's best model, and what is to be seen of it."""
+    """Do a job of `StackTraining.test`: metrics of the training's best model on test, their parts, and pictures."""
     training = _training(payload)
     stack = task.stack(1, training.scale)
     stack.load_weights(_load(training.checkpoint(folder, training.epochs)))
-    return {"scores": task.scores(stack, "test"), "pictures": [*map(asdict, task.shown(stack, "test"))]}
+    return {
+        "scores": task.scores(stack, "test"),
+        "parts": dict(task.detail_of(stack, "test")),
+        "pictures": [*map(asdict, task.shown(stack, "test"))],
+    }
 
 
 def _training(payload: Mapping[str, Any]) -> StackTraining:

@@ -12,6 +12,7 @@ from cse_autoloss.cli.options import (
     AsJson,
     Data,
     Device,
+    Groups,
     Quiet,
     Resume,
     Settings,
@@ -44,6 +45,7 @@ def command(
     label_noise: Annotated[
         float | None, typer.Option(help="Part of the training labels to make wrong, on purpose.")
     ] = None,
+    groups: Groups = None,
     detector: Annotated[str | None, typer.Option(help="one-stage, two-stage, or any other.")] = None,
     skip_bad: SkipBad = None,
     seeds: Annotated[int | None, typer.Option(help="Trainings of each, with the same seeds for all.")] = None,
@@ -61,7 +63,10 @@ def command(
     resume: Resume = None,
     settings: Settings = None,
     detail: Annotated[
-        bool, typer.Option("--detail", help="Of a detector on test: AR, and AP by size and by class, too.")
+        bool,
+        typer.Option(
+            "--detail", help="On test, of a detector: AR, and AP by size and by class; of faces: by group."
+        ),
     ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -73,6 +78,7 @@ def command(
         "metric": metric,
         "own.data": data,
         "own.label_noise": label_noise,
+        "own.groups": groups,
         "own.detector": detector,
         "own.skip_bad": skip_bad,
         "audit.epochs": epochs,

@@ -11,6 +11,7 @@ from cse_autoloss.cli.options import (
     AsJson,
     Data,
     Device,
+    Groups,
     Log,
     Resume,
     RunOut,
@@ -39,6 +40,7 @@ def command(
     label_noise: Annotated[
         float | None, typer.Option(help="Part of the training labels to make wrong, on purpose.")
     ] = None,
+    groups: Groups = None,
     detector: Annotated[
         str | None,
         typer.Option(help="one-stage, two-stage, one-stage-pyramid, two-stage-pyramid, or FILE.py:NAME."),
@@ -74,6 +76,7 @@ def command(
         "metric": metric,
         "own.data": data,
         "own.label_noise": label_noise,
+        "own.groups": groups,
         "own.detector": detector,
         "own.skip_bad": skip_bad,
         "budget": budget,

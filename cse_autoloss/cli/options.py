@@ -29,6 +29,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result onl
 Data = Annotated[
     str | None, typer.Option(help="digits, or a folder of photographs with boxes; see docs/data.md.")
 ]
+Groups = Annotated[
+    str | None,
+    typer.Option(help="Of faces: a file with IDENTITY,GROUP on each line, to tell scores by group."),
+]
 SkipBad = Annotated[
     bool | None, typer.Option("--skip-bad", help="Leave out images with faults, and count them.")
 ]

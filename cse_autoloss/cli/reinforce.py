@@ -10,6 +10,7 @@ import cse_autoloss
 from cse_autoloss.cli.options import (
     AsJson,
     Device,
+    Groups,
     Log,
     Quiet,
     Resume,
@@ -31,6 +32,7 @@ def command(
         typer.Option(help="digits, cifar10:DIR, cifar100:DIR, idx:DIR, folder:DIR, orl or market:DIR."),
     ] = None,
     label_noise: Annotated[float | None, typer.Option(help="Share of train labels to change.")] = None,
+    groups: Groups = None,
     model: Annotated[str | None, typer.Option(help="mlp, small, face or resnet20.")] = None,
     samples: Annotated[int | None, typer.Option(help="Models trained together, B.")] = None,
     intervals: Annotated[int | None, typer.Option(help="Intervals of am-lfs and ap, M.")] = None,
@@ -63,6 +65,7 @@ def command(
         "reinforce.space": space,
         "own.data": data,
         "own.label_noise": label_noise,
+        "own.groups": groups,
         "own.model": model,
         "own.epochs": epochs,
         "reinforce.samples": samples,

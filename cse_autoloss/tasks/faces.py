@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.errors import DataError
 from cse_autoloss.settings.tasks.faces import FacesSettings
+from cse_autoloss.tasks.groups import read_groups, verified_by_group
 from cse_autoloss.tasks.identities import (
     Identities,
     Pairs,
@@ -125,14 +126,49 @@ class FacesTask(StackedTask):
             )
         return found
 
+    def detail_of(self, stack: ModelStack, split: SplitName) -> dict[str, float]:
+        """True and false accepts by group, at one threshold; none without groups."""
+        if not self.settings.groups:
+            return {}
+        similarity, same, groups = self._verified(stack, split)
+        return verified_by_group(similarity, same, *groups, self.settings.far)
+
     def shown(self, stack: ModelStack, split: SplitName) -> tuple[Lines]:
-        """The ROC of verification."""
+        """The ROC of verification, and that of each group's own pairs."""
+        similarity, same, (one, other) = self._verified(stack, split)
+        kept = {"ROC": np.ones(len(same), dtype=bool)}
+        if self.settings.groups:
+            kept = {name: (one == name) & (other == name) for name in sorted({*one, *other})}
+        lines = {}
+        for name, own in kept.items():
+            if same[own].any() and not same[own].all():
+                false, true = roc(similarity[own], same[own])
+                points = list(zip(false.tolist(), true.tolist(), strict=True))
+                lines[name] = thinned(points, MOST_DOTS // len(kept))
+        return (Lines("ROC of verification", "false accepts", "true accepts", lines),)
+
+    def _verified(
+        self, stack: ModelStack, split: SplitName
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], tuple[NDArray[np.str_], NDArray[np.str_]]]:
+        """Of the pairs to verify: similarities by a stack of one, whether it is one person, and the groups of both."""
         parts, pairs = self.people
-        (features,) = self.embed(stack, (parts[1] if split == "val" else parts[2]).images)
+        part = parts[1] if split == "val" else parts[2]
         first, second, same = pairs[split]
-        false, true = roc((features[first] * features[second]).sum(1), same)
-        points = thinned(list(zip(false.tolist(), true.tolist(), strict=True)), MOST_DOTS)
-        return (Lines("ROC of verification", "false accepts", "true accepts", {"ROC": points}),)
+        (features,) = self.embed(stack, part.images)
+        groups = np.array([self.groups.get(name, "") for name in part.names])[part.images.labels]
+        return (features[first] * features[second]).sum(1), same, (groups[first], groups[second])
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """Identity -> group; nobody has one without the setting."""
+        names = [name for part in self.people[0] for name in part.names]
+        return read_groups(self.settings.groups, names) if self.settings.groups else {}
+
+    def check(self) -> tuple[str, ...]:
+        """Read the photographs and the groups; see `Task.check`."""
+        told = super().check()
+        _ = self.groups
+        return told
 
 
 def _sought(labels: NDArray[np.int64]) -> NDArray[np.int64]:

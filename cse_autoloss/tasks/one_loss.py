@@ -73,14 +73,18 @@ class OneLossTask(Task):
         """What is to be seen of a model whose metrics are finite."""
         return ()
 
+    def detail(self, model: nn.Module, split: SplitName) -> Mapping[str, float]:
+        """See `TaskScore.parts`; asked for on test alone."""
+        return {}
+
     @property
     def data_digest(self) -> str:
-        """Of the files of `data`, as KIND:PLACE, and of the file of pairs where there is one."""
+        """Of the files of `data`, as KIND:PLACE, and of those of pairs and groups where there are any."""
         _, _, place = str(getattr(self.settings, "data", "")).partition(":")
-        pairs = getattr(self.settings, "pairs", None)
+        others = [getattr(self.settings, name, None) for name in ("pairs", "groups")]
         if not place:
             return ""
-        return digest_of(Path(place).expanduser(), *([pairs.expanduser()] if pairs else []))
+        return digest_of(Path(place).expanduser(), *(path.expanduser() for path in others if path))
 
     def check(self) -> tuple[str, ...]:
         """Read the data; notes on them. See `Task.check`."""
@@ -121,11 +125,15 @@ class OneLossTask(Task):
             )
 
         shown: list[Picture] = []
+        parts: dict[str, float] = {}
 
         def score(run: TrainingRun) -> dict[str, float]:
             found = self.score(run.model, split, schedule.score_limit)
-            if schedule.show and all(map(math.isfinite, found.values())):
-                shown.extend(self.pictures(run.model, split))
+            if all(map(math.isfinite, found.values())):
+                if split == "test":  # a search, which has no use for them, is spared their time
+                    parts.update(self.detail(run.model, split))
+                if schedule.show:
+                    shown.extend(self.pictures(run.model, split))
             return found
 
-        return replace(trained(run, schedule, score, self.samples), pictures=tuple(shown))
+        return replace(trained(run, schedule, score, self.samples), parts=parts, pictures=tuple(shown))

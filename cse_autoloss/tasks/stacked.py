@@ -7,7 +7,7 @@ own: `stack`, `train_epoch` and `scores`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -83,6 +83,14 @@ class StackedTask(OneLossTask):
     def pictures(self, model: nn.Module, split: SplitName) -> Sequence[Picture]:
         """See `shown`."""
         return self.shown(ModelStack([model], device=self.device), split)
+
+    def detail(self, model: nn.Module, split: SplitName) -> Mapping[str, float]:
+        """See `detail_of`."""
+        return self.detail_of(ModelStack([model], device=self.device), split)
+
+    def detail_of(self, stack: ModelStack, split: SplitName) -> Mapping[str, float]:
+        """What the metrics of a stack of one are made of; see `TaskScore.parts`."""
+        return {}
 
     # -- losses side by side -----------------------------------------------------------------------------------
 

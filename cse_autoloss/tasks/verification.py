@@ -65,12 +65,15 @@ def tpr_at_far(similarity: Floats, same: NDArray[np.bool_], far: float) -> float
 
     The threshold is as low as that allows; of equal similarities all or none are accepted.
     """
+    return float(np.mean(similarity[same] > threshold_at_far(similarity, same, far)))
+
+
+def threshold_at_far(similarity: Floats, same: NDArray[np.bool_], far: float) -> float:
+    """The similarity that a pair must exceed for at most the share `far` of false pairs to be accepted; −∞ for all."""
     _check(similarity, same)
-    true, false = similarity[same], np.sort(similarity[~same])[::-1]
+    false = np.sort(similarity[~same])[::-1]
     allowed = int(np.floor(far * len(false) + 1e-9))
-    if allowed >= len(false):
-        return 1.0
-    return float(np.mean(true > false[allowed]))
+    return float(false[allowed]) if allowed < len(false) else -np.inf
 
 
 def roc(similarity: Floats, same: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,6 +16,7 @@ class FacesSettings(IdentitySettings):
     data: Place = "orl"
     grey: bool = False
     pairs: WholePath | None = None
+    groups: WholePath | None = None
     pair_count: Annotated[Whole, Field(ge=10)] = 20_000
     far: Annotated[Number, Field(gt=0.0, lt=1.0)] = 0.01
 
