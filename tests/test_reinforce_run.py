@@ -248,7 +248,7 @@ def test_the_command(tmp_path: Path) -> None:
         ({"reinforce.intervals": 0}, "reinforce.intervals"),
         (
             {"reinforce.space": "am-lsf"},
-            "reinforce.space: expected 'am-lfs', 'search-softmax', 'random-softmax' or 'ap', got 'am-lsf'",
+            "reinforce.space: expected 'am-lfs', 'search-softmax', 'random-softmax', 'search-sigmoid' or 'ap', got",
         ),
         ({"own.label_noise": 1}, "options: classification.label_noise: expected a number below 1, got 1"),
         ({"reinfroce.seeds": 3}, "options: reinfroce: unknown key; did you mean 'reinforce'?"),

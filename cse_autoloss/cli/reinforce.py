@@ -23,7 +23,10 @@ from cse_autoloss.cli.options import (
 
 
 def command(
-    space: Annotated[str | None, typer.Option(help="am-lfs, search-softmax, random-softmax or ap.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="am-lfs, search-softmax, random-softmax; of sigmoid heads search-sigmoid, ap."),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="classification, faces, reid, or any with a softmax slot.")
     ] = None,

@@ -10,10 +10,12 @@ import torch
 
 from cse_autoloss.errors import UnknownNameError
 from cse_autoloss.export.ranking_source import ap_source
+from cse_autoloss.export.sigmoid_source import sigmoid_source
 from cse_autoloss.losses.parametric import ParametricLoss
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.ap import ApSpace
 from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.spaces.search_sigmoid import SearchSigmoid
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 
 _HEAD = '''"""{title}
@@ -101,6 +103,8 @@ def torch_source(
     facts = json.dumps(dict(provenance or {}), sort_keys=True).replace('"""', "").replace("\\", "/")
     if isinstance(space, ApSpace):
         return ap_source(space, settled, facts)
+    if isinstance(space, SearchSigmoid):
+        return sigmoid_source(space, settled, facts)
     if isinstance(space, AmLfs):
         return _am_lfs(space, space.tables(given), facts)
     if isinstance(space, SearchSoftmax):

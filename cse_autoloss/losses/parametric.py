@@ -21,12 +21,14 @@ from cse_autoloss.spaces.ap import ApSpace
 from cse_autoloss.spaces.baselines import BASELINES
 from cse_autoloss.spaces.checks import check_classification, columns_of
 from cse_autoloss.spaces.parametric import ParametricSpace, signature_of_space
+from cse_autoloss.spaces.search_sigmoid import SearchSigmoid
 from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
 
 SPACE_TYPES: Mapping[str, type[AmLfs] | type[SearchSoftmax] | type[ApSpace]] = {
     "am-lfs": AmLfs,
     "search-softmax": SearchSoftmax,
     "random-softmax": RandomSoftmax,
+    "search-sigmoid": SearchSigmoid,
     "ap": ApSpace,
 }
 
@@ -34,7 +36,8 @@ SPACE_TYPES: Mapping[str, type[AmLfs] | type[SearchSoftmax] | type[ApSpace]] = {
 class ParametricLoss(ReducedLoss):
     """One loss of a space: `loss(logits, target)`, logits (N, C), s·cos θ where features are normalised.
 
-    A space of sigmoid heads reads iou (N,) besides, and its mean is over the samples with an object.
+    A space of sigmoid heads reads iou (N,) besides. Its mean is over all logits or, where a batch is one ranking, over
+    the samples with an object.
 
     Attributes:
         space: whose loss it is.
@@ -52,17 +55,22 @@ class ParametricLoss(ReducedLoss):
             )
         self.space, self.provenance, self.taking = space, dict[str, Any](), Taking()
         self.signature = signature_of_space(space)
-        self.whole = self.signature == CLS_BINARY
+        self.whole = getattr(space, "whole", self.signature == CLS_BINARY)
         self.theta: Tensor
         self.register_buffer("theta", torch.tensor([float(value) for value in theta], dtype=torch.float64))
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss; DataError where shapes, types or class indices do not fit. Softmax heads make no use of `iou`."""
         columns, ignored = columns_of(logits), self.taking.ignore_index
-        if self.whole:
+        if self.signature == CLS_BINARY:
             meaning = f"{columns} is the background"
             check_classification(logits, target, iou, highest=columns, meaning=meaning, ignore_index=ignored)
-            return ranked(self._ranked, self.taking, self.reduction, logits, target, iou)
+            if self.whole:
+                return ranked(self._of_sigmoids, self.taking, self.reduction, logits, target, iou)
+            # The mean is over all logits, as that of expressions.
+            logits, target, iou, kept = self.taking.kept(logits, target, iou)
+            found = share(self._of_sigmoids(logits, target, iou), None, kept, self.reduction)
+            return found / columns if self.reduction == "mean" else found
         meaning = "there is no background"
         check_classification(logits, target, None, highest=columns - 1, meaning=meaning, ignore_index=ignored)
         if self.taking.counts_all(target):
@@ -70,7 +78,7 @@ class ParametricLoss(ReducedLoss):
         logits, target, _, kept = self.taking.kept(logits, target, None)
         return share(self.space.loss(logits, target, self.theta), None, kept, self.reduction)
 
-    def _ranked(self, logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
+    def _of_sigmoids(self, logits: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
         return self.space.loss(logits, target, self.theta, iou)  # type: ignore[call-arg]
 
     @property

@@ -21,6 +21,8 @@ def space_of(config: SearchConfig) -> ParametricSpace:
     own, scale = config.reinforce, float(getattr(config.own, "scale", 10.0))
     if own.space == "ap":
         return make_space("ap", pieces=own.intervals)
+    if own.space == "search-sigmoid":  # its heads have plain logits, whatever s is
+        return make_space(own.space)
     if own.space != "am-lfs":
         return make_space(own.space, scale=scale)
     return make_space(

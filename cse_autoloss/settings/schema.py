@@ -28,7 +28,7 @@ from cse_autoloss.settings.fields import (
 from cse_autoloss.settings.filters import SimulateSettings, VerifySettings
 
 BaselineName = Literal["softmax", "label-smoothing", "focal", "a-softmax", "cosface", "arcface"]
-SpaceName = Literal["am-lfs", "search-softmax", "random-softmax", "ap"]
+SpaceName = Literal["am-lfs", "search-softmax", "random-softmax", "search-sigmoid", "ap"]
 
 
 def _automatic(value: Any) -> Any:

@@ -66,7 +66,8 @@ def signature_of_space(space: ParametricSpace) -> Signature:
     """Of a space's losses: its attribute `signature`, cls-multiclass where it has none.
 
     A space of sigmoid heads (cls-binary) gets w as fourth argument of `loss`, iou (N,) or None, and sees a whole batch
-    as one: samples need not be independent. It is searched by whole trainings alone.
+    as one: samples need not be independent, unless its attribute `whole` is False. It is searched by whole trainings
+    alone.
     """
     found: Signature = getattr(space, "signature", CLS_MULTICLASS)
     return found

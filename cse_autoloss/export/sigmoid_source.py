@@ -1,0 +1,53 @@
+"""A margin on sigmoid heads as a file that imports torch alone."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cse_autoloss.spaces.search_sigmoid import SearchSigmoid
+
+_FILE = '''"""search-sigmoid: binary cross-entropy with a margin on each logit.
+
+Discovered by cse-autoloss. {facts}
+
+L = sum over the classes of log(1 + exp(MARGIN - x)) where the class is there, log(1 + exp(MARGIN + x)) where it is not.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+MARGIN = {margin!r}
+
+
+class SearchedLoss(nn.Module):
+    """`loss(logits, target)`: logits (N, C), target (N,) int64 class index, C for background; reduction "mean" over all
+    logits, "sum" or "none", (N,). Samples whose target is ignore_index count nowhere."""
+
+    def __init__(self, reduction: str = "mean", ignore_index: int = -100) -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction is 'mean', 'sum' or 'none', got {{reduction!r}}")
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
+        fits = logits.dim() == 2 and logits.is_floating_point() and target.shape == logits.shape[:1]
+        if not fits or target.dtype != torch.int64:
+            got = f"{{tuple(logits.shape)}} {{logits.dtype}} and {{tuple(target.shape)}} {{target.dtype}}"
+            raise ValueError(f"logits must be float (N, C) and target (N,) int64 class indices, got {{got}}")
+        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        kept = target != self.ignore_index
+        logits = torch.where(kept.unsqueeze(-1), logits, 0.0)
+        there = target.unsqueeze(-1) == torch.arange(logits.shape[1], device=logits.device)
+        loss = softplus(MARGIN - torch.where(there, logits, -logits)).sum(-1)
+        loss = torch.where(kept, loss, 0.0)
+        if self.reduction == "none":
+            return loss
+        return loss.sum() if self.reduction == "sum" else loss.sum() / (kept.sum().clamp(min=1) * logits.shape[1])
+'''
+
+
+def sigmoid_source(space: SearchSigmoid, theta: Tensor, facts: str) -> str:
+    """The file; `facts` stand in its docstring."""
+    return _FILE.format(facts=facts, margin=float(space.margin(theta)))
