@@ -15,7 +15,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typer.testing import CliRunner
 
-from cse_autoloss import RunResult, evolve, explain_loss, export_loss, load_loss, reinforce_loss, render_loss
+from cse_autoloss import (
+    RunResult,
+    compare_losses,
+    evolve,
+    explain_loss,
+    export_loss,
+    load_loss,
+    reinforce_loss,
+    render_loss,
+)
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.cli.reinforce import command
 from cse_autoloss.compare.sources import read_source
@@ -145,6 +154,21 @@ def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path:
     assert moving.theta.tolist() == moving.path[3].tolist() != summary["mu"]["end"]
     with pytest.raises(ConfigError, match="epoch: expected a whole number of at least 0"):
         moving.set_epoch(-1)
+
+    # A comparison trains all of it, spread over its own epochs, and not the first of its losses alone.
+    assert load_loss(moving.text).path.tolist() == moving.path.tolist()  # type: ignore[union-attr]
+    options = {"executor": "inprocess", "device": "cpu", "audit.epochs": 4, "audit.draws": 0}
+    schedule = f"schedule={whole / 'best' / 'schedule.json'}"
+    _, result = compare_losses(
+        ["cross-entropy", schedule],
+        task="classification",
+        overrides=options,
+        seeds=2,
+        tune=False,
+        out=tmp_path / "c",
+    )
+    first, second = (one.scores["accuracy"] for one in result.standings)
+    assert list(first) != list(second)
 
     with pytest.raises(RunError, match="holds a run already"):
         reinforce_loss(out=whole, **SMALL)

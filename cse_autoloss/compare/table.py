@@ -15,6 +15,7 @@ from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.result import Comparison, Standing
 from cse_autoloss.losses import CATALOGUE
 from cse_autoloss.losses.family import chosen
+from cse_autoloss.losses.parametric import title_of
 
 
 def print_comparison(
@@ -127,5 +128,5 @@ def _formulas(result: Comparison) -> dict[str, str]:
     for one in result.standings:
         for slot, text in one.contestant.losses.slots:
             if text not in CATALOGUE:
-                found[f"{one.contestant.name}, {slot}"] = text
+                found[f"{one.contestant.name}, {slot}"] = title_of(text)
     return found

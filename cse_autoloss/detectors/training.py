@@ -44,7 +44,7 @@ def detector_run(
         batch = Assignment(data.assigned.label[index], data.assigned.box[index])
         return model.loss(forward(data.images[index]), batch, cls, reg, box_weight)
 
-    return TrainingRun(model, len(data), batch_loss, schedule, seed=seed)
+    return TrainingRun(model, len(data), batch_loss, schedule, seed=seed, losses=[cls_loss, reg_loss])
 
 
 def train(

@@ -142,6 +142,21 @@ class ParametricSchedule(ParametricLoss):
         """What schedule.json holds."""
         return {**super().to_dict(), "path": self.path.tolist()}
 
+    @property
+    def text(self) -> str:
+        """All of the path; the loss itself may stand anywhere on it."""
+        path = self.path.tolist()
+        return json.dumps({"space": self.space.to_dict(), "theta": path[0], "path": path}, sort_keys=True)
+
+    @property
+    def title(self) -> str:
+        """For tables: the space and how many losses."""
+        return f"{self.space.name}, {len(self.path)} losses one after another"
+
+    def set_progress(self, share: float) -> None:
+        """What share of the training is done, in [0, 1): the path spans it all, however long it is."""
+        self.set_epoch(min(int(share * len(self.path) + 1e-9), len(self.path) - 1))
+
     def set_epoch(self, epoch: int) -> None:
         """Train the epoch `epoch`, from 0, next."""
         if epoch < 0:

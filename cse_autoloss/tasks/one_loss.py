@@ -122,6 +122,7 @@ class OneLossTask(Task):
                 lambda index, source: self.batch_loss(learner, loss, index, source),
                 cycle,
                 seed=seed,
+                losses=[losses["loss"]],
             )
 
         shown: list[Picture] = []

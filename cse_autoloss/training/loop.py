@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,14 @@ class TrainingRun:
     """
 
     def __init__(
-        self, model: nn.Module, samples: int, batch_loss: BatchLoss, schedule: Schedule, *, seed: int
+        self,
+        model: nn.Module,
+        samples: int,
+        batch_loss: BatchLoss,
+        schedule: Schedule,
+        *,
+        seed: int,
+        losses: Sequence[Callable[..., Tensor]] = (),
     ) -> None:
         """
         Args:
@@ -91,7 +98,9 @@ class TrainingRun:
             batch_loss: of some of them, by `model`.
             schedule: length and speed.
             seed: of the order of the samples and of what `batch_loss` draws.
+            losses: that `batch_loss` uses; those that change while training goes on are told how far it is.
         """
+        self._moving = [one.set_progress for one in losses if hasattr(one, "set_progress")]
         self.model = model
         self.steps = total_steps(samples, schedule)
         self.step = 0
@@ -118,6 +127,8 @@ class TrainingRun:
         parameters = list(self.model.parameters())
         self.model.train()
         for step in range(self.step, min(until, self.steps)):
+            for set_progress in self._moving:
+                set_progress(step / self.steps)
             index = self._next_batch()
             where = f"at step {step + 1} of {self.steps}"
             try:
