@@ -119,6 +119,17 @@ def test_a_finished_directory_is_not_overwritten(finished: tuple[cse_autoloss.Ru
         cse_autoloss.evolve(config="smoke", out=finished[0].directory)
 
 
+def test_a_finished_run_is_not_audited_anew_within_less_time_than_it_took(
+    finished: tuple[cse_autoloss.RunResult, Watcher],
+) -> None:
+    directory = finished[0].directory
+    before = (directory / "summary.json").read_text()
+    with pytest.raises(ConfigError, match=r"budget: .* is finished and took .* s in all; give more"):
+        cse_autoloss.evolve(resume=directory, budget="1s")
+    assert (directory / "summary.json").read_text() == before
+    assert cse_autoloss.evolve(resume=directory).summary == finished[0].summary
+
+
 def test_only_finishers_are_members(finished: tuple[cse_autoloss.RunResult, Watcher]) -> None:
     with RunStore.read(finished[0].directory) as store:
         scores = store.scores()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cse_autoloss.bench.progress import Observer
+from cse_autoloss.bench.progress import Clock, Observer
 from cse_autoloss.bench.session import fresh, new_directory
 from cse_autoloss.bench.stored import keep_config, named_again, stored_config
 from cse_autoloss.errors import ConfigError, RunError
@@ -72,6 +72,16 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
         if overrides.get("generations") is not None:
             overrides = {"budget": None, **overrides}
         settled = changed(kept, overrides)
+        took = Clock.of(store, settled.budget).elapsed
+        if (
+            store.status == "finished"
+            and settled != kept
+            and settled.budget is not None
+            and settled.budget <= took
+        ):
+            raise ConfigError(
+                f"budget: {directory} is finished and took {took:.0f} s in all; give more to go on with it"
+            )
         if settled != kept:
             keep_config(store, settled.model_dump(mode="json"))
             if (settled.budget, settled.generations) != (kept.budget, kept.generations):

@@ -86,7 +86,10 @@ def audit_filters(
             raise RunError(
                 f"{directory}: no generation of a search is done in it, so there is nothing to audit"
             )
-        if "verify" in options.stages and not any(one.candidates for one in store.rejected()):
+        rejected, funnel = store.rejected(), store.funnel()
+        if not rejected and funnel["generated"] - funnel["duplicates"] <= funnel["verified"]:
+            raise RunError(f"{directory}: its filters rejected nothing, so there is nothing to audit")
+        if "verify" in options.stages and not any(one.candidates for one in rejected):
             raise RunError(
                 f"{directory}: the run kept no sample of what verification rejected: it is from an older version"
             )

@@ -139,7 +139,12 @@ def _unknown(text: str, wanted: Signature | None) -> UnknownNameError:
         return UnknownNameError.of("loss", text, fitting)
     told = printable(shorten(text))
     if os.path.isdir(text):
-        return UnknownNameError(f"{told}: a folder that holds no run")
+        best = os.path.join(text, "best", "loss.json")
+        if not os.path.exists(os.path.join(text, "run.sqlite")):
+            return UnknownNameError(f"{told}: a folder that holds no run")
+        if os.path.exists(best):
+            return UnknownNameError(f"{told}: a run; its loss is {printable(shorten(best, 200))}")
+        return UnknownNameError(f"{told}: a run that has no discovered loss (yet)")
     beside: list[str] = []
     with contextlib.suppress(OSError, ValueError):
         beside = os.listdir(path.parent)
