@@ -171,6 +171,11 @@ def test_verify_many_from_a_file(tmp_path: Path) -> None:
         (("export", "giou", "-o", "nowhere/at/all.py"), "nowhere/at/all.py"),
         (("export", "l1", "-o", "l1.json"), "is no expression; it is written as .py"),
         (("evolve", "--budget", "5x"), "20m"),
+        (
+            ("evolve", "--log", "tensorbord"),
+            "expected 'tensorboard', 'mlflow' or 'wandb', got 'tensorbord'; did you",
+        ),
+        (("compare", ""), "unknown loss ''"),
         (("evolve", "--task", "detecton"), "did you mean 'detection'"),
         (("evolve", "--config", "nowhere.yaml"), "nowhere.yaml"),
         (("evolve", "--set", "evolution.populaton=3"), "did you mean 'population'"),

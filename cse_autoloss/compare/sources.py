@@ -74,6 +74,8 @@ def read_source(text: str, slots: Mapping[str, Signature]) -> Source:
         RunError: a directory without a run, or a run that has found nothing.
     """
     text = text.strip()
+    if not text:
+        raise UnknownNameError.of("loss", text, CATALOGUE)
     if text in CATALOGUE:
         entry = CATALOGUE[text]
         return Source((_part(entry.name, entry.signature, entry.name),))

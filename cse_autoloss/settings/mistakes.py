@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypeIs
@@ -78,7 +78,7 @@ def _words(fault: Any, model: type[BaseModel]) -> str:
     if kind == "missing":
         return _missing(model, place)
     if kind == "literal_error":
-        return one_of([str(option) for option in get_args(_type_at(model, place))], got)
+        return one_of(_options(_type_at(model, place)), got)
     if kind == "too_short":
         return f"expected {context['min_length']} or more values, got {context['actual_length']}"
     if kind == "too_long":
@@ -90,6 +90,14 @@ def _words(fault: Any, model: type[BaseModel]) -> str:
         limit = str(bound) if isinstance(bound, int) else f"{bound:g}"
         return f"expected a number {_BOUNDS[kind]} {limit}, got {_show(got)}"
     return f"expected {_EXPECTED[kind]}, got {_show(got)}" if kind in _EXPECTED else str(fault["msg"])
+
+
+def _options(kind: Any) -> list[str]:
+    """What a literal may be, also where it may be left out: Literal["a", "b"] | None."""
+    found = get_args(kind)
+    if get_origin(kind) is not Literal:
+        return [option for one in found for option in _options(one)]
+    return [str(option) for option in found]
 
 
 _EXPECTED: Final = {
