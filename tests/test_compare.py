@@ -346,6 +346,20 @@ class Slope(Task):
 '''
 
 
+@pytest.mark.parametrize(
+    ("losses", "options", "words"),
+    [
+        ("focal", {}, "losses: expected a list of names or formulas, got 'focal'"),
+        ([None], {}, r"losses: expected a list of names or formulas, got \[None\]"),
+        (["focal"], {"seeds": "5"}, "seeds: expected 1 to 1000, got '5'"),
+        (["focal"], {"seeds": 2.5}, "seeds: expected 1 to 1000, got 2.5"),
+    ],
+)
+def test_what_is_no_list_of_losses_is_told(losses: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        compare_losses(losses, **options)
+
+
 @pytest.fixture
 def told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import cse_autoloss as cal
-from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.errors import AutoLossError, ConfigError, RunError
 from cse_autoloss.study import functions
 from cse_autoloss.study.functions import judged
 
@@ -310,8 +310,12 @@ def test_wrong_arguments_are_one_line(wrong: Callable[[cal.Study], Any], words: 
         ({"settings": 3}, "settings: expected a dictionary, got 3"),
         ({"directory": 3}, "directory: expected a path, got 3"),
         ({"seed": "a"}, "seed: expected a whole number, got 'a'"),
+        ({"defaults": {"los": "Mul(R,R)"}}, "unknown slot 'los'; did you mean 'loss'"),
+        ({"defaults": {"loss": "Mul(Q,R)"}}, "unknown name 'Q'"),
     ],
 )
 def test_wrong_options_are_one_line(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(AutoLossError, match=words):
         study(**options)
+    with pytest.raises(ConfigError, match="expected at least one slot"):
+        cal.Study({})

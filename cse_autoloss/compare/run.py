@@ -22,7 +22,7 @@ from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
-from cse_autoloss.errors import ConfigError, RunError, WorkersLost
+from cse_autoloss.errors import ConfigError, RunError, WorkersLost, shorten
 from cse_autoloss.report.about import about_session
 from cse_autoloss.report.page import PageWriter
 from cse_autoloss.runs import RunStore, Score, holds_run, write_whole
@@ -73,8 +73,10 @@ def compare_losses(
     """
     if split not in ("val", "test"):
         raise ConfigError(f"split: expected 'test' or 'val', got {split!r}")
-    if seeds is not None and not 1 <= seeds <= 1000:
-        raise ConfigError(f"seeds: expected 1 to 1000, got {seeds}")
+    if seeds is not None and not (isinstance(seeds, int) and 1 <= seeds <= 1000):
+        raise ConfigError(f"seeds: expected 1 to 1000, got {seeds!r}")
+    if isinstance(losses, str) or not all(isinstance(one, str) for one in losses):
+        raise ConfigError(f"losses: expected a list of names or formulas, got {shorten(repr(losses))}")
     settings = {**({"task": task} if task else {}), **(overrides or {})}
     if resume is not None:
         if losses or config is not None or out is not None:

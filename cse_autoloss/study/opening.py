@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from cse_autoloss.discovery.funnel import Entrant
-from cse_autoloss.errors import RunError
+from cse_autoloss.errors import ConfigError, RunError, UnknownNameError, shorten
 from cse_autoloss.graph import Signature, parse_formula
-from cse_autoloss.losses import list_losses
+from cse_autoloss.losses import list_losses, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.settings.fields import Section
 from cse_autoloss.settings.schema import SearchConfig
+from cse_autoloss.spaces import signature_of
 
 
 class StudySettings(Section):
@@ -21,6 +24,26 @@ class StudySettings(Section):
 
     direction: Literal["maximize", "minimize"] = "maximize"
     slots: dict[str, Any] = {}  # noqa: RUF012
+
+
+def understood(signature: Any, defaults: Any, settings: Any, directory: Any) -> dict[str, Signature]:
+    """Slot -> signature, of what a study was started with; ConfigError or UnknownNameError for what it can't be."""
+    for name, value, kind, words in (
+        ("settings", settings, Mapping, "a dictionary"),
+        ("defaults", defaults, Mapping, "a dictionary"),
+        ("directory", directory, (str, os.PathLike), "a path"),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{name}: expected {words}, got {shorten(repr(value))}")
+    given = signature if isinstance(signature, Mapping) else {"loss": signature}
+    if not given:
+        raise ConfigError("signature: expected at least one slot, got none")
+    slots = {slot: signature_of(one) for slot, one in given.items()}
+    for slot, text in (defaults or {}).items():
+        if slot not in slots:
+            raise UnknownNameError.of("slot", str(slot), slots)
+        load_loss(text, slots[slot])
+    return slots
 
 
 def opened(directory: Path, config: SearchConfig) -> RunStore:

@@ -34,7 +34,6 @@ from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.durations import parse_duration
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.settings.schema import SearchConfig
-from cse_autoloss.spaces import signature_of
 from cse_autoloss.study.audit import StudyAudit, audited
 from cse_autoloss.study.candidate import Candidate, Found
 from cse_autoloss.study.functions import (
@@ -48,7 +47,7 @@ from cse_autoloss.study.functions import (
     counted,
     judged,
 )
-from cse_autoloss.study.opening import StudySettings, handcrafted, opened
+from cse_autoloss.study.opening import StudySettings, handcrafted, opened, understood
 from cse_autoloss.study.standing import Standing
 from cse_autoloss.tasks.protocol import Metric
 
@@ -97,15 +96,7 @@ class Study:
                 "a worker came upon a study while it ran the script to find the training function: "
                 'put the lines that start the study below `if __name__ == "__main__":`'
             )
-        for name, value, kind, words in (
-            ("settings", settings, Mapping, "a dictionary"),
-            ("defaults", defaults, Mapping, "a dictionary"),
-            ("directory", directory, (str, os.PathLike), "a path"),
-        ):
-            if value is not None and not isinstance(value, kind):
-                raise ConfigError(f"{name}: expected {words}, got {shorten(repr(value))}")
-        given = signature if isinstance(signature, Mapping) else {"loss": signature}
-        self.slots = {slot: signature_of(one) for slot, one in given.items()}
+        self.slots = understood(signature, defaults, settings, directory)
         stated = {slot: one.to_dict() for slot, one in self.slots.items()}
         own = {"own.direction": direction, "own.slots": stated}
         self._config = load_config(
