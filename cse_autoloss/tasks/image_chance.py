@@ -34,13 +34,13 @@ def split_by_chance(
 ) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
     """Train, val and test, class by class; images that are equal to the last pixel stay together.
 
-    The order is that of the pixels' checksums, so that neither a file's name nor a seed decides.
+    What decides are the pixels, by their checksums, and no file's name or order. An image that stands in two classes goes
+    with the first.
 
     Raises:
         DataError: a class has fewer than three different images.
     """
     sums = np.array([hashlib.blake2b(one.tobytes(), digest_size=8).hexdigest() for one in images.pixels])
-    part: NDArray[np.int64] = np.zeros(len(images), dtype=np.int64)
     placed: dict[str, int] = {}
     for label, name in enumerate(names):
         own = sorted(set(sums[images.labels == label]))
@@ -54,6 +54,6 @@ def split_by_chance(
         val, test = (max(1, round(share * len(own))) for share in SHARES.values())
         for at, checksum in enumerate(order):
             placed.setdefault(str(checksum), 1 if at < val else 2 if at < val + test else 0)
-    part[:] = [placed[one] for one in sums]
+    part: NDArray[np.int64] = np.array([placed[one] for one in sums])
     train, validation, audit = (images.take(np.flatnonzero(part == which)) for which in range(3))
     return train, validation, audit
