@@ -31,7 +31,7 @@ from cse_autoloss.compare.sources import read_source
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.export.parametric_source import torch_source
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
-from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule, make_space
+from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule, is_parametric, make_space
 from cse_autoloss.settings.load import dump, load_config, parse_config
 from cse_autoloss.settings.schema import ReinforceSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
@@ -81,6 +81,14 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return reinforce_loss(out=tmp_path_factory.mktemp("runs") / "whole", **SMALL)
+
+
+def _long(folder: Path) -> Path:
+    """A schedule as of the default run, longer than any formula may be."""
+    path = [[1.0 + epoch / 7] * 24 for epoch in range(40)]
+    file = folder / "long.json"
+    file.write_text(json.dumps(ParametricSchedule(AmLfs(), path).to_dict()))
+    return file
 
 
 def test_shares_of_the_workers_time_are_shares(finished: RunResult) -> None:
@@ -167,6 +175,8 @@ def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path:
         tune=False,
         out=tmp_path / "c",
     )
+    assert is_parametric(result.standings[1].contestant.losses.losses["loss"])
+    assert read_source(str(_long(tmp_path)), {"loss": CLS_MULTICLASS}).parts[0].label == "long"
     first, second = (one.scores["accuracy"] for one in result.standings)
     assert list(first) != list(second)
 

@@ -20,6 +20,7 @@ from cse_autoloss.losses import (
     read_loss_file,
     read_parametric,
 )
+from cse_autoloss.losses.parametric import is_parametric
 from cse_autoloss.runs import RunStore
 from cse_autoloss.spaces.signatures import BUILT_IN, SIGNATURES
 
@@ -96,7 +97,7 @@ def read_source(text: str, slots: Mapping[str, Signature]) -> Source:
 
 
 def _part(text: str, signature: Signature, label: str = "", alpha: float | None = None) -> Part:
-    if len(text) > MOST_LETTERS:
+    if len(text) > MOST_LETTERS and not is_parametric(text):
         raise FormulaError(
             f"{shorten(text)!r}: longer than {MOST_LETTERS} letters; formulas of losses are shorter"
         )
