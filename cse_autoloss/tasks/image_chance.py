@@ -34,8 +34,8 @@ def split_by_chance(
 ) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
     """Train, val and test, class by class; images that are equal to the last pixel stay together.
 
-    What decides are the pixels, by their checksums, and no file's name or order. An image that stands in two classes goes
-    with the first.
+    What decides are the pixels, by their checksums, and no file's name or order. An image that stands in two classes
+    goes with the first.
 
     Raises:
         DataError: a class has fewer than three different images.
