@@ -178,7 +178,7 @@ class TestTasks:
             SceneSettings(digits=[1])
 
 
-TASKS = "'classification', 'detection', 'faces', 'regression', 'reid' or 'segmentation'"
+TASKS = "'classification', 'detection', 'faces', 'regression', 'reid', 'segmentation' or 'several'"
 
 
 def test_keys_of_old_configurations_of_reinforce_are_read(tmp_path: Path) -> None:

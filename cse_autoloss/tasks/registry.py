@@ -32,6 +32,7 @@ TASKS: Registry[type[Task]] = Registry(
         "reid": "cse_autoloss.tasks.reid:ReidTask",
         "regression": "cse_autoloss.tasks.regression:RegressionTask",
         "segmentation": "cse_autoloss.tasks.segmentation:SegmentationTask",
+        "several": "cse_autoloss.tasks.several:SeveralTask",
     },
     _fault,
 )

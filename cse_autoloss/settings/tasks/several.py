@@ -1,0 +1,38 @@
+"""Settings of several kinds of data at once; search_configs/several.yaml says what they mean."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from cse_autoloss.settings.fields import Number, Section, Seed, Text
+
+Values = dict[str, Any]
+
+
+class SeveralSettings(Section):
+    """One task on several kinds of data.
+
+    Attributes:
+        task: whose settings `common` and `kinds` are.
+        common: settings of all kinds.
+        kinds: name -> settings in which this kind differs.
+        references: name -> the figure that its gain is measured from, such as the best opponent's; 0 without one.
+        seed: of each kind, if the task has one.
+    """
+
+    task: Text = "detection"
+    common: Values = {}  # noqa: RUF012
+    kinds: Annotated[dict[Text, Values], Field(min_length=1)] = {  # noqa: RUF012
+        "plain": {},
+        "missing boxes": {"faults": {"unlabelled": 0.5}},
+        "wrong classes": {"faults": {"mislabelled": 0.3}},
+        "cluttered": {"scenes": {"clutter": 4}},
+        "long-tailed": {"scenes": {"class_exponent": 1.0}},
+    }
+    references: dict[Text, Number] = {}  # noqa: RUF012
+    seed: Seed = 0
+
+
+SECTION: Final = SeveralSettings
