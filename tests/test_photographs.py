@@ -167,6 +167,12 @@ class TestRepair:
         assert data.notes[1].startswith("train: 1 bad item (bbox without area), the first: ")
         assert data.notes[2].startswith("train: 1 bad item (other size), the first: ")
 
+    def test_images_without_a_number_are_counted(self, folder: Path) -> None:
+        _edit(folder / "train.json", lambda c: c["images"][0].update(id=None))
+        assert load(folder, skip_bad=True).notes[0] == (
+            "train: 1 of 3 images left out for what is wrong with them"
+        )
+
     def test_of_two_images_with_one_id_both_go(self, folder: Path) -> None:
         _edit(
             folder / "train.json",

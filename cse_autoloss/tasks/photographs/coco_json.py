@@ -69,6 +69,7 @@ def _images(content: dict[str, Any], found: Annotations, ids: Numbers, finder: I
     for what, item in _items(content, "images", found.path):
         with found.faults.item(what):
             numbered.append((what, item, ids.of(item, "id")))
+    found.gone += len(content["images"]) - len(numbered)  # they have no number by which they could go
     for what, item, number in numbered:
         with found.faults.item(what, bad, number):
             if number in found.images or number in bad:
