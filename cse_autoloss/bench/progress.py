@@ -176,7 +176,8 @@ class Clock:
             wall = sum(self.seconds.get(stage, 0.0) for stage in stages)
             if wall > 0:
                 training = self.busy.get("proxy" if phase == "search" else phase, 0.0)
-                told[phase] = {"seconds": wall, "training": training / (wall * workers)}
+                # A job is booked whole to the phase that began it, also where it ended in the next.
+                told[phase] = {"seconds": wall, "training": min(1.0, training / (wall * workers))}
                 if phase == "search":
                     told[phase]["simulation"] = self.busy.get("simulate", 0.0) / (wall * workers)
         return told
