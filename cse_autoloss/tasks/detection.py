@@ -70,9 +70,9 @@ BASELINES = {
     ),
 }
 """Pairs that people use with a detector's classification loss, by how much would be lost if one were left out for lack
-of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md. Rank & Sort is the
-best known by hand on clean scenes (docs/benchmarks/ap_space.md). The two after it are what finds on missing boxes are made
-of, with one weight to tune: −qᵏ·log p on positives, λ·p² or λ·Hill on negatives."""
+of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md. Rank & Sort is the best known
+by hand on clean scenes (docs/benchmarks/ap_space.md). The two after it are what finds on missing boxes are made of,
+with one weight to tune: −qᵏ·log p on positives, λ·p² or λ·Hill on negatives."""
 
 
 OF_THRESHOLD = 200
