@@ -163,6 +163,12 @@ def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path:
     with pytest.raises(ConfigError, match="epoch: expected a whole number of at least 0"):
         moving.set_epoch(-1)
 
+    with pytest.raises(AutoLossError, match=r"is no expression; it is written as \.json"):
+        export_loss(whole / "best" / "schedule.json", tmp_path / "schedule.py")
+    copy = load_loss(export_loss(whole / "best" / "schedule.json", tmp_path / "schedule.json"))
+    assert isinstance(copy, ParametricSchedule)
+    assert torch.equal(copy.path, moving.path)
+
     # A comparison trains all of it, spread over its own epochs, and not the first of its losses alone.
     assert load_loss(moving.text).path.tolist() == moving.path.tolist()  # type: ignore[union-attr]
     options = {"executor": "inprocess", "device": "cpu", "audit.epochs": 4, "audit.draws": 0}

@@ -75,8 +75,7 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
         took = Clock.of(store, settled.budget).elapsed
         if (
             store.status == "finished"
-            and settled != kept
-            and settled.budget is not None
+            and settled.budget not in (None, kept.budget)
             and settled.budget <= took
         ):
             raise ConfigError(

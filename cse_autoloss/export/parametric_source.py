@@ -11,7 +11,7 @@ import torch
 from cse_autoloss.errors import UnknownNameError
 from cse_autoloss.export.ranking_source import ap_source
 from cse_autoloss.export.sigmoid_source import sigmoid_source
-from cse_autoloss.losses.parametric import ParametricLoss
+from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.ap import ApSpace
 from cse_autoloss.spaces.parametric import ParametricSpace
@@ -80,11 +80,13 @@ _MARGIN = """        z = x - {margin!r}
 
 
 def parametric_forms(loss: ParametricLoss, provenance: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """What a file of each suffix holds: .json, which `load_loss` reads, and .py but for a space of the user's own."""
+    """What a file of each suffix holds: .json, which `load_loss` reads, and .py but for a space of the user's own and a
+    schedule."""
     told = dict(loss.provenance if provenance is None else provenance)
     document = {**loss.to_dict(), "provenance": told}
     forms = {".json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"}
-    if isinstance(loss.space, AmLfs | SearchSoftmax | ApSpace):
+    # A schedule has no one loss that a file could be.
+    if isinstance(loss.space, AmLfs | SearchSoftmax | ApSpace) and not isinstance(loss, ParametricSchedule):
         forms[".py"] = torch_source(loss.space, loss.theta.tolist(), told)
     return forms
 
