@@ -20,6 +20,7 @@ from cse_autoloss.errors import RunError
 from cse_autoloss.predict.model import read_plan
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.load import load_config
+from cse_autoloss.spaces import CLS_BINARY
 
 WRONG = ("[]", "3", '"text"', "null", "{", '{"a": NaN}', "{}", '{"elapsed": "x", "audit": [], "best": {}}')
 
@@ -46,7 +47,7 @@ def _read(run: Path) -> Iterator[Any]:
         yield "config", lambda: stored_config(store)
         yield "config", lambda: Request.of(store)
         yield "summary", lambda: read_plan(run)
-        yield "summary", lambda: _from_run(run)
+        yield "summary", lambda: _from_run(run, {"cls": CLS_BINARY})
         yield "size", lambda: store.typed_meta("size", RunSize)
         yield "clock", lambda: Clock.of(store, None)
 
