@@ -167,6 +167,7 @@ def test_classes_without_splits_are_split_by_chance(tmp_path: Path) -> None:
     assert notes_on(data)[0].endswith(
         "has no splits: it was split by chance, 20% of each class for validation and 20% for test"
     )
+    assert [len(load_splits(data, image_size=8, val_share=share).val) for share in (0.4, 0.9)] == [12, 21]
     for path in tmp_path.glob("cat/?.png"):
         path.rename(path.with_name(f"renamed-{path.name}"))
     again = load_splits(data, image_size=8, seed=5)

@@ -253,6 +253,7 @@ def test_a_comparison_tells_scores_by_group(people: Path, tmp_path: Path) -> Non
     with RunStore.read(out) as store:
         (score,) = store.scores("audit")
     (picture,) = score.extra["pictures"]
+    assert picture["lines"]
     assert set(picture["lines"]) <= {"north", "south"}
     groups.write_text("person0,north\n")
     with pytest.raises(DataError, match="7 of 8 people have no group"):

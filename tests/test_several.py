@@ -86,6 +86,16 @@ def test_mistakes_are_one_line(own: dict[str, Any], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_paths_are_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photographs").mkdir()
+    own = _task(
+        common={"data": "csv:a.csv"}, kinds={"one": {"data": "photographs"}, "two": {"data": "diabetes"}}
+    )
+    assert own.settings.common == {"data": f"csv:{tmp_path / 'a.csv'}"}
+    assert own.settings.kinds == {"one": {"data": str(tmp_path / "photographs")}, "two": {"data": "diabetes"}}
+
+
 def test_a_fault_of_the_data_is_told_with_its_kind() -> None:
     with pytest.raises(DataError, match=r"^spoilt: .*nowhere\.csv"):
         _task(kinds={"clean": {}, "spoilt": {"data": "csv:/nowhere.csv"}}).check()

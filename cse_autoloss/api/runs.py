@@ -115,14 +115,12 @@ def reinforce_loss(
     Raises:
         AutoLossError: a user's mistake, in one line.
     """
-    if space is not None and not all(
-        hasattr(space, name) for name in ("name", "parameters", "settle", "loss")
-    ):
+    if space is not None:
         from cse_autoloss.errors import ConfigError, shorten
+        from cse_autoloss.spaces.parametric import ParametricSpace
 
-        raise ConfigError(
-            f"space: expected an object as `ParametricSpace` has it, got {shorten(repr(space))}"
-        )
+        if not isinstance(space, ParametricSpace):
+            raise ConfigError(f"space: expected what `ParametricSpace` says, got {shorten(repr(space))}")
     if resume is None:
         overrides["search"] = "reinforce"
         task = task or ("classification" if config is None and "task" not in overrides else None)

@@ -41,7 +41,7 @@ class ClassificationTask(StackedTask):
         """That labels are wrong on purpose, and what is left out of a folder."""
         noise = self.settings.label_noise
         told = (f"{noise:.0%} of the labels to train on are wrong on purpose",) if noise else ()
-        return (*told, *notes_on(self.settings.data))
+        return (*told, *notes_on(self.settings.data, self.settings.val_share))
 
     def check(self) -> tuple[str, ...]:
         """Read the images; see `Task.check`."""

@@ -14,8 +14,8 @@ from cse_autoloss.errors import DataError
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.image_listing import folders_of, list_images
 
-SHARES = {"val": 0.2, "test": 0.2}
-"""Of each class's images; the rest is train."""
+TEST_SHARE = 0.2
+"""Of each class's images."""
 _LEAST = 3
 
 
@@ -30,9 +30,15 @@ def whole_folder(folder: Path) -> bool:
 
 
 def split_by_chance(
-    images: LabelledImages, names: Sequence[str], where: str
+    images: LabelledImages, names: Sequence[str], where: str, val_share: float
 ) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
     """Train, val and test, class by class; images that are equal to the last pixel stay together.
+
+    Args:
+        images: of all classes.
+        names: of the classes, by label.
+        where: they are, for errors.
+        val_share: of each class for validation; `TEST_SHARE` is for test, and one image at least for each of the three.
 
     What decides are the pixels, by their checksums, and no file's name or order. An image that stands in two classes
     goes with the first.
@@ -51,7 +57,8 @@ def split_by_chance(
                 "(if they are people, the task is faces)"
             )
         order = np.random.default_rng(derived_seed("splits", label)).permutation(own)
-        val, test = (max(1, round(share * len(own))) for share in SHARES.values())
+        test = max(1, round(TEST_SHARE * len(own)))
+        val = min(max(1, round(val_share * len(own))), len(own) - test - 1)
         for at, checksum in enumerate(order):
             placed.setdefault(str(checksum), 1 if at < val else 2 if at < val + test else 0)
     part: NDArray[np.int64] = np.array([placed[one] for one in sums])

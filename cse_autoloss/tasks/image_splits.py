@@ -12,7 +12,7 @@ from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.tasks.cifar import read_cifar
 from cse_autoloss.tasks.data_digest import shared_files
 from cse_autoloss.tasks.handwriting import handwriting_parts, load_handwriting
-from cse_autoloss.tasks.image_chance import SHARES, split_by_chance, whole_folder
+from cse_autoloss.tasks.image_chance import TEST_SHARE, split_by_chance, whole_folder
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx
 from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images, split_folders
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
@@ -59,7 +59,8 @@ def load_splits(
             "cifar10:DIR", "cifar100:DIR", "idx:DIR", or "folder:DIR" with
             DIR/train/CLASS, DIR/test/CLASS and, if you like, DIR/val/CLASS; or with DIR/CLASS alone.
         seed: of splits, subset and noise.
-        val_share: share of the training images that becomes validation where the data has none.
+        val_share: share of the training images that becomes validation where the data has none; of all images where
+            the data has no splits.
         train_limit: so many of the training images only, drawn by the seed, after validation was set aside.
         label_noise: share of train's labels that is changed to another class, any of them alike.
         image_size: side that images of folders are scaled to, pixels.
@@ -94,7 +95,7 @@ def load_splits(
     return with_label_noise(splits, label_noise, drawn_seed(seed, draw))
 
 
-def notes_on(data: str) -> tuple[str, ...]:
+def notes_on(data: str, val_share: float = 0.2) -> tuple[str, ...]:
     """What of a folder is left out, by a look at the names alone."""
     kind, _, place = data.partition(":")
     folder = Path(place).expanduser()
@@ -102,7 +103,7 @@ def notes_on(data: str) -> tuple[str, ...]:
         return ()
     places = split_folders(folder)
     if not places and whole_folder(folder):
-        sizes = f"{SHARES['val']:.0%} of each class for validation and {SHARES['test']:.0%} for test"
+        sizes = f"{val_share:.0%} of each class for validation and {TEST_SHARE:.0%} for test"
         own = left_out(folder, list_images(folder).others)
         return (f"{folder} has no splits: it was split by chance, {sizes}", *own)
     told = [line for own in places.values() for line in left_out(own, list_images(own).others)]
@@ -185,7 +186,7 @@ def _from_folder(
     """Of DIR/SPLIT/CLASS. The test split is the audit's alone, so that what is not there comes from the others."""
     if folder.is_dir() and not split_folders(folder) and whole_folder(folder):
         images, names = read_folder(folder, size, grey, progress=progress)
-        return ImageSplits(*split_by_chance(images, names, str(folder)), names)
+        return ImageSplits(*split_by_chance(images, names, str(folder), val_share), names)
     places = _places(folder)
     train, names = read_folder(places["train"], size, grey, progress=progress)
     rest = {

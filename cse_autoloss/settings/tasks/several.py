@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from cse_autoloss.settings.fields import Number, Section, Seed, Text
+from cse_autoloss.settings.fields import Number, Section, Seed, Text, whole_path
 
-Values = dict[str, Any]
+
+def _placed(values: dict[str, Any]) -> dict[str, Any]:
+    """With the whole path of its data, so that it holds from wherever a run is gone on with."""
+    data = values.get("data")
+    if isinstance(data, str) and data and (":" in data or os.path.exists(data)):
+        return {**values, "data": whole_path(data)}
+    return values
+
+
+Values = Annotated[dict[str, Any], AfterValidator(_placed)]
 
 
 class SeveralSettings(Section):
