@@ -1,4 +1,4 @@
-"""Parts of this package's own source, as files that import torch alone hold them."""
+"""What several files that import torch alone hold: parts of this package's own source, and how classes begin."""
 
 from __future__ import annotations
 
@@ -9,6 +9,24 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from torch.nn import Module
+
+BEGIN = """\
+    def __init__(self, reduction: str = "mean", ignore_index: int = -100) -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction is 'mean', 'sum' or 'none', got {reduction!r}")
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+"""
+"""How the class of a classification loss begins."""
+
+FITS = """\
+        fits = logits.dim() == 2 and logits.is_floating_point() and target.shape == logits.shape[:1]
+        if not fits or target.dtype != torch.int64:
+            got = f"{tuple(logits.shape)} {logits.dtype} and {tuple(target.shape)} {target.dtype}"
+            raise ValueError(f"logits must be float (N, C) and target (N,) int64 class indices, got {got}")
+"""
+"""The look at shapes and types with which its `forward` begins."""
 
 
 def body_of(module: ModuleType) -> str:

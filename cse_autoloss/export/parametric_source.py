@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cse_autoloss.errors import UnknownNameError
+from cse_autoloss.export.own_source import BEGIN, FITS
 from cse_autoloss.export.ranking_source import ap_source
 from cse_autoloss.export.sigmoid_source import sigmoid_source
 from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule
@@ -35,19 +36,9 @@ class SearchedLoss(nn.Module):
     """`loss(logits, target)`: logits (N, C), target (N,) class index in [0, C); reduction "mean", "sum" or
     "none". Samples whose target is ignore_index count neither in the sum nor in the mean."""
 
-    def __init__(self, reduction: str = "mean", ignore_index: int = -100) -> None:
-        super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction is 'mean', 'sum' or 'none', got {{reduction!r}}")
-        self.reduction = reduction
-        self.ignore_index = ignore_index
-{tables}
+{begin}{tables}
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        fits = logits.dim() == 2 and logits.is_floating_point() and target.shape == logits.shape[:1]
-        if not fits or target.dtype != torch.int64:
-            got = f"{{tuple(logits.shape)}} {{logits.dtype}} and {{tuple(target.shape)}} {{target.dtype}}"
-            raise ValueError(f"logits must be float (N, C) and target (N,) int64 class indices, got {{got}}")
-        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+{fits}        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         kept = target != self.ignore_index
         logits = torch.where(kept.unsqueeze(-1), logits, 0.0)
         column = torch.where(kept, target, 0).unsqueeze(-1)
@@ -112,6 +103,8 @@ def torch_source(
     if isinstance(space, SearchSoftmax):
         margin = float(space.margin(settled))
         return _HEAD.format(
+            begin=BEGIN,
+            fits=FITS,
             title=f"{space.name}: softmax cross-entropy with a margin on the target's logit.",
             facts=facts,
             formula=f"-log p, the target's logit lowered by {margin:.6g}, a = 1 - exp({margin:.6g})",
@@ -135,6 +128,8 @@ def _am_lfs(space: AmLfs, groups: Sequence[torch.Tensor], facts: str) -> str:
     }
     bounded = space.form == "bounded"
     return _HEAD.format(
+        begin=BEGIN,
+        fits=FITS,
         title=f"AM-LFS loss: t and tau linear on {space.intervals} equal intervals each.",
         facts=facts,
         formula=("-log tau(p)" if bounded else "-tau(log p)")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cse_autoloss.export.own_source import body_of
+from cse_autoloss.export.own_source import BEGIN, FITS, body_of
 from cse_autoloss.losses import ranking as error_driven
 from cse_autoloss.losses.ranking import ErrorDriven
 from cse_autoloss.spaces import once, ranking, step_sums
@@ -38,19 +38,9 @@ class {name}(nn.Module):
     iou (N,) of each positive's box with its object, without gradient, None for 1. Reduction "mean" over the samples
     with an object, "sum" or "none", (N,). Samples whose target is ignore_index stand in no ranking."""
 
-    def __init__(self, reduction: str = "mean", ignore_index: int = -100) -> None:
-        super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction is 'mean', 'sum' or 'none', got {{reduction!r}}")
-        self.reduction = reduction
-        self.ignore_index = ignore_index
-
+{begin}
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
-        fits = logits.dim() == 2 and logits.is_floating_point() and target.shape == logits.shape[:1]
-        if not fits or target.dtype != torch.int64:
-            got = f"{{tuple(logits.shape)}} {{logits.dtype}} and {{tuple(target.shape)}} {{target.dtype}}"
-            raise ValueError(f"logits must be float (N, C) and target (N,) int64 class indices, got {{got}}")
-        if iou is not None and iou.shape != target.shape:
+{fits}        if iou is not None and iou.shape != target.shape:
             raise ValueError(f"iou must be (N,), got {{tuple(iou.shape)}}")
         kept = target != self.ignore_index
         logits, own, iou = logits[kept], target[kept], None if iou is None else iou[kept]
@@ -103,4 +93,5 @@ def error_driven_source(loss: ErrorDriven) -> str:
 def _written(title: str, formula: str, parts: Sequence[str], constants: str, *, name: str, rule: str) -> str:
     single = body_of(once).replace("DataError", "ValueError")
     whole = "\n\n\n".join((body_of(step_sums), single, body_of(ranking), *parts))
-    return _FILE.format(title=title, formula=formula, parts=whole, constants=constants, name=name, rule=rule)
+    given = {"parts": whole, "constants": constants, "name": name, "rule": rule, "begin": BEGIN, "fits": FITS}
+    return _FILE.format(title=title, formula=formula, **given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from cse_autoloss.export.own_source import BEGIN, FITS
 from cse_autoloss.spaces.search_sigmoid import SearchSigmoid
 
 _FILE = '''"""search-sigmoid: binary cross-entropy with a margin on each logit.
@@ -24,19 +25,9 @@ class SearchedLoss(nn.Module):
     """`loss(logits, target)`: logits (N, C), target (N,) int64 class index, C for background; reduction "mean" over all
     logits, "sum" or "none", (N,). Samples whose target is ignore_index count nowhere."""
 
-    def __init__(self, reduction: str = "mean", ignore_index: int = -100) -> None:
-        super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction is 'mean', 'sum' or 'none', got {{reduction!r}}")
-        self.reduction = reduction
-        self.ignore_index = ignore_index
-
+{begin}
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
-        fits = logits.dim() == 2 and logits.is_floating_point() and target.shape == logits.shape[:1]
-        if not fits or target.dtype != torch.int64:
-            got = f"{{tuple(logits.shape)}} {{logits.dtype}} and {{tuple(target.shape)}} {{target.dtype}}"
-            raise ValueError(f"logits must be float (N, C) and target (N,) int64 class indices, got {{got}}")
-        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+{fits}        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         kept = target != self.ignore_index
         logits = torch.where(kept.unsqueeze(-1), logits, 0.0)
         there = target.unsqueeze(-1) == torch.arange(logits.shape[1], device=logits.device)
@@ -50,4 +41,4 @@ class SearchedLoss(nn.Module):
 
 def sigmoid_source(space: SearchSigmoid, theta: Tensor, facts: str) -> str:
     """The file; `facts` stand in its docstring."""
-    return _FILE.format(facts=facts, margin=float(space.margin(theta)))
+    return _FILE.format(facts=facts, margin=float(space.margin(theta)), begin=BEGIN, fits=FITS)
