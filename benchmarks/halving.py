@@ -153,7 +153,7 @@ def fill(path: Path, wanted: dict[str, int], seeds: Sequence[int]) -> None:
     table = Table(read(path))
     if all(len(table.formulas[b]) >= n for b, n in wanted.items()) and set(seeds) <= set(table.seeds):
         return
-    task = DetectionTask(DetectionSettings())
+    task = DetectionTask(DetectionSettings(data="digits"))
     scorer = Scorer(task)
     simulator = Simulator(SimulateSettings(), one_of_each(task.split("train"), task.num_classes))
     done = {(row["branch"], row["formula"], row["seed"]) for row in read(path)}
@@ -196,7 +196,7 @@ class Table:
 
     def simulate(self) -> None:
         """Let the simulation score all candidates."""
-        task = DetectionTask(DetectionSettings())
+        task = DetectionTask(DetectionSettings(data="digits"))
         simulator = Simulator(SimulateSettings(), one_of_each(task.split("train"), task.num_classes))
         for branch, formulas in self.formulas.items():
             verdicts = simulator.run_batch([parse(formula, branch) for formula in formulas])

@@ -43,6 +43,7 @@ def main() -> None:
     count = min(options.losses, len(ranked))
     taken = [ranked[round(i * (len(ranked) - 1) / max(count - 1, 1))] for i in range(count)]
     values = {"executor": "inprocess", "device": options.device, "detection.precision": options.precision}
+    values["detection.data"] = "digits"
     session = Session(load_config("detection", values))
     found: dict[str, float] = {}
     with session.executor() as executor:

@@ -68,7 +68,7 @@ def _task(kind: str):
     from cse_autoloss.settings.tasks.detection import DetectionSettings
     from cse_autoloss.tasks.detection import DetectionTask
 
-    return DetectionTask(DetectionSettings(scenes=KINDS[kind]))
+    return DetectionTask(DetectionSettings(data="digits", scenes=KINDS[kind]))
 
 
 def run(job: Job) -> tuple[float, float]:

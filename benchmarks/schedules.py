@@ -48,7 +48,9 @@ def train(losses: list[str], seeds: list[int], schedules: list[float], path: Pat
     from cse_autoloss.executors import Job
     from cse_autoloss.settings.load import load_config
 
-    session = Session(load_config("detection", {"executor": "inprocess", "device": "cpu"}))
+    session = Session(
+        load_config("detection", {"detection.data": "digits", "executor": "inprocess", "device": "cpu"})
+    )
     done = {(line["cls"], line["epochs"], line["until"], line["seed"]) for line in lines(path)}
     wanted: list[tuple[float, float | None, int | None, int]] = [
         (epochs, None, None, seed) for seed in seeds for epochs in schedules

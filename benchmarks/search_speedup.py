@@ -98,6 +98,7 @@ def settings(seed: int) -> Any:
         "slot": "cls",
         "seed": seed,
         "device": "cpu",
+        "detection.data": "digits",
         "executor": "inprocess",
         "generations": 100_000,
         "proxy.epochs": EPOCHS,
@@ -261,6 +262,7 @@ def run_funnel(arm: str, seed: int, cap: float, path: Path) -> None:
         watch = Watch(Path(folder) / "run", log, goal, cap, first_seed(seed), config.proxy.epochs)
         cse_autoloss.evolve(
             out=Path(folder) / "run",
+            detection__data="digits",
             executor="inprocess",
             device="cpu",
             slot="cls",

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=6)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    task = DetectionTask(DetectionSettings())
+    task = DetectionTask(DetectionSettings(data="digits"))
     images = one_of_each(task.split("train"), task.num_classes)
     simulator = Simulator(SimulateSettings(), images)
     for path in arguments.files:

@@ -93,7 +93,7 @@ class Calibration:
     def __init__(self, path: Path, box_weight: float) -> None:
         self._path = path
         self._box_weight = box_weight
-        self._task = DetectionTask(DetectionSettings())
+        self._task = DetectionTask(DetectionSettings(data="digits"))
         self._done = {row.key: row for row in read(path)}
 
     def row(self, branch: str, formula: str, origin: str, seed: int, epochs: float) -> Row:

@@ -170,7 +170,8 @@ def _train(name: str, options: argparse.Namespace) -> None:
                 resume=directory, seeds=options.seeds, overrides=workers, observer=observer, say=say
             )
         else:
-            overrides = {**column.overrides, **(bccd if name.endswith("bccd") else {}), **workers}
+            data = bccd if name.endswith("bccd") else {"detection.data": "digits"}
+            overrides = {**column.overrides, **data, **workers}
             rivals = [
                 one for one in column.rivals if one.split("=")[0] in (options.rivals or [one.split("=")[0]])
             ]

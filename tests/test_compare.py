@@ -26,6 +26,7 @@ from cse_autoloss.runs import RunStore
 from cse_autoloss.tasks.scenes import CLASS_NAMES
 
 TINY: dict[str, Any] = {
+    "detection.data": "digits",
     "executor": "inprocess",
     "device": "cpu",
     "detection.scenes.counts": [32, 16, 16],
@@ -165,7 +166,7 @@ def test_more_seeds_may_be_added(
 def test_validation_may_be_scored_and_without_losses_the_baselines_are(tmp_path: Path) -> None:
     options = {**TINY, **ONE, "audit.baselines": 2}
     directory, result = compare_losses(overrides=options, seeds=1, split="val", out=tmp_path / "val")
-    assert [one.contestant.name for one in result.standings] == ["bce + giou", "quality-focal + square-iou"]
+    assert [one.contestant.name for one in result.standings] == ["bce + giou", "rank-sort + giou"]
     with RunStore.read(directory) as store:
         assert {s.split for s in store.scores()} == {"val"}
     assert any("same validation split" in note for note in result.notes)

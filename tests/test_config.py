@@ -271,7 +271,7 @@ class TestMistakes:
             ({"detection": {"skip_bad": "maybe"}}, "detection.skip_bad: expected true or false, got 'maybe'"),
             (
                 {"detection": {"data": "csv:x"}},
-                "detection.data: expected 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR', got 'csv:x'",
+                "detection.data: expected 'careless-digits', 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR', got 'csv:x'",
             ),
             (
                 {"budget": None},

@@ -37,7 +37,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> DetectionSettings:
     easy = SceneSettings(
         counts=(96, 24, 32), digits=(1, 2), clutter=0, contrast=(1.0, 1.0), class_exponent=0.0
     )
-    return DetectionSettings(scenes=easy, cache=tmp_path_factory.mktemp("cache"))
+    return DetectionSettings(data="digits", scenes=easy, cache=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_test_scenes_are_touched_on_demand_only(
     ("change", "expected"),
     [
         ({"data": "digit"}, "digit: no such folder; did you mean digits"),
-        ({"data": "csv:here"}, "expected 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'"),
+        ({"data": "csv:here"}, "expected 'careless-digits', 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'"),
         ({"scenes": SceneSettings(canvas=60)}, "scenes.canvas: expected a multiple of 8"),
         ({"detector": "two_stage"}, "unknown detector 'two_stage'; did you mean 'two-stage'"),
     ],

@@ -57,14 +57,16 @@ def simulate(formula: str | LossGraph, signature: str | Signature = "cls-binary"
     from cse_autoloss.errors import FormulaError
     from cse_autoloss.settings.filters import SimulateSettings
     from cse_autoloss.settings.tasks.detection import DetectionSettings
-    from cse_autoloss.spaces.signatures import BUILT_IN
+    from cse_autoloss.spaces.signatures import PACKAGED
     from cse_autoloss.tasks.detection import DetectionTask
 
     graph = graph_of(formula, signature)
-    if graph.signature not in BUILT_IN:
+    if graph.signature not in PACKAGED:
         raise FormulaError(f"the small detector makes no inputs of the signature {graph.signature.name!r}")
     torch.set_num_threads(1)
-    (verdict,) = DetectionTask(DetectionSettings()).simulation(SimulateSettings()).run_batch([graph])
+    (verdict,) = (
+        DetectionTask(DetectionSettings(data="digits")).simulation(SimulateSettings()).run_batch([graph])
+    )
     return verdict
 
 

@@ -11,7 +11,7 @@ PREFIXES = {
     "cifar10": "classification", "cifar100": "classification", "idx": "classification",
 }  # fmt: skip
 """What stands before the colon of data -> its task."""
-EMBEDDED = ("digits", "orl", "diabetes")
+EMBEDDED = ("careless-digits", "digits", "orl", "diabetes")
 """Data that come with a package, which only their task tells apart."""
 _OF_FOLDERS = ("classification", "faces", "segmentation")
 """Tasks of "folder:DIR"."""

@@ -21,6 +21,8 @@ LEAST_W = 0.02
 _SLABS = 24
 _ROUNDS = 12
 _DEEPEST = 7
+_PARTS = 16
+"""Of a training, for losses that change with its progress."""
 _AT_LEAST = 6_000
 """Boxes, for the first cuts to be halved at all."""
 
@@ -31,6 +33,9 @@ def aims(name: str, scene: Scene, budget: Budget) -> Finding:
     Slabs of w are looked at whole. In a slab, each box of x must show that the loss never rises there, or never falls,
     or that its slope rises with x and falls with w: a turn, which moves to the right as w grows.
     """
+    place = next((n for n, axis in enumerate(scene.axes) if axis.name == "t" and axis.split), None)
+    if place is not None:
+        return _throughout(name, scene, place, budget)
     allowed = TOLERANCE * scene.scale
     witness = _witness(scene, allowed)
     if witness is not None:
@@ -55,6 +60,19 @@ def aims(name: str, scene: Scene, budget: Budget) -> Finding:
     share = float((slabs[:, 1] - slabs[:, 0]).sum()) / (1 - LEAST_W)
     detail = f"not decided for {share:.0%} of the w between {low:.3g} and {high:.3g}"
     return Finding(name, "open", scene.domain, detail, remaining=({"w": (low, high)},))
+
+
+def _throughout(name: str, scene: Scene, place: int, budget: Budget) -> Finding:
+    """The same of a loss that changes with the progress t of the training: in each of some parts of it."""
+    edges = np.linspace(0.0, 1.0, _PARTS + 1)
+    share = replace(budget, boxes=budget.boxes // _PARTS)
+    parts = []
+    for low, high in pairwise(edges):
+        part = replace(scene.axes[place], low=float(low), high=float(high), split=False)
+        axes = (*scene.axes[:place], part, *scene.axes[place + 1 :])
+        parts.append(aims(name, replace(scene, axes=axes), share))
+    worst = next((one for kind in ("refuted", "open") for one in parts if one.outcome == kind), parts[0])
+    return replace(worst, domain=scene.domain)
 
 
 def _settled(scene: Scene, slabs: Array, allowed: float, budget: Budget) -> tuple[NDArray[np.bool_], int]:

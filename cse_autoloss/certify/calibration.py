@@ -40,12 +40,13 @@ def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
     spread = tape.apply("Sub", down, up)
     both = tape.apply("Add", up, down)
     x_axis = replace(positive.axes[0], low=-_REACH, high=_REACH, cuts=tuple(np.linspace(-_REACH, _REACH, 70)))
-    w_axis = positive.axes[-1]
+    others = positive.axes[1:]
+    moving = "".join(f", {axis.name} in [{axis.low:g}, {axis.high:g}]" for axis in others if axis.split)
 
     def measured(step: int, axes: tuple[Any, ...], domain: str) -> Scene:
         return replace(positive, axes=axes, domain=domain, place="", evaluate=_both(positive, negative))
 
-    proper_scene = measured(away, (x_axis, w_axis), "w = 1, η from 0.001 to 0.999")
+    proper_scene = measured(away, (x_axis, *others), f"w = 1, η from 0.001 to 0.999{moving}")
     by_away, by_both = (tape.slope(step, {"x": tape.number(1)}) for step in (away, both))
 
     def proper(boxes: Ranges) -> tuple[Any, Any, Any]:
@@ -57,7 +58,7 @@ def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
             share = size / np.maximum(most, 1e-300)
         return (high <= PROPER * least) & (low >= -PROPER * least), size > PROPER * most, share
 
-    whole = measured(both, positive.axes, "logits from −100 to 100, w = 1")
+    whole = measured(both, positive.axes, f"logits from −100 to 100, w = 1{moving}")
     allowed = ALIKE * max(positive.scale, negative.scale)
 
     def alike(boxes: Ranges) -> tuple[Any, Any, Any]:
@@ -94,7 +95,7 @@ def _both(positive: Scene, negative: Scene) -> Any:
 def _answers(positive: Scene, negative: Scene) -> str:
     """σ of where the expected loss is least, for a few η; empty where it has no least place between."""
     x = np.linspace(-30, 30, 6001)
-    boxes = {"x": (x, x), "w": (np.ones_like(x), np.ones_like(x))}
+    boxes = {"x": (x, x)} | {one.name: (np.full_like(x, one.high),) * 2 for one in positive.axes[1:]}
     up, down = positive.ranges(positive.slope, boxes)[0], -negative.ranges(negative.slope, boxes)[1]
     told = []
     for share in _SHOWN:

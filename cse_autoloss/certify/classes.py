@@ -15,6 +15,7 @@ from cse_autoloss.certify.columns import Column, total, written
 from cse_autoloss.certify.scene import Evaluated, Point, Scene
 from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph, compile_graph, stabilize
+from cse_autoloss.spaces.progress import PROGRESS, reads_progress
 
 REACH = 100.0
 """Logits are looked at from −100 to 100."""
@@ -75,18 +76,20 @@ def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool 
     softmax = "Y" in graph.signature.variables
     shares = sample.others > 0 and not raw and _by_shares(graph)
     w = tape.variable("w")
+    moves = reads_progress(graph)
+    state = {PROGRESS: tape.variable("t")} if moves else {}
     kinds = [("x", 1), ("y", min(sample.others, 1)), ("z", max(sample.others - 1, 0))]
     steps = _shares(tape, sample.others) if shares else {}
     columns = [
         Column(
-            _inputs(tape, name, sample.positive and name == "x", w),
+            {**_inputs(tape, name, sample.positive and name == "x", w), **state},
             count,
             {"X": steps[name]} if shares else {},
         )
         for name, count in kinds
         if count
     ]
-    values = written(tape, stabilize(graph), columns, {"Z": w} if softmax else {})
+    values = written(tape, stabilize(graph), columns, {"Z": w, **state} if softmax else {})
     loss = values[0] if softmax and len(values) == 1 else total(tape, values, columns)
     reads = sample.positive and reads_quality(graph)
     axes = [logit_axis("x") if not shares else logit_axis("x", -_FAR, _FAR)]
@@ -95,6 +98,8 @@ def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool 
         axes += [Axis("u", -_FAR, 0.0, split=False)] if sample.others > 2 else []
     else:
         axes += [logit_axis(name) for name, count in kinds[1:] if count]
+    if moves:
+        axes.append(Axis("t", 0.0, 1.0))
     axes.append(Axis("w", *(sample.w if reads else (1.0, 1.0)), split=reads and sample.w[0] < sample.w[1]))
     moved = {"x": tape.number(1)} if sample.first else {"y": tape.number(1)}
     if shares and not sample.first:
@@ -184,6 +189,7 @@ class _Evaluation:
             "NY": 1 - mark,
             "Q": mark * w,
             "Z": torch.full((1, 1), w).double(),
+            PROGRESS: torch.full((1, 1), point.get("t", 1.0)).double(),
         }
         values = self._evaluate({name: inputs[name] for name in self._graph.signature.variables})
         values = values.expand_as(x) if "PY" in self._graph.signature.variables else values
@@ -194,6 +200,8 @@ class _Evaluation:
             told["columns"] = x.shape[1]
         if self._sample.positive and reads_quality(self._graph):
             told["w"] = w
+        if "t" in point:
+            told["t"] = point["t"]
         return float(slope), told
 
 
@@ -215,6 +223,7 @@ def _place(sample: Sample, softmax: bool) -> str:
 def _domain(sample: Sample, softmax: bool, shares: bool, axes: list[Axis]) -> str:
     w = axes[-1]
     told = f", w in [{w.low:g}, {w.high:g}]" if w.split else ""
+    told += ", t in [0, 1]" if any(axis.name == "t" for axis in axes) else ""
     if sample.others == 0:
         return f"logits from −{REACH:g} to {REACH:g}{told}"
     rest = "" if shares or sample.others < 2 else ", the rest of the logits alike"

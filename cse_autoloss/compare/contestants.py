@@ -11,6 +11,7 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.compare.sources import Part, Source, read_source
 from cse_autoloss.compare.units import weight_unit
 from cse_autoloss.errors import ConfigError, shorten
+from cse_autoloss.spaces.signatures import takes
 from cse_autoloss.tasks.protocol import Task
 
 
@@ -97,7 +98,7 @@ def _placed(text: str, task: Task) -> tuple[dict[str, Part], str]:
     sources = [read_source(piece, slots) for piece in pieces]
     placed: dict[str, Part] = {}
     for piece, slot, source in zip(pieces, slots, sources, strict=True):
-        found = next((p for p in source.parts if p.signature == slots[slot].name), None)
+        found = next((p for p in source.parts if takes(slots[slot], p.signature)), None)
         if found is None:
             for part in source.parts:
                 _slot_of(part, piece, task, bool(source.label))
@@ -116,7 +117,7 @@ def _reordered(pieces: Sequence[str], sources: Sequence[Source], task: Task) -> 
     """What was probably meant, where another order fits."""
     order = []
     for signature in task.slots.values():
-        fitting = [p for p, s in zip(pieces, sources) if any(q.signature == signature.name for q in s.parts)]
+        fitting = [p for p, s in zip(pieces, sources) if any(takes(signature, q.signature) for q in s.parts)]
         if len(fitting) != 1:
             return ""
         order += fitting
@@ -125,14 +126,14 @@ def _reordered(pieces: Sequence[str], sources: Sequence[Source], task: Task) -> 
 
 def _slot_of(part: Part, text: str, task: Task, several: bool) -> str:
     for slot, signature in task.slots.items():
-        if signature.name == part.signature:
+        if takes(signature, part.signature):
             return slot
-    takes = " and ".join(dict.fromkeys(signature.name for signature in task.slots.values()))
+    listed = " and ".join(dict.fromkeys(signature.name for signature in task.slots.values()))
     hint = getattr(task, "elsewhere", lambda signature: "")(part.signature)
     if hint and several:
         hint += f"; its box loss alone can be carried over, as {shorten(text.strip())} after a +"
     raise ConfigError(
-        f"{shorten(text.strip())}: a {part.signature} loss, and the task {task.name} takes {takes} ones{hint}"
+        f"{shorten(text.strip())}: a {part.signature} loss, and the task {task.name} takes {listed} ones{hint}"
     )
 
 

@@ -22,6 +22,7 @@ from cse_autoloss.losses import (
 )
 from cse_autoloss.losses.parametric import is_parametric
 from cse_autoloss.runs import RunStore
+from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.signatures import BUILT_IN, SIGNATURES
 
 MOST_LETTERS = 10_000
@@ -173,7 +174,7 @@ def _from_run(directory: Path, slots: Mapping[str, Signature]) -> Source:
             signature = (
                 CATALOGUE[text].signature if known else _of_run(summary["slots"].get(slot), text, slots)
             )
-            alpha = best["alpha"] if signature.name == "cls-binary" else None
+            alpha = best["alpha"] if form_of(signature).weighted else None
             parts.append(_part(text, signature, text if known else "", alpha))
     return Source(tuple(parts), directory.resolve().name)
 

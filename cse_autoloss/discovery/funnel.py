@@ -15,6 +15,7 @@ from cse_autoloss.discovery.simulating import CHUNK, simulating
 from cse_autoloss.graph import Signature
 from cse_autoloss.runs import Proposed
 from cse_autoloss.searches.protocol import Proposal
+from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.random_expressions import Forest, RandomShape, random_forest
 from cse_autoloss.verdict import Verdict
 from cse_autoloss.verification import VerifySettings, verify_forest
@@ -175,7 +176,7 @@ class Funnel:
                 record.verdicts.append((entrant, (_VERIFIED,)))
                 self._known.add(slot, entrant.fingerprint)
             return list(entrants[: max(0, wanted)])
-        alpha = self._alpha if self._slots[slot].name == "cls-binary" else None
+        alpha = self._alpha if form_of(self._slots[slot]).weighted else None
         rest = list(entrants)
         accepted: list[Entrant] = []
         with bench.clock.stage("simulate"):

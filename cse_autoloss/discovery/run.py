@@ -26,6 +26,7 @@ from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
 from cse_autoloss.discovery.side_by_side import SideBySideRun
 from cse_autoloss.errors import ConfigError, WorkersLost
+from cse_autoloss.graph import parse_formula
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.report.about import about_session
@@ -36,9 +37,10 @@ from cse_autoloss.runs import RunStore, holds_run, write_whole
 from cse_autoloss.searches.protocol import Proposal
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
+from cse_autoloss.spaces import plain_of
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.random_expressions import searched_operators
-from cse_autoloss.spaces.signatures import BUILT_IN
+from cse_autoloss.spaces.signatures import PACKAGED, takes
 
 CONFIG = "config.yaml"
 """The settings as they were settled, for people."""
@@ -105,26 +107,31 @@ def _starters(session: Session) -> Starters:
         signature = session.task.slots[slot]
         # Raises where no loss can be written in them.
         searched_operators(signature, config.evolution.operators)
-        texts = [entry.name for entry in CATALOGUE.values() if entry.seed and entry.signature == signature]
+        known = (signature, plain_of(signature))
+        texts = [entry.name for entry in CATALOGUE.values() if entry.seed and entry.signature in known]
         texts += [losses[slot] for losses in session.task.baselines]
         for text in dict.fromkeys(texts) if config.evolution.handcrafted_seeds else ():
             loss = load_loss(text, signature)
             if isinstance(loss, GraphLoss):
-                starters[slot].append(Entrant(Proposal.of(loss.graph, "seed"), text))
+                graph = parse_formula(loss.graph.formula, signature)
+                starters[slot].append(Entrant(Proposal.of(graph, "seed"), text))
     # Formulas of a signature that is not built in do not tell it.
-    own = [one for one in session.task.slots.values() if one not in BUILT_IN]
+    own = [one for one in session.task.slots.values() if one not in PACKAGED]
     for text in config.seed_losses:
         loss = load_loss(text, own[0] if own and "(" in text else None)
         if not isinstance(loss, GraphLoss):
             raise ConfigError(
                 f"seed loss {text!r} is not an expression in our operators, so it can not evolve"
             )
-        kinds = {session.task.slots[slot].name: slot for slot in session.slots}
-        if loss.signature.name not in kinds:
+        kinds = {slot: session.task.slots[slot] for slot in session.slots}
+        fitting = [slot for slot, one in kinds.items() if takes(one, loss.signature.name)]
+        if not fitting:
+            listed = ", ".join(one.name for one in kinds.values())
             raise ConfigError(
-                f"seed loss {text!r} is a {loss.signature.name} loss, but the search is of {', '.join(kinds)}"
+                f"seed loss {text!r} is a {loss.signature.name} loss, but the search is of {listed}"
             )
-        starters[kinds[loss.signature.name]].append(Entrant(Proposal.of(loss.graph, "seed")))
+        graph = parse_formula(loss.formula, kinds[fitting[0]])
+        starters[fitting[0]].append(Entrant(Proposal.of(graph, "seed")))
     return starters
 
 

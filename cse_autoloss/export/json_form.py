@@ -23,7 +23,7 @@ from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses.load import FORMAT, MAX_JSON_BYTES, LossFile, parse_loss_json
 from cse_autoloss.losses.reduction import check_alpha
 from cse_autoloss.spaces import REG, form_of
-from cse_autoloss.spaces.signatures import BUILT_IN
+from cse_autoloss.spaces.signatures import PACKAGED
 
 MAX_NESTING = 32
 
@@ -92,7 +92,7 @@ def from_json_pair(source: Source) -> tuple[LossFile, LossFile]:
 
 def _loss(graph: LossGraph, alpha: float | None) -> dict[str, Any]:
     own = graph.signature
-    stated = own.name if own in BUILT_IN else own.to_dict()
+    stated = own.name if own in PACKAGED else own.to_dict()
     return {"signature": stated, "formula": graph.formula, "alpha": check_alpha(alpha, own)}
 
 

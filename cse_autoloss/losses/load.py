@@ -29,8 +29,9 @@ from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
 from cse_autoloss.losses.taking import IGNORED, Taking
-from cse_autoloss.spaces import SIGNATURES, form_of, signature_of
+from cse_autoloss.spaces import SIGNATURES, form_of, plain_of, signature_of
 from cse_autoloss.spaces.checks import Targets
+from cse_autoloss.spaces.progress import BY_PROGRESS, PROGRESS
 from cse_autoloss.spaces.signatures import BUILT_IN
 
 MAX_JSON_BYTES = 1_000_000
@@ -154,11 +155,14 @@ def _unknown(text: str, wanted: Signature | None) -> UnknownNameError:
 
 
 def infer_signature(formula: str) -> Signature:
-    """The built-in signature that alone has the formula's words; FormulaError where they tell none or several."""
+    """The built-in signature that alone has the formula's words, with T where it holds T.
+
+    FormulaError where they tell none or several.
+    """
     words = set(re.findall(r"[A-Za-z]+", formula))
     told = [one for one in BUILT_IN if words & _telling(one)]
     if len(told) == 1:
-        return told[0]
+        return BY_PROGRESS.get(told[0].name, told[0]) if PROGRESS in words else told[0]
     which = "several signatures" if told else "no signature"
     raise FormulaError(
         f"the variables of {shorten(formula)!r} tell {which}; give signature= one of {', '.join(SIGNATURES)}"
@@ -276,5 +280,5 @@ def _looks_like_formula(text: str, signature: Signature | None) -> bool:
 
 
 def _agree(name: str, has: Signature, wanted: Signature | None) -> None:
-    if wanted is not None and wanted != has:
+    if wanted is not None and has not in (wanted, plain_of(wanted)):
         raise UnknownNameError(f"{name!r} is a {has.name} loss, not {wanted.name}")

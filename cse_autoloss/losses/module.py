@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from cse_autoloss.losses.fused import FusedLoss, MulticlassKernel, kernel_of
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha, reduce, share
 from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import form_of
+from cse_autoloss.spaces.progress import reads_progress
 
 
 class GraphLoss(ReducedLoss):
@@ -25,6 +26,9 @@ class GraphLoss(ReducedLoss):
     - reg: `loss(pred_boxes, target_boxes)`, both (P, 4) xyxy in pixels; one value for each pair, (P,).
     - a user's: `loss(a, b)` in the order of the inputs or `loss(A=a, B=b)`; the inputs broadcast against each other,
       and gradients go to those that its walks move.
+
+    - those that read the progress of the training: `set_progress(share)` before each step, or a fourth argument
+      `progress`; without either it is 1, the training's end.
 
     iou is (N,) in [0, 1], read at positives only, None for 1; no gradient flows through it. Half-precision
     inputs are computed in float32, and so is the answer.
@@ -48,6 +52,10 @@ class GraphLoss(ReducedLoss):
         self.taking = Taking.of(graph.signature, **taking)
         self.alpha = check_alpha(alpha, graph.signature)
         self.fused = True
+        self.progress: Tensor | None
+        self.register_buffer(
+            "progress", torch.tensor(1.0) if reads_progress(graph) else None, persistent=False
+        )
         self._set_graph(graph)
 
     def _set_graph(self, graph: LossGraph) -> None:
@@ -62,9 +70,19 @@ class GraphLoss(ReducedLoss):
         """The expression in prefix notation."""
         return self.graph.formula
 
+    def set_progress(self, share: float) -> None:
+        """Say before each step what share of the training is done, in [0, 1]; most losses read it not."""
+        if self.progress is not None:
+            self.progress = torch.full_like(self.progress, share)
+
+    def _checked(self, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        if self.progress is not None and len(args) < 4 and named.get("progress") is None:
+            named = {**named, "progress": self.progress}
+        return self._form.check(*args, **named, **self.taking.read)
+
     def forward(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
         """The loss; DataError where shapes, types or values don't fit the signature."""
-        checked = self._form.check(*args, **named, **self.taking.read)
+        checked = self._checked(args, named)
         if self._counts_all(checked):
             value = self._value(self.reduction, *checked)
         else:
@@ -81,10 +99,11 @@ class GraphLoss(ReducedLoss):
         logits: Tensor,
         target: Tensor,
         iou: Tensor | None,
+        *state: Tensor,
     ) -> Tensor:
         """The loss where its elements, which `elements` gives, do not count alike."""
         logits, target, iou, kept = self.taking.kept(logits, target, iou)
-        values = elements(logits, target, iou)
+        values = elements(logits, target, iou, *state)
         factor = self.taking.factor(logits, target, per_sample=values.dim() == 1)
         return share(values, factor, kept, reduction)
 
@@ -92,20 +111,23 @@ class GraphLoss(ReducedLoss):
         """The loss of what is checked."""
         if self._kernel is None or not self.fused or self.taking.targets != "index":
             return reduce(self._elements(*checked), reduction)
-        prediction, target, quality = checked
+        prediction, target, quality, *state = checked
         if torch.compiler.is_compiling():
             # A compiler fuses by itself, but makes a one-hot target in memory.
             plain = self._kernel.elements if isinstance(self._kernel, MulticlassKernel) else self._elements
-            return reduce(plain(prediction, target, quality), reduction)
+            return reduce(plain(prediction, target, quality, *state), reduction)
         slope = prediction.requires_grad and torch.is_grad_enabled()
-        result: Tensor = FusedLoss.apply(
-            prediction, target, quality, self._kernel, self._elements, reduction, slope
-        )
+        kernel: Any = self._kernel
+        plain = self._elements
+        if self.progress is not None:
+            kernel = kernel.at(state[0])
+            plain = partial(_followed, plain, tuple(state))
+        result: Tensor = FusedLoss.apply(prediction, target, quality, kernel, plain, reduction, slope)
         return result
 
     def elements(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
         """The loss before the reduction: (N, C) in the cls-binary signature, else one a sample; never fused."""
-        checked = self._form.check(*args, **named, **self.taking.read)
+        checked = self._checked(args, named)
         if self._counts_all(checked):
             values = self._elements(*checked)
         else:
@@ -131,3 +153,14 @@ class GraphLoss(ReducedLoss):
         weighting = "" if self.alpha is None else f", alpha={self.alpha}"
         settings = f"signature={self.signature.name!r}, reduction={self.reduction!r}{weighting}{self.taking}"
         return f"{self.formula!r}, {settings}"
+
+
+def _followed(
+    elements: Callable[..., Tensor],
+    state: tuple[Tensor, ...],
+    logits: Tensor,
+    target: Tensor,
+    iou: Tensor | None,
+) -> Tensor:
+    """The elements where the training was when the loss was taken, however far it is by now."""
+    return elements(logits, target, iou, *state)

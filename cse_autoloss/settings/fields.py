@@ -76,6 +76,9 @@ def _absolute(value: str) -> str:
     return whole_path(value) if re.match(r"\w{2,}:.", value, re.DOTALL) and "\0" not in value else value
 
 
+Spaces = Literal["paper", "extended"]
+"""What classification losses read: the paper's inputs, or also how much of the training is done."""
+
 Precision = Literal["float32", "bfloat16", "float16"]
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]

@@ -17,6 +17,7 @@ from cse_autoloss.simulation.losses import LossBatch
 from cse_autoloss.simulation.small_model import Cells, detection_score, paired_iou
 from cse_autoloss.simulation.small_trunk import PRIOR, boxes_of, one_cycle
 from cse_autoloss.spaces import box_inputs, parse, signature_of
+from cse_autoloss.spaces.progress import PROGRESS
 
 _MOMENTUM = 0.9
 _STD = 0.05
@@ -119,6 +120,7 @@ class StackedHeads:
         else:
             self._fixed = {"Y": one_hot[None]}
             self._weight = cells.weight[:, None]
+        self._progress = torch.zeros(1, 1, 1, device=device)
         self._parameters = [p.to(device).expand(self._count, -1, -1).clone() for p in self._first_weights()]
 
     def _first_weights(self) -> tuple[Tensor, ...]:
@@ -162,6 +164,7 @@ class StackedHeads:
             right[:, :count, 0] = iou
             inputs = {"X": logits, "Z": right.expand(-1, -1, columns), **self._fixed}
         box_weight = cells.weight[:count, None] * (self._settings.box_weight / positives)
+        inputs[PROGRESS] = self._progress
         areas = {name: area[..., None] for name, area in box_inputs(boxes, cells.boxes).items()}
         terms = (self._cls.term(inputs, self._weight / positives), self._reg.term(areas, box_weight))
         # A box that is not finite is its own loss's fault, found there.
@@ -185,6 +188,7 @@ class StackedHeads:
         zero = torch.zeros((), device=device)
         for step in range(settings.steps):
             rate = peak * one_cycle(step / settings.steps)
+            self._progress.fill_(step / settings.steps)
             loss, gradients = self._gradients()
             norm = sum((g.square().sum((1, 2)) for g in gradients), zero).sqrt()
             stopped[(stopped < 0) & ~torch.isfinite(loss + norm)] = step

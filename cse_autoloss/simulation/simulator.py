@@ -17,7 +17,7 @@ from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.simulation.heads import Outcome, StackedHeads
 from cse_autoloss.simulation.small_model import Cells, SimulationData, choose_cells, make_targets
 from cse_autoloss.simulation.small_trunk import frozen_features
-from cse_autoloss.spaces import parse, signature_of
+from cse_autoloss.spaces import parse, plain_of, signature_of
 from cse_autoloss.verdict import Verdict
 
 __all__ = ["SimulateSettings", "Simulator"]
@@ -91,7 +91,7 @@ class Simulator:
         for kind in sorted({graph.signature.name for graph in graphs}):
             members = [number for number, graph in enumerate(graphs) if graph.signature.name == kind]
             scored: Scored = "reg" if kind == "reg" else "cls"
-            branch = "cls-binary" if kind == "reg" else kind
+            branch = "cls-binary" if kind == "reg" else plain_of(graphs[members[0]].signature).name
             size = self._block_size()
             for start in range(0, len(members), size):
                 default = self.default_score(branch, scored=scored)
@@ -196,7 +196,7 @@ class Simulator:
 
 def _kind(graph_cls: LossGraph | None, graph_reg: LossGraph | None) -> tuple[str, Scored]:
     """The classification branch, and which of the two branches is on trial."""
-    branch = graph_cls.signature.name if graph_cls is not None else "cls-binary"
+    branch = plain_of(graph_cls.signature).name if graph_cls is not None else "cls-binary"
     if branch == "reg" or (graph_reg is not None and graph_reg.signature.name != "reg"):
         raise FormulaError("Simulator.run(graph_cls, graph_reg): the graphs stand in each other's place")
     return branch, "reg" if graph_cls is None else "cls"

@@ -60,6 +60,8 @@ def forward(written: Written, *, sigmoid: bool) -> list[str]:
             "    is_object = (target >= 0) & (target < logits.shape[-1] - 1)",
             "    quality = torch.where(is_object, iou.detach().to(logits.dtype), 1.0).unsqueeze(-1)",
         ]
+    if "T" in read:
+        lines.append("progress = self.progress")
     lines += ["", *written.steps("logits" if sigmoid else "logits[:, :1]")]
     if written.alpha:
         lines.append("loss = loss * (self.alpha * positive + (1 - self.alpha) * negative)")

@@ -118,10 +118,12 @@ class HeadForm(Form):
         logits: Tensor,
         target: Tensor,
         iou: Tensor | None = None,
+        progress: Tensor | float | None = None,
         *,
         targets: Targets = "index",
         ignore_index: int | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Any, ...]:
+        # Progress is for those that read it, so that a training script can call all losses alike.
         columns = columns_of(logits)
         highest = columns - self.extra
         meaning = self.background.format(highest)

@@ -10,11 +10,15 @@ from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
 from cse_autoloss.spaces.boxes import REG
 from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS
+from cse_autoloss.spaces.progress import BY_PROGRESS, plain_of
 from cse_autoloss.spaces.residuals import REGRESSION
 
 BUILT_IN = (CLS_BINARY, CLS_MULTICLASS, REG)
 
-_registered: dict[str, Signature] = {one.name: one for one in (*BUILT_IN, REGRESSION)}
+PACKAGED = (*BUILT_IN, *BY_PROGRESS.values())
+"""Those that every installation knows by name."""
+
+_registered: dict[str, Signature] = {one.name: one for one in (*PACKAGED, REGRESSION)}
 
 SIGNATURES: Mapping[str, Signature] = MappingProxyType(_registered)
 """The signatures by name."""
@@ -34,6 +38,11 @@ def signature_of(signature: str | Signature) -> Signature:
     if not isinstance(signature, str) or signature not in _registered:
         raise UnknownNameError.of("signature", str(signature), _registered)
     return _registered[signature]
+
+
+def takes(wanted: Signature, name: str) -> bool:
+    """Whether a slot of a signature takes losses of the one of that name: its own, or those that read no progress."""
+    return name in (wanted.name, plain_of(wanted).name)
 
 
 def stated(signature: Signature) -> Any:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.classifiers import ModelStack
+from cse_autoloss.graph import Signature
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
+from cse_autoloss.spaces.progress import in_spaces
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on, shared_images
 from cse_autoloss.tasks.parts import Part
@@ -35,6 +37,11 @@ class ClassificationTask(StackedTask):
         "taylor-ce",
     )
     settings: ClassificationSettings
+
+    @cached_property
+    def slots(self) -> dict[str, Signature]:  # type: ignore[override]
+        """Softmax heads' loss, in the settings' spaces."""
+        return in_spaces(super().slots, self.settings.spaces)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:

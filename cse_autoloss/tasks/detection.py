@@ -22,6 +22,7 @@ from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import Simulator
 from cse_autoloss.spaces import REG, SIGNATURES
+from cse_autoloss.spaces.progress import in_spaces
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.detections_shown import curves, photographs
 from cse_autoloss.tasks.faults import with_faults
@@ -49,10 +50,10 @@ from cse_autoloss.training.loop import TrainingRun
 BASELINES = {
     "cls-binary": (
         ("bce", "giou"),
-        ("quality-focal", "square-iou"),
         ("rank-sort", "giou"),
-        ("quality-square", "giou"),
         ("quality-hill", "giou"),
+        ("quality-focal", "square-iou"),
+        ("quality-square", "giou"),
         ("focal", "giou"),
         ("cse-autoloss-b-cls", "cse-autoloss-b-reg"),
         ("quality-focal", "giou"),
@@ -70,9 +71,9 @@ BASELINES = {
     ),
 }
 """Pairs that people use with a detector's classification loss, by how much would be lost if one were left out for lack
-of time; the first is the plain one, the second the best of docs/benchmarks/transfer.md. Rank & Sort is the best known
-by hand on clean scenes (docs/benchmarks/ap_space.md). The two after it are what finds on missing boxes are made of,
-with one weight to tune: −qᵏ·log p on positives, λ·p² or λ·Hill on negatives."""
+of time; the first is the plain one. Rank & Sort is the best known by hand on clean scenes (docs/benchmarks/ap_space.md)
+and near it on careless ones, where the best is −qᵏ·log p on positives and λ·Hill on negatives, with one weight to tune
+(docs/benchmarks/scenes.md)."""
 
 
 OF_THRESHOLD = 200
@@ -106,7 +107,7 @@ class DetectionTask(Task):
 
     @cached_property
     def slots(self) -> dict[str, Signature]:
-        return {"cls": SIGNATURES[self._builder.branch], "reg": REG}
+        return in_spaces({"cls": SIGNATURES[self._builder.branch], "reg": REG}, self.settings.spaces)
 
     @property
     def tunables(self) -> tuple[Tunable, ...]:
@@ -136,7 +137,7 @@ class DetectionTask(Task):
         fresh: dict[str, object] = {
             "faults": faults.model_copy(update={"seed": drawn_seed(faults.seed, draw)})
         }
-        if own.data == "digits":
+        if own.embedded:
             fresh["scenes"] = scenes.model_copy(update={"seed": drawn_seed(scenes.seed, draw)})
         elif not faults.notes:
             return None

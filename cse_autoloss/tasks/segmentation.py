@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cse_autoloss.classifiers.seeds import derived_seed
+from cse_autoloss.graph import Signature
 from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
 from cse_autoloss.spaces import CLS_BINARY
+from cse_autoloss.spaces.progress import in_spaces
 from cse_autoloss.tasks.mask_files import Masked, notes_on, read_masked, scene_masks
 from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.parts import Part, spread
@@ -31,10 +33,14 @@ class SegmentationTask(OneLossTask):
 
     name = "segmentation"
     Settings = SegmentationSettings
-    slots: ClassVar = {"loss": CLS_BINARY}
     metrics: ClassVar = (Metric("iou", title="IoU"), Metric("dice", title="Dice"))
     plain = ("bce", "focal", "asymmetric", "poly-1", "varifocal")
     settings: SegmentationSettings
+
+    @cached_property
+    def slots(self) -> dict[str, Signature]:
+        """Sigmoid heads' loss, in the settings' spaces."""
+        return in_spaces({"loss": CLS_BINARY}, self.settings.spaces)
 
     @cached_property
     def splits(self) -> dict[str, Masked]:

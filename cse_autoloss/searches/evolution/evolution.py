@@ -16,6 +16,7 @@ from cse_autoloss.searches.evolution.genome import (
     PrimitiveSet,
     Tree,
     crossover,
+    fade,
     mutate_constant,
     mutate_point,
     mutate_subtree,
@@ -98,6 +99,11 @@ class Evolution:
             return random_tree(primitives, *rates.init_depth), "random", ()
         one = self._tournament(len(members))
         parents: tuple[str, ...] = (members[one].digest,)
+        # Nothing is drawn where it can't be, so that other searches stay what they were.
+        if primitives.fades and random.random() < rates.fade:
+            two = self._tournament(len(members))
+            child = fade(trees[one], trees[two], primitives)
+            return child, "fade", (members[one].digest, members[two].digest)
         draw = random.random()
         if draw < rates.crossover:
             two = self._tournament(len(members))

@@ -18,6 +18,7 @@ from deap import gp
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, kind_of
 from cse_autoloss.operators import CONSTANTS, OPERATORS
+from cse_autoloss.spaces.progress import PROGRESS, plain_of
 from cse_autoloss.spaces.random_expressions import searched_operators
 
 
@@ -82,6 +83,12 @@ class PrimitiveSet:
             pset.terms_count += 1
             made.terminals[name] = terminal
         return made
+
+    @property
+    def fades(self) -> bool:
+        """Whether losses read the progress of a training, and parts of them can change with it."""
+        made_of = {"Add", "Sub", "Mul", "Exp", "Log"} <= set(self.operators)
+        return made_of and plain_of(self.signature) != self.signature
 
     def to_tree(self, graph: LossGraph) -> Tree:
         """DEAP's tree of a graph; shared subexpressions are written out."""
@@ -163,6 +170,45 @@ def _places(tree: Tree) -> dict[str, list[int]]:
         if index or len(tree) == 1:
             places.setdefault(node.ret.__name__, []).append(index)
     return places
+
+
+def fade(one: Tree, two: Tree, primitives: PrimitiveSet) -> Tree:
+    """A part a of the first that changes while a network learns, for signatures that read the progress T.
+
+    Into another: (1 − T)·a + T·b, where b is the second parent's part of that kind, a constant or an input, or a and b
+    are the whole losses, so that a right loss ends as another right one. Or from 1 into a power: a^T, a^2T or a^3T.
+    """
+    kind = primitives.signature.kind_of(PROGRESS)
+    progress, unit = primitives.terminals[PROGRESS], primitives.terminals["1"]
+
+    def joined(name: str, *args: list[Any]) -> list[Any]:
+        kinds = tuple(Kind.PER_CLASS if arg[0].ret is PerClass else Kind.PER_SAMPLE for arg in args)
+        return [primitives.primitives[name, kinds], *(node for arg in args for node in arg)]
+
+    def into(a: list[Any], b: list[Any]) -> list[Any]:
+        return joined(
+            "Add", joined("Mul", joined("Sub", [unit], [progress]), a), joined("Mul", [progress], b)
+        )
+
+    if random.random() < 0.4:
+        return Tree(into(list(one), list(two)))
+    own, other = (_places(tree).get(_TYPE[kind].__name__, []) for tree in (one, two))
+    if not own or not other:
+        return Tree(into(list(one), list(two)))
+    child = Tree(one)
+    span = child.searchSubtree(random.choice(own))
+    part = list(child[span])
+    draw = random.random()
+    if draw < 0.3:
+        power = [primitives.terminals[random.choice(CONSTANTS)]]
+        part = joined("Exp", joined("Mul", joined("Mul", power, [progress]), joined("Log", part)))
+    elif draw < 0.6:
+        names = [name for name in primitives.terminals if name != PROGRESS]
+        part = into(part, [primitives.terminals[random.choice(names)]])
+    else:
+        part = into(part, list(two[two.searchSubtree(random.choice(other))]))
+    child[span] = part
+    return child
 
 
 def mutate_subtree(tree: Tree, primitives: PrimitiveSet) -> Tree:

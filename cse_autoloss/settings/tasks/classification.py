@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import Count, Number, Place, Whole
+from cse_autoloss.settings.fields import Count, Number, Place, Spaces, Whole
 from cse_autoloss.settings.stacked import ImageSize, TrainingSettings, ValShare
 
 
@@ -20,6 +20,7 @@ class ClassificationSettings(TrainingSettings):
     image_size: ImageSize = 32
     grey: bool = False
     shrink: Annotated[Whole, Field(ge=1, le=64)] = 1
+    spaces: Spaces = "paper"
     draw: Annotated[Whole, Field(ge=0, lt=1000)] = 0
 
 

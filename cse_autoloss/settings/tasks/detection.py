@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +17,7 @@ from cse_autoloss.settings.fields import (
     Section,
     Seed,
     Share,
+    Spaces,
     Text,
     Whole,
     check_order,
@@ -87,14 +89,27 @@ class AnnotationFaults(Section):
         return (f"in the annotations to train on, {' and '.join(told)}, on purpose",) if told else ()
 
 
+CARELESS: Final = "careless-digits"
+"""The embedded scenes as people annotate: see docs/scenes.md."""
+EMBEDDED: Final[Mapping[str, Mapping[str, Mapping[str, float]]]] = {
+    "digits": {},
+    CARELESS: {
+        "scenes": {"clutter": 2, "class_exponent": 0.5},
+        "faults": {"unlabelled": 0.3, "mislabelled": 0.1},
+    },
+}
+"""Data that come with the package, and what they have of each section unless something else is said."""
+
+
 class DetectionSettings(Section):
     """Everything that decides what a proxy training is, but the losses and the number of epochs.
 
     Attributes:
-        data: "digits" for the embedded scenes, or a folder of photographs with boxes: "DIR" finds out its layout,
-            "coco:DIR", "yolo:DIR" and "voc:DIR" say it; see docs/data.md.
-        scenes: what the embedded scenes look like.
-        faults: made on purpose in the annotations to train on, of whatever data.
+        data: "careless-digits" or "digits" for the embedded scenes, or a folder of photographs with boxes: "DIR" finds
+            out its layout, "coco:DIR", "yolo:DIR" and "voc:DIR" say it; see docs/data.md.
+        scenes: what the embedded scenes look like; what is not said, or None, is of the data.
+        faults: made on purpose in the annotations to train on, of whatever data; what is not said is of the data, and
+            none of photographs.
         image_size: longer side that photographs are brought to, pixels.
         train_file, val_file, test_file: JSON files of a folder in COCO's layout; without a test split, val is split
             in two.
@@ -106,9 +121,12 @@ class DetectionSettings(Section):
         batch, lr, weight_decay: of the optimiser.
         precision: of the proxy's forward pass in training; losses and weights are float32 in any.
         box_weight: of the box loss, relative to the classification loss.
+        spaces: what classification losses read.
     """
 
-    data: Annotated[str, like(DATA, "'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'")] = "digits"
+    data: Annotated[
+        str, like(DATA, "'careless-digits', 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'")
+    ] = CARELESS
     scenes: SceneSettings = SceneSettings()
     faults: AnnotationFaults = AnnotationFaults()
     image_size: Annotated[Whole, Field(ge=32, le=4096)] = 128
@@ -124,11 +142,27 @@ class DetectionSettings(Section):
     weight_decay: NotNegative = 1e-2
     precision: Precision = "float32"
     box_weight: Positive = 2.0
+    spaces: Spaces = "paper"
 
     @property
     def embedded(self) -> bool:
         """Whether the data come with the package."""
-        return self.data == "digits"
+        return self.data in EMBEDDED
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_data(cls, values: Any) -> Any:
+        """What `scenes` and `faults` leave to the data."""
+        if not isinstance(values, Mapping):
+            return values
+        found = dict(values)
+        of_data = EMBEDDED.get(str(values.get("data", CARELESS)), {})
+        for section in ("scenes", "faults"):
+            given = values.get(section, {})
+            if isinstance(given, Mapping):
+                told = {key: value for key, value in given.items() if value is not None}
+                found[section] = {**of_data.get(section, {}), **told}
+        return found
 
 
 SECTION: Final = DetectionSettings

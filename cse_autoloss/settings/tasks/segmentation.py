@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import Place, Positive, Whole, like
+from cse_autoloss.settings.fields import Place, Positive, Spaces, Whole, like
 from cse_autoloss.settings.stacked import ImageSize, SgdSettings
 from cse_autoloss.settings.tasks.detection import SceneSettings
 
@@ -22,6 +22,7 @@ class SegmentationSettings(SgdSettings):
         grey: one channel for images of a folder.
         width: channels of the net's first layer.
         cache: folder for made scenes; None is the user's cache folder.
+        spaces: what losses read.
     """
 
     data: Annotated[Place, like(r"digits|folder:.+", "'digits' or 'folder:DIR'")] = "digits"
@@ -34,6 +35,7 @@ class SegmentationSettings(SgdSettings):
     batch: Annotated[Whole, Field(ge=2)] = 8
     lr: Positive = 0.1
     cache: Path | None = None
+    spaces: Spaces = "paper"
 
 
 SECTION: Final = SegmentationSettings

@@ -35,11 +35,11 @@ class SeveralSettings(Section):
     task: Text = "detection"
     common: Values = {}  # noqa: RUF012
     kinds: Annotated[dict[Text, Values], Field(min_length=1)] = {  # noqa: RUF012
-        "plain": {},
-        "missing boxes": {"faults": {"unlabelled": 0.5}},
-        "wrong classes": {"faults": {"mislabelled": 0.3}},
-        "cluttered": {"scenes": {"clutter": 4}},
-        "long-tailed": {"scenes": {"class_exponent": 1.0}},
+        "plain": {"data": "digits"},
+        "missing boxes": {"data": "digits", "faults": {"unlabelled": 0.5}},
+        "wrong classes": {"data": "digits", "faults": {"mislabelled": 0.3}},
+        "cluttered": {"data": "digits", "scenes": {"clutter": 4}},
+        "long-tailed": {"data": "digits", "scenes": {"class_exponent": 1.0}},
     }
     references: dict[Text, Number] = {}  # noqa: RUF012
     seed: Seed = 0
