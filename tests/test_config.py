@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -271,7 +272,8 @@ class TestMistakes:
             ({"detection": {"skip_bad": "maybe"}}, "detection.skip_bad: expected true or false, got 'maybe'"),
             (
                 {"detection": {"data": "csv:x"}},
-                "detection.data: expected 'careless-digits', 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR', got 'csv:x'",
+                "detection.data: expected 'careless-digits', 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR', "
+                "got 'csv:x'",
             ),
             (
                 {"budget": None},
@@ -443,3 +445,35 @@ def _keys(values: dict, prefix: str = "") -> set[str]:
         if isinstance(value, dict):
             names |= _keys(value, f"{prefix}{key}.")
     return names
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({}, (2, 0.5, 0.3, 0.1)),
+        ({"data": "digits"}, (0, 0.0, 0.0, 0.0)),
+        ({"data": "digits", "faults": {"unlabelled": 0.5}}, (0, 0.0, 0.5, 0.0)),
+        ({"faults": {"unlabelled": 0.5, "mislabelled": None}}, (2, 0.5, 0.5, 0.1)),
+        ({"scenes": {"clutter": 0, "canvas": 32, "size": [4, 16]}}, (0, 0.5, 0.3, 0.1)),
+        ({"data": "coco:somewhere"}, (0, 0.0, 0.0, 0.0)),
+        ({"data": "photographs", "faults": {"mislabelled": 0.2}}, (0, 0.0, 0.0, 0.2)),
+    ],
+)
+def test_scenes_and_faults_are_of_the_data_unless_they_are_told(
+    values: dict[str, Any], wanted: tuple[float, ...]
+) -> None:
+    own = DetectionSettings.model_validate(values)
+    found = (own.scenes.clutter, own.scenes.class_exponent, own.faults.unlabelled, own.faults.mislabelled)
+    assert found == wanted
+    again = DetectionSettings.model_validate(own.model_dump(mode="json"))
+    assert again == own
+
+
+def test_the_clean_scenes_have_a_configuration() -> None:
+    clean = load_config("clean").own
+    assert clean == load_config(None, {"detection.data": "digits"}).own
+    assert clean.scenes == SceneSettings()
+    assert not clean.faults.notes
+    # Whoever copies the file of all settings and names photographs gets no faults into them.
+    copied = load_config("detection", {"detection.data": "coco:somewhere"}).own
+    assert not copied.faults.notes

@@ -141,7 +141,10 @@ def test_test_scenes_are_touched_on_demand_only(
     ("change", "expected"),
     [
         ({"data": "digit"}, "digit: no such folder; did you mean digits"),
-        ({"data": "csv:here"}, "expected 'careless-digits', 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'"),
+        (
+            {"data": "csv:here"},
+            "expected 'careless-digits', 'digits', a folder, 'coco:DIR', 'yolo:DIR' or 'voc:DIR'",
+        ),
         ({"scenes": SceneSettings(canvas=60)}, "scenes.canvas: expected a multiple of 8"),
         ({"detector": "two_stage"}, "unknown detector 'two_stage'; did you mean 'two-stage'"),
     ],

@@ -116,7 +116,11 @@ def test_a_discovered_file_says_what_annotations_it_comes_from() -> None:
     store = SimpleNamespace(directory=Path("run"))
 
     def facts(unlabelled: float) -> dict[str, object]:
-        session = Session(load_config(None, {"detection.data": "digits", "detection.faults.unlabelled": unlabelled, "device": "cpu"}))
+        session = Session(
+            load_config(
+                None, {"detection.data": "digits", "detection.faults.unlabelled": unlabelled, "device": "cpu"}
+            )
+        )
         return provenance(session, cast(RunStore, store), summary)
 
     assert "notes" not in facts(0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,17 @@ from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run
 from cse_autoloss.bench.stored import create_run, keep_config, named_again
-from cse_autoloss.compare.contestants import enlist
+from cse_autoloss.compare.contestants import Field, enlist
 from cse_autoloss.compare.request import Request
 from cse_autoloss.compare.result import Comparison, compare_scores
 from cse_autoloss.compare.standings import Standings
 from cse_autoloss.compare.write import write_comparison
-from cse_autoloss.errors import ConfigError, RunError, WorkersLost, shorten
+from cse_autoloss.errors import AutoLossError, ConfigError, RunError, WorkersLost, shorten
 from cse_autoloss.report.about import about_session
 from cse_autoloss.report.page import PageWriter
 from cse_autoloss.runs import RunStore, Score, holds_run, write_whole
-from cse_autoloss.settings.load import changed, config_for, dump, load_config
+from cse_autoloss.settings.load import SearchConfig, changed, config_for, dump, load_config
+from cse_autoloss.settings.schema import section_key
 from cse_autoloss.tasks.registry import section_of
 
 SHORTEST_LIMIT = 300.0
@@ -93,9 +94,8 @@ def compare_losses(
         )
         session = Session(settled)
         known = session.task.baselines[: settled.audit.baselines]
-        field = enlist(
-            losses or ["+".join(one[slot] for slot in session.task.slots) for one in known], session.task
-        )
+        texts = losses or ["+".join(one[slot] for slot in session.task.slots) for one in known]
+        field, settled, session = _enlisted(texts, settled, session)
         request = Request(
             field, settled, seeds or settled.audit.seeds, "val" if split == "val" else "test", tune
         )
@@ -103,6 +103,22 @@ def compare_losses(
     for note in request.field.notes:
         say(note)
     return directory, _run(request, session, directory, observer or Silent(), say)
+
+
+def _enlisted(
+    texts: Sequence[str], settled: SearchConfig, session: Session
+) -> tuple[Field, SearchConfig, Session]:
+    """The contestants, in spaces that all of them fit: losses that read the progress of a training need wider ones."""
+    try:
+        return enlist(texts, session.task), settled, session
+    except ConfigError:
+        if getattr(settled.own, "spaces", "extended") == "extended":
+            raise
+        wider = changed(settled, {f"{section_key(settled.task)}.spaces": "extended"})
+        with suppress(AutoLossError):
+            widened = Session(wider)
+            return enlist(texts, widened.task), wider, widened
+        raise
 
 
 def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:

@@ -27,6 +27,7 @@ ASSUMPTIONS: dict[str, dict[str, bool]] = {
     "Q": {"nonnegative": True},
     "PY": {"nonnegative": True},
     "NY": {"nonnegative": True},
+    "T": {"nonnegative": True},
     "I": {"nonnegative": True},
     "U": {"positive": True},
     "E": {"positive": True},
