@@ -28,6 +28,7 @@ from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph, compile_graph, stabilize
 from cse_autoloss.operators.intervals import add, negative
 from cse_autoloss.spaces.boxes import BOX_EPSILON, box_inputs
+from cse_autoloss.spaces.progress import PROGRESS, reads_progress
 
 LONGEST = 2000.0
 """Longest side of a target, in pixels."""
@@ -104,6 +105,8 @@ def _scene(graph: LossGraph, lead: str, degree: float | None) -> Scene:
     inputs["U"] = tape.apply("Add", inputs["U"], tape.variable("tiny"))
     # E as U and what is around it, so that E − U is seen to be that.
     inputs["E"] = tape.apply("Add", inputs["U"], inputs["E"])
+    if reads_progress(graph):
+        inputs[PROGRESS] = tape.variable("progress")
     (loss,) = written(tape, stabilize(graph), [Column({})], inputs)
     free = [name for name in ("δ", "k", "ε", "l") if name != ("δ" if lead == "missed" else "k")]
     axes = [Axis("t", 0.0, 1.0), *(Axis(name, 0.0, 1.0) for name in free)]
@@ -111,8 +114,12 @@ def _scene(graph: LossGraph, lead: str, degree: float | None) -> Scene:
     axes.append(Axis("tiny", 0.0 if degree is not None else BOX_EPSILON, BOX_EPSILON, split=False))
     if degree is None:
         axes.append(Axis("area", 1.0, LONGEST**2, geometric=True))
+    told = _TOLD
+    if reads_progress(graph):
+        axes.append(Axis("progress", 0.0, 1.0))
+        told += ", all through the training"
     return Scene(
-        tape, loss, tuple(axes), {"t": one}, -1, "as the boxes come together", _TOLD, _Evaluation(graph, lead), {}
+        tape, loss, tuple(axes), {"t": one}, -1, "as the boxes come together", told, _Evaluation(graph, lead), {}
     )  # fmt: skip
 
 
@@ -141,11 +148,15 @@ class _Evaluation:
         ]
         boxes = torch.stack(start)[None] * side
         target = torch.tensor([[0.0, 0.0, side, side]], dtype=torch.float64)
-        told = {
+        told: dict[str, Any] = {
             "predicted box": [round(v, 4) for v in boxes.detach()[0].tolist()],
             "target": [0.0, 0.0, round(side, 4), round(side, 4)],
         }
-        return self._evaluate(box_inputs(boxes, target)).sum(), told
+        share = point.get("progress")
+        if share is not None:
+            told["progress"] = round(float(share), 4)
+        inputs = {**box_inputs(boxes, target), PROGRESS: torch.tensor(1.0 if share is None else share)}
+        return self._evaluate(inputs).sum(), told
 
 
 def degree_of(graph: LossGraph) -> float | None:
@@ -177,9 +188,10 @@ def _homogeneous(graph: LossGraph, degree: float | None) -> Finding:
     evaluate = compile_graph(graph)
     boxes = torch.tensor([[2.0, 1.0, 12.0, 9.0]], dtype=torch.float64)
     target = torch.tensor([[0.0, 0.0, 10.0, 10.0]], dtype=torch.float64)
-    small = float(evaluate(box_inputs(boxes, target)).sum())
+    state = {PROGRESS: torch.tensor(0.5, dtype=torch.float64)}
+    small = float(evaluate({**box_inputs(boxes, target), **state}).sum())
     for times in (10, 100):
-        large = float(evaluate(box_inputs(boxes * times, target * times)).sum())
+        large = float(evaluate({**box_inputs(boxes * times, target * times), **state}).sum())
         if abs(large - small) > 1e-6 * (abs(small) + 1e-6):
             pair = {"box": boxes[0].tolist(), "target": target[0].tolist()}
             witness = {**pair, "loss": small, f"loss at {times} times the size": large}

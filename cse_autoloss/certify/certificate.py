@@ -13,7 +13,7 @@ from cse_autoloss.certify.classes import is_coupled
 from cse_autoloss.certify.result import Certificate, Finding
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.graph import LossGraph
-from cse_autoloss.spaces import REG, form_of
+from cse_autoloss.spaces import REG, form_of, plain_of
 
 SECONDS = 30.0
 """What a certificate may take of one core."""
@@ -55,6 +55,6 @@ def _findings(graph: LossGraph, budget: Budget) -> list[Finding]:
         return (coupled if is_coupled(graph) else binary).findings(graph, budget)
     if head == "softmax":
         return coupled.findings(graph, budget)
-    if graph.signature == REG:
+    if plain_of(graph.signature) == REG:
         return boxes.findings(graph, budget)
     return walks.findings(graph, budget)

@@ -18,8 +18,9 @@ from cse_autoloss.certify.result import Outcome
 from cse_autoloss.certify.scene import Scene
 from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph, stabilize
-from cse_autoloss.spaces import REG, form_of
+from cse_autoloss.spaces import REG, form_of, plain_of
 from cse_autoloss.spaces.boxes import BOX_EPSILON
+from cse_autoloss.spaces.progress import PROGRESS, reads_progress
 
 SAME = 1e-5
 """Slopes that differ by less than this share of the scene's scale are the same."""
@@ -83,7 +84,7 @@ def _vanishes(pair: _Pair, difference: int, boxes: int) -> Outcome:
 def _pairs(one: LossGraph, other: LossGraph) -> Iterator[_Pair]:
     """All scenes that tell two losses of a signature apart, both losses on one tape."""
     head = form_of(one.signature).head
-    if one.signature == REG:
+    if plain_of(one.signature) == REG:
         yield from _areas(one, other)
     elif head is None:
         for walk in one.signature.walks:
@@ -128,11 +129,13 @@ def _areas(one: LossGraph, other: LossGraph) -> Iterator[_Pair]:
         Axis("tiny", 0.0 if free else BOX_EPSILON, BOX_EPSILON, split=False),
     ]
     axes += [] if free else [Axis("area", 1.0, LONGEST**2, geometric=True)]
+    axes += [Axis("progress", 0.0, 1.0)] if reads_progress(one) or reads_progress(other) else []
     for name in ("i", "g") if free else ("i", "g", "area"):
         tape = Tape()
         area = tape.number(1) if free else tape.variable("area")
         union = tape.apply("Add", area, tape.variable("tiny"))
         inputs = {
+            PROGRESS: tape.variable("progress"),
             "I": tape.apply("Mul", area, tape.variable("i")),
             "U": union,
             "E": tape.apply("Add", union, tape.apply("Mul", area, tape.variable("g"))),

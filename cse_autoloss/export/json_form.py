@@ -22,7 +22,7 @@ from cse_autoloss.errors import AutoLossError, DataError, UnknownNameError, shor
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses.load import FORMAT, MAX_JSON_BYTES, LossFile, parse_loss_json
 from cse_autoloss.losses.reduction import check_alpha
-from cse_autoloss.spaces import REG, form_of
+from cse_autoloss.spaces import REG, form_of, plain_of
 from cse_autoloss.spaces.signatures import PACKAGED
 
 MAX_NESTING = 32
@@ -98,7 +98,7 @@ def _loss(graph: LossGraph, alpha: float | None) -> dict[str, Any]:
 
 def check_pair(cls_graph: LossGraph, reg_graph: LossGraph) -> None:
     """Raise AutoLossError unless the two are a classification and a box loss."""
-    if form_of(cls_graph.signature).head is None or reg_graph.signature != REG:
+    if form_of(cls_graph.signature).head is None or plain_of(reg_graph.signature) != REG:
         found = f"{cls_graph.signature.name} and {reg_graph.signature.name}"
         raise AutoLossError(f"a pair is a classification loss and a box loss, got {found}")
 

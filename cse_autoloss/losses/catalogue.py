@@ -19,7 +19,7 @@ from cse_autoloss.losses.family import Family, Parameter, called
 from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES
 from cse_autoloss.losses.ranking_entries import RANKING_ENTRIES
 from cse_autoloss.losses.residual_families import RESIDUAL_FAMILIES
-from cse_autoloss.spaces import signature_of
+from cse_autoloss.spaces import plain_of, signature_of
 from cse_autoloss.spaces.cosines import MARGIN
 
 
@@ -87,7 +87,7 @@ def list_losses(signature: str | Signature | None = None) -> tuple[Entry, ...]:
     if signature is None:
         return tuple(CATALOGUE.values())
     wanted = known(signature)
-    found = tuple(entry for entry in CATALOGUE.values() if entry.signature == wanted)
+    found = tuple(entry for entry in CATALOGUE.values() if entry.signature in (wanted, plain_of(wanted)))
     if found:
         return found
     title = f"the default loss of {wanted.name}"

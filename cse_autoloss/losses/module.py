@@ -76,7 +76,7 @@ class GraphLoss(ReducedLoss):
             self.progress = torch.full_like(self.progress, share)
 
     def _checked(self, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
-        if self.progress is not None and len(args) < 4 and named.get("progress") is None:
+        if self.progress is not None and len(args) <= self._form.arguments and named.get("progress") is None:
             named = {**named, "progress": self.progress}
         return self._form.check(*args, **named, **self.taking.read)
 

@@ -77,7 +77,7 @@ def _absolute(value: str) -> str:
 
 
 Spaces = Literal["paper", "extended"]
-"""What classification losses read: the paper's inputs, or also how much of the training is done."""
+"""What losses read: the paper's inputs, or also how much of the training is done."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Whole = Annotated[int, BeforeValidator(_number)]

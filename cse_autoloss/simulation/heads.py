@@ -166,6 +166,7 @@ class StackedHeads:
         box_weight = cells.weight[:count, None] * (self._settings.box_weight / positives)
         inputs[PROGRESS] = self._progress
         areas = {name: area[..., None] for name, area in box_inputs(boxes, cells.boxes).items()}
+        areas[PROGRESS] = self._progress
         terms = (self._cls.term(inputs, self._weight / positives), self._reg.term(areas, box_weight))
         # A box that is not finite is its own loss's fault, found there.
         aim = iou.nan_to_num(0.0).clamp(0, 1)

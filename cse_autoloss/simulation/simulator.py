@@ -90,14 +90,15 @@ class Simulator:
         verdicts: dict[int, Verdict] = {}
         for kind in sorted({graph.signature.name for graph in graphs}):
             members = [number for number, graph in enumerate(graphs) if graph.signature.name == kind]
-            scored: Scored = "reg" if kind == "reg" else "cls"
-            branch = "cls-binary" if kind == "reg" else plain_of(graphs[members[0]].signature).name
+            plain = plain_of(graphs[members[0]].signature).name
+            scored: Scored = "reg" if plain == "reg" else "cls"
+            branch = "cls-binary" if plain == "reg" else plain
             size = self._block_size()
             for start in range(0, len(members), size):
                 default = self.default_score(branch, scored=scored)
                 started = time.perf_counter()
                 block = members[start : start + size]
-                pairs = [(None, graphs[n]) if kind == "reg" else (graphs[n], None) for n in block]
+                pairs = [(None, graphs[n]) if plain == "reg" else (graphs[n], None) for n in block]
                 found = self._scores(branch, scored, pairs, alpha)
                 seconds = (time.perf_counter() - started) / len(block)
                 for number, (score, step) in zip(block, found, strict=True):
@@ -197,6 +198,6 @@ class Simulator:
 def _kind(graph_cls: LossGraph | None, graph_reg: LossGraph | None) -> tuple[str, Scored]:
     """The classification branch, and which of the two branches is on trial."""
     branch = plain_of(graph_cls.signature).name if graph_cls is not None else "cls-binary"
-    if branch == "reg" or (graph_reg is not None and graph_reg.signature.name != "reg"):
+    if branch == "reg" or (graph_reg is not None and plain_of(graph_reg.signature).name != "reg"):
         raise FormulaError("Simulator.run(graph_cls, graph_reg): the graphs stand in each other's place")
     return branch, "reg" if graph_cls is None else "cls"

@@ -139,7 +139,10 @@ class BoxForm(Form):
         boxes = self._pairs(MARKS, uniform)
         return self._marks(*along(box_inputs, boxes, (2 * uniform(MARKS, 4) - 1, 2 * uniform(MARKS, 4) - 1)))
 
-    def check(self, pred_boxes: Tensor, target_boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def check(
+        self, pred_boxes: Tensor, target_boxes: Tensor, progress: Tensor | float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        # Progress is for those that read it, so that a training script can call all losses alike.
         check_boxes(pred_boxes, target_boxes)
         return widened(pred_boxes), widened(target_boxes)
 
@@ -215,6 +218,8 @@ class BoxForm(Form):
                 "height = torch.maximum(py2, ty2) - torch.minimum(py1, ty1)",
                 "enclosing = width * height + 1e-7",
             ]
+        if "T" in written.read:
+            lines.append("progress = self.progress")
         lines += [
             "",
             *written.steps("px1"),

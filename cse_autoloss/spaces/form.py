@@ -110,6 +110,7 @@ class Form:
     Attributes:
         moving: the inputs that gradients go to.
         head: of classification, what stands before the loss: "sigmoid" or "softmax".
+        arguments: of losses that read the progress of a training, how many the others are called with.
         weighted: whether α·y + (1 − α)(1 − y) may weight the loss.
         needs: inputs without which no loss can be right.
         title, reading: for people: what such losses are for, and how to read their pictures.
@@ -125,6 +126,7 @@ class Form:
     moving: frozenset[str]
     head: ClassVar[Literal["sigmoid", "softmax"] | None] = None
     weighted: ClassVar[bool] = False
+    arguments: ClassVar[int] = 0
     needs: tuple[Need, ...] = ()
     title: str
     reading: str

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from cse_autoloss.errors import DataError
 from cse_autoloss.graph import Input, Kind, Signature
+from cse_autoloss.spaces.boxes import REG, BoxForm
 from cse_autoloss.spaces.curves import Look, ProbeGrid
-from cse_autoloss.spaces.form import Evaluate, Form, Track, Uniform, View, Written
-from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS, HeadForm, SigmoidForm, SoftmaxForm
+from cse_autoloss.spaces.form import Evaluate, Form, Track, Uniform, View, Written, mark_uniform
+from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS, SigmoidForm, SoftmaxForm
 
 PROGRESS = "T"
 """The input's name in formulas."""
@@ -26,20 +27,16 @@ SHOWN = (0.0, 0.5, 1.0)
 """Shares of a training at which losses are drawn and certified."""
 
 
-class ProgressForm(HeadForm):
-    """A head's form whose losses read T as well: a state of the module, or a fourth argument."""
+class ProgressForm(Form):
+    """A form whose losses read T as well: a state of the module, or the argument after the others."""
 
     extends: ClassVar[Signature]
 
-    def check(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        iou: Tensor | None = None,
-        progress: Tensor | float | None = None,
-        **taking: Any,
-    ) -> tuple[Any, ...]:
-        checked = super().check(logits, target, iou, **taking)
+    def check(self, *args: Any, **named: Any) -> tuple[Any, ...]:
+        progress = named.pop("progress", None)
+        if len(args) > self.arguments:
+            progress = args[self.arguments]
+        checked = super().check(*args[: self.arguments], *args[self.arguments + 1 :], **named)
         progress = 1.0 if progress is None else progress
         if not isinstance(progress, Tensor):
             if isinstance(progress, bool) or not isinstance(progress, (int, float)) or not 0 <= progress <= 1:
@@ -62,21 +59,24 @@ class ProgressForm(HeadForm):
     def grid(self, look: Look) -> ProbeGrid:
         # The middle lies elsewhere in each run, so that nothing can be right at one point alone.
         middle = round(0.5 + 0.35 * float(look.uniform(1, salt=3)), 3)
-        return at_each(super().grid(look), (0.0, middle, 1.0))
+        return self._at_each(super().grid(look), (0.0, middle, 1.0))
+
+    def marks(self, coupled: bool) -> ProbeGrid:
+        grid = super().marks(coupled)
+        if PROGRESS in grid.inputs:
+            return grid
+        count = len(next(iter(grid.inputs.values())))
+        return replace(grid, inputs=self._with_share(grid.inputs, _shares(count, mark_uniform())))
 
     def sample(self, count: int, uniform: Uniform, dtype: torch.dtype) -> dict[str, Tensor]:
         inputs = super().sample(count, uniform, dtype)
-        share = (1.4 * uniform(count, 1) - 0.2).clamp(0, 1).to(dtype)
-        return {**inputs, PROGRESS: self.spread(share, inputs["X"])}
-
-    def spread(self, share: Tensor, logits: Tensor) -> Tensor:
-        """T (N, 1) in the shape that the signature's kind has."""
-        raise NotImplementedError
+        return self._with_share(inputs, _shares(count, uniform).to(dtype))
 
     def example(self, read: Iterable[str]) -> dict[str, tuple[Tensor, Mapping[int, str]]]:
         found = super().example(read)
         if PROGRESS in set(read):
-            found.setdefault("iou", (torch.ones(6), {0: "N"}))
+            if self.head is not None:
+                found.setdefault("iou", (torch.ones(6), {0: "N"}))
             found["progress"] = (torch.tensor(0.5), {})
         return found
 
@@ -103,57 +103,69 @@ class ProgressForm(HeadForm):
         ]
         return [*method, *lines]
 
+    def _with_share(self, inputs: Mapping[str, Tensor], share: Tensor) -> dict[str, Tensor]:
+        """The inputs and T (N,), in the shape that the signature's kind has."""
+        some = next(iter(inputs.values()))
+        if some.dim() == 2:
+            share = share[:, None]
+            if self.per_class:
+                share = share.expand_as(some).contiguous()
+        return {**inputs, PROGRESS: share}
+
+    per_class: ClassVar[bool] = False
+    """Whether T stands at each class, so that an expression of T alone is one, too."""
+
+    def _at_each(self, grid: ProbeGrid, shares: tuple[float, ...]) -> ProbeGrid:
+        """A grid's curves once for each share of the training, which stands still along each."""
+        count, points = grid.shape
+        times = len(shares)
+        at = torch.tensor(shares, dtype=torch.float64).repeat_interleave(count * points)
+        curves = tuple(
+            replace(curve, place=f"{curve.place}, t={share:g}", family=f"{curve.family}; t={share:g}")
+            for share in shares
+            for curve in grid.curves
+        )
+        tall = ("coordinate", "step", "scale_mask", "end_mask", "falls", "slope_mask")
+        return replace(
+            grid,
+            name=f"{grid.name}, by progress",
+            inputs=self._with_share(_repeated(grid.inputs, times), at),
+            tangents=_repeated(grid.tangents, times),
+            curves=curves,
+            mirrored=tuple((a + k * count, b + k * count) for k in range(times) for a, b in grid.mirrored),
+            **{name: getattr(grid, name).repeat(times, 1) for name in tall},
+        )
+
 
 class ProgressSigmoidForm(ProgressForm, SigmoidForm):
     """Sigmoid heads'."""
 
     title = "classification, sigmoid heads, by progress (cls-binary-progress)"
-    extends = CLS_BINARY
-
-    def spread(self, share: Tensor, logits: Tensor) -> Tensor:
-        return share.expand_as(logits).contiguous()
+    extends, arguments, per_class = CLS_BINARY, 3, True
 
 
 class ProgressSoftmaxForm(ProgressForm, SoftmaxForm):
     """Softmax heads'."""
 
     title = "classification, softmax heads, by progress (cls-multiclass-progress)"
-    extends = CLS_MULTICLASS
-
-    def spread(self, share: Tensor, logits: Tensor) -> Tensor:
-        return share
+    extends, arguments = CLS_MULTICLASS, 3
 
 
-def at_each(grid: ProbeGrid, shares: tuple[float, ...]) -> ProbeGrid:
-    """A grid's curves once for each share of the training, which stands still along each."""
-    count, points = grid.shape
-    times = len(shares)
-    sample = grid.inputs["X"]
-    rows = torch.tensor(shares, dtype=torch.float64).repeat_interleave(count * points)
-    spread = rows[:, None] if sample.dim() == 2 else rows
-    whole = "Z" not in grid.inputs and sample.dim() == 2
-    inputs = {name: value.repeat(times, *[1] * (value.dim() - 1)) for name, value in grid.inputs.items()}
-    inputs[PROGRESS] = spread.expand(-1, sample.shape[1]).contiguous() if whole else spread
-    curves = tuple(
-        replace(curve, place=f"{curve.place}, t={share:g}", family=f"{curve.family}; t={share:g}")
-        for share in shares
-        for curve in grid.curves
-    )
-    tall = {
-        name: getattr(grid, name).repeat(times, 1)
-        for name in ("coordinate", "step", "scale_mask", "end_mask", "falls", "slope_mask")
-    }
-    return replace(
-        grid,
-        name=f"{grid.name}, by progress",
-        inputs=inputs,
-        tangents={
-            name: value.repeat(times, *[1] * (value.dim() - 1)) for name, value in grid.tangents.items()
-        },
-        curves=curves,
-        mirrored=tuple((a + k * count, b + k * count) for k in range(times) for a, b in grid.mirrored),
-        **tall,
-    )
+class ProgressBoxForm(ProgressForm, BoxForm):
+    """Boxes'."""
+
+    title = "boxes, by progress (reg-progress)"
+    extends, arguments = REG, 2
+
+
+def _shares(count: int, uniform: Uniform) -> Tensor:
+    """(count,) shares of a training, its ends among them."""
+    found: Tensor = (1.4 * uniform(count) - 0.2).clamp(0, 1)
+    return found
+
+
+def _repeated(inputs: Mapping[str, Tensor], times: int) -> dict[str, Tensor]:
+    return {name: value.repeat(times, *[1] * (value.dim() - 1)) for name, value in inputs.items()}
 
 
 def reads_progress(graph: Any) -> bool:
@@ -173,8 +185,9 @@ def _moved(track: Track, share: float) -> Track:
     )  # fmt: skip
 
 
-def with_progress(signature: Signature, form: Form, kind: Kind) -> Signature:
-    """The signature and T; its operators and its default stay."""
+def _with_progress(form: ProgressForm) -> Signature:
+    """The signature that the form extends, and T; its operators and its default stay."""
+    signature, kind = form.extends, Kind.PER_CLASS if form.per_class else Kind.PER_SAMPLE
     share = Input(PROGRESS, 0.0, 1.0, "share of the training that is done", kind, "t", "progress")
     return Signature(
         f"{signature.name}-progress",
@@ -186,10 +199,10 @@ def with_progress(signature: Signature, form: Form, kind: Kind) -> Signature:
     )
 
 
-CLS_BINARY_PROGRESS = with_progress(CLS_BINARY, ProgressSigmoidForm(), Kind.PER_CLASS)
-CLS_MULTICLASS_PROGRESS = with_progress(CLS_MULTICLASS, ProgressSoftmaxForm(), Kind.PER_SAMPLE)
-
-BY_PROGRESS = {one.form.extends.name: one for one in (CLS_BINARY_PROGRESS, CLS_MULTICLASS_PROGRESS)}
+BY_PROGRESS = {
+    form.extends.name: _with_progress(form)
+    for form in (ProgressSigmoidForm(), ProgressSoftmaxForm(), ProgressBoxForm())
+}
 """Of a signature's name, the one with T."""
 
 

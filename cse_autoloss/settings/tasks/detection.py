@@ -121,7 +121,7 @@ class DetectionSettings(Section):
         batch, lr, weight_decay: of the optimiser.
         precision: of the proxy's forward pass in training; losses and weights are float32 in any.
         box_weight: of the box loss, relative to the classification loss.
-        spaces: what classification losses read.
+        spaces: what losses read.
     """
 
     data: Annotated[
