@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import Signature, parse_formula
+from cse_autoloss.spaces.progress import reads_progress
 from cse_autoloss.surrogate import Surrogate, remembered, shipped, slope_features
 
 LEAST = 8
@@ -62,10 +63,10 @@ class Chooser:
             return list(entrants)
         features = slope_features(graphs)
         number = zlib.crc32(f"{self._seed}:{slot}:{generation}:{len(entrants)}".encode())
-        order = self._surrogate(slot, features.shape[1]).order(
-            features, wanted, np.random.default_rng(number)
-        )
-        return [entrants[place] for place in order]
+        rng = np.random.default_rng(number)
+        order = self._surrogate(slot, features.shape[1]).order(features, wanted, rng)
+        moving = [place for place, graph in enumerate(graphs) if reads_progress(graph)]
+        return [entrants[place] for place in _with_unknown(order, moving, wanted, rng)]
 
     def _surrogate(self, slot: str, width: int) -> Surrogate:
         """Of all that is known of a slot, each loss with so many features; made once between two generations."""
@@ -90,3 +91,22 @@ class Chooser:
     def _prior(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
         memory = shipped() if self._memory else ()
         return {slot: remembered(memory, self._task, one) for slot, one in self._slots.items()}
+
+
+def _with_unknown(
+    order: Sequence[int], moving: Sequence[int], wanted: int, rng: np.random.Generator
+) -> list[int]:
+    """An order in which every second of the first `wanted` changes with the progress of the training, if any does.
+
+    What is remembered are losses that do not: along a change the surrogate sees nothing, and would hold it for idle.
+    So these are drawn by chance from those that it does not hold for worse than most.
+    """
+    better = set(order[: max(wanted, len(order) // 2)])
+    drawn = [int(place) for place in rng.permutation([place for place in moving if place in better])]
+    if not drawn:
+        return list(order)
+    mixed: list[int] = []
+    for place in order[: (wanted + 1) // 2]:
+        mixed += [place, *drawn[:1]]
+        drawn = drawn[1:]
+    return list(dict.fromkeys((*mixed, *order)))

@@ -175,8 +175,9 @@ def _places(tree: Tree) -> dict[str, list[int]]:
 def fade(one: Tree, two: Tree, primitives: PrimitiveSet) -> Tree:
     """A part a of the first that changes while a network learns, for signatures that read the progress T.
 
-    Into another: (1 − T)·a + T·b, where b is the second parent's part of that kind, a constant or an input, or a and b
-    are the whole losses, so that a right loss ends as another right one. Or from 1 into a power: a^T, a^2T or a^3T.
+    Into another or from it: (1 − T)·a + T·b, where the other is the second parent's part of that kind, a constant or an
+    input, or a and b are the whole losses, so that a right loss ends as another right one. Or from 1 into a power: a^T,
+    a^2T or a^3T.
     """
     kind = primitives.signature.kind_of(PROGRESS)
     progress, unit = primitives.terminals[PROGRESS], primitives.terminals["1"]
@@ -186,11 +187,12 @@ def fade(one: Tree, two: Tree, primitives: PrimitiveSet) -> Tree:
         return [primitives.primitives[name, kinds], *(node for arg in args for node in arg)]
 
     def into(a: list[Any], b: list[Any]) -> list[Any]:
+        a, b = random.sample((a, b), 2)
         return joined(
             "Add", joined("Mul", joined("Sub", [unit], [progress]), a), joined("Mul", [progress], b)
         )
 
-    if random.random() < 0.4:
+    if random.random() < 0.2:
         return Tree(into(list(one), list(two)))
     own, other = (_places(tree).get(_TYPE[kind].__name__, []) for tree in (one, two))
     if not own or not other:
