@@ -16,7 +16,9 @@ from cse_autoloss.certify.certificate import certificate_of
 from cse_autoloss.certify.equal import same_function
 from cse_autoloss.errors import ConfigError, DataError, FormulaError
 from cse_autoloss.losses import CATALOGUE, GraphLoss
+from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.searches.evolution.genome import PrimitiveSet, fade, seeded
+from cse_autoloss.searches.parametric import space_slot
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.settings.tasks.detection import DetectionSettings
@@ -303,3 +305,17 @@ def test_spaces_is_a_setting() -> None:
     assert load_config(None, {"detection.spaces": "extended"}).own.spaces == "extended"
     with pytest.raises(ConfigError, match="spaces"):
         load_config(None, {"detection.spaces": "extensive"})
+
+
+def test_parametric_spaces_fit_extended_slots() -> None:
+    config = load_config(
+        None,
+        {
+            "detection.spaces": "extended",
+            "search": "cma",
+            "reinforce.space": "ap",
+            "detection.data": "digits",
+        },
+    )
+    slots = DetectionTask(config.own).slots
+    assert list(space_slot(config, slots, make_space("ap"))) == ["cls"]

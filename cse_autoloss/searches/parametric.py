@@ -12,7 +12,7 @@ from cse_autoloss.graph import Signature
 from cse_autoloss.losses.parametric import ParametricLoss, make_space
 from cse_autoloss.searches.protocol import Member, Proposal
 from cse_autoloss.settings.schema import SearchConfig
-from cse_autoloss.spaces import CLS_BINARY
+from cse_autoloss.spaces import CLS_BINARY, plain_of
 from cse_autoloss.spaces.parametric import ParametricSpace, signature_of_space
 
 
@@ -44,7 +44,7 @@ def space_slot(
         ConfigError: none of the slots takes the space's losses.
     """
     wanted = signature_of_space(space)
-    fitting = {slot: signature for slot, signature in slots.items() if signature == wanted}
+    fitting = {slot: signature for slot, signature in slots.items() if plain_of(signature) == wanted}
     if not fitting:
         has = ", ".join(f"{slot} ({signature.name})" for slot, signature in slots.items())
         head, detector = ("sigmoid", "one-stage") if wanted == CLS_BINARY else ("softmax", "two-stage")

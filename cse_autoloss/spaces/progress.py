@@ -24,7 +24,7 @@ PROGRESS = "T"
 """The input's name in formulas."""
 
 SHOWN = (0.0, 0.5, 1.0)
-"""Shares of a training at which losses are drawn and certified."""
+"""Shares of a training at which losses are drawn."""
 
 
 class ProgressForm(Form):
@@ -85,7 +85,7 @@ class ProgressForm(Form):
         if graph is None or not reads_progress(graph):
             return super().views(loss)
         found = []
-        for view in super().views(_at_end(loss)):
+        for view in super().views(loss):
             kept = [track for track in view.tracks if track.shade in (0.5, 1.0)]
             tracks = [_moved(track, at) for track in kept for at in SHOWN]
             found.append(replace(view, tracks=tuple(tracks)))
@@ -171,10 +171,6 @@ def _repeated(inputs: Mapping[str, Tensor], times: int) -> dict[str, Tensor]:
 def reads_progress(graph: Any) -> bool:
     """Whether a loss's expression holds T of these signatures."""
     return isinstance(graph.signature.form, ProgressForm) and PROGRESS in graph.variables
-
-
-def _at_end(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda *args: loss(*args)
 
 
 def _moved(track: Track, share: float) -> Track:
