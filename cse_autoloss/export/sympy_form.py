@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -122,24 +123,25 @@ def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
 
     Args:
         graph: the loss.
-        seconds: time limit; the start of the process (about half a second) is not counted.
+        seconds: time limit; what the start of the process takes longer than the rest (half a second) is not counted.
 
     Raises:
         AutoLossError: a limit that is not positive, or the process could not run.
     """
     if not seconds > 0:
         raise AutoLossError(f"expected a time limit above 0 seconds, got {seconds!r}")
-    begun = time.process_time()  # others' load is no reason for less
-    judge = _Judge(graph, seconds / 4)
-    start, keeps = to_sympy(graph), False
-    apart = judge(start)
-    if apart > SAME:
-        start, keeps = to_sympy(graph, epsilon=True), True
+    with _Worker() as process:
+        begun = time.process_time()  # others' load is no reason for less
+        judge = _Judge(graph, seconds / 4)
+        start, keeps = to_sympy(graph), False
         apart = judge(start)
-    before, best = worker.operations(start), start
-    spent = time.process_time() - begun
-    kept = min(spent / 2, seconds / 4)  # to judge what comes back
-    forms, finished, took = _forms(start, max(seconds - spent - kept, seconds / 4))
+        if apart > SAME:
+            start, keeps = to_sympy(graph, epsilon=True), True
+            apart = judge(start)
+        before, best = worker.operations(start), start
+        spent = time.process_time() - begun
+        kept = min(spent / 2, seconds / 4)  # to judge what comes back
+        forms, finished, took = process.forms(start, max(seconds - spent - kept, seconds / 4))
     end = time.process_time() + seconds / 4
     for form in reversed(forms):
         found = judge(form, end)
@@ -235,47 +237,49 @@ def _is_negative(term: sympy.Expr) -> bool:
     return bool(term.as_coeff_Mul()[0].is_negative)
 
 
-def _forms(start: sympy.Expr, seconds: float) -> tuple[list[sympy.Expr], bool, float]:
-    """Ever shorter forms of `start`, whether SymPy came to its end, and the seconds it took."""
-    try:
-        request = json.dumps(worker.encode(start))
-    except worker.UnknownFormError:
-        return [], True, 0.0
-    # A fixed hash seed: SymPy's order of terms, and with it the answer, is the same in every run.
-    command = [sys.executable, "-P", "-s", str(Path(worker.__file__))]
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    forms: list[sympy.Expr] = []
-    finished = False
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with _KilledAfter(process, _STARTUP_SECONDS):
-            ready = process.stdout.readline()
-        if ready != "ready\n":
-            process.kill()
-            raise AutoLossError("the simplifying process did not start")
-        begun = time.monotonic()
-        with _KilledAfter(process, seconds):
-            try:
-                process.stdin.write(request + "\n")
-                process.stdin.close()
-                for line in process.stdout:
-                    finished = line == "done\n"
-                    # The last line may be cut off by the kill.
-                    if not finished and line.endswith("\n"):
-                        forms.append(worker.decode(json.loads(line)))
-            except BrokenPipeError:
-                pass
-        took = time.monotonic() - begun
-        process.kill()
-    return forms, finished, took
+class _Worker:
+    """The process that simplifies. It starts at once, while the formula is still written in SymPy here."""
+
+    def __enter__(self) -> _Worker:
+        # A fixed hash seed: SymPy's order of terms, and with it the answer, is the same in every run.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-s", str(Path(worker.__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
+
+    def forms(self, start: sympy.Expr, seconds: float) -> tuple[list[sympy.Expr], bool, float]:
+        """Ever shorter forms of `start`, whether SymPy came to its end, and the seconds it took."""
+        try:
+            request = json.dumps(worker.encode(start))
+        except worker.UnknownFormError:
+            return [], True, 0.0
+        told, answers = self._process.stdin, self._process.stdout
+        assert told is not None
+        assert answers is not None
+        with _KilledAfter(self._process, _STARTUP_SECONDS):
+            if answers.readline() != "ready\n":
+                raise AutoLossError("the simplifying process did not start")
+        forms: list[sympy.Expr] = []
+        finished, begun = False, time.monotonic()
+        with _KilledAfter(self._process, seconds), contextlib.suppress(BrokenPipeError):
+            told.write(request + "\n")
+            told.flush()
+            for line in answers:
+                finished = line == "done\n"
+                # The last line may be cut off by the kill.
+                if not finished and line.endswith("\n"):
+                    forms.append(worker.decode(json.loads(line)))
+        return forms, finished, time.monotonic() - begun
 
 
 class _KilledAfter:
