@@ -165,6 +165,9 @@ _TABLE = (
     Operator(
         "Sqrt", 1, "elementwise", torch.sqrt,
         derivative=lambda v, a: (0.5 / v,), followed=("Div(0.5,v)",), interval=rising(torch.sqrt, 0.0),
+        rewrites=(
+            ("Sqrt(Sig(a))", "Exp(Div(LogSig(a),2))"), ("Sqrt(Softmax(a))", "Exp(Div(LogSoftmax(a),2))"),
+        ),
         sympy=lambda sp, a: sp.sqrt(a),
         latex=r"\sqrt{{{0}}}", source="torch.sqrt({0})",
         meaning="√a", origin=_RELEASE,

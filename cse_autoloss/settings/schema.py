@@ -154,11 +154,11 @@ class AuditSettings(Section):
     tuning: Annotated[Whole, Field(ge=1, le=1000)] = 16
     ranges: dict[Text, tuple[Positive, Positive]] = Field(default_factory=dict)
     tune_epochs: Positive = 15
-    seeds: Annotated[Whole, Field(ge=2, le=1000)] = 5
+    seeds: Annotated[Whole, Field(ge=2, le=1000)] = 10
     epochs: Positive = 15
     confidence: Annotated[Number, Field(gt=0.5, lt=1.0)] = 0.95
     resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 10_000
-    draws: Annotated[Whole, Field(ge=0, lt=1000)] = 5
+    draws: Annotated[Whole, Field(ge=0, lt=1000)] = 10
 
     @model_validator(mode="after")
     def _check(self) -> Self:
