@@ -84,6 +84,13 @@ def quality_hill(x: Number, y: int, q: Number, weight: Number = 1, power: Number
     return quality_square(x, y, q, 1, power) if y else weight * hill(x, y, q)
 
 
+def quality_gce(
+    x: Number, y: int, q: Number, weight: Number = 0.2, power: Number = 2, exponent: Number = 0.3
+) -> mpf:
+    p = sigmoid(x)
+    return q**power * (1 - p**exponent) / exponent if y else weight * p * p
+
+
 def b_cls(x: Number, y: int, q: Number) -> mpf:
     p = sigmoid(x)
     serf = (1 + erf(sqrt(pi) / 4 * sigmoid(1 - y))) / 2
@@ -104,6 +111,7 @@ BINARY = {
     "splc": splc,
     "quality-square": quality_square,
     "quality-hill": quality_hill,
+    "quality-gce": quality_gce,
     "cse-autoloss-b-cls": b_cls,
 }
 

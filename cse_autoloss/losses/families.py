@@ -74,6 +74,11 @@ def _parts(negative: str, weight: float, exponent: float) -> str:
     return f"Sub({times(number(weight), negative)},{positive})"
 
 
+def _gce_parts(weight: float, k: float, g: float) -> str:
+    positive = times(power("Q", k), f"Div(Sub(1,{power(_P, g)}),{number(g)})")
+    return f"Add({times(number(weight), f'Mul(NY,Mul({_P},{_P}))')},Mul(PY,{positive}))"
+
+
 def _label_smoothing(epsilon: float) -> str:
     classes = "Dot(Add(Y,Sub(1,Y)),1)"
     return f"Neg(Dot(Add(Mul({number(1 - epsilon)},Y),Div({number(epsilon)},{classes})),Log({_S})))"
@@ -183,6 +188,21 @@ FAMILIES: tuple[Family, ...] = (
         points=_binary(
             (0.331853888926, 0.0890418368485), (-0.264278468159, 0.115968756879),
             (0.00326714925831, 0.480379789517), (0.00612279175333, 0.0330709589277),
+        ),
+    ),
+    Family.of(
+        "quality-gce",
+        "qᵏ·(1 − pᵍ)/g on positives and λ·p² on negatives (k = {power:g}, g = {exponent:g}, λ = {weight:g})",
+        CLS_BINARY, "parts of Zhang and Sabuncu, NeurIPS 2018, and Zhang et al., 2021 (Hill), put together",
+        (
+            Parameter("weight", 0.2, (0.05, 5), 0.001, 100, "λ, the weight of negatives", log=True),
+            Parameter("power", 2, (0, 3), 0, 4, "k, the power of the IoU that weights a positive"),
+            Parameter("exponent", 0.3, (0.1, 1), 0.01, 1, "g: towards 0 cross-entropy on positives"),
+        ),
+        lambda weight, power, exponent: _gce_parts(weight, power, exponent), properties=_FALLS_WITH_IOU,
+        points=_binary(
+            (0.216534730711, 0.0144658976257), (-0.160469727596, 0.0211508371137),
+            (0.000449842689331, 0.155160698515), (0.000857017013994, 0.0369912172919),
         ),
     ),
     Family(
