@@ -50,7 +50,7 @@ class EvolutionSettings(Section):
     crossover: Share = 0.4
     subtree_mutation: Share = 0.2
     point_mutation: Share = 0.25
-    fade: Share = 0.3
+    fade: Share = 0.4
     max_depth: Annotated[Whole, Field(ge=2, le=60)] = 10
     max_nodes: Annotated[Whole, Field(ge=3, le=500)] = 48
     init_depth: tuple[Count, Count] = (2, 5)

@@ -51,6 +51,7 @@ BASELINES = {
     "cls-binary": (
         ("bce", "giou"),
         ("rank-sort", "giou"),
+        ("quality-gce", "giou"),
         ("quality-hill", "giou"),
         ("quality-focal", "square-iou"),
         ("quality-square", "giou"),
@@ -72,8 +73,8 @@ BASELINES = {
 }
 """Pairs that people use with a detector's classification loss, by how much would be lost if one were left out for lack
 of time; the first is the plain one. Rank & Sort is the best known by hand on clean scenes (docs/benchmarks/ap_space.md)
-and near it on careless ones, where the best is −qᵏ·log p on positives and λ·Hill on negatives, with one weight to tune
-(docs/benchmarks/scenes.md)."""
+and near it on careless ones, where the best are known parts put together: generalised cross-entropy or −log p on
+positives, weighted by qᵏ, and a bounded loss of negatives, their numbers tuned (docs/benchmarks/scenes.md)."""
 
 
 OF_THRESHOLD = 200

@@ -201,10 +201,10 @@ def fade(one: Tree, two: Tree, primitives: PrimitiveSet) -> Tree:
     span = child.searchSubtree(random.choice(own))
     part = list(child[span])
     draw = random.random()
-    if draw < 0.3:
+    if draw < 0.4:
         power = [primitives.terminals[random.choice(CONSTANTS)]]
         part = joined("Exp", joined("Mul", joined("Mul", power, [progress]), joined("Log", part)))
-    elif draw < 0.6:
+    elif draw < 0.7:
         names = [name for name in primitives.terminals if name != PROGRESS]
         part = into(part, [primitives.terminals[random.choice(names)]])
     else:
