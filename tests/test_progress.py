@@ -15,7 +15,7 @@ import cse_autoloss as cal
 from cse_autoloss.certify.certificate import certificate_of
 from cse_autoloss.certify.equal import same_function
 from cse_autoloss.errors import ConfigError, DataError, FormulaError
-from cse_autoloss.losses import CATALOGUE, GraphLoss
+from cse_autoloss.losses import CATALOGUE, GraphLoss, nearest
 from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.searches.evolution.genome import PrimitiveSet, fade, seeded
 from cse_autoloss.searches.parametric import space_slot
@@ -319,3 +319,16 @@ def test_parametric_spaces_fit_extended_slots() -> None:
     )
     slots = DetectionTask(config.own).slots
     assert list(space_slot(config, slots, make_space("ap"))) == ["cls"]
+
+
+def test_what_becomes_a_known_loss_is_none() -> None:
+    assert [str(one) for one in cal.find_alike("Sub(1,Mul(Div(I,U),Div(I,U)))", BOXES)] == [
+        "this is squared IoU loss (1 − IoU²)"
+    ]
+    assert cal.find_alike(TIGHTENING, BOXES) == []
+    entry, cosine = nearest(TIGHTENING, BOXES) or (None, 0.0)
+    assert entry is not None
+    assert 0.9 < cosine < 1
+    assert [one.entry.name for one in cal.find_alike("Mul(Add(T,1),Sub(1,Div(I,U)))", BOXES)] == []
+    idle = cal.find_alike("Add(Mul(T,Sub(1,Div(I,U))),Mul(Sub(1,T),Sub(1,Div(I,U))))", BOXES)
+    assert [one.entry.name for one in idle] == ["iou"]

@@ -17,8 +17,10 @@ from cse_autoloss.graph import Signature
 from cse_autoloss.losses.catalogue import list_losses
 from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.load import load_loss
+from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss
 from cse_autoloss.spaces import form_of
+from cse_autoloss.spaces.progress import SHOWN, reads_progress
 
 TOLERANCE = 1e-7
 """Largest difference between gradients that count as equal, relative to the largest gradient."""
@@ -70,9 +72,15 @@ def find_alike(formula: str, signature: str | Signature | None = None) -> list[M
         AutoLossError: as `load_loss` does.
     """
     loss = load_loss(formula, signature, "none", alpha=None)
-    mine = _Profile(loss)
-    found = (_match(entry, mine) for entry in list_losses(loss.signature) if not entry.whole)
-    return sorted((match for match in found if match is not None), key=_plainness)
+    mine = _profiles(loss)
+    found = []
+    for entry in list_losses(loss.signature):
+        if not entry.whole:
+            first, *others = (_match(entry, one) for one in mine)
+            # What changes with the progress of a training is a known loss only where it is the same one all through.
+            if first is not None and all(str(other) == str(first) for other in others):
+                found.append(first)
+    return sorted(found, key=_plainness)
 
 
 def nearest(formula: str, signature: str | Signature | None = None) -> tuple[Entry, float] | None:
@@ -81,13 +89,25 @@ def nearest(formula: str, signature: str | Signature | None = None) -> tuple[Ent
     None where the formula has no gradient or one that is not finite.
     """
     loss = load_loss(formula, signature, "none", alpha=None)
-    mine = _Profile(loss)
-    if not mine.usable:
+    mine = _profiles(loss)
+    if not all(one.usable for one in mine):
         return None
+    own = torch.stack([one.gradient for one in mine])
     known = [entry for entry in list_losses(loss.signature) if not entry.whole]
     others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in known]
-    scored = [(entry, _cosine(mine.gradient, other.gradient)) for entry, other in others]
+    scored = [(entry, _cosine(own, other.gradient.expand_as(own))) for entry, other in others]
     return max(scored, key=lambda pair: pair[1])
+
+
+def _profiles(loss: ReducedLoss) -> list[_Profile]:
+    """A loss's profile: of one that reads the progress of a training at its beginning, middle and end."""
+    if not (isinstance(loss, GraphLoss) and reads_progress(loss.graph)):
+        return [_Profile(loss)]
+    found = []
+    for share in SHOWN:
+        loss.set_progress(share)
+        found.append(_Profile(loss))
+    return found
 
 
 class _Profile:
