@@ -139,3 +139,12 @@ def test_of_a_formula_that_takes_too_long_fewer_places_are_compared() -> None:
     graph = parse("Sub(X,Add(X,1))")
     assert _Judge(graph, 0.0).places < _Judge(graph, 60.0).places
     assert _Judge(graph, 60.0)(to_sympy(graph), time.process_time() - 1.0) == math.inf
+
+
+def test_angles_of_a_million_digits_are_no_values() -> None:
+    angle = sympy.exp(sympy.Symbol("U", positive=True))
+    variables = {"U": [mpmath.mpf(900_000)]}
+    (value,) = expression_value(sympy.sin(angle), variables)
+    assert mpmath.isnan(value)
+    (value,) = expression_value(sympy.sin(angle), {"U": [mpmath.mpf(2)]})
+    assert abs(value - mpmath.sin(mpmath.exp(2))) < 1e-12

@@ -35,8 +35,24 @@ def _exp(value: Number) -> Number:
     return _MP.exp(value)
 
 
+_LARGEST_ANGLE = _MP.mpf(10) ** 1000
+"""Of a larger angle, mpmath would first compute π to as many digits as the angle has: seconds each."""
+
+
+def _turned(name: str) -> Callable[..., Number]:
+    function = getattr(_MP, name)
+
+    def value(angle: Number) -> Number:
+        if abs(angle) > _LARGEST_ANGLE:
+            raise OverflowError
+        return function(angle)
+
+    return value
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Number]] = {
-    **{name: getattr(_MP, name) for name in ("log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "atan")},
+    **{name: getattr(_MP, name) for name in ("log", "tanh", "sinh", "cosh", "atan")},
+    **{name: _turned(name) for name in ("sin", "cos", "tan")},
     "exp": _exp,
     "erf": _MP.erf,
     "erfc": _MP.erfc,
