@@ -13,6 +13,7 @@ from cse_autoloss.api.recognised import recognise
 from cse_autoloss.api.samples import SamplesReport
 from cse_autoloss.cli.data import command
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, UnknownNameError
+from cse_autoloss.tasks.photographs.layouts import Source, find_layout
 
 RED = (255, 0, 0)
 
@@ -146,3 +147,10 @@ def test_what_data_are_is_seen(tmp_path: Path) -> None:
     for data in ("folder:nowhere", "market:nowhere", "csv:nowhere.csv", "idx:nowhere"):
         with pytest.raises(AutoLossError, match=r"nowhere.*[Nn]o such"):
             inspect_data(data)
+
+
+def test_the_embedded_scenes_are_no_folder_to_look_at() -> None:
+    with pytest.raises(ConfigError, match="come with the package"):
+        inspect_data("careless-digits", task="detection")
+    with pytest.raises(DataError, match="did you mean careless-digits"):
+        find_layout(Source.of("careless-digit"))

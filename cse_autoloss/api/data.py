@@ -99,7 +99,8 @@ def inspect_data(
     """
     from cse_autoloss.api.recognised import recognise
     from cse_autoloss.api.samples import inspect_samples
-    from cse_autoloss.errors import UnknownNameError
+    from cse_autoloss.errors import ConfigError, UnknownNameError
+    from cse_autoloss.settings.tasks.detection import EMBEDDED as DETECTION_DATA
     from cse_autoloss.tasks.photographs.probing import nothing
     from cse_autoloss.tasks.registry import TASKS
 
@@ -107,6 +108,8 @@ def inspect_data(
         raise UnknownNameError.of("task", task, TASKS.built_in)
     found, place = recognise(str(data), task)
     drawn, told = Path(out) if out is not None else None, progress or nothing
+    if found == "detection" and place in DETECTION_DATA:
+        raise ConfigError(f"{place}: scenes that come with the package; docs/scenes.md has what they are")
     if found == "detection":
         return _inspect_boxes(place, drawn, split, told)
     return inspect_samples(found, place, drawn, split, told)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from cse_autoloss.errors import DataError, nearest
+from cse_autoloss.settings.tasks.detection import EMBEDDED
 from cse_autoloss.tasks.image_listing import SPLIT_WORDS, folders_of, list_images, split_folders
 from cse_autoloss.tasks.photographs.annotations import Annotations
 from cse_autoloss.tasks.photographs.coco_json import read_coco
@@ -89,7 +90,7 @@ def find_layout(source: Source) -> Layout:
     """
     root = source.root
     if not root.is_dir():
-        beside = {"digits": "digits"}  # the one set that comes with the package
+        beside = {name: name for name in EMBEDDED}
         if root.parent.is_dir():
             beside |= {path.name: str(path) for path in root.parent.iterdir()}
         close = nearest(root.name, beside)
