@@ -247,6 +247,7 @@ def test_a_search_in_extended_spaces(tmp_path: object) -> None:
     )
     assert result.summary["slots"]["cls"] == BINARY
     again = result.load("cls")
+    assert result.load("reg").signature.name in (BOXES, "reg")
     assert again.signature.name in (BINARY, "cls-binary")
     assert result.summary["slots"]["reg"] == BOXES
     _, shown = cal.compare_losses(

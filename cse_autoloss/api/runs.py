@@ -45,14 +45,15 @@ class RunResult:
         """The discovered loss of a slot ("cls" or "reg" of a detector, "loss" of other tasks) as a torch module."""
         from cse_autoloss.errors import RunError, UnknownNameError
         from cse_autoloss.losses import load_loss
-        from cse_autoloss.spaces import form_of, signature_of
+        from cse_autoloss.spaces import SIGNATURES, form_of
 
         best, slots = self.summary["best"], self.summary["slots"]
         if best is None:
             raise RunError(f"{self.directory}: the search found no loss")
         if slot not in best["losses"]:
             raise UnknownNameError.of("slot", slot, best["losses"])
-        weighted = best["alpha"] is not None and form_of(signature_of(slots[slot])).weighted
+        known = SIGNATURES.get(slots.get(slot, ""))
+        weighted = best["alpha"] is not None and known is not None and form_of(known).weighted
         options = {"alpha": best["alpha"]} if weighted else {}
         return load_loss(best["losses"][slot], slots.get(slot), reduction, **options)
 
