@@ -25,8 +25,12 @@ def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
     found += [
         vanishes("Slope vanishes towards a positive's right answer", positive, budget),
         vanishes("Slope vanishes towards a negative's right answer", negative, budget),
+    ]
+    if budget.signs:
+        return found
+    return [
+        *found,
         *calibration(graph, budget),
         bounded_below("Bounded below", both, budget),
         largest_slope("Slope is bounded", both, budget),
     ]
-    return found

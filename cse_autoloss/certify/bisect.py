@@ -39,10 +39,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a property may cost: boxes (which decide the same on every machine), and when all must be done."""
+    """What a certificate may cost.
+
+    Attributes:
+        boxes: of a property, which decide the same on every machine.
+        deadline: of the thread's time, when all must be done.
+        signs: only the properties that a right loss can't be without: the signs of its slopes.
+    """
 
     boxes: int = 400_000
     deadline: float = float("inf")
+    signs: bool = False
 
 
 @dataclass(frozen=True)

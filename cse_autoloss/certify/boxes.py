@@ -53,6 +53,8 @@ def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
     if worst.outcome != "proved":
         found = [_least(one, budget) for one in scenes]
         least = next((one for kind in ("refuted", "open") for one in found if one.outcome == kind), found[0])
+    if budget.signs:
+        return [worst, least]
     return [
         worst,
         least,

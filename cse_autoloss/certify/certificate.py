@@ -14,6 +14,7 @@ from cse_autoloss.certify.result import Certificate, Finding
 from cse_autoloss.errors import AutoLossError
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.spaces import REG, form_of, plain_of
+from cse_autoloss.threads import one_torch_thread
 
 SECONDS = 30.0
 """What a certificate may take of one core."""
@@ -23,7 +24,9 @@ QUICK = 15_000
 """Boxes a property in a run and on a page, where a certificate must not take long."""
 
 
-def certificate_of(graph: LossGraph, seconds: float = SECONDS, boxes: int = Budget.boxes) -> Certificate:
+def certificate_of(
+    graph: LossGraph, seconds: float = SECONDS, boxes: int = Budget.boxes, *, signs: bool = False
+) -> Certificate:
     """What is known of a loss for sure, over the domain that each finding names.
 
     The loss is taken as it runs, in its stable form, with real numbers in the place of floating-point ones.
@@ -32,9 +35,11 @@ def certificate_of(graph: LossGraph, seconds: float = SECONDS, boxes: int = Budg
         graph: the loss.
         seconds: after which what is not decided stays open.
         boxes: how many a property may cost, which decides the same on every machine.
+        signs: look only at what a right loss can't be without, the signs of its slopes.
     """
-    budget = Budget(boxes, time.thread_time() + seconds)
-    return Certificate(graph.formula, graph.signature.name, tuple(_findings(graph, budget)))
+    with one_torch_thread():  # arrays are short, and threads that wait for each other cost ten times the work
+        budget = Budget(boxes, time.thread_time() + seconds, signs)
+        return Certificate(graph.formula, graph.signature.name, tuple(_findings(graph, budget)))
 
 
 def write_certificates(certificates: Sequence[Certificate], path: str | Path) -> None:

@@ -41,6 +41,7 @@ from cse_autoloss.spaces import plain_of
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.random_expressions import searched_operators
 from cse_autoloss.spaces.signatures import PACKAGED, takes
+from cse_autoloss.threads import one_torch_thread
 
 CONFIG = "config.yaml"
 """The settings as they were settled, for people."""
@@ -88,7 +89,7 @@ def discover(
             if not (directory / CONFIG).exists():
                 write_whole(directory / CONFIG, dump(config))
             about_session(store, "reinforce" if config.reinforce.side_by_side else "evolve", session)
-            with logged(config.log, store, observer or Silent()) as watcher:
+            with logged(config.log, store, observer or Silent()) as watcher, one_torch_thread():
                 pages = PageWriter(store, watcher)
                 summary = run.complete(store, pages)
             pages.finish()

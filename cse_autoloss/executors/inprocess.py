@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -31,6 +30,7 @@ from cse_autoloss.executors.base import (
     run_job,
     tell_failed_start,
 )
+from cse_autoloss.threads import one_torch_thread
 
 
 class _OverLimit(BaseException):
@@ -79,7 +79,7 @@ class InProcessExecutor(ExecutorBase):
         """As in `Executor`; `timeout` can't be kept, since nothing goes on between the calls."""
         if not self._waiting:
             return None
-        with _one_torch_thread():
+        with one_torch_thread():
             if not self._begun:
                 try:
                     self._context = self._init(self._config)
@@ -89,7 +89,7 @@ class InProcessExecutor(ExecutorBase):
         job = self._waiting.popleft()
         begun = time.perf_counter()
         try:
-            with _one_torch_thread(), _alarm(job.limit):
+            with one_torch_thread(), _alarm(job.limit):
                 answer = run_job(self._run, self._context, json.loads(encode(dict(job.payload))))
                 answer["value"] = json.loads(encode(answer["value"]))
         except _OverLimit:
@@ -136,16 +136,3 @@ def _alarm(limit: float | None) -> Iterator[None]:
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch is not None else 0
-    if torch is not None:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch is not None:
-            torch.set_num_threads(before)

@@ -30,6 +30,7 @@ from cse_autoloss.errors import RunError, UnknownNameError
 from cse_autoloss.runs import RunStore, write_whole
 from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.threads import one_torch_thread
 from cse_autoloss.training.loop import Diverged
 
 FORMAT = 1
@@ -152,22 +153,19 @@ def load_or_train(
         return read_weights(path, plan, task)
     note(f"training {plan.name} for {plan.epochs:g} epochs, as the audit did; weights go to {path}")
     # As a worker of the run does it: sums over several threads differ in their last digits.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     losses = {slot: slot_loss(text, task.slots[slot], plan.losses.alpha) for slot, text in plan.losses.slots}
-    try:
-        run = task.training(
-            losses,
-            seed=plan.seed,
-            epochs=plan.epochs,
-            settings=plan.losses.tuned,
-            train_limit=plan.train_limit,
-        )
-        run.advance(run.steps)
-    except Diverged as diverged:
-        raise RunError(f"{directory}: the training of {plan.name} diverged: {diverged}") from None
-    finally:
-        torch.set_num_threads(threads)
+    with one_torch_thread():
+        try:
+            run = task.training(
+                losses,
+                seed=plan.seed,
+                epochs=plan.epochs,
+                settings=plan.losses.tuned,
+                train_limit=plan.train_limit,
+            )
+            run.advance(run.steps)
+        except Diverged as diverged:
+            raise RunError(f"{directory}: the training of {plan.name} diverged: {diverged}") from None
     model = cast(Detector, run.model)
     write_weights(path, model, plan, task)
     return model
