@@ -237,7 +237,7 @@ class TestMistakes:
             ),
             (
                 {"evolution": {"init_depth": [2, 50]}},
-                "evolution.init_depth: expected at most max_depth = 10, got 50",
+                "evolution.init_depth: expected at most max_depth = 16, got 50",
             ),
             (
                 {"evolution": {"init_depth": [5, 2]}},

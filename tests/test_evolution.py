@@ -15,6 +15,9 @@ class Rates:
     subtree_mutation: float = 0.2
     point_mutation: float = 0.2
     random_fraction: float = 0.2
+    families: float = 0.1
+    numbers: float = 0.1
+    handcrafted_seeds: bool = True
     max_depth: int = 8
     max_nodes: int = 30
     init_depth: tuple[int, int] = (2, 4)

@@ -148,9 +148,30 @@ def chosen(name: str, texts: Iterable[str]) -> list[str]:
     return [text for text in texts if called(text) and text not in name]
 
 
-def number(value: float) -> str:
-    """A number as an expression in the constants 1, 2 and 3."""
+@dataclass(frozen=True)
+class Moving:
+    """What a parameter is where it goes from one number to another as the training does; reads the progress T."""
+
+    start: float
+    end: float
+
+    def __rsub__(self, other: float) -> Moving:
+        return Moving(other - self.start, other - self.end)
+
+    def __rmul__(self, other: float) -> Moving:
+        return Moving(other * self.start, other * self.end)
+
+
+def number(value: float | Moving) -> str:
+    """A number as an expression in the constants 1, 2 and 3, and in T where it moves."""
+    if isinstance(value, Moving):
+        way = times(number(abs(value.end - value.start)), "T")
+        if value.start == 0 and value.end > 0:
+            return way
+        return f"{'Add' if value.end > value.start else 'Sub'}({number(value.start)},{way})"
     exact = Fraction(f"{value:.12g}")
+    short = exact.limit_denominator(100)  # a third is 1/3, not 0.333333333333
+    exact = short if abs(short - exact) < 1e-11 else exact
     if exact < 0:
         return f"Neg({number(-value)})"
     if exact.denominator != 1:
@@ -163,11 +184,11 @@ def number(value: float) -> str:
     return f"Add({number(rest)},Mul(3,{number(third)}))" if rest else f"Mul(3,{number(third)})"
 
 
-def power(base: str, exponent: float) -> str:
+def power(base: str, exponent: float | Moving) -> str:
     """base ** exponent, for a base of at least 0: products for small whole exponents, else through the logarithm."""
     if exponent == 0:
         return "1"
-    if exponent not in (1, 2, 3, 4):
+    if isinstance(exponent, Moving) or exponent not in (1, 2, 3, 4):
         return f"Exp(Mul({number(exponent)},Log({base})))"
     if exponent % 2 == 0:
         half = power(base, exponent / 2)

@@ -51,8 +51,10 @@ class EvolutionSettings(Section):
     subtree_mutation: Share = 0.2
     point_mutation: Share = 0.25
     fade: Share = 0.4
-    max_depth: Annotated[Whole, Field(ge=2, le=60)] = 10
-    max_nodes: Annotated[Whole, Field(ge=3, le=500)] = 48
+    families: Share = 0.15
+    numbers: Share = 0.15
+    max_depth: Annotated[Whole, Field(ge=2, le=60)] = 16
+    max_nodes: Annotated[Whole, Field(ge=3, le=500)] = 96
     init_depth: tuple[Count, Count] = (2, 5)
     operators: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     elite: Annotated[Whole, Field(ge=0)] = 4
@@ -123,7 +125,7 @@ class ReinforceSettings(Section):
 class ProxySettings(Section):
     """The short trainings that score candidates."""
 
-    epochs: Positive = 10
+    epochs: Positive = 15
     limit_factor: Annotated[Number, Field(ge=1.0)] = 5.0
     halving: tuple[Annotated[Number, Field(gt=0.0, lt=1.0)], ...] = (0.1667,)
     whole_slots: tuple[Text, ...] = ("reg",)

@@ -23,6 +23,8 @@ from cse_autoloss.searches.evolution.genome import (
     random_tree,
     seeded,
 )
+from cse_autoloss.searches.evolution.known import drawn_point, families_of
+from cse_autoloss.searches.evolution.numbers import mutate_number
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked, slot_of
 from cse_autoloss.settings.schema import EvolutionSettings, SearchConfig
 
@@ -56,6 +58,10 @@ class Evolution:
             slot: PrimitiveSet.of(signature, rates.operators) for slot, signature in slots.items()
         }
         self._starters = dict(starters or {})
+        self._families = {
+            slot: families_of(signature) if rates.operators is None and rates.handcrafted_seeds else ()
+            for slot, signature in slots.items()
+        }
 
     def init(self) -> SearchState:
         """An empty state: the first generation is bred from the starters, or is random where there are none."""
@@ -72,7 +78,7 @@ class Evolution:
         proposals: list[Proposal] = []
         with seeded(f"{self._seed}:{primitives.signature.name}:{state.generation}:{attempt}"):
             while len(proposals) < count:
-                tree, origin, parents = self._breed(primitives, members, trees)
+                tree, origin, parents = self._breed(slot, members, trees)
                 if not self._limits.holds(tree):
                     continue
                 try:
@@ -91,19 +97,24 @@ class Evolution:
         return {}
 
     def _breed(
-        self, primitives: PrimitiveSet, members: tuple[Member, ...], trees: list[Tree]
+        self, slot: str, members: tuple[Member, ...], trees: list[Tree]
     ) -> tuple[Tree, str, tuple[str, ...]]:
-        rates = self._rates
+        rates, primitives = self._rates, self._primitives[slot]
         draw = random.random()
         if not members or draw < rates.random_fraction:
             return random_tree(primitives, *rates.init_depth), "random", ()
         one = self._tournament(len(members))
         parents: tuple[str, ...] = (members[one].digest,)
         # Nothing is drawn where it can't be, so that other searches stay what they were.
+        families = self._families[slot]
+        if families and random.random() < rates.families:
+            return primitives.to_tree(drawn_point(families, primitives.signature)), "family", ()
         if primitives.fades and random.random() < rates.fade:
             two = self._tournament(len(members))
             child = fade(trees[one], trees[two], primitives)
             return child, "fade", (members[one].digest, members[two].digest)
+        if random.random() < rates.numbers:
+            return mutate_number(trees[one], primitives), "number", parents
         draw = random.random()
         if draw < rates.crossover:
             two = self._tournament(len(members))
