@@ -129,6 +129,7 @@ def write_memory() -> None:
             for formula, place in zip(table.formulas, placed(table.ap), strict=True):
                 row = {
                     "task": "detection",
+                    "data": "digits",
                     "signature": signature,
                     "formula": formula,
                     "place": round(place, 4),

@@ -49,11 +49,19 @@ def test_same_state_same_questions() -> None:
 def test_every_kind_of_variation_comes_up_and_keeps_the_limits() -> None:
     evolution, state = populated()
     proposals = evolution.ask(state, 0, 400)
-    assert {p.origin for p in proposals} == {"random", "crossover", "subtree", "point", "constant"}
+    assert {p.origin for p in proposals} == {
+        "random",
+        "crossover",
+        "subtree",
+        "point",
+        "constant",
+        "number",
+        "family",
+    }
     assert all(p.graph.tree_size <= 30 and p.graph.depth <= 8 for p in proposals)
     digests = {m.digest for m in state.populations["reg"]}
     assert all(set(p.parents) <= digests for p in proposals)
-    assert all(bool(p.parents) == (p.origin != "random") for p in proposals)
+    assert all(bool(p.parents) == (p.origin not in ("random", "family")) for p in proposals)
 
 
 def test_selection_prefers_the_best() -> None:

@@ -35,8 +35,8 @@ def told(count: int) -> dict[str, float | None]:
     return {formula: float(place) for place, formula in enumerate(BOXES[:count])}
 
 
-def chooser(*, memory: bool = False) -> Chooser:
-    return Chooser({"reg": SIGNATURES["reg"]}, 3, "detection", memory=memory)
+def chooser(*, memory: bool = False, data: str = "digits") -> Chooser:
+    return Chooser({"reg": SIGNATURES["reg"]}, 3, "detection", data, memory=memory)
 
 
 def test_losses_with_the_same_slopes_are_at_the_same_place():
@@ -90,6 +90,22 @@ def test_a_chooser_that_knows_too_little_leaves_the_order():
     assert not young.knows("reg")
     assert young.sort(entrants, "reg", 1, 3) == entrants
     assert chooser(memory=True).knows("reg")
+    assert not chooser(memory=True, data="other").knows("reg")
+
+
+def test_what_is_remembered_of_other_data_is_believed_where_it_agrees() -> None:
+    entrants = [Entrant(Proposal.of(graph, "random")) for graph in boxes()]
+    remembered = {one.formula: one.place for one in shipped() if one.signature == "reg"}
+    known = dict(list(remembered.items())[:30])
+
+    def order(worth: dict[str, float], memory: bool) -> list[str | None]:
+        one = chooser(memory=memory, data="other")
+        one.note("reg", worth)
+        return [entrant.proposal.formula for entrant in one.sort(entrants, "reg", 1, 4)]
+
+    assert order(known, True) != order(known, False)
+    contrary = {formula: -worth for formula, worth in known.items()}
+    assert order(contrary, True) == order(contrary, False)
 
 
 def test_failed_trainings_are_worth_least():

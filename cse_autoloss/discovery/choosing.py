@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import Signature, parse_formula
@@ -23,6 +24,8 @@ LEAST = 8
 """Losses that must be known before the surrogate is asked."""
 NEWEST = 800
 """Trainings of a slot that it learns from at most."""
+AGREES = 0.3
+"""Spearman's ρ with the run's own trainings from which on memories of other data are believed."""
 
 
 class Chooser:
@@ -31,16 +34,20 @@ class Chooser:
     It is told and asked by generations, so that a run that is gone on with chooses as it would have.
     """
 
-    def __init__(self, slots: Mapping[str, Signature], seed: int, task: str, *, memory: bool) -> None:
+    def __init__(
+        self, slots: Mapping[str, Signature], seed: int, task: str, data: str, *, memory: bool
+    ) -> None:
         """
         Args:
             slots: that are searched.
             seed: of the run.
             task: its name; what is remembered of other tasks says nothing here.
+            data: as the task's settings name them; what is remembered of others is believed where it agrees with the
+                run's own trainings, once there are enough.
             memory: whether it begins with what the package remembers.
         """
         self._slots = dict(slots)
-        self._seed, self._task, self._memory = seed, task, memory
+        self._seed, self._task, self._data, self._memory = seed, task, data, memory
         self._worth: dict[str, dict[str, float]] = {slot: {} for slot in slots}
         self._features: dict[str, NDArray[np.float64]] = {}
         self._fitted: dict[str, Surrogate] = {}
@@ -53,7 +60,7 @@ class Chooser:
 
     def knows(self, slot: str) -> bool:
         """Whether enough is known to choose by."""
-        prior = self._prior[slot]
+        prior = self._prior[slot] if self._familiar else None
         return len(self._worth[slot]) + (len(prior[1]) if prior else 0) >= LEAST
 
     def sort(self, entrants: Sequence[Entrant], slot: str, generation: int, wanted: int) -> list[Entrant]:
@@ -76,8 +83,18 @@ class Chooser:
             formulas = sorted(known)
             worth = np.array([known[formula] for formula in formulas])
             told = self._told(slot, formulas).reshape(-1, width)
-            self._fitted[slot] = Surrogate(told, worth, self._prior[slot])
+            self._fitted[slot] = Surrogate(told, worth, self._believed(slot, told, worth))
         return self._fitted[slot]
+
+    def _believed(
+        self, slot: str, told: NDArray[np.float64], worth: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """What is remembered, unless it is of other data and does not agree with what the run has seen itself."""
+        prior = self._prior[slot]
+        if prior is None or self._familiar:
+            return prior
+        nothing = Surrogate(told[:0], worth[:0], prior)
+        return prior if spearmanr(nothing.foretell(told), worth).statistic >= AGREES else None
 
     def _told(self, slot: str, formulas: Sequence[str]) -> NDArray[np.float64]:
         """(n, D) features of trained losses."""
@@ -86,6 +103,11 @@ class Chooser:
             graphs = [parse_formula(formula, self._slots[slot]) for formula in new]
             self._features.update(zip(new, slope_features(graphs), strict=True))
         return np.array([self._features[formula] for formula in formulas])
+
+    @cached_property
+    def _familiar(self) -> bool:
+        """Whether what is remembered is of these data."""
+        return self._memory and any(one.task == self._task and one.data == self._data for one in shipped())
 
     @cached_property
     def _prior(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]] | None]:

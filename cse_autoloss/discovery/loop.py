@@ -108,7 +108,13 @@ class SearchLoop:
         self._breeding = Breeding(bench, search, self._funnel, starters)
         settings = session.config.surrogate
         self._chooser = (
-            Chooser(search.slots, session.config.seed, session.config.task, memory=settings.memory)
+            Chooser(
+                search.slots,
+                session.config.seed,
+                session.config.task,
+                str(getattr(session.config.own, "data", "")),
+                memory=settings.memory,
+            )
             if settings.pool and search.expressions
             else None
         )

@@ -24,12 +24,14 @@ class Remembered:
 
     Attributes:
         task: that it was trained on, by its name.
+        data: that it was trained on, as the task's settings name them.
         signature: of the loss, by its name.
         formula: prefix notation.
         place: normal quantile of its rank among the run's trainings, scored on validation data.
     """
 
     task: str
+    data: str
     signature: str
     formula: str
     place: float

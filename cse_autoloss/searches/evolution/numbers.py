@@ -19,7 +19,8 @@ from cse_autoloss.operators import CONSTANTS
 from cse_autoloss.searches.evolution.genome import PrimitiveSet, Tree, mutate_constant
 
 NUMBERS: Final = (
-    0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5, 0.6, 2 / 3, 0.75, 5 / 6, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0
+    0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5, 0.6, 2 / 3, 0.75, 5 / 6,
+    1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0,
 )  # fmt: skip
 """What numbers become; steps of some 20 %, short to write."""
 STEPS: Final = (-4, -3, -2, -1, 1, 2, 3, 4)
