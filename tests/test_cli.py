@@ -204,6 +204,15 @@ def test_unknown_options_exit_with_2() -> None:
     assert run("evolve", "--bugdet", "5m").returncode == 2
 
 
+def test_what_losses_read_is_an_option() -> None:
+    answer = run("evolve", "--spaces", "extendet")
+    assert answer.returncode == 2
+    assert answer.stderr.strip() == (
+        "error: options: detection.spaces: expected 'paper' or 'extended', got 'extendet'; did you mean 'extended'?"
+    )
+    assert "faces.spaces: unknown key" in run("evolve", "--task", "faces", "--spaces", "extended").stderr
+
+
 def test_render_and_export_write_files(tmp_path: Path) -> None:
     for name in ("graph.svg", "graph.dot"):
         assert run("render", CLS, "-o", name, cwd=tmp_path).returncode == 0

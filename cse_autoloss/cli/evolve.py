@@ -45,6 +45,10 @@ def command(
         str | None,
         typer.Option(help="one-stage, two-stage, one-stage-pyramid, two-stage-pyramid, or FILE.py:NAME."),
     ] = None,
+    spaces: Annotated[
+        str | None,
+        typer.Option(help="What losses read: paper, or extended: also how much of the training is done."),
+    ] = None,
     skip_bad: SkipBad = None,
     budget: Annotated[str | None, typer.Option(help="Wall time in all, as 20m or 1h30m.")] = None,
     generations: Annotated[int | None, typer.Option(help="Generations, in place of a budget.")] = None,
@@ -78,6 +82,7 @@ def command(
         "own.label_noise": label_noise,
         "own.groups": groups,
         "own.detector": detector,
+        "own.spaces": spaces,
         "own.skip_bad": skip_bad,
         "budget": budget,
         "generations": generations,

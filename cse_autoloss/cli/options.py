@@ -27,7 +27,7 @@ Source = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
 Data = Annotated[
-    str | None, typer.Option(help="digits, or a folder of photographs with boxes; see docs/data.md.")
+    str | None, typer.Option(help="careless-digits, digits, or a folder of photographs; see docs/data.md.")
 ]
 Groups = Annotated[
     str | None,
