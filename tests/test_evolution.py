@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from cse_autoloss.searches.evolution import Evolution
-from cse_autoloss.searches.protocol import Member, SearchState, ranked
+from cse_autoloss.searches.protocol import Member, SearchState, ranked, slot_of, turns_of
 from cse_autoloss.spaces import SIGNATURES, parse
 
 
@@ -18,6 +18,7 @@ class Rates:
     families: float = 0.1
     numbers: float = 0.1
     handcrafted_seeds: bool = True
+    turns: tuple[str, ...] = ()
     max_depth: int = 8
     max_nodes: int = 30
     init_depth: tuple[int, int] = (2, 4)
@@ -100,6 +101,19 @@ def test_slots_take_turns() -> None:
     assert [p.graph.signature.name for p in evolution.ask(state, 0, 3)] == ["cls-binary"] * 3
     state = evolution.tell(state, ())
     assert [p.graph.signature.name for p in evolution.ask(state, 0, 3)] == ["reg"] * 3
+
+
+def test_slots_have_as_many_turns_as_they_are_given() -> None:
+    evolution = Evolution(Rates(turns=("cls", "reg", "cls")), BOTH, seed=0)
+    assert [slot_of(turns_of(evolution), number) for number in range(5)] == [
+        "cls",
+        "reg",
+        "cls",
+        "cls",
+        "reg",
+    ]
+    assert turns_of(Evolution(Rates(turns=("cls", "reg", "cls")), REG, seed=0)) == ("reg",)
+    assert turns_of(Evolution(Rates(turns=("cls", "cls")), BOTH, seed=0)) == ("cls", "reg")
 
 
 def test_the_first_generation_is_bred_from_the_starters() -> None:

@@ -241,7 +241,7 @@ def test_a_search_in_extended_spaces(tmp_path: object) -> None:
     result = cal.evolve(
         config="smoke",
         out=f"{tmp_path}/run",
-        generations=1,
+        generations=2,
         detection__spaces="extended",
         seed_losses=[FADING, TIGHTENING],
     )

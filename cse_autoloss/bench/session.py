@@ -54,6 +54,12 @@ class Session:
         papers = config.reinforce.paper and config.task == "faces" and config.metric in (None, "tpr_at_far")
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
+        if config.evolution.turns != type(config.evolution)().turns:
+            for name in config.evolution.turns:
+                if name not in self.task.slots:
+                    raise UnknownNameError.of(
+                        f"evolution.turns: slot of {config.task}", name, self.task.slots
+                    )
         own = by_content(config.own.model_dump(mode="json"))
         identity = json.dumps([identity_of(config.task), own, self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]

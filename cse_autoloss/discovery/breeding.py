@@ -10,7 +10,7 @@ from cse_autoloss.bench.schedule import Batch, Pending, Process, Workbench
 from cse_autoloss.discovery.funnel import Entrant, Funnel, Looked
 from cse_autoloss.executors import Job, JobResult
 from cse_autoloss.graph import LossGraph
-from cse_autoloss.searches.protocol import Search, SearchState, slot_of
+from cse_autoloss.searches.protocol import Search, SearchState, slot_of, turns_of
 
 MANY = 16
 """Workers from which on they breed, too. Fewer are kept busy by the main process, which then shares their cores."""
@@ -40,7 +40,7 @@ class Breeding:
 
     def starters(self, state: SearchState) -> list[Entrant]:
         """The losses that open the slot of the generation to be bred; none where it has a population."""
-        slot = slot_of(self._search.slots, state.generation)
+        slot = slot_of(turns_of(self._search), state.generation)
         opens = self._search.expressions and not state.populations[slot]
         return list(self._starters.get(slot, ())) if opens else []
 
@@ -52,7 +52,7 @@ class Breeding:
             attempt, count: as of `Search.ask`.
             most: attempts in a generation.
         """
-        bench, slot = self._bench, slot_of(self._search.slots, state.generation)
+        bench, slot = self._bench, slot_of(turns_of(self._search), state.generation)
         starters = [] if attempt else self._funnel.look(self.starters(state))
         if self._far:
             with bench.clock.stage("generate"):

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import Signature, parse_formula
-from cse_autoloss.spaces.progress import reads_progress
+from cse_autoloss.spaces.progress import plain_of, reads_progress
 from cse_autoloss.surrogate import Surrogate, remembered, shipped, slope_features
 
 LEAST = 8
@@ -73,7 +73,16 @@ class Chooser:
         rng = np.random.default_rng(number)
         order = self._surrogate(slot, features.shape[1]).order(features, wanted, rng)
         moving = [place for place, graph in enumerate(graphs) if reads_progress(graph)]
+        if self._moving(slot) >= 2 * LEAST:
+            return [entrants[place] for place in order]
         return [entrants[place] for place in _with_unknown(order, moving, wanted, rng)]
+
+    def _moving(self, slot: str) -> int:
+        """How many losses of a slot that change with the progress of the training the run has seen."""
+        signature = self._slots[slot]
+        if plain_of(signature) == signature:
+            return 0
+        return sum(reads_progress(parse_formula(formula, signature)) for formula in self._worth[slot])
 
     def _surrogate(self, slot: str, width: int) -> Surrogate:
         """Of all that is known of a slot, each loss with so many features; made once between two generations."""
@@ -120,8 +129,8 @@ def _with_unknown(
 ) -> list[int]:
     """An order in which every second of the first `wanted` changes with the progress of the training, if any does.
 
-    What is remembered are losses that do not: along a change the surrogate sees nothing, and would hold it for idle.
-    So these are drawn by chance from those that it does not hold for worse than most.
+    What is remembered are losses that do not: along a change the surrogate sees nothing at first, and would hold it for
+    idle. So these are drawn by chance from those that it does not hold for worse than most.
     """
     better = set(order[: max(wanted, len(order) // 2)])
     drawn = [int(place) for place in rng.permutation([place for place in moving if place in better])]

@@ -21,12 +21,12 @@ from cse_autoloss.bench.jobs import STATES, Training
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
 from cse_autoloss.discovery.breeding import Breeding
-from cse_autoloss.discovery.choosing import Chooser
+from cse_autoloss.discovery.choosing import LEAST, Chooser
 from cse_autoloss.discovery.funnel import SEED, Entrant, Funnel, GenerationRecord
 from cse_autoloss.discovery.generation import Generation, added, without
 from cse_autoloss.discovery.halving import Ladder, Outcome, climb
 from cse_autoloss.errors import WorkersLost
-from cse_autoloss.searches.protocol import Member, Search, SearchState, ranked, slot_of
+from cse_autoloss.searches.protocol import Member, Search, SearchState, ranked, slot_of, turns_of
 
 FIRST_ROUNDS = 50
 """A slot that starts from nothing is scouted so many times at most: with the default 20,000 a million drafts in all,
@@ -169,8 +169,8 @@ class SearchLoop:
     def _prepare_next(self, state: SearchState) -> Generation | None:
         """The next generation, filtered and, where it may be, in training, while `state`'s own is trained."""
         number = state.generation + 1
-        slot = slot_of(self._search.slots, number)
-        if slot == slot_of(self._search.slots, state.generation) or not self._goes_on(number):
+        slot = slot_of(turns_of(self._search), number)
+        if slot == slot_of(turns_of(self._search), state.generation) or not self._goes_on(number):
             return None
         coming = self._prepare(state, number)
         if state.populations[slot]:
@@ -180,7 +180,7 @@ class SearchLoop:
     def _prepare(self, state: SearchState, number: int) -> Generation:
         """Find a generation's candidates; `state` need not know the generation before it, of another slot."""
         status = self._bench.status
-        slot = slot_of(self._search.slots, number)
+        slot = slot_of(turns_of(self._search), number)
         status.generation, status.slot = number, slot
         before = status.counts()
         record = GenerationRecord()
@@ -265,11 +265,15 @@ class SearchLoop:
     def _candidates(self, state: SearchState, slot: str, record: GenerationRecord) -> list[Entrant]:
         """The generation's candidates that passed both filters: scouted ones, handcrafted ones, bred ones."""
         bench, plan, session = self._bench, self._plan, self._session
-        chosen = self._scouted(state, slot, record)
         search = self._search
         starters = self._breeding.starters(state)
-        places = search.samples or plan.places(slot)
         chooses = self._chooser is not None and self._chooser.knows(slot)
+        # Many known losses open a slot alone, where generations are not counted: what is bred before they are ranked
+        # is bred from the worst as well.
+        uncounted = session.config.generations is None and self._chooser is not None
+        alone = uncounted and not chooses and len(starters) >= LEAST
+        chosen = [] if alone else self._scouted(state, slot, record)
+        places = 0 if alone else search.samples or plan.places(slot)
         bred = session.config.surrogate.pool if chooses else self._rates.batch
         wanted, asked = places - len(chosen), search.samples or bred
         pool: list[Entrant] = []

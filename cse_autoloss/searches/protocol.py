@@ -160,7 +160,12 @@ class Search(Protocol):
         ...
 
 
-def slot_of(slots: Iterable[str], generation: int) -> str:
+def turns_of(search: Search) -> tuple[str, ...]:
+    """The slots in the order in which generations work on them, again and again: the search's, or each once."""
+    return tuple(getattr(search, "turns", None) or search.slots)
+
+
+def slot_of(turns: Iterable[str], generation: int) -> str:
     """The slot that a generation works on: they take turns."""
-    names = tuple(slots)
+    names = tuple(turns)
     return names[generation % len(names)]

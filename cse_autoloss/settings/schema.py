@@ -53,6 +53,7 @@ class EvolutionSettings(Section):
     fade: Share = 0.4
     families: Share = 0.15
     numbers: Share = 0.15
+    turns: tuple[Text, ...] = ("cls", "reg", "cls")
     max_depth: Annotated[Whole, Field(ge=2, le=60)] = 16
     max_nodes: Annotated[Whole, Field(ge=3, le=500)] = 96
     init_depth: tuple[Count, Count] = (2, 5)

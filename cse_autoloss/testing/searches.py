@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from cse_autoloss.graph import Signature
-from cse_autoloss.searches.protocol import Member, Proposal, Search, SearchState, slot_of
+from cse_autoloss.searches.protocol import Member, Proposal, Search, SearchState, slot_of, turns_of
 from cse_autoloss.searches.registry import SEARCHES
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.spaces import signature_of
@@ -56,7 +56,7 @@ class SearchConformance:
 
     def after(self, search: Search, state: SearchState, failing: int = 0) -> SearchState:
         """The state after a generation of which every `failing`-th candidate failed."""
-        slot = slot_of(search.slots, state.generation)
+        slot = slot_of(turns_of(search), state.generation)
         members = [
             Member(p.formula, p.digest, p.origin, state.generation, (self.worth(p, slot),))
             for number, p in enumerate(self.asked(search, state))
@@ -99,7 +99,7 @@ class SearchConformance:
     def test_slots_take_turns_and_proposals_fit_them(self) -> None:
         search = self.made()
         for state in self.driven(search):
-            signature = search.slots[slot_of(search.slots, state.generation)]
+            signature = search.slots[slot_of(turns_of(search), state.generation)]
             for proposal in self.asked(search, state):
                 if search.expressions:
                     assert proposal.graph is not None

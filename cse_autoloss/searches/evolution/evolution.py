@@ -54,6 +54,8 @@ class Evolution:
         self._seed = seed
         self._limits = Limits(rates.max_depth, rates.max_nodes)
         self.slots = dict(slots)
+        turns = tuple(slot for slot in rates.turns if slot in slots)
+        self.turns = turns if set(turns) == set(slots) else tuple(slots)
         self._primitives = {
             slot: PrimitiveSet.of(signature, rates.operators) for slot, signature in slots.items()
         }
@@ -69,7 +71,7 @@ class Evolution:
 
     def ask(self, state: SearchState, attempt: int, count: int) -> list[Proposal]:
         """Candidates for the generation that `state` is about to begin; see `Search.ask`."""
-        slot = slot_of(self.slots, state.generation)
+        slot = slot_of(self.turns, state.generation)
         primitives = self._primitives[slot]
         members = ranked(state.populations[slot]) or tuple(
             Member(graph.formula, graph.digest, "seed", 0, ()) for graph in self._starters.get(slot, ())
@@ -90,7 +92,7 @@ class Evolution:
 
     def tell(self, state: SearchState, trained: Sequence[Member]) -> SearchState:
         """The state after a generation: members and newcomers compete, the best `population` stay."""
-        return state.survived(slot_of(self.slots, state.generation), trained, self._rates.population)
+        return state.survived(slot_of(self.turns, state.generation), trained, self._rates.population)
 
     def guess(self, state: SearchState) -> dict[str, Proposal]:
         """None: what it holds best was trained."""
@@ -108,7 +110,9 @@ class Evolution:
         # Nothing is drawn where it can't be, so that other searches stay what they were.
         families = self._families[slot]
         if families and random.random() < rates.families:
-            return primitives.to_tree(drawn_point(families, primitives.signature)), "family", ()
+            ranks = {member.digest: rank for rank, member in enumerate(members)}
+            point = drawn_point(families, primitives.signature, ranks, rates.tournament)
+            return primitives.to_tree(point), "family", ()
         if primitives.fades and random.random() < rates.fade:
             two = self._tournament(len(members))
             child = fade(trees[one], trees[two], primitives)

@@ -6,7 +6,8 @@ Where losses read the progress of a training, a family's parameters may change w
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from cse_autoloss.graph import LossGraph, Signature, parse_formula
 from cse_autoloss.losses import CATALOGUE
@@ -25,14 +26,39 @@ def families_of(signature: Signature) -> tuple[Family, ...]:
     )
 
 
-def drawn_point(families: Sequence[Family], signature: Signature) -> LossGraph:
-    """A random point of a random family; half of its parameters move where losses read the progress."""
+def drawn_point(
+    families: Sequence[Family],
+    signature: Signature,
+    ranks: Mapping[str, int] | None = None,
+    tournament: int = 1,
+) -> LossGraph:
+    """A random point of a family; half of its parameters move where losses read the progress.
+
+    Args:
+        families: of which one is drawn.
+        signature: of the loss.
+        ranks: place of losses among those that were trained, by digest; 0 is the best.
+        tournament: so many families are drawn, and that whose default has the best place is taken.
+    """
     moves = plain_of(signature) != signature
-    family = random.choice(families)
+    places = ranks or {}
+    drawn = [random.choice(families) for _ in range(max(1, tournament))]
+    family = min(drawn, key=lambda one: places.get(_digest(one, signature), len(places)))
     values = {one.name: _drawn(one, moves) for one in family.parameters}
     formula = family.make(**values)
     assert isinstance(formula, str)
     return parse_formula(formula, signature)
+
+
+@lru_cache(maxsize=256)
+def _default_digest(name: str, signature: Signature) -> str:
+    default = CATALOGUE.families[name].default.formula
+    assert default is not None
+    return parse_formula(default, signature).digest
+
+
+def _digest(family: Family, signature: Signature) -> str:
+    return _default_digest(family.name, signature)
 
 
 def _drawn(parameter: Parameter, moves: bool) -> float | Moving:
