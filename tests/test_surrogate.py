@@ -36,7 +36,7 @@ def told(count: int) -> dict[str, float | None]:
 
 
 def chooser(*, memory: bool = False, data: str = "digits") -> Chooser:
-    return Chooser({"reg": SIGNATURES["reg"]}, 3, "detection", data, memory=memory)
+    return Chooser({"reg": SIGNATURES["reg"]}, 3, "detection", data, shipped() if memory else ())
 
 
 def test_losses_with_the_same_slopes_are_at_the_same_place():

@@ -56,6 +56,9 @@ def command(
     seed_loss: Annotated[
         list[str] | None, typer.Option(help="A loss to start from; may be repeated.")
     ] = None,
+    learn_from: Annotated[
+        list[str] | None, typer.Option(help="An earlier run whose trainings are remembered; may be repeated.")
+    ] = None,
     workers: Workers = None,
     device: Device = None,
     config: Annotated[
@@ -88,6 +91,7 @@ def command(
         "generations": generations,
         "seed": seed,
         "seed_losses": seed_loss,
+        "surrogate.learn_from": learn_from,
         "workers": workers,
         "device": device,
         "log": log,

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.spaces.progress import plain_of, reads_progress
-from cse_autoloss.surrogate import Surrogate, remembered, shipped, slope_features
+from cse_autoloss.surrogate import Remembered, Surrogate, remembered, slope_features
 
 LEAST = 8
 """Losses that must be known before the surrogate is asked."""
@@ -35,7 +35,12 @@ class Chooser:
     """
 
     def __init__(
-        self, slots: Mapping[str, Signature], seed: int, task: str, data: str, *, memory: bool
+        self,
+        slots: Mapping[str, Signature],
+        seed: int,
+        task: str,
+        data: str = "",
+        memory: Sequence[Remembered] = (),
     ) -> None:
         """
         Args:
@@ -44,10 +49,13 @@ class Chooser:
             task: its name; what is remembered of other tasks says nothing here.
             data: as the task's settings name them; what is remembered of others is believed where it agrees with the
                 run's own trainings, once there are enough.
-            memory: whether it begins with what the package remembers.
+            memory: what it begins with; of these data alone, if there is any.
         """
         self._slots = dict(slots)
-        self._seed, self._task, self._data, self._memory = seed, task, data, memory
+        self._seed, self._task = seed, task
+        own = [one for one in memory if one.task == task and one.data == data]
+        self._familiar = bool(own)
+        self._memory = own or memory
         self._worth: dict[str, dict[str, float]] = {slot: {} for slot in slots}
         self._features: dict[str, NDArray[np.float64]] = {}
         self._fitted: dict[str, Surrogate] = {}
@@ -78,11 +86,12 @@ class Chooser:
         return [entrants[place] for place in _with_unknown(order, moving, wanted, rng)]
 
     def _moving(self, slot: str) -> int:
-        """How many losses of a slot that change with the progress of the training the run has seen."""
+        """How many losses of a slot that change with the progress of the training are known."""
         signature = self._slots[slot]
         if plain_of(signature) == signature:
             return 0
-        return sum(reads_progress(parse_formula(formula, signature)) for formula in self._worth[slot])
+        earlier = [one.formula for one in self._memory if self._familiar and one.signature == signature.name]
+        return sum(reads_progress(parse_formula(text, signature)) for text in (*self._worth[slot], *earlier))
 
     def _surrogate(self, slot: str, width: int) -> Surrogate:
         """Of all that is known of a slot, each loss with so many features; made once between two generations."""
@@ -114,14 +123,8 @@ class Chooser:
         return np.array([self._features[formula] for formula in formulas])
 
     @cached_property
-    def _familiar(self) -> bool:
-        """Whether what is remembered is of these data."""
-        return self._memory and any(one.task == self._task and one.data == self._data for one in shipped())
-
-    @cached_property
     def _prior(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
-        memory = shipped() if self._memory else ()
-        return {slot: remembered(memory, self._task, one) for slot, one in self._slots.items()}
+        return {slot: remembered(self._memory, self._task, one) for slot, one in self._slots.items()}
 
 
 def _with_unknown(

@@ -19,14 +19,16 @@ import numpy as np
 
 from cse_autoloss.bench.jobs import STATES, Training
 from cse_autoloss.bench.schedule import Workbench
-from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
+from cse_autoloss.bench.session import SEEDS_OF_SEARCH, NothingDone, Session
 from cse_autoloss.discovery.breeding import Breeding
 from cse_autoloss.discovery.choosing import LEAST, Chooser
 from cse_autoloss.discovery.funnel import SEED, Entrant, Funnel, GenerationRecord
 from cse_autoloss.discovery.generation import Generation, added, without
 from cse_autoloss.discovery.halving import Ladder, Outcome, climb
-from cse_autoloss.errors import WorkersLost
+from cse_autoloss.discovery.learning import learnt
+from cse_autoloss.errors import AutoLossError, WorkersLost
 from cse_autoloss.searches.protocol import Member, Search, SearchState, ranked, slot_of, turns_of
+from cse_autoloss.surrogate import shipped
 
 FIRST_ROUNDS = 50
 """A slot that starts from nothing is scouted so many times at most: with the default 20,000 a million drafts in all,
@@ -106,20 +108,21 @@ class SearchLoop:
             bench, search.slots, session.config.looking, limit, session.alpha, self._rates.operators
         )
         self._breeding = Breeding(bench, search, self._funnel, starters)
-        settings = session.config.surrogate
-        self._chooser = (
-            Chooser(
-                search.slots,
-                session.config.seed,
-                session.config.task,
-                str(getattr(session.config.own, "data", "")),
-                memory=settings.memory,
-            )
-            if settings.pool and search.expressions
-            else None
-        )
+        self._chooser = self._make_chooser() if search.expressions else None
         self.stopped_by = "plan"
         self.lost: WorkersLost | None = None
+
+    def _make_chooser(self) -> Chooser | None:
+        config, slots = self._session.config, self._search.slots
+        settings = config.surrogate
+        if not settings.pool:
+            return None
+        try:
+            earlier = learnt(self._bench.store, settings.learn_from, config.task, slots)
+        except AutoLossError as error:
+            raise NothingDone(error) from None
+        memory = (*(shipped() if settings.memory else ()), *earlier)
+        return Chooser(slots, config.seed, config.task, str(getattr(config.own, "data", "")), memory)
 
     def run(self) -> SearchState:
         """Evolve until the plan is done, the time is up, or Ctrl-C. Every whole generation is in the store."""

@@ -88,6 +88,7 @@ class SurrogateSettings(Section):
 
     pool: Annotated[Whole, Field(ge=0, le=100_000)] = 1000
     memory: bool = True
+    learn_from: tuple[Text, ...] = ()
 
 
 class ReinforceSettings(Section):

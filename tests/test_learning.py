@@ -1,0 +1,64 @@
+"""A run that learns from earlier runs: what it reads of them, that it keeps it, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cse_autoloss as cal
+from cse_autoloss.discovery.choosing import Chooser
+from cse_autoloss.discovery.learning import KEPT, learnt
+from cse_autoloss.errors import AutoLossError, ConfigError
+from cse_autoloss.runs import RunStore
+from cse_autoloss.spaces import SIGNATURES, signature_of
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    result = cal.evolve(config="smoke", seed=1, out=tmp_path_factory.mktemp("runs") / "first")
+    return Path(result.directory)
+
+
+@pytest.fixture(scope="module")
+def second(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "second"
+    result = cal.evolve(config="smoke", seed=2, out=out, surrogate__learn_from=[str(first)])
+    return Path(result.directory)
+
+
+def test_it_begins_with_what_was_trained(first: Path, second: Path) -> None:
+    with RunStore.read(second) as store:
+        rows = store.meta(KEPT)
+    with RunStore.read(first) as store:
+        trained = {text for event in store.events("trained") for text in event.detail["worth"]}
+    assert {row["formula"] for row in rows} == trained
+    assert {row["data"] for row in rows} == {"digits"}
+    assert {row["signature"] for row in rows} == {"cls-binary", "reg"}
+
+
+def test_what_is_kept_is_enough_to_go_on(second: Path) -> None:
+    slots = {"cls": SIGNATURES["cls-binary"], "reg": SIGNATURES["reg"]}
+    with RunStore.read(second) as store:
+        rows = learnt(store, ["gone"], "detection", slots)
+    assert len(rows) > 10
+    chooser = Chooser(slots, 0, "detection", "digits", rows)
+    assert chooser.knows("cls")
+    assert not Chooser(slots, 0, "detection", "others", rows).knows("cls")
+
+
+def test_wider_spaces_take_what_was_trained_in_the_papers(first: Path, tmp_path: Path) -> None:
+    slots = {"cls": signature_of("cls-binary-progress")}
+    with RunStore.create(tmp_path / "new", {}) as store:
+        rows = learnt(store, [str(first)], "detection", slots)
+        assert {row.signature for row in rows} == {"cls-binary-progress"}
+        assert learnt(store, [], "detection", slots) == rows
+
+
+def test_mistakes_are_told(first: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a run of detection, expected one of classification"):
+        cal.evolve("classification", out=tmp_path / "a", surrogate__learn_from=[str(first)], generations=1)
+    with pytest.raises(AutoLossError, match="nowhere"):
+        cal.evolve(config="smoke", out=tmp_path / "b", surrogate__learn_from=[str(tmp_path / "nowhere")])
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
