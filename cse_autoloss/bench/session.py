@@ -266,10 +266,11 @@ def fresh(directory: Path) -> Path:
 
 def remove_empty_run(directory: Path) -> None:
     """Take back what was just made, so that the mended command finds the directory free."""
-    for name in ("config.yaml", "run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.lock"):
+    for name in ("config.yaml", "report.html", "run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.lock"):
         (directory / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        directory.rmdir()
+    for folder in (directory / "states", directory):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 class NothingDone(Exception):
