@@ -29,6 +29,10 @@ from cse_autoloss.spaces import SIGNATURES, parse
         ("Sqrt(Add(X,1))", r"\sqrt{x + 1}"),
         ("Log(Sub(1,Sig(X)))", r"\log(1 - \sigma(x))"),
         ("NY", r"\bar{y}"),
+        ("Mul(Div(1,Add(2,Mul(3,Mul(3,2)))),X)", r"\frac{1}{20} \cdot x"),
+        ("Mul(X,Add(2,2))", r"x \cdot 4"),
+        ("Add(X,Sub(1,3))", "x + 1 - 3"),
+        ("Div(X,Div(3,Add(1,Mul(3,3))))", r"\frac{x}{\frac{3}{10}}"),
     ],
 )
 def test_parentheses_are_minimal(formula: str, latex: str) -> None:
@@ -39,6 +43,7 @@ def test_as_written_keeps_the_signs() -> None:
     graph = parse("Add(1,Neg(X))")
     assert to_latex(graph) == "1 - x"
     assert to_latex(graph, as_written=True) == r"1 + (-x)"
+    assert to_latex(parse("Mul(Add(2,2),X)"), as_written=True) == r"(2 + 2) \cdot x"
 
 
 @pytest.mark.parametrize("as_written", [False, True])

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from cse_autoloss.export.readable import readable
 from cse_autoloss.graph import LossGraph
+from cse_autoloss.graph.exact import exact_number
 from cse_autoloss.graph.loss_graph import operator_of
+from cse_autoloss.operators import OPERATORS
 
 
 def to_latex(graph: LossGraph, *, as_written: bool = False) -> str:
     r"""The loss in LaTeX's mathematics mode; matplotlib's mathtext takes it too.
 
-    The ε inside Log and Div are left out, as papers do.
+    The ε inside Log and Div are left out, as papers do, and numbers are worked out: 3/10, not 3/(1 + 3 · 3).
 
     Args:
         graph: the loss, as written or in stable form.
-        as_written: keep each Neg where the formula has it, instead of tidying the signs.
+        as_written: keep each Neg and each number as the formula has it, instead of tidying signs and sums.
 
     Returns:
         For example `-\langle y,\, \log(\operatorname{softmax}(x)) \rangle`.
@@ -24,8 +27,14 @@ def to_latex(graph: LossGraph, *, as_written: bool = False) -> str:
     shown = graph if as_written else readable(graph)
     # (text, how tightly it binds: 0 sum, 1 product, 2 atom)
     rendered: list[tuple[str, int]] = []
+    numbers: list[Fraction | None] = []
     for node in shown.nodes:
         operator = operator_of(node.symbol)
+        number = None if as_written else exact_number(node.symbol, [numbers[arg] for arg in node.args])
+        numbers.append(number)
+        if number is not None and number >= 0 and operator is not None:
+            rendered.append(_number(number))
+            continue
         if operator is None:
             variable = shown.signature.variables.get(node.symbol)
             rendered.append((variable.latex if variable else node.symbol, 2))
@@ -41,6 +50,12 @@ def to_latex(graph: LossGraph, *, as_written: bool = False) -> str:
             texts.append(text if bare else rf"\left({text}\right)")
         rendered.append((operator.latex.format(*texts), operator.latex_level))
     return small_parentheses(rendered[-1][0])
+
+
+def _number(value: Fraction) -> tuple[str, int]:
+    if value.denominator == 1:
+        return str(value.numerator), 2
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}", OPERATORS["Div"].latex_level
 
 
 def _squared(text: str, level: int) -> str:

@@ -10,12 +10,12 @@ import random
 from bisect import bisect
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import parse_formula
+from cse_autoloss.graph.exact import exact_number
 from cse_autoloss.losses.family import Moving, number
-from cse_autoloss.operators import CONSTANTS
 from cse_autoloss.searches.evolution.genome import PrimitiveSet, Tree, mutate_constant
 
 NUMBERS: Final = (
@@ -65,7 +65,7 @@ def _numbers(tree: Tree) -> list[tuple[int, int, Fraction]]:
     stack: list[tuple[int, Fraction | None]] = []
     for place in range(len(tree) - 1, -1, -1):
         args = [stack.pop() for _ in range(tree[place].arity)]
-        value = _value(tree[place].name, [one for _, one in args])
+        value = exact_number(tree[place].name, [one for _, one in args])
         values[place] = (args[-1][0] if args else place + 1, value)
         stack.append(values[place])
     found = []
@@ -78,18 +78,6 @@ def _numbers(tree: Tree) -> list[tuple[int, int, Fraction]]:
             found.append((place, end, value))
             place = end
     return found
-
-
-def _value(name: str, args: Sequence[Fraction | None]) -> Fraction | None:
-    if not args:
-        return Fraction(name) if name in CONSTANTS else None
-    known: list[Any] = list(args)
-    if None in known or name not in ("Add", "Sub", "Mul", "Div"):
-        return None
-    a, b = known
-    if name == "Div":
-        return None if b == 0 else a / b
-    return {"Add": a + b, "Sub": a - b, "Mul": a * b}[name]
 
 
 def _written(names: Sequence[str], primitives: PrimitiveSet) -> str:
