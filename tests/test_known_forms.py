@@ -105,6 +105,14 @@ def test_a_loss_without_numbers_is_changed_all_the_same() -> None:
     assert len(set(children)) > 3
 
 
+def test_numbers_are_written_with_the_operators_that_are_searched() -> None:
+    primitives = PrimitiveSet.of(signature_of(BOXES), ["Sub", "Log", "Neg"])
+    parent = primitives.to_tree(parse("Sub(2,Log(I))", BOXES))
+    with seeded(5):
+        children = [primitives.to_graph(mutate_number(parent, primitives)) for _ in range(40)]
+    assert {node.symbol for one in children for node in one.nodes if node.args} <= {"Sub", "Log", "Neg"}
+
+
 def test_nothing_is_left_of_the_randomness() -> None:
     random.seed(9)
     expected = random.random()

@@ -46,7 +46,8 @@ def learnt(
 def _trained(run: str, task: str, slots: Mapping[str, Signature]) -> list[Remembered]:
     with RunStore.read(run) as store:
         with store.understood("its configuration"):
-            theirs, own = store.config["task"], store.config[section_key(store.config["task"])]
+            theirs = store.config["task"]
+            data = str(store.config[section_key(theirs)].get("data", ""))
         if theirs != task:
             raise ConfigError(f"surrogate.learn_from: {run} is a run of {theirs}, expected one of {task}")
         with store.understood("what was trained"):
@@ -64,7 +65,6 @@ def _trained(run: str, task: str, slots: Mapping[str, Signature]) -> list[Rememb
     for slot, signature in slots.items():
         known = {text: worth for text, worth in worths[slot].items() if _fits(text, signature)}
         places = placed(np.array(list(known.values())))
-        data = str(own.get("data", ""))
         found += [
             Remembered(task, data, signature.name, text, round(float(place), 4))
             for text, place in zip(known, places, strict=True)

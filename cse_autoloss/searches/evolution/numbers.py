@@ -30,9 +30,9 @@ def mutate_number(tree: Tree, primitives: PrimitiveSet) -> Tree:
     """Another number in the place of one: a near one, or one that moves from it or to it as the training goes on.
 
     Equal numbers are changed together, two times in three; a 1 is changed where it stands. Where there is none, or the
-    change has no form, it is as `mutate_constant`.
+    operators searched can't write it, it is as `mutate_constant`.
     """
-    found = _numbers(tree)
+    found = _numbers(tree) if {"Add", "Sub", "Mul", "Div"} <= set(primitives.operators) else []
     if not found:
         return mutate_constant(tree, primitives)
     value = random.choice(sorted({value for _, _, value in found}))
