@@ -52,21 +52,20 @@ def simulate(formula: str | LossGraph, signature: str | Signature = "cls-binary"
     Raises:
         FormulaError: the formula does not parse.
     """
-    import torch
-
     from cse_autoloss.errors import FormulaError
     from cse_autoloss.settings.filters import SimulateSettings
     from cse_autoloss.settings.tasks.detection import DetectionSettings
     from cse_autoloss.spaces.signatures import PACKAGED
     from cse_autoloss.tasks.detection import DetectionTask
+    from cse_autoloss.threads import one_torch_thread
 
     graph = graph_of(formula, signature)
     if graph.signature not in PACKAGED:
         raise FormulaError(f"the small detector makes no inputs of the signature {graph.signature.name!r}")
-    torch.set_num_threads(1)
-    (verdict,) = (
-        DetectionTask(DetectionSettings(data="digits")).simulation(SimulateSettings()).run_batch([graph])
-    )
+    with one_torch_thread():
+        (verdict,) = (
+            DetectionTask(DetectionSettings(data="digits")).simulation(SimulateSettings()).run_batch([graph])
+        )
     return verdict
 
 

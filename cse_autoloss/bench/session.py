@@ -24,6 +24,7 @@ from cse_autoloss.executors import Devices, Executor, Work, make_executor
 from cse_autoloss.executors.devices import local_devices
 from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.settings.load import SearchConfig
+from cse_autoloss.settings.schema import EvolutionSettings
 from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric, Task
 from cse_autoloss.tasks.registry import TASKS
@@ -54,7 +55,7 @@ class Session:
         papers = config.reinforce.paper and config.task == "faces" and config.metric in (None, "tpr_at_far")
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
-        if config.evolution.turns != type(config.evolution)().turns:
+        if config.evolution.turns != EvolutionSettings().turns:
             for name in config.evolution.turns:
                 if name not in self.task.slots:
                     raise UnknownNameError.of(

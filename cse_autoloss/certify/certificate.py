@@ -37,7 +37,7 @@ def certificate_of(
         boxes: how many a property may cost, which decides the same on every machine.
         signs: look only at what a right loss can't be without, the signs of its slopes.
     """
-    with one_torch_thread():  # arrays are short, and threads that wait for each other cost ten times the work
+    with one_torch_thread():  # arrays are short, and threads would wait for each other
         budget = Budget(boxes, time.thread_time() + seconds, signs)
         return Certificate(graph.formula, graph.signature.name, tuple(_findings(graph, budget)))
 

@@ -128,6 +128,7 @@ class Search(Protocol):
         slots: the slots that it searches, in turn: slot -> signature.
         expressions: whether it proposes expressions, so that random drafts and handcrafted losses may stand among its
             candidates.
+        turns: may be left out: the slots in the order in which generations work on them, where that is not each once.
         samples: candidates of a generation, where the search decides that; None for as many as the run has room for.
     """
 

@@ -17,6 +17,7 @@ from deap import gp
 
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, kind_of
+from cse_autoloss.graph.loss_graph import operator_of
 from cse_autoloss.operators import CONSTANTS, OPERATORS
 from cse_autoloss.spaces.progress import PROGRESS, plain_of
 from cse_autoloss.spaces.random_expressions import searched_operators
@@ -105,11 +106,16 @@ class PrimitiveSet:
 
     def to_graph(self, tree: Tree) -> LossGraph:
         """The graph of a tree: equal subtrees become one node."""
+        return self.graph_of([node.name for node in tree])
+
+    def graph_of(self, names: Sequence[str]) -> LossGraph:
+        """The graph of symbols in prefix order; FormulaError where they are none of the signature's."""
         builder = GraphBuilder(self.signature)
         stack: list[int] = []
-        for node in reversed(tree):
-            args = tuple(stack.pop() for _ in range(node.arity))
-            stack.append(builder.add(node.name, *args))
+        for name in reversed(names):
+            operator = operator_of(name)
+            args = tuple(stack.pop() for _ in range(operator.arity if operator else 0))
+            stack.append(builder.add(name, *args))
         return builder.finish(stack[0])
 
 

@@ -43,7 +43,7 @@ def drawn_point(
     moves = plain_of(signature) != signature
     places = ranks or {}
     drawn = [random.choice(families) for _ in range(max(1, tournament))]
-    family = min(drawn, key=lambda one: places.get(_digest(one, signature), len(places)))
+    family = min(drawn, key=lambda one: places.get(_default_digest(one.name, signature), len(places)))
     values = {one.name: _drawn(one, moves) for one in family.parameters}
     formula = family.make(**values)
     assert isinstance(formula, str)
@@ -55,10 +55,6 @@ def _default_digest(name: str, signature: Signature) -> str:
     default = CATALOGUE.families[name].default.formula
     assert default is not None
     return parse_formula(default, signature).digest
-
-
-def _digest(family: Family, signature: Signature) -> str:
-    return _default_digest(family.name, signature)
 
 
 def _drawn(parameter: Parameter, moves: bool) -> float | Moving:

@@ -7,13 +7,12 @@ jump anywhere; here it is replaced by one that is near to it.
 from __future__ import annotations
 
 import random
+import re
 from bisect import bisect
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
 from cse_autoloss.errors import FormulaError
-from cse_autoloss.graph import parse_formula
 from cse_autoloss.graph.exact import exact_number
 from cse_autoloss.losses.family import Moving, number
 from cse_autoloss.searches.evolution.genome import PrimitiveSet, Tree, mutate_constant
@@ -46,9 +45,9 @@ def mutate_number(tree: Tree, primitives: PrimitiveSet) -> Tree:
         new = Moving(*random.sample((old, near), 2)) if old != near else near
     names = [node.name for node in tree]
     for start, end in reversed(places):
-        names[start:end] = [number(new)]
+        names[start:end] = re.findall(r"\w+", number(new))
     try:
-        graph = parse_formula(_written(names, primitives), primitives.signature)
+        graph = primitives.graph_of(names)
     except FormulaError:
         return mutate_constant(tree, primitives)
     return primitives.to_tree(graph)
@@ -78,13 +77,3 @@ def _numbers(tree: Tree) -> list[tuple[int, int, Fraction]]:
             found.append((place, end, value))
             place = end
     return found
-
-
-def _written(names: Sequence[str], primitives: PrimitiveSet) -> str:
-    """The formula of names in prefix order; what is none of an operator's stands for itself."""
-    arity = {name: len(kinds) for name, kinds in primitives.primitives}
-    stack: list[str] = []
-    for name in reversed(names):
-        args = [stack.pop() for _ in range(arity.get(name, 0))]
-        stack.append(f"{name}({','.join(args)})" if args else name)
-    return stack[0]
