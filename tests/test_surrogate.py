@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from cse_autoloss.discovery.choosing import LEAST, Chooser
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import LossGraph
-from cse_autoloss.searches.protocol import Proposal
+from cse_autoloss.searches.protocol import Member, Proposal, ranked
 from cse_autoloss.spaces import SIGNATURES, parse
 from cse_autoloss.surrogate import Surrogate, placed, shipped, slope_features
 
@@ -124,3 +124,38 @@ def test_it_does_not_matter_in_which_order_trainings_became_known():
     assert [e.proposal.formula for e in one.sort(entrants, "reg", 1, 4)] == [
         e.proposal.formula for e in other.sort(entrants, "reg", 1, 4)
     ]
+
+
+def test_what_is_expected_of_a_lucky_loss_is_less_than_its_score() -> None:
+    many = [parse(f"Mul({k},Sub(1,Div(I,U)))", "reg") for k in (1, 2, 3)]
+    features = np.repeat(slope_features(many), 12, axis=0)
+    rng = np.random.default_rng(0)
+    features += rng.normal(scale=0.01, size=features.shape)
+    truth = np.repeat([0.50, 0.52, 0.54], 12)
+    worth = truth + rng.normal(scale=0.02, size=len(truth))
+    expected = Surrogate(features, worth).expected(features)
+    assert np.abs(expected - truth).mean() < 0.6 * np.abs(worth - truth).mean()
+    assert worth.min() <= expected.min() <= expected.max() <= worth.max()
+
+
+def test_scores_of_more_seeds_are_believed_more() -> None:
+    features = slope_features(boxes())
+    worth = np.arange(10.0)
+    worth[0] = 20.0
+    once, often = (Surrogate(features, worth, seeds=np.r_[n, np.ones(9)]).foretell(features)[0] for n in (1, 50))
+    assert often > once
+
+
+def test_a_chooser_expects_of_members_what_all_seeds_say() -> None:
+    members = [Member(f, f, "random", 0, (float(place),)) for place, f in enumerate(BOXES)]
+    one = chooser()
+    one.note("reg", told(LEAST))
+    assert one.expected(members, "reg") == tuple(members)  # too little is known
+    one.note("reg", told(10))
+    assert one.expected(members, "reg") == tuple(members)
+    more = {f"Mul({k},{f})": place + 0.5 for place, f in enumerate(BOXES) for k in (2, 3)}
+    one.note("reg", more)
+    told_of = one.expected(members, "reg")
+    assert all(member.expected is not None for member in told_of)
+    assert spearmanr([m.expected for m in told_of], [m.fitness for m in told_of])[0] > 0.5
+    assert ranked(told_of)[0].standing == max(m.expected for m in told_of if m.expected is not None)

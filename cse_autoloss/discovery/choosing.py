@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.stats import spearmanr
 
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import Signature, parse_formula
+from cse_autoloss.searches.protocol import Member
 from cse_autoloss.spaces.progress import plain_of, reads_progress
 from cse_autoloss.surrogate import Remembered, Surrogate, remembered, slope_features
 
@@ -56,20 +58,20 @@ class Chooser:
         own = [one for one in memory if one.task == task and one.data == data]
         self._familiar = bool(own)
         self._memory = own or memory
-        self._worth: dict[str, dict[str, float]] = {slot: {} for slot in slots}
+        self._worths: dict[str, dict[str, list[float]]] = {slot: {} for slot in slots}
         self._features: dict[str, NDArray[np.float64]] = {}
         self._fitted: dict[str, Surrogate] = {}
 
     def note(self, slot: str, trained: Mapping[str, float | None]) -> None:
-        """What a generation's newcomers were worth, by formula; None for one that failed or was stopped early."""
+        """What a generation's trainings were worth, by formula; None for one that failed or was stopped early."""
         self._fitted.pop(slot, None)
         for formula, worth in trained.items():
-            self._worth[slot].setdefault(formula, -math.inf if worth is None else worth)
+            self._worths[slot].setdefault(formula, []).append(-math.inf if worth is None else worth)
 
     def knows(self, slot: str) -> bool:
         """Whether enough is known to choose by."""
         prior = self._prior[slot] if self._familiar else None
-        return len(self._worth[slot]) + (len(prior[1]) if prior else 0) >= LEAST
+        return len(self._worths[slot]) + (len(prior[1]) if prior else 0) >= LEAST
 
     def sort(self, entrants: Sequence[Entrant], slot: str, generation: int, wanted: int) -> list[Entrant]:
         """The candidates, those first that are to be trained; as they are where too little is known."""
@@ -85,23 +87,37 @@ class Chooser:
             return [entrants[place] for place in order]
         return [entrants[place] for place in _with_unknown(order, moving, wanted, rng)]
 
+    def expected(self, members: Sequence[Member], slot: str) -> tuple[Member, ...]:
+        """Members with what they are expected to be worth by all that is known of a slot; as they are where it is too
+        little. One training moves by as much as good losses differ, so who is best is not for its own scores alone."""
+        graphs = [parse_formula(member.formula, self._slots[slot]) for member in members]
+        known = [worth for worth in self._worths[slot].values() if math.isfinite(worth[0])]
+        if len(known) < 2 * LEAST or not members:
+            return tuple(members)
+        features = slope_features(graphs)
+        told = self._surrogate(slot, features.shape[1]).expected(features)
+        return tuple(
+            replace(member, expected=float(worth)) for member, worth in zip(members, told, strict=True)
+        )
+
     def _moving(self, slot: str) -> int:
         """How many losses of a slot that change with the progress of the training are known."""
         signature = self._slots[slot]
         if plain_of(signature) == signature:
             return 0
         earlier = [one.formula for one in self._memory if self._familiar and one.signature == signature.name]
-        return sum(reads_progress(parse_formula(text, signature)) for text in (*self._worth[slot], *earlier))
+        return sum(reads_progress(parse_formula(text, signature)) for text in (*self._worths[slot], *earlier))
 
     def _surrogate(self, slot: str, width: int) -> Surrogate:
         """Of all that is known of a slot, each loss with so many features; made once between two generations."""
         if slot not in self._fitted:
-            known = dict(list(self._worth[slot].items())[-NEWEST:])
+            known = dict(list(self._worths[slot].items())[-NEWEST:])
             # The order in which trainings ended must not matter to the last bit.
             formulas = sorted(known)
-            worth = np.array([known[formula] for formula in formulas])
+            worth = np.array([float(np.mean(known[formula])) for formula in formulas])
+            seeds = np.array([float(len(known[formula])) for formula in formulas])
             told = self._told(slot, formulas).reshape(-1, width)
-            self._fitted[slot] = Surrogate(told, worth, self._believed(slot, told, worth))
+            self._fitted[slot] = Surrogate(told, worth, self._believed(slot, told, worth), seeds)
         return self._fitted[slot]
 
     def _believed(

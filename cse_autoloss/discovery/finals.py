@@ -55,10 +55,20 @@ class Finals:
             session.train_limit(size, self._store),
             session.digest,
             session.metric,
+            self._expected(),
         )
         with self._clock.stage("combine"):
             train = partial(bench.training, limit=session.limit(cost, pairing.epochs))
             return self._shortened(bench.finish(bench.start(choose(pairing, train))))
+
+    def _expected(self) -> dict[tuple[str, str], float]:
+        """What the search expects of the losses that it holds, less the mean of their slot; nothing where it says none."""
+        found: dict[tuple[str, str], float] = {}
+        for slot, members in self._state.populations.items():
+            told = {m.formula: m.expected for m in members if m.expected is not None}
+            mean = sum(told.values()) / max(len(told), 1)
+            found.update({(slot, formula): value - mean for formula, value in told.items()})
+        return found
 
     def _shortened(self, pairs: Ranking) -> Ranking:
         """The losses, those that may be audited without the parts that do nothing; of equal ones the best."""

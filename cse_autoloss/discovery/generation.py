@@ -26,7 +26,7 @@ class Generation:
         counts: what its filters added to the status' counts.
         climbers, others: what it trains: newcomers that climb the ladder, and whatever is trained to the end.
         climbing, whole: their trainings, once they have been started.
-        told: what newcomers turned out to be worth, by formula; None for one that failed or was stopped early.
+        told: what its trainings turned out to be worth, by formula; None for one that failed or was stopped early.
     """
 
     number: int

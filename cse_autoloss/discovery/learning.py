@@ -52,18 +52,14 @@ def _trained(run: str, task: str, slots: Mapping[str, Signature]) -> list[Rememb
             raise ConfigError(f"surrogate.learn_from: {run} is a run of {theirs}, expected one of {task}")
         with store.understood("what was trained"):
             events = [event.detail for event in store.events("trained")]
-            worths = {
-                slot: {
-                    formula: -math.inf if worth is None else float(worth)
-                    for detail in events
-                    if detail["slot"] == slot
-                    for formula, worth in detail["worth"].items()
-                }
-                for slot in slots
-            }
+            worths: dict[str, dict[str, list[float]]] = {slot: {} for slot in slots}
+            for detail in events:
+                for formula, worth in detail["worth"].items() if detail["slot"] in slots else ():
+                    own = worths[detail["slot"]].setdefault(formula, [])
+                    own.append(-math.inf if worth is None else float(worth))
     found = []
     for slot, signature in slots.items():
-        known = {text: worth for text, worth in worths[slot].items() if _fits(text, signature)}
+        known = {text: sum(own) / len(own) for text, own in worths[slot].items() if _fits(text, signature)}
         places = placed(np.array(list(known.values())))
         found += [
             Remembered(task, data, signature.name, text, round(float(place), 4))

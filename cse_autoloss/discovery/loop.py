@@ -221,7 +221,7 @@ class SearchLoop:
         """Wait for the trainings, tell the search, and write the generation down in one transaction."""
         bench = self._bench
         members = self._trained(generation)
-        after = self._search.tell(state, members)
+        after = self._search.tell(*self._weighed(state, members, generation))
         self._tell_status(after)
         # What the next generation has counted by now is counted again when a resumed run prepares it anew.
         counts = without(bench.status.counts(), ahead.counts if ahead else {})
@@ -230,11 +230,22 @@ class SearchLoop:
             bench.store.save_state(after.generation, {"state": after.to_json(), "counts": counts})
             if self._chooser:
                 bench.store.add_event("trained", slot=generation.slot, worth=generation.told)
-        if self._chooser:
-            self._chooser.note(generation.slot, generation.told)
         for _, training in generation.climbers:
             (bench.store.directory / STATES / f"{training.state_name}.pt").unlink(missing_ok=True)
         return after
+
+    def _weighed(
+        self, state: SearchState, members: tuple[Member, ...], generation: Generation
+    ) -> tuple[SearchState, tuple[Member, ...]]:
+        """The slot's members and newcomers with what the surrogate, now that it knows of both, expects of them."""
+        slot = generation.slot
+        if self._chooser is None:
+            return state, members
+        with self._bench.clock.stage("choose"):
+            self._chooser.note(slot, generation.told)
+            kept = self._chooser.expected(state.populations[slot], slot)
+            state = replace(state, populations={**state.populations, slot: kept})
+            return state, self._chooser.expected(members, slot)
 
     def _trained(self, generation: Generation) -> tuple[Member, ...]:
         """Newcomers with their first score, and the elite with one more; whoever failed or was stopped is missing."""
@@ -258,8 +269,8 @@ class SearchLoop:
             else:
                 worth = self._session.metric.worth(outcome.score.metrics)
                 members.append(replace(member, scores=(*member.scores, worth)))
+            generation.told[member.formula] = worth
             if not member.scores:
-                generation.told[member.formula] = worth
                 bench.status.funnel["trained"] += worth is not None
         return tuple(members)
 

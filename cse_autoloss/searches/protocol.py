@@ -49,6 +49,7 @@ class Member:
         generation: in which it was proposed.
         scores: worth of each training on validation (the metric, negated where lower is better), one a seed.
         name: catalogue name of a handcrafted loss, else empty.
+        expected: what it is expected to be worth by all that is known, losses like it included; None where nobody says.
     """
 
     formula: str
@@ -57,16 +58,22 @@ class Member:
     generation: int
     scores: tuple[float, ...]
     name: str = ""
+    expected: float | None = None
 
     @property
     def fitness(self) -> float:
         """Mean worth over the seeds it was trained with."""
         return sum(self.scores) / len(self.scores) if self.scores else float("-inf")
 
+    @property
+    def standing(self) -> float:
+        """What it is ranked by: the expected worth, or else the mean of its own scores."""
+        return self.fitness if self.expected is None else self.expected
+
 
 def ranked(members: Sequence[Member]) -> tuple[Member, ...]:
     """Best first; ties are broken by size and digest, so that the order never depends on time."""
-    return tuple(sorted(members, key=lambda m: (-m.fitness, len(m.formula), m.digest)))
+    return tuple(sorted(members, key=lambda m: (-m.standing, len(m.formula), m.digest)))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """A Gaussian process from a loss's slopes to its worth, and whom to train next by it.
 
 Worths are taken by rank: v of n trainings becomes the normal quantile Φ⁻¹((rank(v) − ½)/n), so that the last half
-point of average precision weighs as much as the first ten. Features are the first principal components of the slopes.
-The kernel is c·Matérn(3/2); c and its length are those of the largest marginal likelihood on a grid, so that nothing
-depends on an optimiser's rounding. What is remembered of other runs enters with a larger noise.
+point of average precision weighs as much as the first ten. Features are the first principal components of the slopes,
+divided by the power w of their deviation: the first tell losses that train from those that do not (w = 0), and what is
+left to tell among good ones lies in the others (w = 1). The kernel is Matérn(3/2) and a training's noise is σ²; w, the
+length and σ² are those of the largest marginal likelihood on a grid, so that nothing depends on an optimiser's
+rounding. A loss that was trained with n seeds has noise σ²/n. What is remembered of other runs has a larger one.
 
 Sources: C. E. Rasmussen, C. K. I. Williams: Gaussian Processes for Machine Learning, 2006; Thompson sampling in
 batches: K. Kandasamy et al.: Parallelised Bayesian Optimisation via Thompson Sampling, AISTATS 2018.
@@ -11,6 +13,7 @@ batches: K. Kandasamy et al.: Parallelised Bayesian Optimisation via Thompson Sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import product
 
@@ -20,16 +23,20 @@ from scipy.stats import norm, rankdata
 
 Floats = NDArray[np.float64]
 
-COMPONENTS = 8
-"""Principal components of the slopes that the model sees; set by hand."""
-NOISE = 0.1
-"""Variance of a worth, in units of all worths' variance; set by hand."""
+COMPONENTS = 16
+"""Principal components of the slopes that the model sees; by `benchmarks/surrogate.py careless`."""
+LEAST_DEVIATION = 1e-3
+"""Of a component, as part of the first's: what varies less is rounding."""
+NOISES = (0.05, 0.1, 0.2, 0.4)
+"""Variances of a training's worth, in units of all worths' variance."""
 REMEMBERED_NOISE = 0.6
-"""The same of what another run told: other data, another schedule."""
-LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""The same of what another run told, at least: other data, another schedule."""
+LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Lengths of the kernel, in standard deviations of the first component."""
-AMPLITUDES = (0.5, 1.0, 2.0)
-"""Variances of the kernel."""
+WHITENINGS = (0.0, 0.5, 1.0)
+"""Powers w."""
+LEAST_OWN = 16
+"""Trainings of the run from which on they choose w where others are remembered; 0 before."""
 MOST = 1000
 """Candidates that are drawn for together, the likeliest: the draw costs their number cubed."""
 
@@ -47,24 +54,38 @@ class Surrogate:
         features: Floats,
         worth: Floats,
         remembered: tuple[Floats, Floats] | None = None,
+        seeds: Floats | None = None,
     ) -> None:
         """
         Args:
             features: (n, D) of the losses that were trained, see `slope_features`; n may be 0 if some are remembered.
-            worth: (n,) what they were worth, higher is better; only the order counts.
+            worth: (n,) what they were worth, higher is better; only the order counts. −∞ for one that failed.
             remembered: features (m, D) and placed worths (m,) of other runs' losses.
+            seeds: (n,) how many trainings each worth is the mean of; None for one each.
         """
         known, target = features, placed(worth)
-        noise = np.full(len(known), NOISE)
+        self._worth, self._places = worth, target
+        weight = np.ones(len(known)) if seeds is None else 1.0 / seeds
+        least = np.zeros(len(known))
         if remembered is not None:
             known = np.concatenate((known, remembered[0]))
             target = np.concatenate((target, remembered[1]))
-            noise = np.concatenate((noise, np.full(len(remembered[0]), REMEMBERED_NOISE)))
-        self._known, self._target, self._noise = known, target, noise
+            weight = np.concatenate((weight, np.ones(len(remembered[0]))))
+            least = np.concatenate((least, np.full(len(remembered[0]), REMEMBERED_NOISE)))
+        self._known, self._target, self._weight, self._least = known, target, weight, least
 
     def foretell(self, features: Floats) -> Floats:
         """(N,) expected placed worths of losses with these features (N, D)."""
         return np.asarray(self._model.predict(self._project(features)), dtype=np.float64)
+
+    def expected(self, features: Floats) -> Floats:
+        """(N,) what losses with these features (N, D) are expected to be worth, in the unit of the worths given.
+
+        Of a loss that was trained it is less noisy than its own score: losses with nearly its slopes have a say.
+        """
+        finite = np.isfinite(self._worth)
+        places, first = np.unique(self._places[finite], return_index=True)
+        return np.interp(self.foretell(features), places, self._worth[finite][first])
 
     def order(self, features: Floats, count: int, rng: np.random.Generator) -> list[int]:
         """Whom to train: places of all N losses, the first `count` by Thompson sampling, the rest by expectation.
@@ -96,30 +117,50 @@ class Surrogate:
         return chosen + [int(place) for place in ranking if int(place) not in taken]
 
     @cached_property
-    def _axes(self) -> tuple[Floats, Floats]:
-        """Mean (D,) and principal axes (D, k), scaled so that the first component has deviation 1."""
+    def _axes(self) -> tuple[Floats, Floats, Floats]:
+        """Mean (D,), principal axes (D, k) and deviations (k,) of the slopes."""
         mean = self._known.mean(axis=0)
         _, size, axes = np.linalg.svd(self._known - mean, full_matrices=False)
-        scale = max(float(size[0]) / np.sqrt(len(self._known)), 1e-12)
+        deviation = size / np.sqrt(len(self._known))
+        told = deviation[:COMPONENTS] > LEAST_DEVIATION * max(float(deviation[0]), 1e-12)
+        axes, deviation = axes[:COMPONENTS][told], deviation[:COMPONENTS][told]
         # The sign of an axis is the library's whim.
-        axes = axes[:COMPONENTS]
         axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
-        return mean, axes.T / scale
+        return mean, axes.T, deviation
+
+    def _projected(self, features: Floats, whitening: float) -> Floats:
+        mean, axes, deviation = self._axes
+        if not len(deviation):
+            return np.zeros((len(features), 1))
+        scale = deviation[0] * (deviation / deviation[0]) ** whitening
+        return np.asarray((features - mean) @ axes / scale, dtype=np.float64)
 
     def _project(self, features: Floats) -> Floats:
-        mean, axes = self._axes
-        return np.asarray((features - mean) @ axes, dtype=np.float64)
+        return self._projected(features, self._fitted[0])
+
+    @property
+    def _model(self):  # type: ignore[no-untyped-def]
+        return self._fitted[1]
 
     @cached_property
-    def _model(self):  # type: ignore[no-untyped-def]
+    def _fitted(self):  # type: ignore[no-untyped-def]
+        """The power w of the whitening, and the process."""
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-        points = self._project(self._known)
-        tried = [
-            GaussianProcessRegressor(
-                ConstantKernel(amplitude) * Matern(length, nu=1.5), alpha=self._noise, optimizer=None
-            ).fit(points, self._target)
-            for amplitude, length in product(AMPLITUDES, LENGTHS)
-        ]
-        return max(tried, key=lambda model: model.log_marginal_likelihood_value_)
+        def best(count: int, whitenings: Sequence[float], amplitudes: Sequence[float] = (1.0,)):  # type: ignore[no-untyped-def]
+            tried = []
+            for whitening in whitenings:
+                points = self._projected(self._known[:count], whitening)
+                for amplitude, length, noise in product(amplitudes, LENGTHS, NOISES):
+                    alpha = np.maximum(noise * self._weight, self._least)[:count]
+                    kernel = ConstantKernel(amplitude) * Matern(length, nu=1.5)
+                    model = GaussianProcessRegressor(kernel, alpha=alpha, optimizer=None)
+                    tried.append((whitening, model.fit(points, self._target[:count])))
+            return max(tried, key=lambda one: one[1].log_marginal_likelihood_value_)
+
+        own, everything = len(self._worth), len(self._known)
+        if own == everything:
+            return best(own, WHITENINGS)
+        # What is remembered is too coarse to tell which details count: the run's own trainings say it.
+        return best(everything, [best(own, WHITENINGS)[0] if own >= LEAST_OWN else 0.0], (.5, 1, 2))
