@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
 
@@ -36,8 +36,10 @@ class Finals:
         status: RunStatus,
         state: SearchState,
         guesses: Mapping[str, Proposal],
+        turns: Sequence[str] = (),
     ) -> None:
-        """`state`: where the search ended; `guesses`: what it would bet on, by slot."""
+        """`state`: where the search ended; `guesses`: what it would bet on, by slot; `turns`: of the slots, if uneven."""
+        self._turns = tuple(turns) or tuple(session.slots)
         self._guesses = guesses
         self._session, self._store, self._clock, self._status = session, store, clock, status
         self._state = state
@@ -159,7 +161,7 @@ class Finals:
             (slot,) = session.slots
             return [self._beside_partners(slot, m) for m in self._discovered(slot)[: count * (count + 2)]]
         # The best handcrafted loss of each slot takes part: two discovered ones need not go well together.
-        parts = [self._parts(slot, count) for slot in session.slots]
+        parts = [self._parts(slot, self._share(slot, count)) for slot in session.slots]
         return [
             session.untuned(
                 {
@@ -171,6 +173,10 @@ class Finals:
             for members in product(*parts)
             if not all(m.name for m in members)
         ]
+
+    def _share(self, slot: str, count: int) -> int:
+        """Of `count` losses a slot on the average, how many are this one's: in proportion to its turns in the search."""
+        return max(1, round(count * len(self._session.slots) * self._turns.count(slot) / len(self._turns)))
 
     def _discovered(self, slot: str) -> list[Member]:
         """Members that are no handcrafted seed, best first; those with more seeds are the surer ones.

@@ -34,7 +34,7 @@ from cse_autoloss.report.loggers import library, logged
 from cse_autoloss.report.page import PageWriter
 from cse_autoloss.report.write import write_report
 from cse_autoloss.runs import RunStore, holds_run, write_whole
-from cse_autoloss.searches.protocol import Proposal
+from cse_autoloss.searches.protocol import Proposal, turns_of
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
 from cse_autoloss.spaces import plain_of
@@ -170,7 +170,8 @@ class SearchRun:
         loop = SearchLoop(session, self._search_plan(size, cost), search, self.starters, bench)
         state = loop.run()
         bench.keep_clock()
-        finals = Finals(session, self.store, self.clock, self.status, state, search.guess(state))
+        turns = turns_of(search)
+        finals = Finals(session, self.store, self.clock, self.status, state, search.guess(state), turns)
         pairs: Ranking = []
         audit: AuditResult | None = None
         lost = loop.lost

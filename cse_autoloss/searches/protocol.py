@@ -110,7 +110,7 @@ class SearchState:
     def survived(self, slot: str, trained: Sequence[Member], most: int) -> SearchState:
         """The state after a generation of a slot: members and newcomers compete, the best `most` stay.
 
-        A slot that has not begun yet will be searched beside the best that the others have by now.
+        The best handcrafted loss always does: what was found is held against it. A slot that has not begun yet will be searched beside the best that the others have by now.
 
         Args:
             slot: that was searched.
@@ -119,7 +119,10 @@ class SearchState:
         """
         pool = {member.digest: member for member in self.populations.get(slot, ())}
         pool.update({member.digest: member for member in trained if member.scores})
-        survivors = ranked(tuple(pool.values()))[:most]
+        ranking = ranked(tuple(pool.values()))
+        survivors = ranking[:most]
+        if known := [member for member in ranking if member.name]:
+            survivors = survivors if known[0] in survivors else (*survivors[: most - 1], known[0])
         populations = {**self.populations, slot: survivors}
         partners = {name: dict(losses) for name, losses in self.partners.items()}
         for name, members in populations.items():

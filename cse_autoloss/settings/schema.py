@@ -51,14 +51,14 @@ class EvolutionSettings(Section):
     subtree_mutation: Share = 0.2
     point_mutation: Share = 0.25
     fade: Share = 0.4
-    families: Share = 0.15
+    families: Share = 0.3
     numbers: Share = 0.15
     turns: tuple[Text, ...] = ("cls", "reg", "cls")
     max_depth: Annotated[Whole, Field(ge=2, le=60)] = 16
     max_nodes: Annotated[Whole, Field(ge=3, le=500)] = 96
     init_depth: tuple[Count, Count] = (2, 5)
     operators: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    elite: Annotated[Whole, Field(ge=0)] = 4
+    elite: Annotated[Whole, Field(ge=0)] = 1
     max_seeds: Count = 3
     combine: Count = 3
     combine_epochs: Positive | None = None
