@@ -3,12 +3,12 @@
     python benchmarks/surrogate.py foretell     # ρ on losses that it has not seen, by how many it has
     python benchmarks/surrogate.py replay       # how many trainings until one of the table's best is found
     python benchmarks/surrogate.py memory       # writes what the package remembers
-    python benchmarks/surrogate.py careless     # ρ among good losses of careless scenes, and who says best what comes next
+    python benchmarks/surrogate.py careless     # ρ among good losses of careless scenes, and of their further seeds
 
-All but the last read the trainings that benchmarks/simulate_calibration.py wrote: three sets of losses with default proxies of six
-epochs. `simulate_proxies_other.jsonl` has another detector. What is remembered for one set is the other two, never
-itself nor a formula of it. A pick costs nothing here, as the trainings are in the table; so a replay shows the choice
-alone. `careless` reads `careless_trainings.jsonl`: classification losses beside GIoU, some with several seeds.
+The first three read the trainings that benchmarks/simulate_calibration.py wrote: three sets of losses with default
+proxies of six epochs. `simulate_proxies_other.jsonl` has another detector. What is remembered for one set is the other
+two, never itself nor a formula of it. A pick costs nothing here, as the trainings are in the table; so a replay shows
+the choice alone. `careless` reads `careless_trainings.jsonl`: classification losses beside GIoU, some with several seeds.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def careless(repeats: int) -> None:
     signature = signature_of("cls-binary-progress")
     features = slope_features([parse(formula, signature) for formula in scores])
     first = np.array([own[0] for own in scores.values()])
-    print(f"{len(first)} losses\n\n| seen | better half | its best 30 % | mean AP of its best ten |\n|---|---|---|---|")
+    print(
+        f"{len(first)} losses\n\n| seen | better half | its best 30 % | mean AP of its best ten |\n|---|---|---|---|"
+    )
     for seen in (40, 80, 160):
         told = []
         for repeat in range(repeats):
@@ -150,7 +152,9 @@ def careless(repeats: int) -> None:
             )
         print(f"| {seen} | {' | '.join(f'{value:.2f}' for value in np.mean(told, axis=0))} |", flush=True)
     several = [i for i, own in enumerate(scores.values()) if len(own) > 1 and own[0] > np.median(first)]
-    later = np.array([np.mean(own[1:]) for own in scores.values() if len(own) > 1 and own[0] > np.median(first)])
+    later = np.array(
+        [np.mean(own[1:]) for own in scores.values() if len(own) > 1 and own[0] > np.median(first)]
+    )
     with_it = Surrogate(features, first).expected(features[several])
     folds = np.arange(len(first)) % 20
     without = np.empty(len(first))

@@ -10,6 +10,7 @@ import cse_autoloss
 from cse_autoloss.errors import AutoLossError, ConfigError
 from cse_autoloss.losses.catalogue import Catalogue
 from cse_autoloss.losses.entry import Entry
+from cse_autoloss.searches.protocol import Member, SearchState, ranked
 from cse_autoloss.searches.registry import SEARCHES, make_search
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.spaces import signature_of
@@ -119,3 +120,18 @@ def test_a_handcrafted_loss_is_one_entry() -> None:
     catalogue = Catalogue((entry,), ())
     assert catalogue["double-iou"].make("none").formula == entry.formula
     assert cse_autoloss.verify(entry.formula, "reg").accepted
+
+
+def test_the_best_known_loss_stays_in_a_population_that_has_outgrown_it() -> None:
+    known = [Member(name, name, "seed", 0, (worth,), name) for name, worth in (("a", 0.1), ("b", 0.3))]
+    found = [Member(str(i), str(i), "point", 0, (1.0 + i,)) for i in range(6)]
+    state = SearchState(0, {"cls": ()}).survived("cls", [*known, *found], 4)
+    assert [member.formula for member in state.populations["cls"]] == ["5", "4", "3", "b"]
+
+
+def test_what_is_expected_ranks_before_own_scores() -> None:
+    lucky = Member("lucky", "1", "point", 0, (0.6,), expected=0.5)
+    sound = Member("sound", "2", "point", 0, (0.55,), expected=0.54)
+    assert [member.formula for member in ranked([lucky, sound])] == ["sound", "lucky"]
+    kept = SearchState(1, {"cls": (lucky, sound)})
+    assert SearchState.from_json(kept.to_json()) == kept

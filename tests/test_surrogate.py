@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -11,7 +13,7 @@ from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.searches.protocol import Member, Proposal, ranked
 from cse_autoloss.spaces import SIGNATURES, parse
-from cse_autoloss.surrogate import Surrogate, placed, shipped, slope_features
+from cse_autoloss.surrogate import Remembered, Surrogate, placed, shipped, slope_features
 
 BOXES = [
     "Sub(1,Div(I,U))",
@@ -108,6 +110,20 @@ def test_what_is_remembered_of_other_data_is_believed_where_it_agrees() -> None:
     assert order(contrary, True) == order(contrary, False)
 
 
+def test_kinds_of_data_are_believed_one_by_one() -> None:
+    entrants = [Entrant(Proposal.of(graph, "random")) for graph in boxes()]
+    own = [one for one in shipped() if (one.signature, one.data) == ("reg", "digits")]
+    known = {one.formula: one.place for one in own[:30]}
+    contrary = [replace(one, data="contrary", place=-one.place) for one in own]
+
+    def order(memory: list[Remembered]) -> list[str | None]:
+        one = Chooser({"reg": SIGNATURES["reg"]}, 3, "detection", "other", memory)
+        one.note("reg", dict(known))
+        return [entrant.proposal.formula for entrant in one.sort(entrants, "reg", 1, 4)]
+
+    assert order([*own, *contrary]) == order(own) != order(contrary)
+
+
 def test_failed_trainings_are_worth_least():
     entrants = [Entrant(Proposal.of(graph, "random")) for graph in boxes()]
     one, other = chooser(), chooser()
@@ -142,7 +158,9 @@ def test_scores_of_more_seeds_are_believed_more() -> None:
     features = slope_features(boxes())
     worth = np.arange(10.0)
     worth[0] = 20.0
-    once, often = (Surrogate(features, worth, seeds=np.r_[n, np.ones(9)]).foretell(features)[0] for n in (1, 50))
+    once, often = (
+        Surrogate(features, worth, seeds=np.r_[n, np.ones(9)]).foretell(features)[0] for n in (1, 50)
+    )
     assert often > once
 
 

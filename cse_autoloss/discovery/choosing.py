@@ -70,8 +70,8 @@ class Chooser:
 
     def knows(self, slot: str) -> bool:
         """Whether enough is known to choose by."""
-        prior = self._prior[slot] if self._familiar else None
-        return len(self._worths[slot]) + (len(prior[1]) if prior else 0) >= LEAST
+        prior = sum(len(places) for _, places in self._prior[slot].values()) if self._familiar else 0
+        return len(self._worths[slot]) + prior >= LEAST
 
     def sort(self, entrants: Sequence[Entrant], slot: str, generation: int, wanted: int) -> list[Entrant]:
         """The candidates, those first that are to be trained; as they are where too little is known."""
@@ -123,12 +123,16 @@ class Chooser:
     def _believed(
         self, slot: str, told: NDArray[np.float64], worth: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """What is remembered, unless it is of other data and does not agree with what the run has seen itself."""
-        prior = self._prior[slot]
-        if prior is None or self._familiar:
-            return prior
-        nothing = Surrogate(told[:0], worth[:0], prior)
-        return prior if spearmanr(nothing.foretell(told), worth).statistic >= AGREES else None
+        """What is remembered; of other data whatever agrees with what the run has seen itself, kind by kind."""
+        agreeing = [
+            prior
+            for prior in self._prior[slot].values()
+            if self._familiar
+            or spearmanr(Surrogate(told[:0], worth[:0], prior).foretell(told), worth).statistic >= AGREES
+        ]
+        if not agreeing:
+            return None
+        return np.concatenate([one for one, _ in agreeing]), np.concatenate([two for _, two in agreeing])
 
     def _told(self, slot: str, formulas: Sequence[str]) -> NDArray[np.float64]:
         """(n, D) features of trained losses."""
@@ -139,8 +143,19 @@ class Chooser:
         return np.array([self._features[formula] for formula in formulas])
 
     @cached_property
-    def _prior(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
-        return {slot: remembered(self._memory, self._task, one) for slot, one in self._slots.items()}
+    def _prior(self) -> dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]]:
+        """What is remembered, by slot and by the data that it was trained on."""
+        kinds: dict[str, list[Remembered]] = {}
+        for one in self._memory:
+            kinds.setdefault(one.data, []).append(one)
+        found = {
+            slot: {data: remembered(own, self._task, signature) for data, own in kinds.items()}
+            for slot, signature in self._slots.items()
+        }
+        return {
+            slot: {data: prior for data, prior in own.items() if prior is not None}
+            for slot, own in found.items()
+        }
 
 
 def _with_unknown(

@@ -38,7 +38,7 @@ class Finals:
         guesses: Mapping[str, Proposal],
         turns: Sequence[str] = (),
     ) -> None:
-        """`state`: where the search ended; `guesses`: what it would bet on, by slot; `turns`: of the slots, if uneven."""
+        """`state`: where the search ended; `guesses`: what it would bet on, by slot; `turns`: of uneven slots."""
         self._turns = tuple(turns) or tuple(session.slots)
         self._guesses = guesses
         self._session, self._store, self._clock, self._status = session, store, clock, status
@@ -64,7 +64,7 @@ class Finals:
             return self._shortened(bench.finish(bench.start(choose(pairing, train))))
 
     def _expected(self) -> dict[tuple[str, str], float]:
-        """What the search expects of the losses that it holds, less the mean of their slot; nothing where it says none."""
+        """What the search expects of the losses that it holds, less the mean of their slot; else nothing."""
         found: dict[tuple[str, str], float] = {}
         for slot, members in self._state.populations.items():
             told = {m.formula: m.expected for m in members if m.expected is not None}
@@ -175,7 +175,7 @@ class Finals:
         ]
 
     def _share(self, slot: str, count: int) -> int:
-        """Of `count` losses a slot on the average, how many are this one's: in proportion to its turns in the search."""
+        """Of `count` losses a slot on the average, how many are this one's: in proportion to its turns."""
         return max(1, round(count * len(self._session.slots) * self._turns.count(slot) / len(self._turns)))
 
     def _discovered(self, slot: str) -> list[Member]:

@@ -228,7 +228,7 @@ class SearchLoop:
         with bench.store.transaction():
             self._funnel.keep(generation.record, generation.slot, generation.number)
             bench.store.save_state(after.generation, {"state": after.to_json(), "counts": counts})
-            if self._chooser:
+            if self._search.expressions:
                 bench.store.add_event("trained", slot=generation.slot, worth=generation.told)
         for _, training in generation.climbers:
             (bench.store.directory / STATES / f"{training.state_name}.pt").unlink(missing_ok=True)

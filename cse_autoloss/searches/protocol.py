@@ -110,7 +110,8 @@ class SearchState:
     def survived(self, slot: str, trained: Sequence[Member], most: int) -> SearchState:
         """The state after a generation of a slot: members and newcomers compete, the best `most` stay.
 
-        The best handcrafted loss always does: what was found is held against it. A slot that has not begun yet will be searched beside the best that the others have by now.
+        The best handcrafted loss always does: what was found is held against it. A slot that has not begun yet will be
+        searched beside the best that the others have by now.
 
         Args:
             slot: that was searched.

@@ -163,4 +163,4 @@ class Surrogate:
         if own == everything:
             return best(own, WHITENINGS)
         # What is remembered is too coarse to tell which details count: the run's own trainings say it.
-        return best(everything, [best(own, WHITENINGS)[0] if own >= LEAST_OWN else 0.0], (.5, 1, 2))
+        return best(everything, [best(own, WHITENINGS)[0] if own >= LEAST_OWN else 0.0], (0.5, 1, 2))

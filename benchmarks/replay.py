@@ -1,0 +1,241 @@
+"""Searches replayed: what each part of a search is worth, where a training costs nothing.
+
+    python benchmarks/replay.py fit                                       # how good the stand-in is
+    python benchmarks/replay.py run full --seeds 0 1 2 --out replay.jsonl
+    python benchmarks/replay.py table --out replay.jsonl                  # regret by trainings, with standard errors
+
+The search is the real one, with its filters, for a classification loss beside GIoU in extended spaces. What stands in
+for a training is a Gaussian process, fitted once to all of `careless_trainings.jsonl` that has GIoU: it says what a
+loss is worth, and a training gives that plus the noise of a seed. So the true worth of whatever a search likes best is
+known at any time. Regret is the best worth that the process gives to a loss of the table, less it. The process knows
+nothing of losses unlike those of the table: what it can not tell is how far a search would get beyond them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import cse_autoloss as cal
+from cse_autoloss.discovery.choosing import Chooser
+from cse_autoloss.graph import LossGraph, parse_formula
+from cse_autoloss.runs import RunStore
+from cse_autoloss.searches.protocol import Member, ranked
+from cse_autoloss.spaces import parse, signature_of
+from cse_autoloss.surrogate import slope_features
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import LossFunction, Schedule, SplitName, TaskScore
+
+SIGNATURE = "cls-binary-progress"
+FLOOR = 45.0
+"""AP below which losses are alike: nobody wants them."""
+COMPONENTS = 20
+ARMS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no surrogate": {"surrogate__pool": 0},
+    "random with the funnel": {"surrogate__pool": 0, "search": "random"},
+    "no families": {"evolution__families": 0.0},
+    "no numbers": {"evolution__numbers": 0.0},
+    "no fading": {"evolution__fade": 0.0},
+    "repeats of the best four": {"evolution__elite": 4},
+    "no repeats": {"evolution__elite": 0},
+    "no random ones": {"evolution__random_fraction": 0.0},
+    "small generations": {"evolution__offspring": 8},
+}
+"""How each differs from the default configuration."""
+
+
+class StandIn:
+    """What a loss is worth in AP points, and the standard deviation of a seed."""
+
+    def __init__(self, scores: Mapping[str, list[float]]) -> None:
+        """`scores`: AP points of each loss's seeds."""
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+        graphs = [parse(formula, SIGNATURE) for formula in scores]
+        features = slope_features(graphs)
+        worth = np.maximum([np.mean(own) for own in scores.values()], FLOOR)
+        count = np.array([len(own) for own in scores.values()])
+        spread = [np.var(own, ddof=1) for own in scores.values() if len(own) > 1 and min(own) > FLOOR]
+        self.noise = float(np.sqrt(np.mean(spread)))
+        self._middle = features.mean(axis=0)
+        _, size, axes = np.linalg.svd(features - self._middle, full_matrices=False)
+        deviation = size[:COMPONENTS] / math.sqrt(len(features))
+        self._axes = axes[:COMPONENTS].T / deviation
+        self._level = float(np.median(worth))
+        points = (features - self._middle) @ self._axes
+        tried = [
+            GaussianProcessRegressor(
+                ConstantKernel(amplitude) * Matern(length, nu=1.5),
+                alpha=self.noise**2 / count,
+                optimizer=None,
+            ).fit(points, worth - self._level)
+            for amplitude, length in product((2, 4, 8, 16, 32), (1, 2, 4, 8, 16, 32))
+        ]
+        self._process = max(tried, key=lambda one: one.log_marginal_likelihood_value_)
+        self.best = float((self._process.predict(points) + self._level).max())
+
+    def worth(self, formulas: list[str]) -> list[float]:
+        """AP points of each."""
+        features = slope_features([parse(formula, SIGNATURE) for formula in formulas])
+        found = self._process.predict((features - self._middle) @ self._axes) + self._level
+        return [float(value) for value in found]
+
+
+@cache
+def stand_in() -> StandIn:
+    """Fitted to the whole table."""
+    return StandIn(_scores())
+
+
+def _scores() -> dict[str, list[float]]:
+    text = (Path(__file__).parent / "careless_trainings.jsonl").read_text(encoding="utf-8")
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in map(json.loads, text.splitlines()):
+        if row["reg"] == "giou" and row["status"] == "ok":
+            scores[row["cls"]].append(100 * row["ap"])
+    return scores
+
+
+class Replayed(DetectionTask):
+    """Detection whose trainings are answered by the stand-in."""
+
+    name = "replayed"
+    pauses = False
+
+    def train(
+        self,
+        losses: Mapping[str, LossFunction],
+        *,
+        seed: int,
+        schedule: Schedule,
+        settings: Mapping[str, float],
+        split: SplitName,
+    ) -> TaskScore:
+        """The worth of the classification loss, and a seed's noise."""
+        graph: LossGraph = losses["cls"].graph  # type: ignore[attr-defined]
+        rng = np.random.default_rng(zlib.crc32(f"{graph.formula}:{seed}".encode()))
+        ap = max(0.01, stand_in().worth([graph.formula])[0] + stand_in().noise * rng.normal()) / 100
+        return TaskScore(
+            {"ap": ap, "ap50": ap, "ap75": ap}, epochs_trained=schedule.epochs, train_samples=800
+        )
+
+
+def run(arm: str, seed: int, generations: int, out: Path) -> None:
+    """A search; what it liked best after each generation becomes a line."""
+    options = {"evolution__combine": 1, "evolution__combine_seeds": 1, **ARMS[arm]}
+    options |= {"audit__finalists": 1, "audit__baselines": 1, "audit__tuning": 1, "audit__seeds": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "run"
+        task = f"{Path(__file__).resolve()}:Replayed"
+        cal.evolve(
+            task, seed=seed, slot="cls", Replayed__spaces="extended", generations=generations, budget=None,
+            executor="inprocess", device="cpu", out=directory, **options,
+        )  # fmt: skip
+        with RunStore.read(directory) as store:
+            told = [event.detail["worth"] for event in store.events("trained")]
+    signature = signature_of(SIGNATURE)
+    chooser = Chooser({"cls": signature}, seed, task)
+    scores: dict[str, list[float]] = defaultdict(list)
+    known = {loss.formula for name in cal.list_losses() if (loss := _expression(name.name)) is not None}
+    trainings = 0
+    for number, worth in enumerate(told):
+        trainings += len(worth)
+        chooser.note("cls", worth)
+        for formula, one in worth.items():
+            scores[formula] += [] if one is None else [one]
+        found = [
+            Member(formula, parse_formula(formula, signature).digest, "", number, tuple(own))
+            for formula, own in scores.items()
+            if own and formula not in known
+        ]
+        if not found:
+            continue
+        weighed = chooser.expected(found, "cls") if options.get("surrogate__pool") != 0 else tuple(found)
+        best = ranked(weighed)[0]
+        line = {"arm": arm, "seed": seed, "generation": number, "trainings": trainings, "formula": best.formula,
+                "worth": round(stand_in().worth([best.formula])[0], 3), "best": round(stand_in().best, 3)}  # fmt: skip
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    print(f"{arm}, seed {seed}: {line['worth']} after {trainings} trainings", flush=True)
+
+
+def _expression(name: str) -> Any:
+    loss: Any = cal.load_loss(name)
+    return loss if hasattr(loss, "graph") and loss.graph.signature.name == "cls-binary" else None
+
+
+def table(out: Path, marks: tuple[int, ...] = (40, 60, 80, 100, 120)) -> None:
+    """Regret of each arm at so many trainings."""
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    by: dict[str, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        by[row["arm"]][row["seed"]].append(row)
+    print(f"| search | seeds | {' | '.join(f'{mark} trainings' for mark in marks)} |")
+    print("|---|---:|" + "---:|" * len(marks))
+    for arm in (arm for arm in ARMS if arm in by):
+        cells = []
+        for mark in marks:
+            regrets = []
+            for own in by[arm].values():
+                done = [row for row in own if row["trainings"] <= mark]
+                if done and own[-1]["trainings"] >= mark:
+                    regrets.append(done[-1]["best"] - done[-1]["worth"])
+            error = np.std(regrets, ddof=1) / math.sqrt(len(regrets)) if len(regrets) > 1 else math.nan
+            cells.append(f"{np.mean(regrets):.2f} ± {error:.2f}" if regrets else "")
+        print(f"| {arm} | {len(by[arm])} | {' | '.join(cells)} |")
+
+
+def fit() -> None:
+    """The stand-in on losses that it has not seen, tenth by tenth of the table."""
+    scores = _scores()
+    names = list(scores)
+    said = np.empty(len(names))
+    for fold in range(10):
+        known = {name: scores[name] for place, name in enumerate(names) if place % 10 != fold}
+        places = [place for place in range(len(names)) if place % 10 == fold]
+        said[places] = StandIn(known).worth([names[place] for place in places])
+    found = np.array([np.mean(scores[name]) for name in names])
+    good = found > np.median(found)
+    alike = np.corrcoef(said[good], found[good])[0, 1]
+    print(
+        f"{len(names)} losses, {sum(map(len, scores.values()))} trainings; best worth {stand_in().best:.2f} AP"
+    )
+    print(f"a seed moves a loss by {stand_in().noise:.2f} AP (1 sd)")
+    print(
+        f"not seen: correlation {alike:.2f} in the better half, off by {np.std(said[good] - found[good]):.2f} AP"
+    )
+
+
+def main() -> None:
+    """One of the three."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("fit", "run", "table"))
+    parser.add_argument("arm", nargs="?", default="full", choices=ARMS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--generations", type=int, default=6)
+    parser.add_argument("--out", type=Path, default=Path("replay.jsonl"))
+    asked = parser.parse_args()
+    if asked.what == "fit":
+        fit()
+    elif asked.what == "run":
+        for seed in asked.seeds:
+            run(asked.arm, seed, asked.generations, asked.out)
+    else:
+        table(asked.out)
+
+
+if __name__ == "__main__":
+    main()
