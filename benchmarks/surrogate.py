@@ -8,7 +8,8 @@
 The first three read the trainings that benchmarks/simulate_calibration.py wrote: three sets of losses with default
 proxies of six epochs. `simulate_proxies_other.jsonl` has another detector. What is remembered for one set is the other
 two, never itself nor a formula of it. A pick costs nothing here, as the trainings are in the table; so a replay shows
-the choice alone. `careless` reads `careless_trainings.jsonl`: classification losses beside GIoU, some with several seeds.
+the choice alone. `careless` reads `careless_trainings.jsonl`: classification losses beside GIoU, some with several
+seeds.
 """
 
 from __future__ import annotations

@@ -11,7 +11,12 @@ from cse_autoloss.discovery.choosing import Chooser
 from cse_autoloss.discovery.learning import KEPT, learnt
 from cse_autoloss.errors import AutoLossError, ConfigError
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.load import load_config
 from cse_autoloss.spaces import SIGNATURES, signature_of
+from cse_autoloss.tasks.registry import section_of
+
+
+CONFIG = load_config("smoke", {}, section_of)
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +45,31 @@ def test_it_begins_with_what_was_trained(first: Path, second: Path) -> None:
 def test_what_is_kept_is_enough_to_go_on(second: Path) -> None:
     slots = {"cls": SIGNATURES["cls-binary"], "reg": SIGNATURES["reg"]}
     with RunStore.read(second) as store:
-        rows = learnt(store, ["gone"], "detection", slots)
+        rows = learnt(store, ["gone"], CONFIG, slots)
     assert len(rows) > 10
     chooser = Chooser(slots, 0, "detection", "digits", rows)
     assert chooser.knows("cls")
     assert not Chooser(slots, 0, "detection", "others", rows).knows("cls")
 
 
+def test_what_was_trained_alike_counts_as_the_runs_own(first: Path, tmp_path: Path) -> None:
+    slots = {"cls": SIGNATURES["cls-binary"], "reg": SIGNATURES["reg"]}
+    longer = load_config("smoke", {"proxy.epochs": CONFIG.proxy.epochs + 1}, section_of)
+    rows = {}
+    for name, config in (("alike", CONFIG), ("longer", longer)):
+        with RunStore.create(tmp_path / name, {}) as store:
+            rows[name] = learnt(store, [str(first)], config, slots)
+    # The boxes' losses were searched beside what the first run found for the other slot.
+    assert {row.signature for row in rows["alike"] if row.worths} == {"cls-binary"}
+    assert not any(row.worths for row in rows["longer"])
+
+
 def test_wider_spaces_take_what_was_trained_in_the_papers(first: Path, tmp_path: Path) -> None:
     slots = {"cls": signature_of("cls-binary-progress")}
     with RunStore.create(tmp_path / "new", {}) as store:
-        rows = learnt(store, [str(first)], "detection", slots)
+        rows = learnt(store, [str(first)], CONFIG, slots)
         assert {row.signature for row in rows} == {"cls-binary-progress"}
-        assert learnt(store, [], "detection", slots) == rows
+        assert learnt(store, [], CONFIG, slots) == rows
 
 
 def test_mistakes_are_told(first: Path, tmp_path: Path) -> None:

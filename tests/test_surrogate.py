@@ -124,6 +124,16 @@ def test_kinds_of_data_are_believed_one_by_one() -> None:
     assert order([*own, *contrary]) == order(own) != order(contrary)
 
 
+def test_trainings_of_an_earlier_run_that_are_alike_are_as_its_own() -> None:
+    entrants = [Entrant(Proposal.of(graph, "random")) for graph in boxes()]
+    memory = [Remembered("detection", "digits", "reg", f, 0.0, (worth,)) for f, worth in told(10).items()]
+    one, other = Chooser({"reg": SIGNATURES["reg"]}, 3, "detection", "digits", memory), chooser()
+    other.note("reg", told(10))
+    assert [e.proposal.formula for e in one.sort(entrants, "reg", 1, 4)] == [
+        e.proposal.formula for e in other.sort(entrants, "reg", 1, 4)
+    ]
+
+
 def test_failed_trainings_are_worth_least():
     entrants = [Entrant(Proposal.of(graph, "random")) for graph in boxes()]
     one, other = chooser(), chooser()

@@ -57,10 +57,18 @@ class Chooser:
         self._seed, self._task = seed, task
         own = [one for one in memory if one.task == task and one.data == data]
         self._familiar = bool(own)
-        self._memory = own or memory
-        self._worths: dict[str, dict[str, list[float]]] = {slot: {} for slot in slots}
         self._features: dict[str, NDArray[np.float64]] = {}
         self._fitted: dict[str, Surrogate] = {}
+        self._worths: dict[str, dict[str, list[float]]] = {slot: {} for slot in slots}
+        self._memory = [one for one in own or memory if not self._knows_alike(one)]
+
+    def _knows_alike(self, one: Remembered) -> bool:
+        """Take what an earlier run trained just as this one trains for this run's own, if it is such."""
+        slots = [slot for slot, signature in self._slots.items() if signature.name == one.signature]
+        for slot in slots if self._familiar and one.worths else ():
+            for worth in one.worths:
+                self.note(slot, {one.formula: worth})
+        return bool(slots and self._familiar and one.worths)
 
     def note(self, slot: str, trained: Mapping[str, float | None]) -> None:
         """What a generation's trainings were worth, by formula; None for one that failed or was stopped early."""

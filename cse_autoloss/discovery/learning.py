@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from cse_autoloss.errors import ConfigError, FormulaError
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.runs import RunStore
-from cse_autoloss.settings.schema import section_key
+from cse_autoloss.searches.protocol import SearchState
+from cse_autoloss.settings.schema import SearchConfig, section_key
 from cse_autoloss.surrogate import Remembered, placed
 
 KEPT = "learnt from"
@@ -19,14 +22,14 @@ KEPT = "learnt from"
 
 
 def learnt(
-    store: RunStore, runs: Sequence[str], task: str, slots: Mapping[str, Signature]
+    store: RunStore, runs: Sequence[str], config: SearchConfig, slots: Mapping[str, Signature]
 ) -> tuple[Remembered, ...]:
     """What earlier runs trained, read once and then kept by the run that learns from them.
 
     Args:
         store: of the run that learns.
         runs: directories of earlier runs.
-        task: that is searched for.
+        config: of the run that learns.
         slots: that are searched.
 
     Raises:
@@ -35,15 +38,16 @@ def learnt(
     """
     kept = store.meta(KEPT)
     if kept is None:
-        found = [row for run in runs for row in _trained(run, task, slots)]
+        found = [row for run in runs for row in _trained(run, config, slots)]
         if runs:
             store.set_meta(KEPT, [asdict(row) for row in found])
         return tuple(found)
     with store.understood("what it has learnt from"):
-        return tuple(Remembered(**row) for row in kept)
+        return tuple(TypeAdapter(Remembered).validate_python(row) for row in kept)
 
 
-def _trained(run: str, task: str, slots: Mapping[str, Signature]) -> list[Remembered]:
+def _trained(run: str, config: SearchConfig, slots: Mapping[str, Signature]) -> list[Remembered]:
+    task = config.task
     with RunStore.read(run) as store:
         with store.understood("its configuration"):
             theirs = store.config["task"]
@@ -52,6 +56,7 @@ def _trained(run: str, task: str, slots: Mapping[str, Signature]) -> list[Rememb
             raise ConfigError(f"surrogate.learn_from: {run} is a run of {theirs}, expected one of {task}")
         with store.understood("what was trained"):
             events = [event.detail for event in store.events("trained")]
+            alike = _alike(store, config)
             worths: dict[str, dict[str, list[float]]] = {slot: {} for slot in slots}
             for detail in events:
                 for formula, worth in detail["worth"].items() if detail["slot"] in slots else ():
@@ -59,15 +64,32 @@ def _trained(run: str, task: str, slots: Mapping[str, Signature]) -> list[Rememb
                     own.append(-math.inf if worth is None else float(worth))
     found = []
     for slot, signature in slots.items():
-        known = {text: sum(own) / len(own) for text, own in worths[slot].items() if _fits(text, signature)}
-        places = placed(np.array(list(known.values())))
-        found += [
-            Remembered(task, data, signature.name, text, round(float(place), 4))
-            for text, place in zip(known, places, strict=True)
-        ]
+        known = {text: own for text, own in worths[slot].items() if _fits(text, signature)}
+        places = placed(np.array([sum(own) / len(own) for own in known.values()]))
+        for (text, own), place in zip(known.items(), places, strict=True):
+            kept = tuple(worth if math.isfinite(worth) else None for worth in own) if slot in alike else ()
+            found.append(Remembered(task, data, signature.name, text, round(float(place), 4), kept))
     if not found:
         raise ConfigError(f"surrogate.learn_from: {run} trained nothing for {' and '.join(slots)}")
     return found
+
+
+def _alike(store: RunStore, config: SearchConfig) -> set[str]:
+    """Slots whose trainings can be held beside those of another run: on its data, with its model and schedule, by its
+    metric, beside the plain losses of the other slots."""
+    theirs, ours = store.config, config.model_dump(mode="json")
+    section = section_key(config.task)
+
+    def what(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+        own = {name: value for name, value in settings[section].items() if name not in ("spaces", "cache")}
+        return own, settings["metric"], settings["alpha"], settings["proxy"]["epochs"]
+
+    state, size = store.load_state(), store.meta("size") or {}
+    whole = size.get("share", 1.0) == 1.0 and size.get("epochs") == ours["proxy"]["epochs"]
+    if state is None or not whole or what(theirs) != what(ours):
+        return set()
+    told = SearchState.from_json(state[1]["state"])
+    return {slot for slot in told.populations if slot not in told.partners}
 
 
 def _fits(formula: str, signature: Signature) -> bool:

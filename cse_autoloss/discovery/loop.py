@@ -118,7 +118,7 @@ class SearchLoop:
         if not settings.pool:
             return None
         try:
-            earlier = learnt(self._bench.store, settings.learn_from, config.task, slots)
+            earlier = learnt(self._bench.store, settings.learn_from, config, slots)
         except AutoLossError as error:
             raise NothingDone(error) from None
         memory = (*(shipped() if settings.memory else ()), *earlier)

@@ -28,6 +28,8 @@ class Remembered:
         signature: of the loss, by its name.
         formula: prefix notation.
         place: normal quantile of its rank among the run's trainings, scored on validation data.
+        worths: of its trainings, None for one that failed; only where they can be held beside those of the run that
+            remembers: the same data, model, schedule and metric, beside the same losses in the other slots.
     """
 
     task: str
@@ -35,6 +37,7 @@ class Remembered:
     signature: str
     formula: str
     place: float
+    worths: tuple[float | None, ...] = ()
 
 
 @lru_cache(maxsize=1)
