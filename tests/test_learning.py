@@ -15,7 +15,6 @@ from cse_autoloss.settings.load import load_config
 from cse_autoloss.spaces import SIGNATURES, signature_of
 from cse_autoloss.tasks.registry import section_of
 
-
 CONFIG = load_config("smoke", {}, section_of)
 
 
