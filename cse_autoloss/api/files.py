@@ -51,7 +51,7 @@ def export_loss(
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
         path: the file; its suffix says the form.
-        signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
+        signature: where the formula's inputs do not tell it; of two losses, to take one.
         pick: of a run, the loss of that number on its front of score against size, in place of the discovered one.
 
     Returns:
@@ -135,8 +135,8 @@ def explain_loss(
 
     Args:
         source: a catalogue name, a formula, a loss.json or a run directory.
-        path: the page, .html. Of a run that found two losses, "-cls" and "-reg" are put before the suffix.
-        signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
+        path: the page, .html. Of two losses, as of a run, "-cls" and "-reg" are put before the suffix.
+        signature: where the formula's inputs do not tell it; of two losses, to take one.
 
     Returns:
         The files that were written.
@@ -147,10 +147,11 @@ def explain_loss(
     from cse_autoloss.explain import explain
 
     path = Path(path)
-    if not _is_run(source):
+    if _is_run(source):
+        if _parametric(source) is not None:
+            return explain(_file_of(Path(source)), signature).save(path)
+    elif signature is not None or not _pair_in(source):
         return explain(source, signature).save(path)
-    if _parametric(source) is not None:
-        return explain(_file_of(Path(source)), signature).save(path)
     graphs = [one.graph for one in _losses_of(source, signature)]
     written: list[Path] = []
     for slot, graph in zip(("cls", "reg"), graphs):
@@ -170,7 +171,7 @@ def certify_loss(
 
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
-        signature: where the formula's inputs do not tell it; for a run, to take one of its losses.
+        signature: where the formula's inputs do not tell it; of two losses, to take one.
         seconds: for each loss; what is not decided by then stays open.
         out: a .json file that the certificates are written to besides.
 
@@ -197,6 +198,8 @@ def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None
     if isinstance(source, LossGraph):
         return (LossFile(source, None, {}),)
     if not _is_run(source):
+        if signature is None and (pair := _pair_in(source)):
+            return pair
         loss = expression(source, signature)
         return (LossFile(loss.graph, loss.alpha, {}),)
     found = _found_in(Path(source))
@@ -211,12 +214,22 @@ def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None
 
 
 def _found_in(run: Path) -> tuple[LossFile, ...]:
-    from cse_autoloss.export import from_json, from_json_pair
+    from cse_autoloss.export import from_json
 
     file = _file_of(run)
-    if '"cls":' in file.read_text(encoding="utf-8"):
-        return from_json_pair(file)
-    return (from_json(file),)
+    return _pair_in(file) or (from_json(file),)
+
+
+def _pair_in(source: str | Path) -> tuple[LossFile, ...]:
+    """Both losses of a file that holds two, as a run's best/loss.json; none of anything else."""
+    from cse_autoloss.export import from_json_pair
+
+    file = Path(source)
+    try:
+        two = file.suffix == ".json" and file.is_file() and b'"cls":' in file.read_bytes()
+    except OSError:
+        return ()  # who reads it as one loss says why it can't be read
+    return from_json_pair(file) if two else ()
 
 
 def _file_of(run: Path) -> Path:
