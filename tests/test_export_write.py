@@ -210,3 +210,19 @@ def test_an_exported_formula_says_what_is_proved(tmp_path: Path) -> None:
     data = json.loads(cse_autoloss.export_loss("bce", tmp_path / "loss.json").read_text())
     assert Certificate.from_dict(data["provenance"]["certificate"]).of("proved")
     assert cse_autoloss.load_loss(tmp_path / "loss.json").graph == catalogue_graph("bce")
+
+
+def test_a_file_of_two_losses_is_taken_whole(tmp_path: Path) -> None:
+    two = tmp_path / "two.json"
+    export_loss((catalogue_graph("focal"), catalogue_graph("giou")), two)
+    text = cse_autoloss.export_loss(two, tmp_path / "losses.py").read_text()
+    assert "class ClassificationLoss" in text
+    assert "class BoxLoss" in text
+    one = cse_autoloss.export_loss(two, tmp_path / "one.json", "reg")
+    assert load_loss(one).signature.name == "reg"
+    assert cse_autoloss.render_loss(two, tmp_path / "graph.svg").stat().st_size > 0
+    names = [path.name for path in cse_autoloss.explain_loss(two, tmp_path / "page.html")]
+    assert {"page-cls.html", "page-reg.html"} <= set(names)
+    (tmp_path / "broken.json").write_bytes(b'\xff"cls":')
+    with pytest.raises(AutoLossError, match="broken.json: not JSON"):
+        cse_autoloss.export_loss(tmp_path / "broken.json", tmp_path / "x.py")
