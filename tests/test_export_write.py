@@ -224,5 +224,5 @@ def test_a_file_of_two_losses_is_taken_whole(tmp_path: Path) -> None:
     names = [path.name for path in cse_autoloss.explain_loss(two, tmp_path / "page.html")]
     assert {"page-cls.html", "page-reg.html"} <= set(names)
     (tmp_path / "broken.json").write_bytes(b'\xff"cls":')
-    with pytest.raises(AutoLossError, match="broken.json: not JSON"):
+    with pytest.raises(AutoLossError, match=r"broken\.json: not JSON"):
         cse_autoloss.export_loss(tmp_path / "broken.json", tmp_path / "x.py")
