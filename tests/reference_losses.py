@@ -323,26 +323,36 @@ HELD: dict[str, tuple[Callable[[Box, Box], mpf], Callable[..., mpf]]] = {
 # --- one sample of cosines: f(cosines, target)
 
 
-def _margin(scale: int, f: Callable[[mpf], mpf]) -> Callable[[Sequence[Number], int], mpf]:
-    def loss(cosines: Sequence[Number], target: int) -> mpf:
-        own = exp(scale * f(mpf(cosines[target])))
+def _margin(scale: int, f: Callable[..., mpf]) -> Callable[..., mpf]:
+    def loss(cosines: Sequence[Number], target: int, **given: Number) -> mpf:
+        own = exp(scale * f(mpf(cosines[target]), **given))
         others = sum(exp(scale * mpf(c)) for j, c in enumerate(cosines) if j != target)
         return -log(own / (own + others))
 
     return loss
 
 
-def _psi(c: mpf, m: int) -> mpf:
-    k = floor(m * acos(c) / pi)
-    return (-1) ** int(k) * cos(m * acos(c)) - 2 * k
+def _psi(c: mpf, multiple: Number = 2, angle: Number = 0) -> mpf:
+    """cos(mθ + a), kept falling from π on."""
+    turned = multiple * acos(c) + angle
+    k = floor(turned / pi)
+    return (-1) ** int(k) * cos(turned) - 2 * k
+
+
+def _sphere(c: mpf, mixing: Number = 5) -> mpf:
+    return (mixing * c + _psi(c, 4)) / (mixing + 1)
+
+
+def _combined(c: mpf, angle: Number = 0.3, margin: Number = 0.2) -> mpf:
+    return _psi(c, 1, angle) - margin
 
 
 MARGIN = {
-    "l-softmax": _margin(30, lambda c: _psi(c, 2)),
-    "a-softmax": _margin(30, lambda c: (5 * c + _psi(c, 4)) / 6),
-    "cosface": _margin(64, lambda c: c - mpf(0.35)),
-    "arcface": _margin(64, lambda c: cos(acos(c) + mpf(0.5))),
-    "combined-margin": _margin(64, lambda c: cos(acos(c) + mpf(0.3)) - mpf(0.2)),
+    "l-softmax": _margin(30, _psi),
+    "a-softmax": _margin(30, _sphere),
+    "cosface": _margin(64, lambda c, margin=0.35: c - margin),
+    "arcface": _margin(64, lambda c, margin=0.5: _psi(c, 1, margin)),
+    "combined-margin": _margin(64, _combined),
 }
 
 
@@ -377,7 +387,7 @@ def sample(
     elif name in BOXES:
         whole = lambda p: BOXES[name](p, target, **given)  # noqa: E731
     else:
-        whole = lambda p: MARGIN[name](p, target)  # noqa: E731
+        whole = lambda p: MARGIN[name](p, target, **given)  # noqa: E731
 
     def along(axis: int) -> mpf:
         return diff(lambda t: whole([*prediction[:axis], t, *prediction[axis + 1 :]]), prediction[axis])

@@ -4,16 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from cse_autoloss.bench.jobs import LossSet
+from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.compare.contestants import Field, enlist
 from cse_autoloss.compare.units import weight_unit
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.export import to_json_pair
 from cse_autoloss.losses import list_losses
+from cse_autoloss.losses.catalogue import open_parameters
+from cse_autoloss.losses.margin import CosFace
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.tasks.detection import DetectionSettings
-from cse_autoloss.spaces import parse
+from cse_autoloss.spaces import CLS_MULTICLASS, parse
+from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.detection import DetectionTask
 
 BCE = "Neg(Log(Sig(Mul(Sub(PY,NY),X))))"
@@ -171,3 +176,20 @@ def test_losses_on_coordinates_have_a_unit_of_their_own() -> None:
     assert {units[name] for name in units if "l1" not in name} == {1.0}
     assert weight_unit("Mul(3,Mul(3,Sub(3,Mul(3,Div(I,U)))))") == 1 / 32
     assert "multiplied by 0.03125" in one_stage("focal+l1").notes[0]
+
+
+def test_margin_losses_stand_where_logits_are_cosines() -> None:
+    settings = ClassificationTask.Settings()
+    cosine = ClassificationTask(settings.model_copy(update={"head": "cosine", "scale": 12.0}))
+    (one,) = enlist(["cosface(margin=0.2)"], cosine).contestants
+    assert one.losses["loss"] == "cosface(margin=0.2)"
+    assert [p.name for p in open_parameters(enlist(["arcface"], cosine).contestants[0].losses["loss"])] == [
+        "margin"
+    ]
+    with pytest.raises(ConfigError, match=r"cosface: a margin loss.*--set classification\.head=cosine"):
+        enlist(["cosface"], ClassificationTask(settings))
+    torch.manual_seed(0)
+    cosines, target = torch.rand(8, 5) * 2 - 1, torch.randint(0, 5, (8,))
+    loss = slot_loss("cosface(margin=0.2)", CLS_MULTICLASS, None, 12.0)
+    wanted = CosFace("sum", scale=12.0, additive=0.2)(cosines, target)
+    torch.testing.assert_close(loss(12.0 * cosines, target), wanted)

@@ -222,14 +222,10 @@ def _found_in(run: Path) -> tuple[LossFile, ...]:
 
 def _pair_in(source: str | Path) -> tuple[LossFile, ...]:
     """Both losses of a file that holds two, as a run's best/loss.json; none of anything else."""
-    from cse_autoloss.export import from_json_pair
+    from cse_autoloss.export import from_json_pair, holds_pair
 
     file = Path(source)
-    try:
-        two = file.suffix == ".json" and file.is_file() and b'"cls":' in file.read_bytes()
-    except OSError:
-        return ()  # who reads it as one loss says why it can't be read
-    return from_json_pair(file) if two else ()
+    return from_json_pair(file) if file.suffix == ".json" and holds_pair(file) else ()
 
 
 def _file_of(run: Path) -> Path:

@@ -16,11 +16,13 @@ from typing import Any, Literal
 from cse_autoloss.bench import bred, stacked
 from cse_autoloss.bench.scored import scored
 from cse_autoloss.graph import Signature, parse_formula
-from cse_autoloss.losses import load_loss
+from cse_autoloss.losses import CATALOGUE, load_loss
+from cse_autoloss.losses.margin import MarginSoftmax
 from cse_autoloss.searches.protocol import Search
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.spaces import form_of
+from cse_autoloss.spaces.cosines import MARGIN
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, Simulation, Task
 from cse_autoloss.tasks.registry import TASKS, section_of
 
@@ -106,7 +108,8 @@ def _simulate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     task, state = context.drawn(payload["draw"]), payload["state"]
     losses = {
-        slot: slot_loss(text, task.slots[slot], payload["alpha"]) for slot, text in payload["losses"].items()
+        slot: slot_loss(text, task.slots[slot], payload["alpha"], task.cosine_scale)
+        for slot, text in payload["losses"].items()
     }
     schedule = Schedule(
         **payload["schedule"], state=context.states / f"{state}.pt" if context.states and state else None
@@ -137,8 +140,17 @@ def _breed(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 _KINDS = {"breed": _breed, "simulate": _simulate, "train": _train, "stack": _stack, "best-on-test": _stack}
 
 
-def slot_loss(text: str, signature: Signature, alpha: float | None) -> LossFunction:
-    """A slot's loss as tasks take it: its sum over samples; α weighs losses of binary classification."""
+def slot_loss(
+    text: str, signature: Signature, alpha: float | None, cosine_scale: float | None = None
+) -> LossFunction:
+    """A slot's loss as tasks take it: its sum over samples; α weighs losses of binary classification.
+
+    `cosine_scale`: of a task whose logits are cosines, where a margin loss may stand.
+    """
+    if cosine_scale is not None and text in CATALOGUE and CATALOGUE[text].signature is MARGIN:
+        margin = load_loss(text, reduction="sum")
+        assert isinstance(margin, MarginSoftmax)
+        return margin.on_logits(cosine_scale)
     unweighted = alpha is None or not form_of(signature).weighted
     weighting: float | Literal["default"] | None = "default" if unweighted else alpha
     # Tasks ignore nothing: None spares the look for it.

@@ -11,6 +11,9 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.compare.sources import Part, Source, read_source
 from cse_autoloss.compare.units import weight_unit
 from cse_autoloss.errors import ConfigError, shorten
+from cse_autoloss.graph import Signature
+from cse_autoloss.spaces import CLS_MULTICLASS
+from cse_autoloss.spaces.cosines import MARGIN
 from cse_autoloss.spaces.signatures import takes
 from cse_autoloss.tasks.protocol import Task
 
@@ -98,7 +101,7 @@ def _placed(text: str, task: Task) -> tuple[dict[str, Part], str]:
     sources = [read_source(piece, slots) for piece in pieces]
     placed: dict[str, Part] = {}
     for piece, slot, source in zip(pieces, slots, sources, strict=True):
-        found = next((p for p in source.parts if takes(slots[slot], p.signature)), None)
+        found = next((p for p in source.parts if _fits(p, slots[slot], task)), None)
         if found is None:
             for part in source.parts:
                 _slot_of(part, piece, task, bool(source.label))
@@ -117,16 +120,22 @@ def _reordered(pieces: Sequence[str], sources: Sequence[Source], task: Task) -> 
     """What was probably meant, where another order fits."""
     order = []
     for signature in task.slots.values():
-        fitting = [p for p, s in zip(pieces, sources) if any(takes(signature, q.signature) for q in s.parts)]
+        fitting = [p for p, s in zip(pieces, sources) if any(_fits(q, signature, task) for q in s.parts)]
         if len(fitting) != 1:
             return ""
         order += fitting
     return f"; write {'+'.join(order)}"
 
 
+def _fits(part: Part, signature: Signature, task: Task) -> bool:
+    """Whether a loss may stand in a slot; margin losses may where a softmax head's logits are cosines."""
+    margin = part.signature == MARGIN.name and task.cosine_scale is not None
+    return takes(signature, part.signature) or (margin and signature.name == CLS_MULTICLASS.name)
+
+
 def _slot_of(part: Part, text: str, task: Task, several: bool) -> str:
     for slot, signature in task.slots.items():
-        if takes(signature, part.signature):
+        if _fits(part, signature, task):
             return slot
     listed = " and ".join(dict.fromkeys(signature.name for signature in task.slots.values()))
     hint = getattr(task, "elsewhere", lambda signature: "")(part.signature)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cse_autoloss.errors import DataError, FormulaError, RunError, UnknownNameError, shorten
-from cse_autoloss.export import from_json_pair
+from cse_autoloss.export import from_json_pair, holds_pair
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import (
     CATALOGUE,
@@ -131,7 +130,7 @@ def _from_file(path: Path) -> Source:
     parametric = read_parametric(path)
     if parametric is not None:
         return Source((_part(parametric.text, parametric.signature, _title(path)),))
-    files = from_json_pair(path) if _holds_pair(path) else (read_loss_file(path),)
+    files = from_json_pair(path) if holds_pair(path) else (read_loss_file(path),)
     label = _title(path)
     own = label if len(files) == 1 else ""
     parts = [_part(file.graph.formula, file.graph.signature, own, file.alpha) for file in files]
@@ -144,15 +143,6 @@ def _title(path: Path) -> str:
         return path.stem
     folder = path.resolve().parent
     return folder.parent.name if folder.name == "best" else folder.name
-
-
-def _holds_pair(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            data = json.loads(stream.read(1_000_001))
-    except (OSError, ValueError, RecursionError):
-        return False  # read_loss_file says what is wrong
-    return isinstance(data, dict) and "cls" in data and "reg" in data
 
 
 def _from_run(directory: Path, slots: Mapping[str, Signature]) -> Source:

@@ -90,6 +90,16 @@ def from_json_pair(source: Source) -> tuple[LossFile, LossFile]:
     return files[0], files[1]
 
 
+def holds_pair(path: Path) -> bool:
+    """Whether a file holds two losses, as far as it can be read; what is wrong with it says who reads it."""
+    try:
+        with path.open("rb") as stream:
+            data = json.loads(stream.read(1_000_001))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and "cls" in data and "reg" in data
+
+
 def _loss(graph: LossGraph, alpha: float | None) -> dict[str, Any]:
     own = graph.signature
     stated = own.name if own in PACKAGED else own.to_dict()

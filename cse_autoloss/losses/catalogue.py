@@ -17,6 +17,7 @@ from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.families import FAMILIES
 from cse_autoloss.losses.family import Family, Parameter, called
 from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES
+from cse_autoloss.losses.margin_families import MARGIN_FAMILIES
 from cse_autoloss.losses.ranking_entries import RANKING_ENTRIES
 from cse_autoloss.losses.residual_families import RESIDUAL_FAMILIES
 from cse_autoloss.spaces import plain_of, signature_of
@@ -56,7 +57,7 @@ class Catalogue(Mapping[str, Entry]):
 
 CATALOGUE = Catalogue(
     (*BINARY_ENTRIES, *RANKING_ENTRIES, *MULTICLASS_ENTRIES, *BOX_ENTRIES, *MARGIN_ENTRIES),
-    (*FAMILIES, *RESIDUAL_FAMILIES),
+    (*FAMILIES, *MARGIN_FAMILIES, *RESIDUAL_FAMILIES),
 )
 """The losses by name, signature by signature."""
 

@@ -8,6 +8,7 @@ L = −log(e^{s·f(θ_y)} / (e^{s·f(θ_y)} + Σ_{j≠y} e^{s·cos θ_j})).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from cse_autoloss.losses.reduction import ReducedLoss, reduce
 from cse_autoloss.spaces.checks import check_classification, columns_of
 from cse_autoloss.spaces.cosines import MARGIN
 from cse_autoloss.spaces.form import widened
+
+LossOfLogits = Callable[..., Tensor]
 
 
 class MarginSoftmax(ReducedLoss):
@@ -48,6 +51,16 @@ class MarginSoftmax(ReducedLoss):
         column = target.unsqueeze(-1)
         own = cosine.gather(-1, column)
         return self.scale * cosine.scatter(-1, column, self.margin(own))
+
+    def on_logits(self, scale: float) -> LossOfLogits:
+        """The loss of a head whose logits are already s·cos θ: called with them, with this s for its own."""
+        self.scale = scale
+
+        def loss(logits: Tensor, target: Tensor, *_: Tensor | None) -> Tensor:
+            value: Tensor = self(logits / scale, target)
+            return value
+
+        return loss
 
     def elements(self, cosine: Tensor, target: Tensor) -> Tensor:
         """One value for each sample, (N,)."""

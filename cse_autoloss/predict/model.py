@@ -153,7 +153,10 @@ def load_or_train(
         return read_weights(path, plan, task)
     note(f"training {plan.name} for {plan.epochs:g} epochs, as the audit did; weights go to {path}")
     # As a worker of the run does it: sums over several threads differ in their last digits.
-    losses = {slot: slot_loss(text, task.slots[slot], plan.losses.alpha) for slot, text in plan.losses.slots}
+    losses = {
+        slot: slot_loss(text, task.slots[slot], plan.losses.alpha, task.cosine_scale)
+        for slot, text in plan.losses.slots
+    }
     with one_torch_thread():
         try:
             run = task.training(

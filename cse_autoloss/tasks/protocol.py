@@ -175,6 +175,7 @@ class Task(Protocol):
         pauses: whether `train` keeps to `until`, `score_limit` and `state` of its schedule. To one that does not they
             are never given: its candidates are all trained to the end.
         simulates: whether `simulation` gives a filter.
+        cosine_scale: s of a head whose logits are s·cos θ, where margin losses may be compared; None for any other.
         stacks: whether models can be trained side by side, each with a loss of its own: then it has `stack`,
             `train_epoch` and `scores` of `tasks.stacked.StackedTask`, and its settings are `TrainingSettings`.
     """
@@ -184,6 +185,7 @@ class Task(Protocol):
     pauses: ClassVar[bool] = False
     simulates: ClassVar[bool] = False
     stacks: ClassVar[bool] = False
+    cosine_scale: float | None = None
     settings: Any
     device: Any
 

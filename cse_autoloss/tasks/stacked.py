@@ -43,6 +43,17 @@ class StackedTask(OneLossTask):
     settings: TrainingSettings
 
     @property
+    def cosine_scale(self) -> float | None:  # type: ignore[override]
+        """Of the settings' head."""
+        return self.settings.cosine_scale
+
+    def elsewhere(self, signature: str) -> str:
+        """Where a loss of a signature that the head does not take has its place, in words; empty for nowhere."""
+        return (
+            f"; they need normalised features, --set {self.name}.head=cosine" if signature == "margin" else ""
+        )
+
+    @property
     def learnt(self) -> tuple[LabelledImages, int]:
         """The images to learn from, and how many classes they are of."""
         raise NotImplementedError
