@@ -104,6 +104,7 @@ def write_report(
                 {
                     "formula": m.formula,
                     "val": metric.figure(m.fitness),
+                    "expected": metric.figure(m.standing),
                     "seeds": len(m.scores),
                     "name": m.name,
                     "origin": m.origin,
