@@ -33,6 +33,8 @@ REMEMBERED_NOISE = 0.6
 """The same of what another run told, at least: other data, another schedule."""
 LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Lengths of the kernel, in standard deviations of the first component."""
+AMPLITUDES = (0.5, 1.0, 2.0)
+"""Variances of the kernel where something is remembered; else it is 1, that of placed worths."""
 WHITENINGS = (0.0, 0.5, 1.0)
 """Powers w."""
 LEAST_OWN = 16
@@ -145,22 +147,24 @@ class Surrogate:
     @cached_property
     def _fitted(self):  # type: ignore[no-untyped-def]
         """The power w of the whitening, and the process."""
+        own, everything = len(self._worth), len(self._known)
+        if own == everything:
+            return self._likeliest(own, WHITENINGS, (1.0,))
+        # What is remembered is too coarse to tell which details count: the run's own trainings say it.
+        whitening = self._likeliest(own, WHITENINGS, (1.0,))[0] if own >= LEAST_OWN else 0.0
+        return self._likeliest(everything, (whitening,), AMPLITUDES)
+
+    def _likeliest(self, count: int, whitenings: Sequence[float], amplitudes: Sequence[float]):  # type: ignore[no-untyped-def]
+        """Of the first `count` that are known, the power and the process of the largest marginal likelihood."""
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-        def best(count: int, whitenings: Sequence[float], amplitudes: Sequence[float] = (1.0,)):  # type: ignore[no-untyped-def]
-            tried = []
-            for whitening in whitenings:
-                points = self._projected(self._known[:count], whitening)
-                for amplitude, length, noise in product(amplitudes, LENGTHS, NOISES):
-                    alpha = np.maximum(noise * self._weight, self._least)[:count]
-                    kernel = ConstantKernel(amplitude) * Matern(length, nu=1.5)
-                    model = GaussianProcessRegressor(kernel, alpha=alpha, optimizer=None)
-                    tried.append((whitening, model.fit(points, self._target[:count])))
-            return max(tried, key=lambda one: one[1].log_marginal_likelihood_value_)
-
-        own, everything = len(self._worth), len(self._known)
-        if own == everything:
-            return best(own, WHITENINGS)
-        # What is remembered is too coarse to tell which details count: the run's own trainings say it.
-        return best(everything, [best(own, WHITENINGS)[0] if own >= LEAST_OWN else 0.0], (0.5, 1, 2))
+        tried = []
+        for whitening in whitenings:
+            points = self._projected(self._known[:count], whitening)
+            for amplitude, length, noise in product(amplitudes, LENGTHS, NOISES):
+                kernel = ConstantKernel(amplitude) * Matern(length, nu=1.5)
+                alpha = np.maximum(noise * self._weight, self._least)[:count]
+                model = GaussianProcessRegressor(kernel, alpha=alpha, optimizer=None)
+                tried.append((whitening, model.fit(points, self._target[:count])))
+        return max(tried, key=lambda one: one[1].log_marginal_likelihood_value_)
