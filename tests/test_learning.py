@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,28 @@ def test_wider_spaces_take_what_was_trained_in_the_papers(first: Path, tmp_path:
         rows = learnt(store, [str(first)], CONFIG, slots)
         assert {row.signature for row in rows} == {"cls-binary-progress"}
         assert learnt(store, [], CONFIG, slots) == rows
+
+
+def test_a_folder_of_runs_is_all_of_them_that_are_of_the_task(first: Path, tmp_path: Path) -> None:
+    slots = {"cls": SIGNATURES["cls-binary"]}
+    folder = tmp_path / "runs"
+    (folder / "notes").mkdir(parents=True)
+    shutil.copytree(first, folder / "a")
+    shutil.copytree(first, folder / "broken")
+    (folder / "broken" / "run.sqlite").write_bytes(b"no database")
+    with RunStore.create(folder / "other", {"task": "classification"}):
+        pass
+    with RunStore.create(folder / "new", {}) as store:
+        assert learnt(store, [str(folder)], CONFIG, slots)
+        kept = store.meta(KEPT)
+    with RunStore.create(tmp_path / "alone", {}) as store:
+        learnt(store, [str(first)], CONFIG, slots)
+        assert store.meta(KEPT) == kept
+    with (
+        RunStore.create(tmp_path / "lost", {}) as store,
+        pytest.raises(AutoLossError, match="notes"),
+    ):
+        learnt(store, [str(folder / "notes")], CONFIG, slots)
 
 
 def test_mistakes_are_told(first: Path, tmp_path: Path) -> None:

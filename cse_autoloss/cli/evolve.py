@@ -57,7 +57,10 @@ def command(
         list[str] | None, typer.Option(help="A loss to start from; may be repeated.")
     ] = None,
     learn_from: Annotated[
-        list[str] | None, typer.Option(help="An earlier run whose trainings are remembered; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="An earlier run whose trainings are remembered, or a folder of runs; may be repeated."
+        ),
     ] = None,
     workers: Workers = None,
     device: Device = None,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from cse_autoloss.errors import ConfigError, FormulaError
+from cse_autoloss.errors import ConfigError, FormulaError, RunError
 from cse_autoloss.graph import Signature, parse_formula
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.searches.protocol import SearchState
 from cse_autoloss.settings.schema import SearchConfig, section_key
 from cse_autoloss.surrogate import Remembered, placed
@@ -28,7 +30,7 @@ def learnt(
 
     Args:
         store: of the run that learns.
-        runs: directories of earlier runs.
+        runs: directories of earlier runs, or of folders with runs, of which those of another task are passed over.
         config: of the run that learns.
         slots: that are searched.
 
@@ -38,12 +40,31 @@ def learnt(
     """
     kept = store.meta(KEPT)
     if kept is None:
-        found = [row for run in runs for row in _trained(run, config, slots)]
+        found = [row for named in runs for row in _known(named, store, config, slots)]
         if runs:
             store.set_meta(KEPT, [asdict(row) for row in found])
         return tuple(found)
     with store.understood("what it has learnt from"):
         return tuple(TypeAdapter(Remembered).validate_python(row) for row in kept)
+
+
+def _known(
+    named: str, store: RunStore, config: SearchConfig, slots: Mapping[str, Signature]
+) -> list[Remembered]:
+    """Of the run of that directory; or of all runs in it that have something to tell, but for the one that learns."""
+    folder = Path(named)
+    if holds_run(folder) or not folder.is_dir():
+        return _trained(named, config, slots)
+    found: list[Remembered] = []
+    for one in sorted(folder.iterdir()):
+        if one.is_dir() and one.resolve() != store.directory.resolve() and holds_run(one):
+            with suppress(ConfigError, RunError):
+                found += _trained(str(one), config, slots)
+    if not found:
+        raise ConfigError(
+            f"surrogate.learn_from: {named} is no run, and holds none that trained for {config.task}"
+        )
+    return found
 
 
 def _trained(run: str, config: SearchConfig, slots: Mapping[str, Signature]) -> list[Remembered]:
