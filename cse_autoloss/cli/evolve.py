@@ -58,9 +58,7 @@ def command(
     ] = None,
     learn_from: Annotated[
         list[str] | None,
-        typer.Option(
-            help="An earlier run whose trainings are remembered, or a folder of runs; may be repeated."
-        ),
+        typer.Option(help="An earlier run to remember, or a folder of runs; may be repeated."),
     ] = None,
     workers: Workers = None,
     device: Device = None,
