@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,8 +20,12 @@ from cse_autoloss.bench.budget import (
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, RunStatus
-from cse_autoloss.bench.session import NothingDone
-from cse_autoloss.runs import Score
+from cse_autoloss.bench.session import NothingDone, Session
+from cse_autoloss.discovery.finals import Finals
+from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.searches.protocol import SearchState
+from cse_autoloss.settings.load import load_config
+from cse_autoloss.tasks.registry import section_of
 
 ASKED = AuditSize(
     winners=3,
@@ -180,3 +185,16 @@ def test_a_budget_that_ends_within_the_measuring_is_told() -> None:
     bench, _ = slow(1000.0, 1.0, 60.0, "timeout")
     with pytest.raises(NothingDone, match=r"75% of 60 s were over before one training of 0\.1 epochs"):
         measured(cast(Any, bench), LOSSES, "task")
+
+
+def test_slots_have_as_many_losses_in_the_pairs_as_they_had_turns(tmp_path: Path) -> None:
+    session = Session(load_config("detection", {"executor": "inprocess"}, section_of))
+    with RunStore.create(tmp_path, {}) as store:
+
+        def sets(turns: tuple[str, ...], count: int) -> int:
+            status = RunStatus(budget=None, metric=session.metric)
+            return Finals(session, store, Clock(None), status, SearchState(), {}, turns).sets(count)
+
+        assert sets((), 3) == sets(("cls", "reg"), 3) == 15
+        assert sets(("cls", "reg", "cls"), 3) == (4 + 1) * (2 + 1) - 1
+        assert sets(("cls", "reg", "cls"), 1) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -173,6 +174,13 @@ class Finals:
             for members in product(*parts)
             if not all(m.name for m in members)
         ]
+
+    def sets(self, count: int) -> int:
+        """How many sets of losses are trained, where each slot has as many as it may."""
+        slots = self._session.slots
+        if len(slots) == 1:
+            return count * (count + 2)
+        return math.prod(self._share(slot, count) + 1 for slot in slots) - 1
 
     def _share(self, slot: str, count: int) -> int:
         """Of `count` losses a slot on the average, how many are this one's: in proportion to its turns."""

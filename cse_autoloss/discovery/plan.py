@@ -17,6 +17,7 @@ from cse_autoloss.discovery.finals import Finals
 from cse_autoloss.discovery.run import SearchRun
 from cse_autoloss.report.live import clock_face
 from cse_autoloss.runs import RunStore
+from cse_autoloss.searches.protocol import turns_of
 from cse_autoloss.settings.load import SearchConfig, load_config
 from cse_autoloss.tasks.registry import section_of
 
@@ -33,6 +34,7 @@ class RunPlan:
         rivals: names of the audit's baselines.
         slots: that are searched.
         metric: that is climbed.
+        sets: of the best losses that are trained on the audit's schedule, at most.
     """
 
     config: SearchConfig
@@ -42,6 +44,7 @@ class RunPlan:
     rivals: tuple[str, ...]
     slots: tuple[str, ...]
     metric: str
+    sets: int
 
     @property
     def trainings(self) -> int | None:
@@ -88,7 +91,6 @@ class RunPlan:
 
     def __str__(self) -> str:
         size, audit, share = self.size, self.size.audit, self.size.share
-        pairs = size.combine if len(self.slots) == 1 else size.combine * (size.combine + 2)
         budget = "no budget" if self.config.budget is None else f"{clock_face(self.config.budget)} in all"
         until = "" if self.config.budget is None else f", until {clock_face(size.search_seconds)} have gone"
         trainings = "trainings" if self.trainings is None else f"room for {self.trainings} trainings"
@@ -98,7 +100,7 @@ class RunPlan:
             f"A training here takes {self.cost.epoch:.2g} s an epoch and {self.cost.score:.2g} s to score.",
             f"Search: {trainings} of {size.epochs:g} epochs on {share:.0%} of the data, {size.offspring} in a "
             f"generation{until}.",
-            f"Pairing: {pairs} sets of the best losses, {finalists(pairs)} of them with further seeds.",
+            f"Pairing: {self.sets} sets of the best losses, {finalists(self.sets)} of them with further seeds.",
             f"Audit: {audit.winners} found against {len(self.rivals)} known ({', '.join(self.rivals)}), "
             f"{audit.tuning} tuning trainings each of {audit.tune_epochs:g} epochs, then {audit.seeds} seeds of "
             f"{audit.epochs:g} epochs on test: about {clock_face(audit.seconds(self.cost, share) / self.workers)}.",
@@ -132,9 +134,19 @@ def plan_run(
                 bench = Workbench(executor, store, run.clock, run.status, observer or Silent())
                 size, cost = run.size(bench, executor.workers)
                 state = run.search.init()
-                finals = Finals(session, store, run.clock, run.status, state, run.search.guess(state))
+                guesses, turns = run.search.guess(state), turns_of(run.search)
+                finals = Finals(session, store, run.clock, run.status, state, guesses, turns)
                 rivals = [one.name for one in finals.rivals()[: size.audit.baselines]]
-                workers = executor.workers
+                workers, sets = executor.workers, finals.sets(size.combine)
         except NothingDone as nothing:
             raise nothing.error from None
-    return RunPlan(settled, workers, cost, size, tuple(rivals), session.slots, session.metric.label)
+    return RunPlan(
+        settled,
+        workers,
+        cost,
+        size,
+        tuple(rivals),
+        session.slots,
+        session.metric.label,
+        sets,
+    )
