@@ -44,7 +44,6 @@ COMPONENTS = 20
 ARMS: dict[str, dict[str, Any]] = {
     "full": {},
     "no surrogate": {"surrogate__pool": 0},
-    "random with the funnel": {"surrogate__pool": 0, "search": "random"},
     "no families": {"evolution__families": 0.0},
     "no numbers": {"evolution__numbers": 0.0},
     "no fading": {"evolution__fade": 0.0},
