@@ -45,7 +45,7 @@ def learnt(
             store.set_meta(KEPT, [asdict(row) for row in found])
         return tuple(found)
     with store.understood("what it has learnt from"):
-        return tuple(TypeAdapter(Remembered).validate_python(row) for row in kept)
+        return TypeAdapter(tuple[Remembered, ...]).validate_python(kept)
 
 
 def _known(
@@ -103,7 +103,7 @@ def _alike(store: RunStore, config: SearchConfig) -> set[str]:
 
     def what(settings: Mapping[str, Any]) -> tuple[Any, ...]:
         own = {name: value for name, value in settings[section].items() if name not in ("spaces", "cache")}
-        return own, settings["metric"], settings["alpha"], settings["proxy"]["epochs"]
+        return own, settings.get("metric"), settings.get("alpha"), settings.get("proxy", {}).get("epochs")
 
     state, size = store.load_state(), store.meta("size") or {}
     whole = size.get("share", 1.0) == 1.0 and size.get("epochs") == ours["proxy"]["epochs"]
