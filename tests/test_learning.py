@@ -99,5 +99,6 @@ def test_mistakes_are_told(first: Path, tmp_path: Path) -> None:
         cal.evolve("classification", out=tmp_path / "a", surrogate__learn_from=[str(first)], generations=1)
     with pytest.raises(AutoLossError, match="nowhere"):
         cal.evolve(config="smoke", out=tmp_path / "b", surrogate__learn_from=[str(tmp_path / "nowhere")])
-    assert not (tmp_path / "a").exists()
-    assert not (tmp_path / "b").exists()
+    with pytest.raises(AutoLossError, match="File name too long"):
+        cal.evolve(config="smoke", out=tmp_path / "c", surrogate__learn_from=["a" * 300])
+    assert not any((tmp_path / name).exists() for name in "abc")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from cse_autoloss.errors import ConfigError, FormulaError, RunError
+from cse_autoloss.errors import ConfigError, FormulaError, RunError, shorten
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.searches.protocol import SearchState
@@ -40,7 +40,12 @@ def learnt(
     """
     kept = store.meta(KEPT)
     if kept is None:
-        found = [row for named in runs for row in _known(named, store, config, slots)]
+        try:
+            found = [row for named in runs for row in _known(named, store, config, slots)]
+        except OSError as error:
+            raise RunError(
+                f"surrogate.learn_from: {shorten(str(error.filename))}: {error.strerror}"
+            ) from None
         if runs:
             store.set_meta(KEPT, [asdict(row) for row in found])
         return tuple(found)

@@ -53,7 +53,10 @@ class MarginSoftmax(ReducedLoss):
         return self.scale * cosine.scatter(-1, column, self.margin(own))
 
     def on_logits(self, scale: float) -> LossOfLogits:
-        """The loss of a head whose logits are already s·cos θ: called with them, with this s for its own."""
+        """The loss as a head needs it whose logits are already s·cos θ: (logits (N, C), target (N,) int64) -> loss.
+
+        Its own s becomes `scale`, that of the head; DataError as of `forward`.
+        """
         self.scale = scale
 
         def loss(logits: Tensor, target: Tensor, *_: Tensor | None) -> Tensor:
