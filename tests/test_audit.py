@@ -98,7 +98,7 @@ def test_validation_chooses_the_winner_and_test_chooses_the_rival() -> None:
     assert result.best.name == "discovered 2"
     assert result.rival.name == "focal-1 + giou"
     assert result.gain.mean == pytest.approx(0.1)
-    assert result.verdict.startswith("Better than the best baseline")
+    assert result.verdict.startswith("Better than the best baseline, focal-1 + giou (the best of 2, ")
 
 
 @pytest.mark.parametrize(

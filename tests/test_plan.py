@@ -198,3 +198,10 @@ def test_slots_have_as_many_losses_in_the_pairs_as_they_had_turns(tmp_path: Path
         assert sets((), 3) == sets(("cls", "reg"), 3) == 15
         assert sets(("cls", "reg", "cls"), 3) == (4 + 1) * (2 + 1) - 1
         assert sets(("cls", "reg", "cls"), 1) == 3
+
+
+@pytest.mark.parametrize("budget", [300, 600, 900, 1200, 2400])
+@pytest.mark.parametrize("epoch", [0.3, 0.7, 1.4])
+def test_the_strongest_known_opponents_stay_as_long_as_they_can(budget: float, epoch: float) -> None:
+    audit = sized(budget, cost=Cost(epoch, 0.5)).audit
+    assert audit.baselines >= 3 or (audit.seeds <= 5 and audit.tuning <= 3)

@@ -276,7 +276,13 @@ class AuditResult:
             f"{_words(name)} {value:g}" for name, value in self.rival.losses.settings if name != "lr"
         )
         own = chosen(self.rival.name, self.rival.losses.losses.values())
-        said = [*own, *([settings] if settings else []), tuned(self.contestants)]
+        known = sum(not one.discovered for one in self.contestants)
+        said = [
+            "the only one" if known == 1 else f"the best of {known}",
+            *own,
+            *([settings] if settings else []),
+            tuned(self.contestants),
+        ]
         against = f"{self.rival.name} ({', '.join(said)})"
         if self.gain.low > 0:
             return f"Better than the best baseline, {against}: {points}, {seeds}."

@@ -260,7 +260,8 @@ def _smaller(size: AuditSize) -> AuditSize:
         return less
     if size.winners > 1:
         return replace(size, winners=1)
-    if size.baselines > 2:
+    # Plain losses alone are no opponents: the two strongest known stay beside the plain one as long as they can.
+    if size.baselines > 3:
         return replace(size, baselines=size.baselines - 1)
     if size.tuning > 5:
         return less
@@ -268,6 +269,10 @@ def _smaller(size: AuditSize) -> AuditSize:
         return replace(size, epochs=max(size.tune_epochs, round(size.epochs * 0.75, 1)))
     if size.tuning > 3:
         return less
+    if size.seeds > 5:
+        return replace(size, seeds=size.seeds - 1)
+    if size.baselines > 2:
+        return replace(size, baselines=size.baselines - 1)
     if size.seeds > 3:
         return replace(size, seeds=size.seeds - 1)
     if size.tune_epochs > 1:

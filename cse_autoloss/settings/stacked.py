@@ -24,6 +24,8 @@ class SgdSettings(Section):
         momentum: of SGD.
         weight_decay: on matrices and kernels.
         precision: of the model's forward pass; losses and weights are float32 in any.
+        early_stopping: the model that is scored is that of the epoch which did best on validation, by the task's
+            first metric; else it is the last epoch's.
         seed: of splits, subsets and faults; weights and batches have the training's own.
     """
 
@@ -32,6 +34,7 @@ class SgdSettings(Section):
     momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
     weight_decay: NotNegative = 5e-4
     precision: Precision = "float32"
+    early_stopping: bool = False
     seed: Seed = 0
 
 

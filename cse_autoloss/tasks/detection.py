@@ -50,8 +50,8 @@ from cse_autoloss.training.loop import TrainingRun
 BASELINES = {
     "cls-binary": (
         ("bce", "giou"),
-        ("rank-sort", "giou"),
         ("quality-gce", "giou"),
+        ("rank-sort", "giou"),
         ("quality-hill", "giou"),
         ("quality-focal", "square-iou"),
         ("quality-square", "giou"),
@@ -72,9 +72,9 @@ BASELINES = {
     ),
 }
 """Pairs that people use with a detector's classification loss, by how much would be lost if one were left out for lack
-of time; the first is the plain one. Rank & Sort is the best known by hand on clean scenes (docs/benchmarks/ap_space.md)
-and near it on careless ones, where the best are known parts put together: generalised cross-entropy or −log p on
-positives, weighted by qᵏ, and a bounded loss of negatives, their numbers tuned (docs/benchmarks/scenes.md)."""
+of time; the first is the plain one. On careless annotations the best are known parts put together: generalised
+cross-entropy or −log p on positives, weighted by qᵏ, and a bounded loss of negatives, their numbers tuned
+(docs/benchmarks/scenes.md). Rank & Sort is the best known by hand on clean scenes (docs/benchmarks/ap_space.md)."""
 
 
 OF_THRESHOLD = 200

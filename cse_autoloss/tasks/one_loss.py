@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cse_autoloss.settings.stacked import SgdSettings
 from cse_autoloss.tasks.data_digest import digest_of
+from cse_autoloss.tasks.early_stopping import keep_best
 from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, SplitName, Task, TaskScore, Tunable
 from cse_autoloss.tasks.trained import trained
@@ -29,9 +30,13 @@ class OneLossTask(Task):
         settings: of data and training.
     """
 
-    pauses = True
     plain: ClassVar[tuple[str, ...]]
     settings: SgdSettings
+
+    @property
+    def pauses(self) -> bool:  # type: ignore[override]
+        """Not with early stopping: a state on disk holds no best model."""
+        return not self.settings.early_stopping
 
     @property
     def tunables(self) -> tuple[Tunable, ...]:
@@ -137,4 +142,9 @@ class OneLossTask(Task):
                     shown.extend(self.pictures(run.model, split))
             return found
 
-        return replace(trained(run, schedule, score, self.samples), parts=parts, pictures=tuple(shown))
+        def worth(model: nn.Module) -> float:
+            return self.metrics[0].worth(self.score(model, "val", None))
+
+        advance = keep_best(worth, schedule.epochs) if own.early_stopping else TrainingRun.advance
+        found = trained(run, schedule, score, self.samples, advance)
+        return replace(found, parts=parts, pictures=tuple(shown))

@@ -115,6 +115,10 @@ class StackedTask(OneLossTask):
         own = self.settings
         if own.precision == "float16":
             raise ConfigError("precision: trainings side by side take float32 or bfloat16, got float16")
+        if own.early_stopping:
+            raise ConfigError(
+                "early_stopping: trainings side by side have none; they keep the last epoch's models"
+            )
         sgd = Sgd(own.momentum, own.weight_decay)
         return ModelStack([self._model(own.seed, scale)] * copies, sgd, self.device, own.precision)
 

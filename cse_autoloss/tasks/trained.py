@@ -15,6 +15,7 @@ def trained(
     schedule: Schedule,
     score: Callable[[TrainingRun], Mapping[str, float]],
     samples: int,
+    advance: Callable[[TrainingRun, int], None] = TrainingRun.advance,
 ) -> TaskScore:
     """Train to the schedule's pause or end, and score.
 
@@ -23,6 +24,7 @@ def trained(
         schedule: of `Task.train`; the state of a pause is kept and gone on from.
         score: the metrics of the model as it is then.
         samples: that there are to train on.
+        advance: trains up to a step, or raises `Diverged`.
     """
     started = time.perf_counter()
     run = make()
@@ -33,7 +35,7 @@ def trained(
         resume(run, state, stop)
     begun = run.step
     try:
-        run.advance(stop)
+        advance(run, stop)
     except Diverged as diverged:
         took = time.perf_counter() - started
         return TaskScore({}, "diverged", str(diverged), took, train_samples=samples)
