@@ -230,6 +230,30 @@ def test_failing_and_telling_twice() -> None:
             one.tell(second, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("why", "detail"),
+    [
+        (ValueError("out of\nmemory"), "ValueError: out of memory"),
+        (None, "None"),
+        ("a\nb" * 1000, "a ba b"),
+    ],
+)
+def test_a_failure_may_be_told_by_the_error_itself(why: object, detail: str) -> None:
+    with study() as one:
+        (candidate,) = one.ask(1)
+        candidate.report(1, None)  # type: ignore[arg-type]
+        candidate.fail(why)
+        assert one.scores[0].detail.startswith(detail)
+        assert len(one.scores[0].detail) <= 310
+        assert one.ask(1)[0].number != candidate.number
+
+
+@pytest.mark.parametrize("workers", [-1, "2", 1.5])
+def test_a_number_of_workers_that_cannot_be_is_told(workers: Any) -> None:
+    with study() as one, pytest.raises(ConfigError, match="workers: expected a whole number of 0 or more"):
+        one.optimize(size, trials=1, workers=workers)
+
+
 def test_the_slow_half_is_stopped_early() -> None:
     with study() as one:
         for candidate in one.ask(5):

@@ -94,6 +94,38 @@ def test_a_task_of_ones_own_is_searched(mine: str, tmp_path: Path) -> None:
         assert not [score for score in store.scores() if score.purpose == "rung"]
 
 
+TWO_SLOTS = MINE.replace(
+    'slots = {"loss": CLS_BINARY}', 'slots = {"ONE": CLS_BINARY, "TWO": REGRESSION}'
+).replace('baselines = ({"loss": "bce"}, {"loss": "focal"})', 'baselines = ({"ONE": "bce", "TWO": "huber"},)')
+
+
+@pytest.mark.parametrize(("one", "two"), [("edge", "area"), ("cls", "reg")])
+def test_losses_of_other_slots_than_a_detectors_are_found_written_and_read(
+    one: str, two: str, tmp_path: Path
+) -> None:
+    text = TWO_SLOTS.replace("ONE", one).replace("TWO", two)
+    text = text.replace(
+        'losses["loss"](x @ weight, y)', f'(losses["{one}"](x @ weight, y) + losses["{two}"](x @ weight - 1))'
+    )
+    text = text.replace(
+        "import CLS_BINARY", "import CLS_BINARY\nfrom cse_autoloss.spaces.residuals import REGRESSION"
+    )
+    (tmp_path / "mine.py").write_text(text)
+    run = tmp_path / "run"
+    result = cse_autoloss.evolve(f"{tmp_path / 'mine.py'}:Line", out=run, own__points=50, **TINY)
+    assert list(result.summary["best"]["losses"]) == [one, two]
+    assert {path.name for path in (run / "best").iterdir()} >= {f"loss_{one}.py", f"loss_{two}.json"}
+    with pytest.raises(
+        ConfigError, match=f"{one}, {two}, and a file holds one: take it by --signature {one}"
+    ):
+        cse_autoloss.export_loss(run, tmp_path / "loss.py")
+    cse_autoloss.export_loss(run, tmp_path / "loss.py", two)
+    assert "R" in (tmp_path / "loss.py").read_text()
+    pages = cse_autoloss.explain_loss(run, tmp_path / "page.html")
+    assert {page.name for page in pages} >= {f"page-{one}.html", f"page-{two}.html"}
+    assert len(cse_autoloss.certify_loss(run, seconds=0.2)) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

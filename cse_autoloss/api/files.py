@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cse_autoloss.api.formulas import expression
-from cse_autoloss.errors import RunError, UnknownNameError
+from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
 
 if TYPE_CHECKING:
     from cse_autoloss.certify import Certificate
@@ -32,7 +32,7 @@ def render_loss(
     """
     from cse_autoloss.export import draw, draw_pair
 
-    first, *second = (one.graph for one in _losses_of(source, signature))
+    first, *second = (one.graph for one in _one_or_pair(source, signature))
     return draw_pair(first, second[0], path) if second else draw(first, path)
 
 
@@ -51,7 +51,8 @@ def export_loss(
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
         path: the file; its suffix says the form.
-        signature: where the formula's inputs do not tell it; of two losses, to take one.
+        signature: where the formula's inputs do not tell it; of several losses, to take one: by its signature, or by
+            the slot of the run.
         pick: of a run, the loss of that number on its front of score against size, in place of the discovered one.
 
     Returns:
@@ -74,7 +75,7 @@ def export_loss(
     parametric = _parametric(source)
     if parametric is not None:
         return export_loss(parametric, path)
-    first, *second = _losses_of(source, signature)
+    first, *second = _one_or_pair(source, signature)
     loss = (first.graph, second[0].graph) if second else first.graph
     facts = first.provenance or _proved(first.graph, path)
     return export_loss(loss, path, alpha=first.alpha, provenance=facts or None)
@@ -135,7 +136,7 @@ def explain_loss(
 
     Args:
         source: a catalogue name, a formula, a loss.json or a run directory.
-        path: the page, .html. Of two losses, as of a run, "-cls" and "-reg" are put before the suffix.
+        path: the page, .html. Of several losses, as of a run, the slots ("-cls", "-reg") are put before the suffix.
         signature: where the formula's inputs do not tell it; of two losses, to take one.
 
     Returns:
@@ -152,11 +153,11 @@ def explain_loss(
             return explain(_file_of(Path(source)), signature).save(path)
     elif signature is not None or not _pair_in(source):
         return explain(source, signature).save(path)
-    graphs = [one.graph for one in _losses_of(source, signature)]
+    found = _losses_of(source, signature)
     written: list[Path] = []
-    for slot, graph in zip(("cls", "reg"), graphs):
-        name = path if len(graphs) == 1 else path.with_stem(f"{path.stem}-{slot}")
-        written += explain(graph.formula, graph.signature).save(name)
+    for slot, one in found.items():
+        name = path if len(found) == 1 else path.with_stem(f"{path.stem}-{slot}")
+        written += explain(one.graph.formula, one.graph.signature).save(name)
     return written
 
 
@@ -183,49 +184,79 @@ def certify_loss(
     """
     from cse_autoloss.certify import certificate_of, write_certificates
 
-    found = [certificate_of(one.graph, seconds) for one in _losses_of(source, signature)]
+    found = [certificate_of(one.graph, seconds) for one in _losses_of(source, signature).values()]
     if out is not None:
         write_certificates(found, out)
     return found
 
 
-def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None) -> tuple[LossFile, ...]:
-    """One loss; or, of a run that found two, that of the classes and that of the boxes."""
+def _one_or_pair(source: str | Path | LossGraph, signature: str | Signature | None) -> list[LossFile]:
+    """What one file holds: a loss, or those of a detector; AutoLossError for any other several."""
+    from cse_autoloss.export import make_pair
+
+    found = _losses_of(source, signature)
+    signatures = [one.graph.signature for one in found.values()]
+    if len(found) == 1 or (len(found) == 2 and make_pair(*signatures)):
+        return list(found.values())
+    raise ConfigError(
+        f"{source}: the run found losses of {len(found)} slots, {', '.join(found)}, and a file holds one: "
+        f"take it by --signature {next(iter(found))}"
+    )
+
+
+def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None) -> dict[str, LossFile]:
+    """By slot, as far as it is known: one loss, or all that a run or a file has."""
     from cse_autoloss.graph import LossGraph
     from cse_autoloss.losses import LossFile
     from cse_autoloss.spaces import signature_of
 
     if isinstance(source, LossGraph):
-        return (LossFile(source, None, {}),)
+        return {"loss": LossFile(source, None, {})}
     if not _is_run(source):
         if signature is None and (pair := _pair_in(source)):
             return pair
         loss = expression(source, signature)
-        return (LossFile(loss.graph, loss.alpha, {}),)
+        return {"loss": LossFile(loss.graph, loss.alpha, {})}
     found = _found_in(Path(source))
     if signature is None:
         return found
-    wanted = signature_of(signature)
-    chosen = tuple(one for one in found if one.graph.signature == wanted)
+    if isinstance(signature, str) and signature in found:
+        return {signature: found[signature]}
+    known = {one.graph.signature.name for one in found.values()}
+    wanted = signature if isinstance(signature, str) else signature.name
+    if wanted not in known:
+        wanted = signature_of(signature).name
+    chosen = {slot: one for slot, one in found.items() if one.graph.signature.name == wanted}
     if not chosen:
-        names = [one.graph.signature.name for one in found]
-        raise UnknownNameError.of("signature of this run", wanted.name, names)
+        raise UnknownNameError.of("signature of this run", wanted, sorted(known))
     return chosen
 
 
-def _found_in(run: Path) -> tuple[LossFile, ...]:
+def _found_in(run: Path) -> dict[str, LossFile]:
+    """Slot -> loss, of best/loss.json, or of the files that losses of other slots than a detector's have."""
     from cse_autoloss.export import from_json
+    from cse_autoloss.runs import RunStore
 
+    with RunStore.read(run) as store, store.understood("the summary"):
+        best = (store.meta("summary") or {}).get("best") or {}
+        slots = list(best.get("losses", ()))
+    own = {slot: run / "best" / f"loss_{slot}.json" for slot in slots}
+    found = {slot: from_json(file) for slot, file in own.items() if file.exists()}
+    if found:
+        return found
     file = _file_of(run)
-    return _pair_in(file) or (from_json(file),)
+    return _pair_in(file) or {slots[0] if len(slots) == 1 else "loss": from_json(file)}
 
 
-def _pair_in(source: str | Path) -> tuple[LossFile, ...]:
+def _pair_in(source: str | Path) -> dict[str, LossFile]:
     """Both losses of a file that holds two, as a run's best/loss.json; none of anything else."""
     from cse_autoloss.export import from_json_pair, holds_pair
 
     file = Path(source)
-    return from_json_pair(file) if file.suffix == ".json" and holds_pair(file) else ()
+    if file.suffix != ".json" or not holds_pair(file):
+        return {}
+    cls, reg = from_json_pair(file)
+    return {"cls": cls, "reg": reg}
 
 
 def _file_of(run: Path) -> Path:
@@ -241,7 +272,8 @@ def _parametric(source: str | Path | LossGraph) -> ParametricLoss | None:
 
     if not isinstance(source, (str, Path)):
         return None
-    return read_parametric(_file_of(Path(source)) if _is_run(source) else source)
+    file = Path(source, "best", "loss.json") if _is_run(source) else source
+    return read_parametric(file) if not _is_run(source) or os.path.exists(file) else None
 
 
 def _is_run(source: object) -> bool:

@@ -12,7 +12,7 @@ from cse_autoloss.compare.sources import Part, Source, read_source
 from cse_autoloss.compare.units import weight_unit
 from cse_autoloss.errors import ConfigError, shorten
 from cse_autoloss.graph import Signature
-from cse_autoloss.spaces import CLS_MULTICLASS
+from cse_autoloss.spaces import CLS_MULTICLASS, REG, plain_of
 from cse_autoloss.spaces.cosines import MARGIN
 from cse_autoloss.spaces.signatures import takes
 from cse_autoloss.tasks.protocol import Task
@@ -67,7 +67,8 @@ def enlist(texts: Sequence[str], task: Task) -> Field:
         seen[same] = shorten(text)
         units = []
         for tunable in task.tunables:
-            unit = weight_unit(complete[tunable.slot].text) if tunable.slot == "reg" else 1.0
+            own = task.slots.get(tunable.slot)
+            unit = weight_unit(complete[tunable.slot].text) if own and plain_of(own) == REG else 1.0
             if unit != 1:
                 units.append((tunable.name, unit))
                 words = tunable.name.replace("_", " ")

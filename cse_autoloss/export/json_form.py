@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cse_autoloss.errors import AutoLossError, DataError, UnknownNameError, shorten
-from cse_autoloss.graph import LossGraph
+from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.losses.load import FORMAT, MAX_JSON_BYTES, LossFile, parse_loss_json
 from cse_autoloss.losses.reduction import check_alpha
 from cse_autoloss.spaces import REG, form_of, plain_of
@@ -106,9 +106,14 @@ def _loss(graph: LossGraph, alpha: float | None) -> dict[str, Any]:
     return {"signature": stated, "formula": graph.formula, "alpha": check_alpha(alpha, own)}
 
 
+def make_pair(cls: Signature, reg: Signature) -> bool:
+    """Whether losses of two signatures are a classification and a box loss, which one file holds."""
+    return form_of(cls).head is not None and plain_of(reg) == REG
+
+
 def check_pair(cls_graph: LossGraph, reg_graph: LossGraph) -> None:
     """Raise AutoLossError unless the two are a classification and a box loss."""
-    if form_of(cls_graph.signature).head is None or plain_of(reg_graph.signature) != REG:
+    if not make_pair(cls_graph.signature, reg_graph.signature):
         found = f"{cls_graph.signature.name} and {reg_graph.signature.name}"
         raise AutoLossError(f"a pair is a classification loss and a box loss, got {found}")
 

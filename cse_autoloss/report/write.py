@@ -17,7 +17,15 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.session import Session
 from cse_autoloss.certify import Certificate
-from cse_autoloss.export import draw, draw_pair, to_json, to_json_pair, torch_source, torch_source_pair
+from cse_autoloss.export import (
+    draw,
+    draw_pair,
+    make_pair,
+    to_json,
+    to_json_pair,
+    torch_source,
+    torch_source_pair,
+)
 from cse_autoloss.export.parametric_source import parametric_forms
 from cse_autoloss.graph import LossGraph, Signature
 from cse_autoloss.losses import CATALOGUE, find_alike, load_loss
@@ -29,7 +37,7 @@ from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric
 
 PAIR = ("cls", "reg")
-"""Slots whose losses go into one file, as a detector takes them."""
+"""Slots whose losses go into one file, as a detector takes them; of other slots each has a file of its own."""
 
 HALL_OF_FAME = 20
 """Members of each population that the summary lists."""
@@ -141,7 +149,7 @@ def write_best(
             return
     graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
     known = {slot: graph for slot, graph in graphs.items() if graph is not None}
-    if tuple(known) == PAIR:
+    if tuple(known) == PAIR and make_pair(*(graph.signature for graph in known.values())):
         cls, reg = known.values()
         source = torch_source_pair(cls, reg, alpha=best["alpha"], provenance=provenance)
         document = to_json_pair(cls, reg, best["alpha"], provenance)

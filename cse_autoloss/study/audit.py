@@ -66,6 +66,7 @@ def audited(
     """Arguments as of `Study.audit`."""
     counted(seeds, "audit: seeds, for an interval", 2)
     counted(tuning, "audit: tuning")
+    counted(workers, "audit: workers", 0)
     for what, given in (("fit", fit), ("validate", validate or fit)):
         if not callable(given):
             raise ConfigError(f"audit: {what}: expected a training function, got {shorten(repr(given))}")

@@ -38,9 +38,13 @@ class Trial:
     steps: dict[int, float] = field(default_factory=dict)
 
     def report(self, step: int, value: float) -> None:
-        """A value on the way, as after an epoch; what is not finite is kept as the worst."""
+        """A value on the way, as after an epoch; what is no finite number is kept as the worst."""
         worst = -math.inf if self.higher else math.inf
-        self.steps[int(step)] = float(value) if math.isfinite(value) else worst
+        try:
+            told = float(value)
+        except (TypeError, ValueError, OverflowError):
+            told = math.nan
+        self.steps[int(step)] = told if math.isfinite(told) else worst
 
     @property
     def should_stop(self) -> bool:
@@ -72,7 +76,7 @@ class Candidate(Trial):
     texts: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, Signature] = field(default_factory=dict)
     origin: str = ""
-    _fail: Callable[[Candidate, str], None] | None = None
+    _fail: Callable[[Candidate, object], None] | None = None
 
     @property
     def formula(self) -> str:
@@ -89,8 +93,8 @@ class Candidate(Trial):
         """The torch module of the slot that is searched, reduction "mean"."""
         return modules({self.slot: self.formula}, self.slots)[self.slot]
 
-    def fail(self, why: str) -> None:
-        """Tell the study that no training came of it."""
+    def fail(self, why: object) -> None:
+        """Tell the study that no training came of it: in words, or with the error that was raised."""
         assert self._fail is not None
         self._fail(self, why)
 

@@ -102,6 +102,12 @@ def judged(value: Any) -> Outcome:
     return Outcome(number)
 
 
+def failed(why: object) -> Outcome:
+    """A failure, told in one line: an error by its kind and words, anything else as it prints."""
+    words = f"{type(why).__name__}: {why}" if isinstance(why, BaseException) else str(why)
+    return Outcome(None, "error", shorten(" ".join(words.split()), 300))
+
+
 def call(function: Function, slots: Mapping[str, Signature], request: Request) -> Outcome:
     """Make one call; only KeyboardInterrupt passes."""
     started = time.perf_counter()
@@ -115,8 +121,7 @@ def call(function: Function, slots: Mapping[str, Signature], request: Request) -
     except KeyboardInterrupt:
         raise
     except (Exception, SystemExit) as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        found = Outcome(None, "error", shorten(words, 300))
+        found = failed(error)
     took = time.perf_counter() - started
     return Outcome(found.value, found.status, found.detail, took, trial.steps)
 

@@ -45,6 +45,7 @@ from cse_autoloss.study.functions import (
     Outcome,
     Request,
     counted,
+    failed,
     judged,
 )
 from cse_autoloss.study.opening import StudySettings, handcrafted, opened, understood
@@ -186,7 +187,7 @@ class Study:
         self._record(candidate, judged(value))
 
     def _record(self, candidate: Candidate, outcome: Outcome) -> None:
-        if self._at.open.pop(candidate.number, None) is None:
+        if candidate.number not in self._at.open:
             raise ConfigError(f"candidate {candidate.number}: no value is awaited of it; it was told already")
         self._again = [one for one in self._again if one.number != candidate.number]
         sound = outcome.value is not None
@@ -206,6 +207,7 @@ class Study:
             extra={"steps": [[step, value] for step, value in steps.items() if math.isfinite(value)]},
         )
         row = self._store.candidate(candidate.number)
+        del self._at.open[candidate.number]
         self._at.closed += 1
         if sound:
             worth = self.metric.worth(score.metrics)
@@ -222,8 +224,8 @@ class Study:
             self._keep()
         self._bench.show()
 
-    def _failed(self, candidate: Candidate, why: str) -> None:
-        self._record(candidate, Outcome(None, "error", why))
+    def _failed(self, candidate: Candidate, why: object) -> None:
+        self._record(candidate, failed(why))
 
     # -- driven by us ---------------------------------------------------------------------------------
 
@@ -260,6 +262,7 @@ class Study:
             raise ConfigError("optimize: give a budget, as budget='20m', or a number of trials")
         if trials is not None:
             counted(trials, "optimize: trials")
+        counted(workers, "optimize: workers", 0)
         if not callable(fit):
             raise ConfigError(f"optimize: expected a training function, got {shorten(repr(fit))}")
         held = None if budget is None else parse_duration(budget)
