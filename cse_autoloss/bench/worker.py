@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from cse_autoloss.bench import bred, stacked
 from cse_autoloss.bench.scored import scored
+from cse_autoloss.bench.spent import peak_memory
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.margin import MarginSoftmax
@@ -123,13 +124,14 @@ def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     if not score.epochs_trained:  # the task does not tell what it took
         value["epochs_trained"] = schedule.epochs if schedule.until is None else schedule.until
         value["seconds_train"] = score.seconds_train or time.perf_counter() - started
-    return value
+    return {**value, "memory": peak_memory(context.device)}
 
 
 def _stack(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     assert context.states is not None
     work = stacked.train if payload["kind"] == "stack" else stacked.best_on_test
-    return work(context.seeded(payload["seed"]), context.states, payload)
+    found = work(context.seeded(payload["seed"]), context.states, payload)
+    return {**found, "memory": peak_memory(context.device)}
 
 
 def _breed(context: Context, payload: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Comparison:
         task: detector and data, as configured.
         metrics: that are told, the one that decides first.
         notes: what was completed, left out or went wrong, in words.
+        spent: time and memory, in words; no part of what is compared.
     """
 
     standings: tuple[Standing, ...]
@@ -49,6 +50,7 @@ class Comparison:
     task: Mapping[str, Any]
     metrics: tuple[Metric, ...]
     notes: tuple[str, ...] = ()
+    spent: str = field(default="", compare=False)
 
     def interval(self, one: Standing, metric: Metric | None = None) -> Interval:
         """Mean and interval of a contestant's figure over seeds."""

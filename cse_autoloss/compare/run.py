@@ -16,6 +16,7 @@ from cse_autoloss.bench.measure import measured
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import NothingDone, Session, fresh, new_directory, remove_empty_run
+from cse_autoloss.bench.spent import spent, spent_text
 from cse_autoloss.bench.stored import create_run, keep_config, named_again
 from cse_autoloss.compare.contestants import Field, enlist
 from cse_autoloss.compare.request import Request
@@ -216,7 +217,8 @@ class _Stages:
         about = {"task": session.task.name, "detector": model, "data": data, "what": what}
         # The metric that decides comes first.
         metrics = sorted(session.task.metrics, key=lambda metric: metric != session.metric)
-        return compare_scores(contestants, self.plan, scores, metrics, about=about, notes=notes)
+        found = compare_scores(contestants, self.plan, scores, metrics, about=about, notes=notes)
+        return replace(found, spent=spent_text(spent(self.store)))
 
     def _untuned(self) -> list[Contestant]:
         """Everyone with the task's defaults, in the unit of their losses."""

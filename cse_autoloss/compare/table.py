@@ -34,6 +34,8 @@ def print_comparison(
         console.print("No seed was finished for all, so nothing can be compared yet.")
     for name, text in _formulas(result).items():
         console.print(Text(f"{name} = {text}"), soft_wrap=True)
+    if result.spent:
+        console.print(result.spent)
     for note in result.notes:
         console.print(Text(f"Note: {note}"))
     files = "comparison.csv, comparison.json, scores.csv" + (", comparison.png" if result.seeds else "")

@@ -186,6 +186,7 @@ class Stacks:
                 "lr_factor": factor,
                 "best": best,
                 "rewards": rewards,
+                "memory": value.get("memory", 0),
                 "parts": value.get("parts", {}),
                 "pictures": value.get("pictures", ()),
             },

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def print_summary(summary: Mapping[str, Any], directory: Path, console: Console | None = None) -> None:
     """Print what a run found: formulas, the audit's table, the verdict in words, where the files are."""
     from cse_autoloss.bench.audit import seeds_text
+    from cse_autoloss.bench.spent import spent_text
     from cse_autoloss.losses.family import chosen
 
     console = console or Console(soft_wrap=False)
@@ -93,6 +94,8 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
             f"simulating for {used['search']['simulation']:.0%}"
             + (f"; training {', '.join(others)}." if others else ".")
         )
+    if line := spent_text(used):
+        console.print(line)
     for note in summary["notes"]:
         console.print(Text(f"Note: {note}"))
     if best is not None:

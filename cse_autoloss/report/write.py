@@ -16,6 +16,7 @@ from cse_autoloss.bench.audit import AuditResult
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.session import Session
+from cse_autoloss.bench.spent import spent
 from cse_autoloss.certify import Certificate
 from cse_autoloss.export import (
     draw,
@@ -98,7 +99,7 @@ def write_report(
         "rejected": {stage: dict(codes.most_common()) for stage, codes in status.rejected.items()},
         "seconds": {**{k: round(v, 2) for k, v in clock.seconds.items()}, "total": round(clock.elapsed, 2)},
         "overhead": round(clock.overhead, 4),
-        "utilisation": clock.utilisation(workers),
+        "utilisation": clock.utilisation(workers) | spent(store),
         "baselines": told["baselines"],
         "winners": told["winners"],
         "best": best,
