@@ -97,5 +97,5 @@ def last_column(data: str) -> tuple[str, list[str]]:
     """The column of "csv:FILE" that is predicted until the user says another, and all columns."""
     from cse_autoloss.tasks.tables import read_rows
 
-    names = read_rows(Path(data.partition(":")[2]).expanduser())[0]
+    names = read_rows(Path(data.partition(":")[2]).expanduser()).names
     return names[-1], names
