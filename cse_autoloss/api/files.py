@@ -49,7 +49,8 @@ def export_loss(
     .py says in its head what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one.
 
     Args:
-        source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
+        source: a run directory (its discovered losses), a formula, a catalogue name, a pair of them (CLS+REG), a
+            loss.json or a graph.
         path: the file; its suffix says the form.
         signature: where the formula's inputs do not tell it; of two losses, to take one.
         pick: of a run, the loss of that number on its front of score against size, in place of the discovered one.
@@ -76,7 +77,7 @@ def export_loss(
         return export_loss(parametric, path)
     first, *second = _losses_of(source, signature)
     loss = (first.graph, second[0].graph) if second else first.graph
-    facts = first.provenance or _proved(first.graph, path)
+    facts = first.provenance or ({} if second else _proved(first.graph, path))
     return export_loss(loss, path, alpha=first.alpha, provenance=facts or None)
 
 
@@ -221,11 +222,26 @@ def _found_in(run: Path) -> tuple[LossFile, ...]:
 
 
 def _pair_in(source: str | Path) -> tuple[LossFile, ...]:
-    """Both losses of a file that holds two, as a run's best/loss.json; none of anything else."""
+    """Both losses of CLS+REG, or of a file that holds two, as a run's best/loss.json; none of anything else."""
     from cse_autoloss.export import from_json_pair, holds_pair
 
+    if isinstance(source, str) and "+" in source and not os.path.exists(source):
+        return _pair_named(source)
     file = Path(source)
     return from_json_pair(file) if file.suffix == ".json" and holds_pair(file) else ()
+
+
+def _pair_named(text: str) -> tuple[LossFile, ...]:
+    """Both losses of CLS+REG, as `compare` takes them."""
+    from cse_autoloss.losses import LossFile
+    from cse_autoloss.spaces import REG, form_of, plain_of
+
+    pair = [expression(half.strip(), None) for half in text.split("+")]
+    kinds = [one.graph.signature for one in pair]
+    if len(kinds) != 2 or form_of(kinds[0]).head is None or plain_of(kinds[1]) != REG:
+        told = "+".join(one.name for one in kinds)
+        raise UnknownNameError(f"{text!r}: expected CLS+REG, a loss of classes and one of boxes, got {told}")
+    return tuple(LossFile(one.graph, one.alpha, {}) for one in pair)
 
 
 def _file_of(run: Path) -> Path:
