@@ -81,9 +81,9 @@ def under_two_names(files: Mapping[str, Sequence[Path]]) -> Iterator[str]:
         for path in paths:
             of_size.setdefault(path.stat().st_size, {}).setdefault(name, []).append(path)
     known: dict[str, str] = {}
-    twice = []
-    for classes in of_size.values():
-        for name, paths in classes.items() if len(classes) > 1 else ():
+    twice: list[tuple[Path, str]] = []
+    for classes in (one for one in of_size.values() if len(one) > 1):
+        for name, paths in classes.items():
             twice += [
                 (path, first) for path in paths if (first := known.setdefault(checksum(path), name)) != name
             ]
