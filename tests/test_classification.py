@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cse_autoloss.api.recognised import recognise
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
@@ -99,6 +100,17 @@ def test_idx_files(tmp_path: Path) -> None:
     assert (test.labels.tolist(), names) == ([1, 0], ("0", "1"))
     splits = load_splits(f"idx:{tmp_path}", val_share=0.5)
     assert sorted(splits.val.labels.tolist()) == [0, 1]
+
+    for place, spelt in (("raw", "-idx"), ("", ".idx")):  # as torchvision keeps them, and as Kaggle has them
+        other = tmp_path / f"other{spelt}"
+        (other / place).mkdir(parents=True)
+        for path in tmp_path.glob("*-ubyte*"):
+            (other / place / path.name.replace("-idx", spelt)).write_bytes(path.read_bytes())
+        assert np.array_equal(read_idx(other)[0].pixels, train.pixels)
+        assert recognise(str(other)) == ("classification", f"idx:{other}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no train-images-idx3-ubyte or \S+ here or in raw"):
+        read_idx(tmp_path / "empty")
 
     packed.write_bytes(packed.read_bytes()[:-9])
     with pytest.raises(DataError, match="not a whole gzip file"):

@@ -13,7 +13,7 @@ import pytest
 
 import cse_autoloss
 from cse_autoloss.cli.app import app, main
-from cse_autoloss.errors import FormulaError
+from cse_autoloss.errors import AutoLossError, FormulaError
 
 CLS = "Neg(Log(Sig(Mul(Sub(PY,NY),X))))"
 
@@ -150,6 +150,29 @@ def test_verify_answers_and_exit_codes() -> None:
     assert answer["accepted"] is False
     assert answer["reason"]
     assert answer["where"]
+
+
+def test_verify_takes_points_of_families_and_what_the_inputs_tell() -> None:
+    names = [
+        "focal",
+        "focal(gamma=2)",
+        "giou",
+        "Add(Sub(1,Div(I,U)),Div(Sub(E,U),E))",
+        "Neg(Dot(Y,Log(Softmax(X))))",
+    ]
+    focal, point, giou, formula, several = cse_autoloss.verify(names)
+    assert (focal.reason, giou.reason) == (point.reason, formula.reason)
+    assert "boxes" in giou.reason
+    assert all((focal, giou, several))
+    for text, words in (
+        ("focal(gamma=-1)", "focal: gamma: expected a number from 0"),
+        ("focal(gama=1)", "unknown parameter of focal 'gama'; did you mean 'gamma'"),
+        ("focal", "'focal' is a cls-binary loss, not reg"),
+    ):
+        with pytest.raises(AutoLossError, match=words):
+            cse_autoloss.verify(text, "reg")
+        with pytest.raises(AutoLossError, match=words):
+            cse_autoloss.simulate(text, "reg")
 
 
 def test_verify_many_from_a_file(tmp_path: Path) -> None:

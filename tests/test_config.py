@@ -211,9 +211,11 @@ class TestMistakes:
             ({"lr": 0.1}, "lr: unknown key; did you mean 'detection.lr'?"),
             ({"task": "detecton"}, f"task: expected {TASKS}, got 'detecton'; did you mean 'detection'?"),
             ({"task": 5}, f"task: expected {TASKS}, got '5'"),
+            ({"faces": {}}, "faces: the section of another task; the task is detection"),
+            ({"task": "reid", "detection": {}}, "detection: the section of another task; the task is reid"),
             (
-                {"faces": {}},
-                f"faces: unknown key; expected one of: {', '.join(parse_config({}).model_dump())}",
+                {"zoo": {}},
+                f"zoo: unknown key; expected one of: {', '.join(parse_config({}).model_dump())}",
             ),
             (
                 {"executor": "poool"},

@@ -226,3 +226,33 @@ def test_a_file_of_two_losses_is_taken_whole(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_bytes(b'\xff"cls":')
     with pytest.raises(AutoLossError, match=r"broken\.json: not JSON"):
         cse_autoloss.export_loss(tmp_path / "broken.json", tmp_path / "x.py")
+
+
+def test_a_pair_by_its_name_and_code_that_is_not_read(tmp_path: Path) -> None:
+    cse_autoloss.export_loss("focal(gamma=1)+giou", tmp_path / "pair.json")
+    assert cse_autoloss.load_loss(tmp_path / "pair.json", "reg").graph == cse_autoloss.load_loss("giou").graph
+    assert (
+        cse_autoloss.load_loss(tmp_path / "pair.json", "cls-binary").graph
+        == cse_autoloss.load_loss("focal(gamma=1)").graph
+    )
+    code = cse_autoloss.export_loss("bce + Sub(1,Div(I,U))", tmp_path / "pair.py")
+    assert "class BoxLoss" in code.read_text()
+    for text, words in (
+        (
+            "focal+bce",
+            "'focal.bce': expected CLS.REG, a loss of classes and one of boxes, got cls-binary.cls-binary",
+        ),
+        ("focal+huber", "got cls-binary.regression"),
+        ("focal+gio", "unknown loss 'gio'; did you mean 'giou'"),
+        (str(code), "pair.py: Python code, which is imported and not read; name the .json of the same loss"),
+    ):
+        with pytest.raises(AutoLossError, match=words) as told:
+            cse_autoloss.export_loss(text, tmp_path / "other.py")
+        assert "\n" not in str(told.value)
+    with pytest.raises(AutoLossError, match=r"focal\+giou: a pair; give 'focal' or 'giou', one at a time"):
+        cse_autoloss.load_loss("focal+giou")
+    for source in (str(code), code):
+        with pytest.raises(AutoLossError, match="Python code, which is imported and not read"):
+            cse_autoloss.load_loss(source)
+    with pytest.raises(AutoLossError, match="Python code, which is imported and not read"):
+        cse_autoloss.compare_losses([str(code)])

@@ -141,6 +141,8 @@ def test_pairs_of_lfw(people: Path, tmp_path: Path) -> None:
     for text, words in (
         ("10 300\nperson3 1\n", r"pairs\.txt:2: expected 'NAME i j'"),
         ("10\n\n", "no pairs"),
+        ("person3 1 4\nperson3 2 2\n", r"pairs\.txt:2: a pair of one photograph with itself, 'person3 2 2'"),
+        ("person3 1 person3 1\n", r"pairs\.txt:1: a pair of one photograph with itself"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=words):
@@ -153,6 +155,11 @@ def test_pairs_of_lfw(people: Path, tmp_path: Path) -> None:
             locate_pairs([pair], test, "pairs.txt")
     with pytest.raises(DataError, match="No such file"):
         read_pairs(tmp_path / "none.txt")
+    path.write_text("".join(f"person{at} 1 2\n" for at in range(7)))
+    with pytest.raises(
+        DataError, match="train split has 1 people, for the pairs name 7 of the 8; two are needed"
+    ):
+        load_faces(f"folder:{people}", (16, 16), pairs=path)
 
 
 def test_made_pairs_are_half_and_half_and_seeded() -> None:
@@ -164,7 +171,7 @@ def test_made_pairs_are_half_and_half_and_seeded() -> None:
     assert len(set(zip(first.tolist(), second.tolist(), strict=True))) == 40
     assert np.array_equal(first, make_pairs(labels, 40, 1)[0])
     assert not np.array_equal(first, make_pairs(labels, 40, 2)[0])
-    with pytest.raises(DataError, match="3 pairs; at least 10"):
+    with pytest.raises(DataError, match="3 photographs of 2 people make 3 pairs; at least 10"):
         make_pairs(np.array([0, 0, 1]), 40, 1)[0]
 
 
@@ -180,6 +187,9 @@ def test_faulty_people(people: Path, tmp_path: Path) -> None:
         for path in (people / f"person{person}").iterdir():
             path.unlink()
     with pytest.raises(DataError, match="5 people; six are needed"):
+        read_identities(f"folder:{people}", (8, 8))
+    (people / "person3").rename(people / "train")
+    with pytest.raises(DataError, match="; train are taken for people"):
         read_identities(f"folder:{people}", (8, 8))
 
 

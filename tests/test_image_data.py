@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cse_autoloss.api.recognised import recognise
 from cse_autoloss.errors import DataError, RunError
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.tasks.cifar import read_cifar
@@ -65,6 +66,33 @@ def test_labelled_images_are_turned_and_keep_their_16_bits(tmp_path: Path) -> No
     Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     for name in ("turned", "deep"):
         assert np.array_equal(read_image(tmp_path / f"{name}.png", (8, 8), grey=True)[0], pixels)
+
+
+def test_labels_that_can_not_be_right_are_told(tmp_path: Path) -> None:
+    for at, place in enumerate(("train/a", "train/b", "train/unlabelled", "test/a", "test/b")):
+        for number in range(3):
+            _image(tmp_path / place / f"{number}.png", 10 * at + number)
+    _image(tmp_path / "train" / "b" / "again.png", 1)  # 1.png of a
+    data = f"folder:{tmp_path}"
+    assert ClassificationTask(ClassificationSettings(data=data, image_size=8)).check() == (
+        "test has no image of 1 of the 3 classes, the first: unlabelled; its scores tell nothing of them",
+        "warning: 1 images stand in two classes, the first: again.png of b in a too; one of the two is wrong",
+    )
+    (tmp_path / "test" / "b").rename(tmp_path / "test" / "B")
+    with pytest.raises(
+        DataError, match="test/B: a class that the training images do not have; did you mean 'b'"
+    ):
+        load_splits(data, image_size=8)
+
+
+def test_images_beside_their_masks_are_no_two_classes(tmp_path: Path) -> None:
+    for name in ("images", "Labels"):
+        for number in range(5):
+            _image(tmp_path / name / f"{number}.png", number)
+    with pytest.raises(DataError, match=r"are these masks in Labels/\? expected images/ and masks/"):
+        recognise(str(tmp_path))
+    (tmp_path / "images").rename(tmp_path / "cats")
+    assert recognise(str(tmp_path)) == ("classification", f"folder:{tmp_path}")
 
 
 def test_splits_by_what_people_call_them(tmp_path: Path) -> None:

@@ -105,10 +105,27 @@ def _palette(values: np.ndarray) -> Image.Image:
     return image
 
 
+def _greys(values: np.ndarray) -> Image.Image:
+    """Black and white by indices whose order is another in every second file, as programs that shrink files do it."""
+    turned = int(values.argmax()) % 2
+    image = Image.fromarray(values ^ np.uint8(turned), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0] if turned else [0, 0, 0, 255, 255, 255])
+    return image
+
+
+def _black(values: np.ndarray) -> Image.Image:
+    image = Image.fromarray(values, "P")
+    image.putpalette([0, 0, 0, 0, 0, 0])  # a program that writes indices, and cares for no colour
+    return image
+
+
 @pytest.mark.parametrize(
     "change",
     [
         _palette,
+        _greys,
+        _black,
+        lambda values: Image.fromarray(values * 255).quantize(2),
         lambda values: Image.fromarray(values.astype(bool)),
         lambda values: Image.fromarray(values * 3 + 1),
         lambda values: Image.fromarray(values.astype(np.uint16) * 65535),

@@ -283,6 +283,9 @@ def test_no_run_and_a_run_without_a_result(tmp_path: Path) -> None:
         store.set_meta("summary", {"best": None})
     with pytest.raises(RunError, match="found no loss"):
         predict_images(tmp_path / "young")
+    RunStore.create(tmp_path / "compared", {"compare": {}}).close()
+    with pytest.raises(RunError, match="compared: a comparison; pictures are drawn of what a search found"):
+        predict_images(tmp_path / "compared")
 
 
 def test_pictures_never_take_the_place_of_other_files(run: Run, tmp_path: Path) -> None:

@@ -164,6 +164,17 @@ def test_markets_layout(market: Path) -> None:
     assert (len(val_query.cameras), len(val_gallery.cameras)) == (4, 8)
 
 
+def test_people_who_are_learned_and_sought_are_told(market: Path) -> None:
+    assert ReidTask(ReidTask.Settings(data=f"market:{market}")).check() == ()
+    for path in sorted((market / "bounding_box_train").glob("0003_*")):
+        path.rename(market / "bounding_box_test" / path.name.replace("0003", "0004"))
+    told = ReidTask(ReidTask.Settings(data=f"market:{market}")).check()
+    assert told == (
+        "warning: 1 of the 5 people of bounding_box_test stand in bounding_box_train too, the first: person 4; "
+        "scores on test then tell less than they seem to",
+    )
+
+
 def test_names_that_are_not_markets(market: Path) -> None:
     stray = market / "query" / "holiday.png"
     (market / "query" / "0011_c1s1_000115_00.png").rename(stray)

@@ -44,6 +44,8 @@ def test_a_file_is_read(file: Path) -> None:
         ("x,y\n1,2\n", None, "say by target which column is predicted; there are x, y"),
         ("x,y\n1,2\n", "z", "unknown target: column of"),
         ("y\n1\n", "y", "the only column"),
+        ("0.5,1.5\n1,2\n", "1.5", "the first line, 0.5,1.5, holds numbers; expected the columns' names"),
+        ("3,3\n1,2\n", "3", "the first line, 3,3, holds numbers; expected the columns' names"),
         ("y,x,y\n1,2,3\n", "y", "2 columns are called 'y'"),
         ("x;y\n1,5;2\n", "y", ":2: x: expected a number, got '1,5'"),
         ("x,y\n1,2\n", "y", "1 rows; 20 are needed"),
@@ -67,6 +69,40 @@ def test_what_is_no_file_of_text(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not a CSV file in UTF-8"):
         read_csv(tmp_path / "b.csv", "y")
+
+
+def test_columns_without_a_name_are_none_of_the_data(file: Path) -> None:
+    table, lines = read_csv(file, "price"), file.read_text().splitlines()
+    assert table.notes == ()
+    for name in ("", "Unnamed: 0"):
+        file.write_text("\n".join([f"{name},{lines[0]}", *(f"{i},{one}" for i, one in enumerate(lines[1:]))]))
+        found = read_csv(file, "price")
+        assert np.array_equal(found.features, table.features)
+        assert found.notes == (f"{file}: the first column has no name and numbers the rows; it is left out",)
+        task = RegressionTask(RegressionSettings(data=f"csv:{file}", target="price", outliers=0.0))
+        assert task.check() == found.notes
+    file.write_text("\n".join(f"{one}," for one in lines))
+    assert np.array_equal(read_csv(file, "price").features, table.features)
+    assert cse_autoloss.inspect_data(str(file)).parts[0].facts["features"] == "2"
+
+
+def test_names_may_be_numbers_and_hold_separators(file: Path) -> None:
+    table, lines = read_csv(file, "price"), file.read_text().splitlines()
+    file.write_text("\n".join(["0,1,2", *lines[1:]]))
+    assert np.array_equal(read_csv(file, "1").features, table.features)
+    file.write_text("\n".join(['"a, in m";"price";b', *(one.replace(",", ";") for one in lines[1:])]))
+    assert np.array_equal(read_csv(file, "price").features, table.features)
+
+
+def test_rows_of_test_that_stand_in_train_are_told(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    own = RegressionSettings(data=f"csv:{file}", target="price", outliers=0.0)
+    assert RegressionTask(own).check() == ()
+    file.write_text("\n".join([*lines, *lines[1:]]))
+    task = RegressionTask(own)
+    train, test = (task.splits[name].target.tolist() for name in ("train", "test"))
+    common = sum(one in train for one in test)
+    assert f"warning: {common} of the {len(test)} rows of test stand in train too" in task.check()[1]
 
 
 def test_splits_are_disjoint_and_drawn_by_the_seed() -> None:

@@ -49,7 +49,8 @@ def export_loss(
     .py says in its head what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one.
 
     Args:
-        source: a run directory (its discovered losses), a formula, a catalogue name, a loss.json or a graph.
+        source: a run directory (its discovered losses), a formula, a catalogue name, a pair of them (CLS+REG), a
+            loss.json or a graph.
         path: the file; its suffix says the form.
         signature: where the formula's inputs do not tell it; of several losses, to take one: by its signature, or by
             the slot of the run.
@@ -77,7 +78,7 @@ def export_loss(
         return export_loss(parametric, path)
     first, *second = _one_or_pair(source, signature)
     loss = (first.graph, second[0].graph) if second else first.graph
-    facts = first.provenance or _proved(first.graph, path)
+    facts = first.provenance or ({} if second else _proved(first.graph, path))
     return export_loss(loss, path, alpha=first.alpha, provenance=facts or None)
 
 
@@ -249,14 +250,29 @@ def _found_in(run: Path) -> dict[str, LossFile]:
 
 
 def _pair_in(source: str | Path) -> dict[str, LossFile]:
-    """Both losses of a file that holds two, as a run's best/loss.json; none of anything else."""
+    """Both losses of CLS+REG, or of a file that holds two, as a run's best/loss.json; none of anything else."""
     from cse_autoloss.export import from_json_pair, holds_pair
 
+    if isinstance(source, str) and "+" in source and not os.path.exists(source):
+        return _pair_named(source)
     file = Path(source)
     if file.suffix != ".json" or not holds_pair(file):
         return {}
     cls, reg = from_json_pair(file)
     return {"cls": cls, "reg": reg}
+
+
+def _pair_named(text: str) -> dict[str, LossFile]:
+    """Both losses of CLS+REG, as `compare` takes them."""
+    from cse_autoloss.export import make_pair
+    from cse_autoloss.losses import LossFile
+
+    pair = [expression(half.strip(), None) for half in text.split("+")]
+    kinds = [one.graph.signature for one in pair]
+    if len(kinds) != 2 or not make_pair(*kinds):
+        told = "+".join(one.name for one in kinds)
+        raise UnknownNameError(f"{text!r}: expected CLS+REG, a loss of classes and one of boxes, got {told}")
+    return {slot: LossFile(one.graph, one.alpha, {}) for slot, one in zip(("cls", "reg"), pair, strict=True)}
 
 
 def _file_of(run: Path) -> Path:

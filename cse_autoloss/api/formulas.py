@@ -13,27 +13,29 @@ if TYPE_CHECKING:
 
 
 @overload
-def verify(formula: str | LossGraph, signature: str | Signature = "cls-binary") -> Verdict: ...
+def verify(formula: str | LossGraph, signature: str | Signature | None = None) -> Verdict: ...
 @overload
 def verify(
     formula: list[str] | list[LossGraph] | tuple[str | LossGraph, ...],
-    signature: str | Signature = "cls-binary",
+    signature: str | Signature | None = None,
 ) -> list[Verdict]: ...
 def verify(
     formula: str | LossGraph | list[str] | list[LossGraph] | tuple[str | LossGraph, ...],
-    signature: str | Signature = "cls-binary",
+    signature: str | Signature | None = None,
 ) -> Verdict | list[Verdict]:
     """Whether a loss has the convergence properties of its signature.
 
     Args:
         formula: a formula, a catalogue name, a graph, or a list of them.
         signature: "cls-binary", "cls-multiclass", "reg", a registered name or a `Signature`; a graph brings its own.
+            By default the one that alone has the formula's inputs, and "cls-binary" where several have.
 
     Returns:
         A `Verdict` (`.accepted`, `.reason`), or a list of them.
 
     Raises:
         FormulaError: a formula does not parse.
+        UnknownNameError: no such name, or one of another signature.
     """
     from cse_autoloss.verification import verify_population
 
@@ -42,15 +44,17 @@ def verify(
     return verify_population([graph_of(formula, signature)])[0]
 
 
-def simulate(formula: str | LossGraph, signature: str | Signature = "cls-binary") -> Verdict:
+def simulate(formula: str | LossGraph, signature: str | Signature | None = None) -> Verdict:
     """Whether a small model learns with the loss on one embedded scene of each category.
 
     Args:
         formula: a formula, a catalogue name or a graph.
-        signature: "cls-binary", "cls-multiclass" or "reg", whose inputs the small detector makes.
+        signature: "cls-binary", "cls-multiclass" or "reg", whose inputs the small detector makes; by default as of
+            `verify`.
 
     Raises:
         FormulaError: the formula does not parse.
+        UnknownNameError: as of `verify`.
     """
     from cse_autoloss.errors import FormulaError
     from cse_autoloss.settings.filters import SimulateSettings
@@ -69,16 +73,34 @@ def simulate(formula: str | LossGraph, signature: str | Signature = "cls-binary"
     return verdict
 
 
-def graph_of(source: str | LossGraph, signature: str | Signature) -> LossGraph:
-    """The graph of a formula of a signature, of a catalogue name that is an expression, or a graph as it is."""
+def graph_of(source: str | LossGraph, signature: str | Signature | None) -> LossGraph:
+    """The graph of a formula, of a catalogue name that is an expression, or a graph as it is; signature and errors as
+    of `verify`."""
     from cse_autoloss.graph import LossGraph
+    from cse_autoloss.losses import CATALOGUE
+    from cse_autoloss.losses.family import called
     from cse_autoloss.spaces import parse, signature_of
 
     if isinstance(source, LossGraph):
         return source
-    if isinstance(source, str) and ("(" in source or source.strip() in signature_of(signature).terminals):
-        return parse(source, signature)
-    return expression(source, None).graph
+    if isinstance(source, str):
+        known = _told(source) if signature is None else signature_of(signature)
+        point = called(source)  # focal(gamma=1) is a name
+        is_name = point is not None and point[0] in CATALOGUE
+        if ("(" in source and not is_name) or source.strip() in known.terminals:
+            return parse(source, known)
+    return expression(source, signature).graph
+
+
+def _told(formula: str) -> Signature:
+    from cse_autoloss.errors import FormulaError
+    from cse_autoloss.losses import infer_signature
+    from cse_autoloss.spaces import CLS_BINARY
+
+    try:
+        return infer_signature(formula)
+    except FormulaError:
+        return CLS_BINARY
 
 
 def expression(source: str | Path, signature: str | Signature | None) -> GraphLoss:

@@ -15,6 +15,9 @@ EMBEDDED = ("careless-digits", "digits", "orl", "diabetes")
 """Data that come with a package, which only their task tells apart."""
 _OF_FOLDERS = ("classification", "faces", "segmentation")
 """Tasks of "folder:DIR"."""
+_OF_IMAGES = ("images", "image", "imgs", "img", "jpegimages")
+_OF_MASKS = ("mask", "masks", "labels", "label", "annotations", "gt", "groundtruth", "segmentationclass")
+"""What people call two folders of images and of their masks; of classes nobody calls two so."""
 _KNOWN = (
     "photographs with boxes in COCO's, YOLO's or Pascal VOC's layout (detection), images/ and masks/ (segmentation), "
     "train/ with a folder of images for each class (classification), CIFAR-10's, CIFAR-100's or MNIST's files "
@@ -73,11 +76,15 @@ def _of_path(path: Path) -> tuple[str, str]:
         return "classification", "cifar100"
     if has >= {"train", "test", "meta"} and train is None:
         return "classification", "cifar100"
-    if any("-ubyte" in name for name in has):
+    if any("-ubyte" in name for name in has) or ("raw" in has and list((path / "raw").glob("*-ubyte*"))):
         return "classification", "idx"
     if path.is_dir() and _has_boxes(path):
         return "detection", ""
-    if any(list_images(one).images for one in folders_of(path)):
+    pictured = [one.name for one in folders_of(path) if list_images(one).images]
+    beside = [name for name in pictured if name.lower() not in _OF_IMAGES]
+    if len(pictured) == 2 and len(beside) == 1 and beside[0].lower() in _OF_MASKS:
+        raise DataError(f"{path}: are these masks in {beside[0]}/? expected images/ and masks/")
+    if pictured:
         return "classification", "folder"
     raise DataError(f"{path}: none of the known layouts: expected {_KNOWN}")
 
@@ -97,5 +104,5 @@ def last_column(data: str) -> tuple[str, list[str]]:
     """The column of "csv:FILE" that is predicted until the user says another, and all columns."""
     from cse_autoloss.tasks.tables import read_rows
 
-    names = read_rows(Path(data.partition(":")[2]).expanduser())[0]
+    names = read_rows(Path(data.partition(":")[2]).expanduser()).names
     return names[-1], names

@@ -15,7 +15,13 @@ from cse_autoloss.errors import ConfigError
 if TYPE_CHECKING:
     from cse_autoloss.api.runs import RunResult
 
-SignatureName = Annotated[str, typer.Option("--signature", help="cls-binary, cls-multiclass or reg.")]
+SignatureName = Annotated[
+    str | None,
+    typer.Option(
+        "--signature",
+        help="cls-binary, cls-multiclass or reg; by default what the inputs tell, else cls-binary.",
+    ),
+]
 SignatureOrTold = Annotated[
     str | None, typer.Option("--signature", help="Needed where the inputs do not tell it.")
 ]

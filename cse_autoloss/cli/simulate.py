@@ -8,7 +8,7 @@ import cse_autoloss
 from cse_autoloss.cli.options import AsJson, Formula, SignatureName, print_json
 
 
-def command(formula: Formula, signature: SignatureName = "cls-binary", as_json: AsJson = False) -> None:
+def command(formula: Formula, signature: SignatureName = None, as_json: AsJson = False) -> None:
     """Say whether a small model learns with the loss on one image of each category. Exit code 1 where not."""
     verdict = cse_autoloss.simulate(formula, signature)
     if as_json:

@@ -16,7 +16,7 @@ def command(
     formula: Annotated[
         str | None, typer.Argument(help="Prefix notation, or a name of the catalogue.")
     ] = None,
-    signature: SignatureName = "cls-binary",
+    signature: SignatureName = None,
     file: Annotated[
         Path | None, typer.Option(help="Formulas to verify, one a line; # starts a comment.")
     ] = None,

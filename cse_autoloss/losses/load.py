@@ -136,9 +136,14 @@ def _unknown(text: str, wanted: Signature | None) -> UnknownNameError:
     """A name of the catalogue misspelt, or a path of nothing: then what lies beside it may be meant, not all losses."""
     path = Path(text)
     fitting = [name for name, one in CATALOGUE.items() if wanted in (None, one.signature)] or list(CATALOGUE)
+    told = printable(shorten(text))
+    if path.suffix == ".py" and os.path.isfile(text):
+        return UnknownNameError(_code(path))
+    halves = [half.strip() for half in text.split("+")]
+    if len(halves) > 1 and all(half in CATALOGUE for half in halves):
+        return UnknownNameError(f"{told}: a pair; give {' or '.join(map(repr, halves))}, one at a time")
     if len(path.parts) == 1 and "\\" not in text and (wanted is not None or nearest(text, fitting)):
         return UnknownNameError.of("loss", text, fitting)
-    told = printable(shorten(text))
     if os.path.isdir(text):
         best = os.path.join(text, "best", "loss.json")
         if not os.path.exists(os.path.join(text, "run.sqlite")):
@@ -152,6 +157,11 @@ def _unknown(text: str, wanted: Signature | None) -> UnknownNameError:
     close = nearest(path.name, beside)
     hint = f"; did you mean {printable(str(path.parent / close))!r}?" if close else ""
     return UnknownNameError(f"no such run, file or loss: {told!r}{hint}")
+
+
+def _code(path: Path) -> str:
+    told = printable(shorten(str(path), 200))
+    return f"{told}: Python code, which is imported and not read; name the .json of the same loss"
 
 
 def infer_signature(formula: str) -> Signature:
@@ -189,7 +199,9 @@ def read_loss_file(path: str | Path, signature: str | Signature | None = None) -
 
 
 def _content(path: Path) -> bytes:
-    """What a loss.json holds; DataError where it can't be read or is too large to be one."""
+    """What a loss.json holds; DataError where it can't be read, is too large to be one, or is code."""
+    if path.suffix == ".py" and path.is_file():
+        raise DataError(_code(path))
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(f"{path}: larger than {MAX_JSON_BYTES} bytes; a loss.json is much smaller")

@@ -83,6 +83,8 @@ def read_plan(directory: Path, loss: str | None = None, code: Collection[str] = 
         UnknownNameError: no such name; the nearest is offered.
     """
     with RunStore.read(directory) as store:
+        if "compare" in store.config:
+            raise RunError(f"{directory}: a comparison; pictures are drawn of what a search found")
         config = stored_config(store, code)
         if config.task != DetectionTask.name:
             raise RunError(f"{directory}: a run of {config.task}; pictures are drawn of detections alone")

@@ -144,14 +144,17 @@ def _missing(model: type[BaseModel], place: Location) -> str:
 
 def _unknown_key(model: type[BaseModel], place: Location) -> str:
     """Offers the full name of a key that stands elsewhere, or the nearest key of the section."""
+    from cse_autoloss.settings.tasks import task_names  # whose sections are checked by this module
+
     known, key = _keys(model, place[:-1]), str(place[-1])
+    own = getattr(model, "section", "")
+    if own and len(place) == 1 and key in task_names():
+        return f"the section of another task; the task is {own}"
     section = _type_at(model, place[:-1])
     if _is_section(section) and key in getattr(section, "replaced", {}):
         return f"unknown key; {section.replaced[key]}"  # type: ignore[attr-defined]
     elsewhere = [name for name in _all_keys(model) if name.rpartition(".")[2] == key]
-    elsewhere.sort(
-        key=lambda name: not name.startswith(f"{getattr(model, 'section', '')}.")
-    )  # the task's first
+    elsewhere.sort(key=lambda name: not name.startswith(f"{own}."))  # the task's first
     close = elsewhere[0] if elsewhere else nearest(key, known)
     hint = f"did you mean {close!r}?" if close else f"expected one of: {', '.join(known)}"
     return f"unknown key; {hint}"

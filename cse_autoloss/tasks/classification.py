@@ -13,7 +13,7 @@ from cse_autoloss.graph import Signature
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.spaces.progress import in_spaces
 from cse_autoloss.tasks.image_files import LabelledImages
-from cse_autoloss.tasks.image_splits import ImageSplits, load_splits, notes_on, shared_images
+from cse_autoloss.tasks.image_splits import ImageSplits, absent_classes, load_splits, notes_on, shared_images
 from cse_autoloss.tasks.parts import Part
 from cse_autoloss.tasks.pictures import Matrix, confusion
 from cse_autoloss.tasks.protocol import Metric, SplitName
@@ -52,7 +52,7 @@ class ClassificationTask(StackedTask):
 
     def check(self) -> tuple[str, ...]:
         """Read the images; see `Task.check`."""
-        return (*super().check(), *shared_images(self.settings.data))
+        return (*super().check(), *absent_classes(self.splits), *shared_images(self.settings.data))
 
     def drawn(self, draw: int) -> ClassificationSettings | None:
         """Other wrong labels, and another subset, of the same images."""

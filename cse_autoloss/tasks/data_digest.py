@@ -70,6 +70,31 @@ def shared(seen: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
                 )
 
 
+def under_two_names(files: Mapping[str, Sequence[Path]]) -> Iterator[str]:
+    """A warning where one image, by what its file holds, stands in two classes.
+
+    Args:
+        files: class -> its images, of all splits; only those are read whose size stands in two classes.
+    """
+    of_size: dict[int, dict[str, list[Path]]] = {}
+    for name, paths in files.items():
+        for path in paths:
+            of_size.setdefault(path.stat().st_size, {}).setdefault(name, []).append(path)
+    known: dict[str, str] = {}
+    twice: list[tuple[Path, str]] = []
+    for classes in (one for one in of_size.values() if len(one) > 1):
+        for name, paths in classes.items():
+            twice += [
+                (path, first) for path in paths if (first := known.setdefault(checksum(path), name)) != name
+            ]
+    if twice:
+        path, first = twice[0]
+        yield (
+            f"warning: {len(twice)} images stand in two classes, the first: {path.name} of {path.parent.name} in "
+            f"{first} too; one of the two is wrong"
+        )
+
+
 def _files(place: Path) -> list[Path]:
     if not place.is_dir():
         return [place] if place.is_file() else []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import DataError, MissingExtraError
 from cse_autoloss.tasks.image_files import LabelledImages, read_images
-from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images
+from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images, split_word
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
 
 
@@ -69,8 +69,10 @@ def read_identities(
     }
     people = {name: paths for name, paths in listed.items() if paths}
     if len(people) < 6:
+        splits = ", ".join(name for name in people if split_word(name))
+        hint = f" (people are drawn from one folder; {splits} are taken for people)" if splits else ""
         raise DataError(
-            f"{folder}: {len(people)} people; six are needed, two each to learn, validate and test"
+            f"{folder}: {len(people)} people; six are needed, two each to learn, validate and test{hint}"
         )
     paths = [path for own in people.values() for path in own]
     labels = np.repeat(np.arange(len(people)), [len(own) for own in people.values()]).astype(np.int64)
@@ -113,7 +115,8 @@ def split_identities(people: Identities, seed: int, held: Sequence[str] = ()) ->
         parts = [order[: -2 * quarter], order[-2 * quarter : -quarter], order[-quarter:]]
     for name, part in zip(("train", "val", "test"), parts, strict=True):
         if len(part) < 2:
-            raise DataError(f"the {name} split has {len(part)} people; two are needed")
+            named = f", for the pairs name {len(parts[2])} of the {len(order)}" if held else ""
+            raise DataError(f"the {name} split has {len(part)} people{named}; two are needed")
     return tuple(people.only(part) for part in parts)
 
 
@@ -128,7 +131,10 @@ def make_pairs(labels: NDArray[np.int64], count: int, seed: int, folds: int = 10
     same = same[source.permutation(len(same))[:half]]
     pairs = np.concatenate((same, _pairs_of_two(labels, half, source)))
     if len(pairs) < folds:
-        raise DataError(f"{len(pairs)} pairs; at least {folds} are needed")
+        raise DataError(
+            f"{len(labels)} photographs of {len(set(labels.tolist()))} people make {len(pairs)} pairs; "
+            f"at least {folds} are needed"
+        )
     order = source.permutation(len(pairs))
     return pairs[order, 0], pairs[order, 1], order < len(same)
 
@@ -163,7 +169,7 @@ def read_pairs(path: Path) -> list[tuple[str, int, str, int]]:
     "NAME i j" for one person and "NAME i NAME j" for two.
 
     Raises:
-        DataError: names file and line.
+        DataError: names file and line; also of a photograph with itself, which would be recognised by anything.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -180,6 +186,8 @@ def read_pairs(path: Path) -> list[tuple[str, int, str, int]]:
             pairs.append((parts[0], int(parts[1]), parts[2], int(parts[3])))
         else:
             raise DataError(f"{path}:{number}: expected 'NAME i j' or 'NAME i NAME j', got {line[:60]!r}")
+        if pairs[-1][:2] == pairs[-1][2:]:
+            raise DataError(f"{path}:{number}: a pair of one photograph with itself, {line[:60].strip()!r}")
     if not pairs:
         raise DataError(f"{path}: no pairs")
     return pairs

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cse_autoloss.errors import DataError, printable
+from cse_autoloss.errors import DataError, nearest, printable
 from cse_autoloss.tasks.image_listing import folders_of, list_images
 from cse_autoloss.tasks.photographs.pixels import read_photograph
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
@@ -61,8 +61,11 @@ def read_idx(folder: Path) -> tuple[LabelledImages, LabelledImages, tuple[str, .
     """Train, test and class names of files in MNIST's format.
 
     Args:
-        folder: holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of t10k, plain or .gz.
+        folder: holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of t10k, plain or .gz, right in it
+            or in raw/, as torchvision keeps them; "train-images.idx3-ubyte" is as good.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
     splits = []
     for name in ("train", "t10k"):
         pixels = _idx_file(_either(folder, f"{name}-images-idx3-ubyte"), 3)
@@ -77,8 +80,13 @@ def read_idx(folder: Path) -> tuple[LabelledImages, LabelledImages, tuple[str, .
 
 
 def _either(folder: Path, name: str) -> Path:
-    packed = folder / f"{name}.gz"
-    return packed if packed.is_file() else folder / name
+    """The file of that name, packed where it is there packed; DataError where there is none."""
+    for place in (folder, folder / "raw"):
+        for spelt in (name, name.replace("-idx", ".idx")):
+            for path in (place / f"{spelt}.gz", place / spelt):
+                if path.is_file():
+                    return path
+    raise DataError(f"{folder}: no {name} or {name}.gz here or in raw")
 
 
 def _idx_file(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -128,7 +136,9 @@ def read_folder(
     names = list(classes) if classes is not None else found
     unknown = sorted(set(found) - set(names))
     if unknown:
-        raise DataError(f"{folder / unknown[0]}: a class that the training images do not have")
+        close = nearest(unknown[0], names)
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise DataError(f"{folder / unknown[0]}: a class that the training images do not have{hint}")
     paths = [list_images(folder / name).images for name in names]
     labels = np.repeat(np.arange(len(names)), [len(own) for own in paths])
     if not len(labels):

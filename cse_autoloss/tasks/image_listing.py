@@ -62,6 +62,11 @@ def folders_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_systems(path.name))
 
 
+def split_word(name: str) -> str | None:
+    """The split that a folder of that name is of, in whatever case."""
+    return next((split for split, words in SPLIT_WORDS.items() if name.lower() in words), None)
+
+
 def split_folders(folder: Path) -> dict[str, Path]:
     """Split -> the folder in `folder` that is called as it, in whatever case; what is not there is left out.
 
@@ -69,9 +74,9 @@ def split_folders(folder: Path) -> dict[str, Path]:
         DataError: two folders may be one split.
     """
     found: dict[str, Path] = {}
-    for split, words in SPLIT_WORDS.items():
+    for split in SPLIT_WORDS:
         for path in folders_of(folder):
-            if path.name.lower() in words:
+            if split_word(path.name) == split:
                 if split in found:
                     raise DataError(f"{folder}: {found[split].name} and {path.name} may both be {split}")
                 found[split] = path

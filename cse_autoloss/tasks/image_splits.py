@@ -10,7 +10,7 @@ import numpy as np
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.tasks.cifar import read_cifar
-from cse_autoloss.tasks.data_digest import shared_files
+from cse_autoloss.tasks.data_digest import shared_files, under_two_names
 from cse_autoloss.tasks.handwriting import handwriting_parts, load_handwriting
 from cse_autoloss.tasks.image_chance import TEST_SHARE, split_by_chance, whole_folder
 from cse_autoloss.tasks.image_files import LabelledImages, read_folder, read_idx
@@ -113,12 +113,32 @@ def notes_on(data: str, val_share: float = 0.2) -> tuple[str, ...]:
 
 
 def shared_images(data: str) -> tuple[str, ...]:
-    """A warning where images of a folder stand in two splits; of other kinds nobody looks."""
+    """Warnings where images of a folder stand in two splits or in two classes; of other kinds nobody looks."""
     kind, _, place = data.partition(":")
     if kind != "folder" or not place:
         return ()
-    places = split_folders(Path(place).expanduser())
-    return tuple(shared_files({name: list_images(own).images for name, own in places.items()}))
+    folder = Path(place).expanduser()
+    places = split_folders(folder)
+    classes: dict[str, list[Path]] = {}
+    for own in places.values() or (folder,):
+        for one in folders_of(own):
+            classes.setdefault(one.name, []).extend(list_images(one).images)
+    parted = shared_files({name: list_images(own).images for name, own in places.items()})
+    return (*parted, *under_two_names(classes))
+
+
+def absent_classes(splits: ImageSplits) -> tuple[str, ...]:
+    """A note for val and for test where they have no image of a class that is learned."""
+    told = []
+    for name, part in (("val", splits.val), ("test", splits.test)):
+        counts = np.bincount(part.labels, minlength=len(splits.class_names))
+        absent = [one for one, count in zip(splits.class_names, counts, strict=True) if not count]
+        if absent:
+            told.append(
+                f"{name} has no image of {len(absent)} of the {len(counts)} classes, the first: {absent[0]}; "
+                "its scores tell nothing of them"
+            )
+    return tuple(told)
 
 
 def with_label_noise(splits: ImageSplits, share: float, seed: int) -> ImageSplits:

@@ -185,7 +185,8 @@ def _least_foreground(counts: Mapping[int, int], first: Mapping[int, Path]) -> i
 def _mask(path: Path, mask: Path) -> tuple[bool, NDArray[np.int64]]:
     """Whether the image is to be turned upright, as its mask is, and the values of the mask (H, W).
 
-    Of a palette they are its indices, and of colours they must be greys.
+    Of a palette of greys they are the greys, whose order in the palette differs from file to file; of any other they
+    are its indices; and of colours they must be greys.
     """
     values = np.asarray(decode(mask, _values)[1]).astype(np.int64)
     height, width = values.shape
@@ -202,6 +203,8 @@ def _values(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     bands = np.asarray(image)
+    if image.mode == "P":
+        bands = _greys(image, bands)
     if image.mode == "F":
         bands = np.round(bands * (255 if bands.max() <= 1 else 1))
     if bands.ndim == 3:
@@ -212,6 +215,17 @@ def _values(image: Image.Image) -> Image.Image:
     if not np.isfinite(bands).all() or bands.min() < 0 or bands.max() > 65535:
         raise ValueError("a mask with values below 0, above 65,535 or without a number")
     return Image.fromarray(bands.astype(np.int32))
+
+
+def _greys(image: Image.Image, indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What viewers show at the indices of a palette of greys; of any other palette, or one that shows two of the
+    indices alike, the indices."""
+    palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    used = np.unique(indices)
+    if (palette != palette[:, :1]).any() or used[-1] >= len(palette):
+        return indices
+    shown = palette[:, 0]
+    return shown[indices] if len(np.unique(shown[used])) == len(used) else indices
 
 
 def scene_masks(settings: SceneSettings, cache: Path | None = None) -> dict[str, Masked]:

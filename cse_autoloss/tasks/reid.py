@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,13 +73,13 @@ class ReidTask(StackedTask):
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What is left out of a folder."""
+        """What is left out of a folder, and people who stand in two splits; by a look at the names alone."""
         if not self.settings.data.startswith("market:"):
             return ()
         home = Path(self.settings.data.removeprefix("market:")).expanduser()
-        return tuple(
-            note for name in _FOLDERS for note in left_out(home / name, list_images(home / name).others)
-        )
+        listed = {name: list_images(home / name) for name in _FOLDERS}
+        told = [note for name, own in listed.items() for note in left_out(home / name, own.others)]
+        return (*told, *_shared_people({name: own.images for name, own in listed.items()}))
 
     @cached_property
     def splits(self) -> ReidSplits:
@@ -225,6 +225,21 @@ def _with_validation(
     labels = np.searchsorted(np.unique(learnt.images.labels), learnt.images.labels).astype(np.int64)
     val = query_and_gallery(train.take(np.flatnonzero(aside)))
     return ReidSplits(LabelledImages(learnt.images.pixels, labels), len(people) - count, val, test)
+
+
+def _shared_people(photographs: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
+    """A warning where people to learn from are sought in test: whoever was learned is found too easily."""
+    learnt, _, gallery = (
+        {int(found[1]) for path in photographs[name] if (found := _NAME.match(path.name))} - {JUNK, 0}
+        for name in _FOLDERS
+    )
+    common = sorted(learnt & gallery)
+    if not common:
+        return ()
+    return (
+        f"warning: {len(common)} of the {len(gallery)} people of {_FOLDERS[2]} stand in {_FOLDERS[0]} too, the first: "
+        f"person {common[0]}; scores on test then tell less than they seem to",
+    )
 
 
 def _market_folder(folder: Path, size: tuple[int, int], progress: Progress) -> Photos:

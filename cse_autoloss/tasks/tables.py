@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +27,12 @@ class Table:
     Attributes:
         features: (N, D) float64.
         target: (N,) float64.
+        notes: on what of the file was left out.
     """
 
     features: NDArray[np.float64]
     target: NDArray[np.float64]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -35,6 +40,14 @@ class Table:
     def take(self, index: NDArray[np.int64]) -> Table:
         """The rows at `index`."""
         return Table(self.features[index], self.target[index])
+
+
+class Sheet(NamedTuple):
+    """A file's columns by name, each further line that is not empty with its number, and notes on what is left out."""
+
+    names: list[str]
+    rows: list[tuple[int, list[str]]]
+    notes: tuple[str, ...] = ()
 
 
 def diabetes() -> Table:
@@ -49,6 +62,9 @@ def read_csv(path: Path, target: str | None) -> Table:
     """A table of a file in UTF-8 with a line of names and then numbers alone, separated by commas, or else by
     semicolons or tabs.
 
+    A column without a name is none of the data: rows' numbers in the first, as pandas writes its index, are left out
+    with a note, and so is a last one without values, as a separator at each line's end makes it.
+
     Args:
         path: of the file.
         target: name of the column to predict.
@@ -57,7 +73,7 @@ def read_csv(path: Path, target: str | None) -> Table:
         DataError: in one line, with the line in the file where one is at fault.
         UnknownNameError: there is no such column.
     """
-    names, rows = read_rows(path)
+    names, rows, notes = read_rows(path)
     if target is None:
         raise DataError(
             f"{path}: say by target which column is predicted; there are {shorten(', '.join(names))}"
@@ -72,17 +88,17 @@ def read_csv(path: Path, target: str | None) -> Table:
     if len(values) < FEWEST_ROWS:
         raise DataError(f"{path}: {len(values)} rows; {FEWEST_ROWS} are needed")
     column = names.index(target)
-    return Table(np.delete(values, column, axis=1), values[:, column])
+    return Table(np.delete(values, column, axis=1), values[:, column], notes)
 
 
-def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The columns' names, and each further line that is not empty with its number; errors as of `read_csv`."""
+def read_rows(path: Path) -> Sheet:
+    """The file as text; errors as of `read_csv`."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: larger than {MOST_BYTES >> 30} GiB")
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            head = stream.readline()
-            sign = next((one for one in ",;\t" if one in head), ",")
+            bare = re.sub(r'"[^"]*"', "", stream.readline())  # a name in quotes may hold any sign
+            sign = next((one for one in ",;\t" if one in bare), ",")
             stream.seek(0)
             rows = [(number, row) for number, row in enumerate(csv.reader(stream, delimiter=sign), 1) if row]
     except OSError as error:
@@ -92,7 +108,34 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise DataError(f"{told}: not a CSV file in UTF-8: {shorten(str(error), 80)}") from None
     if not rows:
         raise DataError(f"{path}: the file is empty")
-    return [name.strip() for name in rows[0][1]], rows[1:]
+    names = [name.strip() for name in rows[0][1]]
+    if _are_values(names):
+        first = shorten(sign.join(names))
+        raise DataError(f"{path}: the first line, {first}, holds numbers; expected the columns' names there")
+    return _without_unnamed(path, Sheet(names, rows[1:]))
+
+
+def _are_values(names: list[str]) -> bool:
+    """Whether a first line is one of data; whole numbers, all different, are names: 0, 1, 2 or years."""
+    try:
+        list(map(float, names))
+    except ValueError:
+        return False
+    return len(set(names)) < len(names) or not all(name.isdecimal() for name in names)
+
+
+def _without_unnamed(path: Path, sheet: Sheet) -> Sheet:
+    """Without a last column that has neither name nor values, and without rows' numbers in an unnamed first one."""
+    names, rows, _ = sheet
+    kept = len(names) - 1
+    if kept and not names[-1] and not any("".join(row[kept:]).strip() for _, row in rows):
+        return _without_unnamed(path, Sheet(names[:kept], [(number, row[:kept]) for number, row in rows]))
+    firsts = [row[0].strip() for _, row in rows]
+    counts = all(first.isdecimal() for first in firsts) and len(set(firsts)) == len(firsts)
+    if len(names) > 2 and names[0] in ("", "Unnamed: 0") and counts:
+        note = f"{path}: the first column has no name and numbers the rows; it is left out"
+        return Sheet(names[1:], [(number, row[1:]) for number, row in rows], (note,))
+    return sheet
 
 
 def _numbers(path: Path, number: int, row: list[str], names: list[str]) -> list[float]:
@@ -126,6 +169,24 @@ def split_table(
     if not np.ptp(table.target[parts["train"]]):
         raise DataError(f"{where}: all targets to train on are the same number")
     return {name: table.take(part) for name, part in parts.items()}
+
+
+def shared_rows(parts: Mapping[str, Table]) -> Iterator[str]:
+    """A warning for val and for test where rows of it stand in train too, features and target alike."""
+    known = set(_row_bytes(parts["train"]))
+    for name in ("val", "test"):
+        rows = _row_bytes(parts[name])
+        common = sum(row in known for row in rows)
+        if common:
+            yield (
+                f"warning: {common} of the {len(rows)} rows of {name} stand in train too; "
+                f"scores on {name} then tell less than they seem to"
+            )
+
+
+def _row_bytes(table: Table) -> list[bytes]:
+    whole = np.column_stack((table.features, table.target)) + 0.0  # no -0
+    return [row.tobytes() for row in whole]
 
 
 def with_outliers(table: Table, share: float, size: float, both: bool, seed: int) -> Table:
