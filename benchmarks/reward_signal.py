@@ -2,9 +2,9 @@
 
     python benchmarks/reward_signal.py [--noise 0.4] [--seeds 10] [--samples 16] [--sigma 0.2] [--out FILE.jsonl]
 
-μ stays at softmax, as in "am-lfs, mu not updated": each epoch B losses are drawn from N(μ, σ²I), B models train an epoch,
-each with its own, the best is copied to all. With z = (θ − μ)/σ and r the epoch's rewards brought to mean 0 and variance 1,
-β = E[r·z] is the gradient in units of σ, and ‖β‖² the share of the rewards' variance that a slope in θ explains. One
+μ stays at softmax, as in "am-lfs, mu not updated": each epoch B losses are drawn from N(μ, σ²I), B models train an
+epoch, each with its own, the best is copied to all. With z = (θ − μ)/σ and r the epoch's rewards brought to mean 0 and
+variance 1, β = E[r·z] is the gradient in units of σ, and ‖β‖² the share of the rewards' variance that a slope in θ explains. One
 epoch's estimate, the mean of r·z over B losses, has about the variance 1/B in each of K directions; so its cosine with
 β is about ‖β‖ / √(‖β‖² + K/B), and that of the mean over T epochs ‖β‖ / √(‖β‖² + K/(B·T)). A step of one σ along β
 changes the expected reward by ‖β‖ times the rewards' deviation.
@@ -56,7 +56,8 @@ def table(rows: list[dict[str, object]]) -> str:
     """A line for each third of the epochs."""
     last = max(int(str(row["epoch"])) for row in rows) + 1
     text = [
-        "| epochs | ‖β‖² | cosine of one epoch's estimate | of a third's | rewards' deviation, points | a step of σ gains |",
+        "| epochs | ‖β‖² | cosine of one epoch's estimate | of a third's | rewards' deviation, points |"
+        " a step of σ gains |",
         "|---|---|---|---|---|---|",
     ]
     for third in range(3):

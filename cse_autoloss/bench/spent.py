@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, Score
 
 
 def peak_memory(device: Any) -> int:
@@ -33,9 +34,11 @@ def spent(store: RunStore) -> dict[str, Any]:
         scores = store.scores(purpose, status="ok")
         known = [score for score in scores if "seconds_train" in score.extra or purpose == "epoch"]
         if known:
-            break
-    else:
-        return {}
+            return _told(what, known)
+    return {}
+
+
+def _told(what: str, known: Sequence[Score]) -> dict[str, Any]:
     return {
         "what": what,
         "trainings": len(known),
