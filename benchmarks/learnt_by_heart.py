@@ -3,10 +3,11 @@
     python benchmarks/learnt_by_heart.py --data cifar10:DIR [--noise 0.4] [--seed 0] [--set KEY=VALUE ...]
     python benchmarks/learnt_by_heart.py --together COMPARISON EARLY
 
-The first prints how many of the wrongly labelled training images the net gives their wrong label, how many their right
-one, how many of the others it gets right, and its accuracy on validation: where the first rises while the last falls,
-there is something that a loss can protect the net from. The second prints a comparison and one of cross-entropy with early
-stopping (`own.early_stopping=true`) as one table: both have the same seeds and draws, so that they are paired.
+The first prints how many of the wrongly labelled training images the net gives their wrong label, how many their
+right one, how many of the others it gets right, and its accuracy on validation: where the first rises while the last
+falls, there is something that a loss can protect the net from. The second prints a comparison and one of
+cross-entropy with early stopping (`own.early_stopping=true`) as one table: both have the same seeds and draws, so
+that they are paired.
 """
 
 from __future__ import annotations

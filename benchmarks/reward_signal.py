@@ -3,11 +3,11 @@
     python benchmarks/reward_signal.py [--noise 0.4] [--seeds 10] [--samples 16] [--sigma 0.2] [--out FILE.jsonl]
 
 μ stays at softmax, as in "am-lfs, mu not updated": each epoch B losses are drawn from N(μ, σ²I), B models train an
-epoch, each with its own, the best is copied to all. With z = (θ − μ)/σ and r the epoch's rewards brought to mean 0 and
-variance 1, β = E[r·z] is the gradient in units of σ, and ‖β‖² the share of the rewards' variance that a slope in θ explains. One
-epoch's estimate, the mean of r·z over B losses, has about the variance 1/B in each of K directions; so its cosine with
-β is about ‖β‖ / √(‖β‖² + K/B), and that of the mean over T epochs ‖β‖ / √(‖β‖² + K/(B·T)). A step of one σ along β
-changes the expected reward by ‖β‖ times the rewards' deviation.
+epoch, each with its own, the best is copied to all. With z = (θ − μ)/σ and r the epoch's rewards brought to mean 0
+and variance 1, β = E[r·z] is the gradient in units of σ, and ‖β‖² the share of the rewards' variance that a slope in
+θ explains. One epoch's estimate, the mean of r·z over B losses, has about the variance 1/B in each of K directions;
+so its cosine with β is about ‖β‖ / √(‖β‖² + K/B), and that of the mean over T epochs ‖β‖ / √(‖β‖² + K/(B·T)). A step
+of one σ along β changes the expected reward by ‖β‖ times the rewards' deviation.
 
 Prints this for each third of the training; ‖β‖² is corrected for what N samples would show by chance, K/N.
 """

@@ -115,9 +115,7 @@ def test_losses_of_other_slots_than_a_detectors_are_found_written_and_read(
     result = cse_autoloss.evolve(f"{tmp_path / 'mine.py'}:Line", out=run, own__points=50, **TINY)
     assert list(result.summary["best"]["losses"]) == [one, two]
     assert {path.name for path in (run / "best").iterdir()} >= {f"loss_{one}.py", f"loss_{two}.json"}
-    with pytest.raises(
-        ConfigError, match=f"{one}, {two}, and a file holds one: take it by --signature {one}"
-    ):
+    with pytest.raises(ConfigError, match="and a file holds one: take it by --signature"):
         cse_autoloss.export_loss(run, tmp_path / "loss.py")
     cse_autoloss.export_loss(run, tmp_path / "loss.py", two)
     assert "R" in (tmp_path / "loss.py").read_text()

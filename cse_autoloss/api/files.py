@@ -151,7 +151,7 @@ def explain_loss(
     path = Path(path)
     if _is_run(source):
         if _parametric(source) is not None:
-            return explain(_file_of(Path(source)), signature).save(path)
+            return explain(Path(source, "best", "loss.json"), signature).save(path)
     elif signature is not None or not _pair_in(source):
         return explain(source, signature).save(path)
     found = _losses_of(source, signature)
@@ -236,17 +236,14 @@ def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None
 def _found_in(run: Path) -> dict[str, LossFile]:
     """Slot -> loss, of best/loss.json, or of the files that losses of other slots than a detector's have."""
     from cse_autoloss.export import from_json
-    from cse_autoloss.runs import RunStore
 
-    with RunStore.read(run) as store, store.understood("the summary"):
-        best = (store.meta("summary") or {}).get("best") or {}
-        slots = list(best.get("losses", ()))
-    own = {slot: run / "best" / f"loss_{slot}.json" for slot in slots}
-    found = {slot: from_json(file) for slot, file in own.items() if file.exists()}
-    if found:
-        return found
-    file = _file_of(run)
-    return _pair_in(file) or {slots[0] if len(slots) == 1 else "loss": from_json(file)}
+    file = run / "best" / "loss.json"
+    if file.exists():
+        return _pair_in(file) or {"loss": from_json(file)}
+    own = sorted(file.parent.glob("loss_*.json"))
+    if not own:
+        raise RunError(f"{run}: the run has no discovered loss yet ({file} is missing)")
+    return {each.stem.removeprefix("loss_"): from_json(each) for each in own}
 
 
 def _pair_in(source: str | Path) -> dict[str, LossFile]:
@@ -273,13 +270,6 @@ def _pair_named(text: str) -> dict[str, LossFile]:
         told = "+".join(one.name for one in kinds)
         raise UnknownNameError(f"{text!r}: expected CLS+REG, a loss of classes and one of boxes, got {told}")
     return {slot: LossFile(one.graph, one.alpha, {}) for slot, one in zip(("cls", "reg"), pair, strict=True)}
-
-
-def _file_of(run: Path) -> Path:
-    file = run / "best" / "loss.json"
-    if not file.exists():
-        raise RunError(f"{run}: the run has no discovered loss yet ({file} is missing)")
-    return file
 
 
 def _parametric(source: str | Path | LossGraph) -> ParametricLoss | None:
