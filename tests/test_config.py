@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.errors import AutoLossError, ConfigError
 from cse_autoloss.settings.fields import Positive, Section
 from cse_autoloss.settings.load import (
     SearchConfig,
@@ -28,6 +28,7 @@ from cse_autoloss.settings.plain_yaml import MOST_BYTES, dump_yaml, parse_yaml, 
 from cse_autoloss.settings.schema import config_model
 from cse_autoloss.settings.tasks import section_of, task_names
 from cse_autoloss.settings.tasks.detection import DetectionSettings, SceneSettings
+from cse_autoloss.tasks.registry import TASKS as KINDS
 
 FOLDER = Path(load_config.__code__.co_filename).parents[1] / "search_configs"
 _KEYS = st.sampled_from([*SearchConfig.model_fields, *DetectionSettings.model_fields]) | st.text(max_size=8)
@@ -479,3 +480,22 @@ def test_the_clean_scenes_have_a_configuration() -> None:
     # Whoever copies the file of all settings and names photographs gets no faults into them.
     copied = load_config("detection", {"detection.data": "coco:somewhere"}).own
     assert not copied.faults.notes
+
+
+@pytest.mark.parametrize(
+    ("task", "meant"),
+    [
+        ("regression", "did you mean 'csv:"),
+        ("segmentation", "did you mean 'folder:"),
+        ("reid", "did you mean 'market:"),
+        ("faces", "did you mean 'folder:"),
+        ("classification", "did you mean 'folder:"),
+    ],
+)
+def test_data_named_without_their_kind_are_told_with_it(task: str, meant: str, tmp_path: Path) -> None:
+    with pytest.raises(AutoLossError) as told:
+        KINDS.get(task)(load_config(None, {"task": task, "own.data": str(tmp_path)}, section_of).own).check()
+    assert meant in str(told.value)
+    with pytest.raises(AutoLossError) as told:
+        KINDS.get(task)(load_config(None, {"task": task, "own.data": "nowhere"}, section_of).own).check()
+    assert "did you mean" not in str(told.value)

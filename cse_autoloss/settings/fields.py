@@ -58,10 +58,18 @@ def like(pattern: str, expected: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"expected {expected}, got {shorten(value)!r}")
+            raise ValueError(f"expected {expected}, got {shorten(value)!r}{kind_left_out(expected, value)}")
         return value
 
     return AfterValidator(check)
+
+
+def kind_left_out(expected: str, value: str) -> str:
+    """A hint for a file or folder that is named without its kind, where 'KIND:FILE' or 'KIND:DIR' are expected, of
+    several the last."""
+    kinds = re.findall(r"'(\w+):(?:FILE|DIR)'", expected)
+    named = value.isprintable() and os.path.exists(os.path.expanduser(value))
+    return f"; did you mean '{kinds[-1]}:{shorten(value)}'?" if named and kinds else ""
 
 
 def whole_path(data: str, kinds: str = r"\w{2,}") -> str:

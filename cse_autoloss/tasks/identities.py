@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cse_autoloss.classifiers.seeds import derived_seed
-from cse_autoloss.errors import DataError, MissingExtraError
+from cse_autoloss.errors import DataError, MissingExtraError, shorten
+from cse_autoloss.settings.fields import kind_left_out
 from cse_autoloss.tasks.image_files import LabelledImages, read_images
 from cse_autoloss.tasks.image_listing import folders_of, left_out, list_images, split_word
 from cse_autoloss.tasks.photographs.probing import Progress, nothing
@@ -93,7 +94,8 @@ def _folder(source: str) -> Path:
         return _orl_folder()
     if source.startswith("folder:") and len(source) > len("folder:"):
         return Path(source.removeprefix("folder:")).expanduser()
-    raise DataError(f"data: expected 'orl' or 'folder:DIR', got {source!r}")
+    expected = "'orl' or 'folder:DIR'"
+    raise DataError(f"data: expected {expected}, got {shorten(source)!r}{kind_left_out(expected, source)}")
 
 
 def split_identities(people: Identities, seed: int, held: Sequence[str] = ()) -> tuple[Identities, ...]:

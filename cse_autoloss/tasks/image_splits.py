@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cse_autoloss.classifiers.seeds import derived_seed
-from cse_autoloss.errors import ConfigError, DataError
+from cse_autoloss.errors import ConfigError, DataError, shorten
+from cse_autoloss.settings.fields import kind_left_out
 from cse_autoloss.tasks.cifar import read_cifar
 from cse_autoloss.tasks.data_digest import shared_files, under_two_names
 from cse_autoloss.tasks.handwriting import handwriting_parts, load_handwriting
@@ -84,7 +85,8 @@ def load_splits(
         splits = _from_files(kind, Path(place).expanduser(), seed, val_share, image_size, grey, progress)
     else:
         kinds = ", ".join(f"'{one}:DIR'" for one in KINDS)
-        raise ConfigError(f"data: expected 'digits' or one of {kinds}, got {data!r}")
+        hint = kind_left_out(kinds, data)
+        raise ConfigError(f"data: expected 'digits' or one of {kinds}, got {shorten(data)!r}{hint}")
     check_splits(splits, place or data)
     if train_limit is not None and train_limit < len(splits.train):
         order = _random("subset", drawn_seed(seed, draw)).permutation(len(splits.train))[:train_limit]
