@@ -34,6 +34,10 @@ def predicted(task: ClassificationTask, model: torch.nn.Module) -> np.ndarray:
     return task._predicted(ModelStack([model]), task.splits.train)[0][0].numpy()
 
 
+def _share(of: np.ndarray, among: np.ndarray) -> float:
+    return float(of[among].mean()) if among.any() else 0.0
+
+
 def together(comparison: Path, early: Path) -> str:
     """Accuracy × 100, and gains over cross-entropy and over early stopping; bold where Holm's correction leaves it."""
     rows = json.loads((comparison / "comparison.json").read_text("utf-8"))["losses"]
@@ -108,8 +112,8 @@ def main() -> None:
         score = task.train(
             {"loss": summed}, seed=options.seed, schedule=schedule, settings={"lr": options.lr}, split="val"
         )
-        by_heart, through = (told[-1] == given)[wrong].mean(), (told[-1] == right)[wrong].mean()
-        learnt, val = (told[-1] == given)[~wrong].mean(), score.metrics["accuracy"]
+        by_heart, through = (_share(told[-1] == labels, wrong) for labels in (given, right))
+        learnt, val = _share(told[-1] == given, ~wrong), score.metrics["accuracy"]
         print(f"| {until} | {by_heart:.1%} | {through:.1%} | {learnt:.1%} | {val:.1%} |", flush=True)
 
 
