@@ -68,6 +68,8 @@ def test_seeds_that_share_a_draw_are_one_value() -> None:
     assert found.gain.low == pytest.approx(found.gain.mean - reach, rel=1e-3)
     assert found.verdict.startswith("No better")
     assert "6 paired seeds on 3 fresh draws of the data" in found.verdict
+    # Of two losses the noise floor is the standard error of that gain.
+    assert found.noise_floor == pytest.approx(np.std(list(gain.values()), ddof=1) / math.sqrt(3))
 
 
 def test_draws_are_none_that_a_run_can_ask_for_and_keep_apart_what_must_stay_apart() -> None:

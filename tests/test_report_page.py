@@ -81,7 +81,7 @@ def made(directory: Path) -> Path:
             "summary",
             {
                 **counts, "best": best, "verdict": f"Better than {HOSTILE}.", "notes": [f"shrunk {HOSTILE}"],
-                "seconds": {"search": 3.0, "total": 4.0}, "noise_floor": 0.01,
+                "seconds": {"search": 3.0, "total": 4.0}, "paired_noise": 0.01,
                 "winners": [standing("discovered 1", CHILD, 0.45, 0.44)],
                 "baselines": [standing(HOSTILE, "giou", 0.40, 0.39), standing("iou", "iou", 0.41, 0.46)],
             },
@@ -162,6 +162,7 @@ def test_it_tells_everything_and_needs_nothing(page: str) -> None:
         f"Better than {HOSTILE}.", "Against all others", "gain of discovered 1 over it", f"shrunk {HOSTILE}",
         "The found loss", "What it is", "with discovered 1", f"wrong: {HOSTILE}",
         "Residuals", "0 right, 1 wrong, 0 missed", "25.00",
+        "moves the mean difference of two equal losses by ±1.00 (1 sd)",
         "Score against size", "Where it comes from", "changed: I → Mul(I,I)",
         "over the better parent", "The funnel", f"loss rises {HOSTILE} (at i/u = 0.5)", "All settings", "--resume",
     ):  # fmt: skip

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cse_autoloss.bench.jobs import LossSet, Training
-from cse_autoloss.bench.statistics import Interval, by_draw, gains, mean_interval, p_value
+from cse_autoloss.bench.statistics import Interval, by_draw, gains, mean_interval, noise_floor, p_value
 from cse_autoloss.bench.tuning import Axis, Point, Trial, best, due
 from cse_autoloss.losses import open_parameters, with_parameters
 from cse_autoloss.losses.family import chosen
@@ -201,15 +201,15 @@ class AuditPlan:
 
     def interval(self, figures: Sequence[float], metric: Metric | None = None) -> Interval:
         """Interval of a mean figure, within what the metric can be."""
-        found = mean_interval(self._apart(figures), confidence=self.confidence, resamples=self.resamples)
+        found = mean_interval(self.values(figures), confidence=self.confidence, resamples=self.resamples)
         return found.within((metric or self.metric).bounds)
 
     def _gains(self, one: Sequence[float], other: Sequence[float], metric: Metric | None) -> list[float]:
         chosen = metric or self.metric
-        return self._apart(gains(*([chosen.figure(value) for value in values] for values in (one, other))))
+        return self.values(gains(*([chosen.figure(value) for value in values] for values in (one, other))))
 
-    def _apart(self, values: Sequence[float]) -> list[float]:
-        """One value a seed, or a draw, where seeds share draws."""
+    def values(self, values: Sequence[float]) -> list[float]:
+        """Independent values of one a seed: where seeds share a draw of the data, their mean."""
         return by_draw(values, [self.draw(seed) for seed in self.seeds]) if self.draws else list(values)
 
 
@@ -239,7 +239,8 @@ class AuditResult:
         rival: the baseline with the best mean on test.
         gain: interval of the best's gain over the rival over paired seeds; above 0 is better, whichever way the metric
             points.
-        noise_floor: standard deviation of a mean difference that seeds alone make between two equal losses.
+        noise_floor: standard deviation of the mean paired difference of two equally good losses; see
+            `statistics.noise_floor`.
         seeds: number of seeds that every contestant has.
         notes: what was left out or went wrong, in words.
         draws: of the data, among these seeds; 0 where all have the data of the settings.
@@ -311,7 +312,7 @@ class AuditResult:
         return {
             "baselines": [entry(one) for one in self.contestants if not one.discovered],
             "winners": [entry(one) for one in self.contestants if one.discovered],
-            "noise_floor": self.noise_floor,
+            "paired_noise": self.noise_floor,
             "seeds": self.seeds,
             "draws": self.draws,
             "verdict": self.verdict,
@@ -343,7 +344,7 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
         best,
         rival,
         gain,
-        noise_floor(done),
+        noise_floor([whole.values(one.test) for one in done]),
         count,
         plan.confidence,
         tuple(notes),
@@ -392,16 +393,3 @@ def _worth(metric: Metric, score: Score | None) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def noise_floor(contestants: Sequence[Contestant]) -> float:
-    """√(2/n) times the pooled standard deviation of test figures over seeds, within contestants."""
-    squares, freedom, n = 0.0, 0, 0
-    for one in contestants:
-        n = len(one.test)
-        mean = _mean(one.test)
-        squares += sum((value - mean) ** 2 for value in one.test)
-        freedom += max(0, n - 1)
-    if not freedom:
-        return math.nan
-    return math.sqrt(squares / freedom) * math.sqrt(2 / n)

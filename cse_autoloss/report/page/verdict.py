@@ -12,6 +12,7 @@ from cse_autoloss.losses.parametric import title_of
 from cse_autoloss.pages import Safe, el
 from cse_autoloss.pages.charts import track
 from cse_autoloss.report.live import clock_face, phase_text, time_left
+from cse_autoloss.report.table import NOISE
 from cse_autoloss.report.view import RunView, Standing
 
 
@@ -112,9 +113,9 @@ def gains(view: RunView) -> Safe | None:
     else:
         how = f"Dots are means over {count} paired seeds, bars 95 % intervals. "
         how += "A gain is sure where its bar does not touch the line at 0."
-    noise = view.summary.get("noise_floor")
+    noise = view.summary.get("paired_noise")
     if noise:
-        how += f" Seeds alone move a difference by ±{metric.text(noise)} (1 sd)."
+        how += f" {NOISE[0].upper()}{NOISE[1:]} ±{metric.text(noise)} (1 sd)."
     if not metric.higher:
         how += f" {metric.label}: lower is better; a gain is how much lower."
     return el(
