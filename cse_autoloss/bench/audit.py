@@ -17,7 +17,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cse_autoloss.bench.jobs import LossSet, Training
-from cse_autoloss.bench.statistics import Interval, by_draw, gains, mean_interval, noise_floor, p_value
+from cse_autoloss.bench.statistics import (
+    Interval,
+    by_draw,
+    gains,
+    mean_interval,
+    noise_floor,
+    p_value,
+    told_apart,
+)
 from cse_autoloss.bench.tuning import Axis, Point, Trial, best, due
 from cse_autoloss.losses import open_parameters, with_parameters
 from cse_autoloss.losses.family import chosen
@@ -229,6 +237,46 @@ def tune(contestants: Sequence[Contestant], plan: AuditPlan, train: Train) -> li
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The best winner's gain over one other contestant.
+
+    Attributes:
+        gain: its interval, for itself; one value a draw, where seeds share draws.
+        told_apart: whether it is beyond chance by Holm's correction for the number of baselines; None of another
+            winner, over which nothing is claimed.
+    """
+
+    gain: Interval
+    told_apart: bool | None
+
+
+Figures = Sequence[float]
+
+
+def differences(
+    best: Contestant,
+    contestants: Sequence[Contestant],
+    gain: Callable[[Figures, Figures], Interval],
+    chance: Callable[[Figures, Figures], float],
+    confidence: float = 0.95,
+) -> dict[str, Difference]:
+    """The best's gains over all others, by name.
+
+    Args:
+        best: whose gains they are.
+        contestants: all, the best among them.
+        gain: interval of the paired gain of figures over others.
+        chance: p of such a gain where there is none.
+        confidence: 1 − the share of audits that may tell a baseline apart by chance.
+    """
+    baselines = [one for one in contestants if not one.discovered]
+    chances = [chance(best.test, one.test) for one in baselines]
+    apart = dict(zip((one.name for one in baselines), told_apart(chances, confidence), strict=True))
+    others = [one for one in contestants if one is not best]
+    return {one.name: Difference(gain(best.test, one.test), apart.get(one.name)) for one in others}
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """What the audit found.
 
@@ -245,6 +293,7 @@ class AuditResult:
         notes: what was left out or went wrong, in words.
         draws: of the data, among these seeds; 0 where all have the data of the settings.
         intervals: of the contestants' mean test figures, by name; where one is missing it is taken over the seeds.
+        differences: the best's gains over all others, by name.
     """
 
     metric: Metric
@@ -258,6 +307,7 @@ class AuditResult:
     notes: tuple[str, ...] = field(default_factory=tuple)
     draws: int = 0
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    differences: Mapping[str, Difference] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -299,7 +349,11 @@ class AuditResult:
     def to_dict(self) -> dict[str, Any]:
         """The audit's part of summary.json."""
 
+        nothing = nothing_learnt(self.metric, [one.test for one in self.contestants])
+
         def entry(one: Contestant) -> dict[str, Any]:
+            difference = self.differences.get(one.name)
+            apart = difference.told_apart if difference else None
             return {
                 "name": one.name,
                 "losses": one.losses.losses,
@@ -307,6 +361,8 @@ class AuditResult:
                 "trainings": one.trainings,
                 "val": one.val,
                 "test": self.interval(one).to_dict() | {"seeds": list(one.test)},
+                "best_gain": difference.gain.to_dict() if difference else None,
+                "told_apart": apart and not nothing,
             }
 
         return {
@@ -350,6 +406,7 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
         tuple(notes),
         len({plan.draw(seed) for seed in whole.seeds}) if plan.draws else 0,
         {one.name: whole.interval(one.test) for one in done},
+        differences(best, done, whole.difference, whole.chance, plan.confidence) if best and count else {},
     )
 
 

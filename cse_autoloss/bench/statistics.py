@@ -126,6 +126,11 @@ def noise_floor(rows: Sequence[Sequence[float]]) -> float:
     return math.sqrt(2 * float((left**2).sum()) / ((losses - 1) * (n - 1)) / n)
 
 
+def told_apart(chances: Sequence[float], confidence: float) -> list[bool]:
+    """Which of several differences are beyond chance: those whose p, by Holm's correction, is below 1 − confidence."""
+    return [chance < 1 - confidence for chance in holm(chances)]
+
+
 def by_draw(values: Sequence[float], draws: Sequence[int]) -> list[float]:
     """Means over the seeds that share a draw of the data: such seeds are not independent of each other."""
     groups: dict[int, list[float]] = {}

@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cse_autoloss.bench.audit import AuditResult, Contestant
+from cse_autoloss.bench.audit import AuditResult, Contestant, differences
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus
 from cse_autoloss.bench.schedule import Pending, Process, Workbench
 from cse_autoloss.bench.session import Session, states_folder, still_there
-from cse_autoloss.bench.statistics import noise_floor, paired_difference
+from cse_autoloss.bench.statistics import gains as paired
+from cse_autoloss.bench.statistics import noise_floor, p_value, paired_difference
 from cse_autoloss.discovery.stacks import Stacks, Trial
 from cse_autoloss.errors import ConfigError, RunError, WorkersLost
 from cse_autoloss.losses.parametric import known_here, make_space
@@ -246,7 +247,24 @@ class SideBySideRun:
                 gains[mine.name, one.name] = paired_difference(*pairs, confidence=confidence)
         gain = gains[own.name, rival.name] if rival else None
         noise = noise_floor([one.test for one in (own, *others)])
-        audit = AuditResult(metric, (own, *others), own, rival, gain, noise, len(self.seeds), confidence)
+        apart = differences(
+            own,
+            (own, *others),
+            lambda one, other: paired_difference(one, other, confidence=confidence),
+            lambda one, other: p_value(paired(one, other)),
+            confidence,
+        )
+        audit = AuditResult(
+            metric,
+            (own, *others),
+            own,
+            rival,
+            gain,
+            noise,
+            len(self.seeds),
+            confidence,
+            differences=apart,
+        )
         ends = [list(self._end(trial)) for trial in chosen[self.title]]
         return audit, {
             "space": self.space.name,
