@@ -62,7 +62,7 @@ def evolved(directory: Path) -> Json:
             "audit": {
                 "verdict": summary["verdict"],
                 "gain": summary["best"]["gain"],
-                "noise_floor": summary["noise_floor"],
+                "noise_floor": summary["paired_noise"],
                 "best": _contestant(summary["best"]),
                 "contestants": [
                     {"name": one["name"], **_contestant(one)}

@@ -100,6 +100,11 @@ def test_command_lines_are_those_of_the_program(page: Path) -> None:
         command.make_context(name, given, parent=context)
 
 
+def test_every_page_of_figures_names_the_commit_that_they_came_with() -> None:
+    for page in (ROOT / "docs" / "benchmarks").glob("*.md"):
+        assert re.search(r"\bcommit [0-9a-f]{7,40}\b", page.read_text(encoding="utf-8")), page.name
+
+
 def test_every_page_has_its_place_on_the_site() -> None:
     places = set(re.findall(r"\S+\.md\b", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if ROOT / "docs" in page.parents}

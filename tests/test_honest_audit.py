@@ -15,6 +15,7 @@ import cse_autoloss
 from cse_autoloss.bench import worker
 from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude
 from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.compare.result import compare_scores
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
 from cse_autoloss.settings.tasks.detection import DetectionSettings
@@ -68,6 +69,8 @@ def test_seeds_that_share_a_draw_are_one_value() -> None:
     assert found.gain.low == pytest.approx(found.gain.mean - reach, rel=1e-3)
     assert found.verdict.startswith("No better")
     assert "6 paired seeds on 3 fresh draws of the data" in found.verdict
+    # Of two losses the noise floor is the standard error of that gain.
+    assert found.noise_floor == pytest.approx(np.std(list(gain.values()), ddof=1) / math.sqrt(3))
 
 
 def test_draws_are_none_that_a_run_can_ask_for_and_keep_apart_what_must_stay_apart() -> None:
@@ -124,6 +127,58 @@ def test_no_share_is_told_below_0_or_above_1() -> None:
     assert plan.interval([30.0, 31.0], Metric("psnr", factor=1.0)).high > 32
     # A figure that a user calls a share and is none is not cut below what was seen.
     assert plan.interval([30.0, 31.0]).high >= 30.5
+
+
+MANY = [
+    Contestant("first", LossSet.of({"loss": "f"}), True, val=0.5),
+    *(Contestant(f"known {i}", LossSet.of({"loss": f"k{i}"}), False) for i in range(6)),
+]
+"""Against `first`, `known 0` has p = 0.02 alone: by Holm's correction for six, 0.1."""
+WOBBLE = dict(zip(range(30, 36), (0.0, 0.02, 0.0, 0.01, 0.02, 0.0), strict=True))
+APART = replace(PLAN, draws=0)
+
+
+def _lone(t: Training) -> float:
+    """All are equal but for chance; `known 0` is a little ahead, by its interval alone for sure."""
+    number = int(t.losses["loss"][1:] or -1)
+    turn = WOBBLE[30 + (t.seed + number) % 6] if number > 0 else 0.0
+    return 0.5 + (0.85 * WOBBLE[t.seed] + 0.002 if number == 0 else turn - 0.008 if number > 0 else 0.0)
+
+
+def _all(contestants: Any, plan: AuditPlan, ap: Any) -> dict[str, Score]:
+    answers = {t.key: (t, {"status": "ok", "metrics": {"ap": ap(t)}}) for t in plan.final(contestants)}
+    return {key: t.score("ok", answer, "", 1.0) for key, (t, answer) in answers.items()}
+
+
+def test_an_audit_tells_whom_the_find_is_apart_from_and_corrects_for_their_number() -> None:
+    told = conclude(MANY, APART, _all(MANY, APART, _lone)).to_dict()
+    alone = conclude(MANY[:2], APART, _all(MANY[:2], APART, _lone)).to_dict()
+    (found,), (first, *_) = told["winners"], told["baselines"]
+    assert (found["best_gain"], found["told_apart"]) == (None, None)
+    assert first["best_gain"]["high"] < 0
+    assert first["told_apart"] is False
+    assert alone["baselines"][0]["told_apart"] is True
+    # Where six seeds are on three draws, there are three values.
+    drawn = conclude(MANY[:2], PLAN, _all(MANY[:2], PLAN, _lone)).to_dict()
+    assert drawn["baselines"][0]["best_gain"]["low"] < first["best_gain"]["low"]
+
+
+def test_a_comparison_calls_nobody_ahead_whom_its_table_does_not() -> None:
+    metrics = (APART.metric,)
+    many, two = (
+        compare_scores(some, APART, _all(some, APART, _lone), metrics, about={"what": "made up"})
+        for some in (MANY, MANY[:2])
+    )
+    assert two.verdict == "Ahead of first: known 0 (6 paired seeds)."
+    assert many.verdict.startswith("Not told apart from first: known 0, ")
+    assert many.verdict.endswith("(6 paired seeds, Holm's correction for 6 comparisons).")
+    told = many.to_dict()
+    assert told["verdict"] == many.verdict
+    assert [one["told_apart"] for one in told["losses"]] == [None, *[False] * 6]
+    nothing = compare_scores(MANY, APART, _all(MANY, APART, lambda t: 0.0), metrics, about={})
+    assert nothing.verdict.startswith("Nothing learned")
+    one = replace(APART, seeds=(30,))
+    assert compare_scores(MANY, one, _all(MANY, one, _lone), metrics, about={}).verdict.startswith("One seed")
 
 
 # -- leakage ----------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def made(directory: Path) -> Path:
             "summary",
             {
                 **counts, "best": best, "verdict": f"Better than {HOSTILE}.", "notes": [f"shrunk {HOSTILE}"],
-                "seconds": {"search": 3.0, "total": 4.0}, "noise_floor": 0.01,
+                "seconds": {"search": 3.0, "total": 4.0}, "paired_noise": 0.01,
                 "winners": [standing("discovered 1", CHILD, 0.45, 0.44)],
                 "baselines": [standing(HOSTILE, "giou", 0.40, 0.39), standing("iou", "iou", 0.41, 0.46)],
             },
@@ -162,6 +162,7 @@ def test_it_tells_everything_and_needs_nothing(page: str) -> None:
         f"Better than {HOSTILE}.", "Against all others", "gain of discovered 1 over it", f"shrunk {HOSTILE}",
         "The found loss", "What it is", "with discovered 1", f"wrong: {HOSTILE}",
         "Residuals", "0 right, 1 wrong, 0 missed", "25.00",
+        "moves the mean difference of two equal losses by ±1.00 (1 sd)",
         "Score against size", "Where it comes from", "changed: I → Mul(I,I)",
         "over the better parent", "The funnel", f"loss rises {HOSTILE} (at i/u = 0.5)", "All settings", "--resume",
     ):  # fmt: skip
@@ -242,6 +243,62 @@ def test_a_comparison_shows_all_its_losses(tmp_path: Path) -> None:
 def test_a_gain_is_paired_seed_by_seed(page: str) -> None:
     # 0.45 - 0.41 and 0.44 - 0.46: the mean is +1 point, and nothing is sure.
     assert "+1.00 AP" in Reader(page).words
+
+
+def told(summary: dict[str, Any], gains: dict[str, tuple[float, bool]]) -> None:
+    """Write gains into an audit's summary as `AuditResult.to_dict` does."""
+    for one in (*summary["winners"], *summary["baselines"]):
+        mean, apart = gains.get(one["name"], (None, None))
+        bounds = {"mean": mean, "low": mean - 0.01, "high": mean + 0.01} if mean is not None else None
+        one.update(best_gain=bounds, told_apart=apart)
+
+
+def test_the_store_tells_who_is_told_apart_and_an_older_run_says_that_nothing_is_corrected(
+    tmp_path: Path, page: str
+) -> None:
+    older = Reader(page).words
+    assert "nothing is corrected for the number of comparisons, 2, nor for seeds that share a draw" in older
+    assert " told apart" not in older
+    with RunStore.open(made(tmp_path / "run")) as store:
+        summary = store.meta("summary")
+        told(summary, {HOSTILE: (0.03, True), "iou": (0.02, False)})
+        store.set_meta("summary", {**summary, "draws": 2})
+        words = Reader(write_page(store).read_text(encoding="utf-8")).words
+    assert f"+3.00 AP{HOSTILE} [+2.00, +4.00] told apart" in words
+    assert f"+2.00 AP{HOSTILE} [+1.00, +3.00]" in words
+    assert words.count("] told apart") == 1
+    assert "2 paired seeds on 2 fresh draws of the data" in words
+    assert "told apart from 0, by Holm's correction for 2 known losses" in words
+    assert "nothing is corrected" not in words
+
+
+def test_a_comparison_says_what_its_table_says(tmp_path: Path) -> None:
+    def row(name: str, *seeds: float, **more: Any) -> dict[str, Any]:
+        ap = {"mean": sum(seeds) / 2, "low": min(seeds), "high": max(seeds), "seeds": list(seeds)}
+        return {"name": name, "losses": {"reg": "giou"}, "ap": ap, **more}
+
+    gain = {"ap": {"mean": 0.1, "low": 0.09, "high": 0.11}}
+    older = [row("one", 0.5, 0.51), row("two", 0.6, 0.61)]
+    newer = [
+        row("one", 0.5, 0.51, difference={"ap": None}, told_apart=None),
+        row("two", 0.6, 0.61, difference=gain, told_apart=False),
+    ]
+    config = {"compare": {"contestants": [], "tune": True, "seeds": 2, "split": "test"}}
+    with RunStore.create(tmp_path / "run", config) as store:
+        keep_about(store, "compare", "detection", {"reg": parse("U", "reg").signature}, ["reg"], METRIC, {})
+        store.status = "finished"
+        store.set_meta("summary", {"losses": older, "draws": [1, 1]})
+        words = Reader(write_page(store).read_text(encoding="utf-8")).words
+        assert "Better: the best of the others, two" in words
+        assert "nothing is corrected for seeds that share a draw of the data" in words
+        store.set_meta(
+            "summary", {"losses": newer, "draws": [1, 1], "verdict": "Not told apart from one: two."}
+        )
+        words = Reader(write_page(store).read_text(encoding="utf-8")).words
+    assert "Not told apart from one: two." in words
+    assert "Better" not in words
+    assert "2 paired seeds on one fresh draw of the data" in words
+    assert "] told apart" not in words
 
 
 def test_pictures_that_are_none_are_told_in_one_line(tmp_path: Path) -> None:

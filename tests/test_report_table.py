@@ -20,7 +20,7 @@ def test_every_column_is_whole_in_eighty() -> None:
         "metric": {"name": "ap", "title": "AP", "factor": 100.0, "higher": True, "digits": 2},
         "winners": [entry("discovered 1", 0.7511)],
         "baselines": [entry("cse-autoloss-b-cls + cse-autoloss-b-reg", 0.7398)],
-        "noise_floor": 0.002,
+        "paired_noise": 0.002,
         "verdict": "Better.",
         "funnel": dict.fromkeys(("generated", "duplicates", "verified", "simulated", "trained"), 1),
         "seconds": {"total": 10.0},
@@ -36,3 +36,4 @@ def test_every_column_is_whole_in_eighty() -> None:
     row = next(line for line in lines if "discovered 1" in line)
     assert row.split()[2:] == ["75.11", "[74.1,", "76.1]", "0.03125", "0.0375", "71.2"]
     assert "[of 3x2]" in out.getvalue()
+    assert "mean difference of two equal losses by ±0.20 AP (1 sd)." in " ".join(out.getvalue().split())

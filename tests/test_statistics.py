@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from cse_autoloss.bench.statistics import holm, mean_interval, p_value, paired_difference
+from cse_autoloss.bench.statistics import holm, mean_interval, noise_floor, p_value, paired_difference
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,19 @@ def test_pairing_removes_what_seeds_share() -> None:
     assert gain.low == pytest.approx(0.01)
     with pytest.raises(ValueError, match="equally many"):
         paired_difference([1.0], [1.0, 2.0])
+
+
+def test_the_noise_floor_is_the_spread_of_mean_paired_differences_without_the_draws() -> None:
+    """Draws move all figures by 1.5, seeds each by 0.5: of ten seeds a mean difference has the sd 0.5·√(2/10)."""
+    rng = np.random.default_rng(0)
+    figures = rng.normal(0.0, 1.5, (300, 1, 10)) + rng.normal(0.0, 0.5, (300, 4, 10)) + np.arange(4)[:, None]
+    differences = [paired_difference(one[0].tolist(), one[1].tolist()).mean for one in figures]
+    told = [noise_floor(one.tolist()) for one in figures]
+    assert np.mean(told) == pytest.approx(0.5 * math.sqrt(2 / 10), rel=0.03)
+    assert np.mean(told) == pytest.approx(np.std(differences), rel=0.15)
+    assert math.isnan(noise_floor([[0.1, 0.2]]))
+    assert math.isnan(noise_floor([[0.1], [0.2]]))
+    assert math.isnan(noise_floor([]))
 
 
 def test_same_seed_same_interval() -> None:

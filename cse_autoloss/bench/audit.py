@@ -17,7 +17,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cse_autoloss.bench.jobs import LossSet, Training
-from cse_autoloss.bench.statistics import Interval, by_draw, gains, mean_interval, p_value
+from cse_autoloss.bench.statistics import (
+    Interval,
+    by_draw,
+    gains,
+    mean_interval,
+    noise_floor,
+    p_value,
+    told_apart,
+)
 from cse_autoloss.bench.tuning import Axis, Point, Trial, best, due
 from cse_autoloss.losses import open_parameters, with_parameters
 from cse_autoloss.losses.family import chosen
@@ -201,15 +209,15 @@ class AuditPlan:
 
     def interval(self, figures: Sequence[float], metric: Metric | None = None) -> Interval:
         """Interval of a mean figure, within what the metric can be."""
-        found = mean_interval(self._apart(figures), confidence=self.confidence, resamples=self.resamples)
+        found = mean_interval(self.values(figures), confidence=self.confidence, resamples=self.resamples)
         return found.within((metric or self.metric).bounds)
 
     def _gains(self, one: Sequence[float], other: Sequence[float], metric: Metric | None) -> list[float]:
         chosen = metric or self.metric
-        return self._apart(gains(*([chosen.figure(value) for value in values] for values in (one, other))))
+        return self.values(gains(*([chosen.figure(value) for value in values] for values in (one, other))))
 
-    def _apart(self, values: Sequence[float]) -> list[float]:
-        """One value a seed, or a draw, where seeds share draws."""
+    def values(self, values: Sequence[float]) -> list[float]:
+        """Independent values of one a seed: where seeds share a draw of the data, their mean."""
         return by_draw(values, [self.draw(seed) for seed in self.seeds]) if self.draws else list(values)
 
 
@@ -229,6 +237,46 @@ def tune(contestants: Sequence[Contestant], plan: AuditPlan, train: Train) -> li
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The best winner's gain over one other contestant.
+
+    Attributes:
+        gain: its interval, for itself; one value a draw, where seeds share draws.
+        told_apart: whether it is beyond chance by Holm's correction for the number of baselines; None of another
+            winner, over which nothing is claimed.
+    """
+
+    gain: Interval
+    told_apart: bool | None
+
+
+Figures = Sequence[float]
+
+
+def differences(
+    best: Contestant,
+    contestants: Sequence[Contestant],
+    gain: Callable[[Figures, Figures], Interval],
+    chance: Callable[[Figures, Figures], float],
+    confidence: float = 0.95,
+) -> dict[str, Difference]:
+    """The best's gains over all others, by name.
+
+    Args:
+        best: whose gains they are.
+        contestants: all, the best among them.
+        gain: interval of the paired gain of figures over others.
+        chance: p of such a gain where there is none.
+        confidence: 1 − the share of audits that may tell a baseline apart by chance.
+    """
+    baselines = [one for one in contestants if not one.discovered]
+    chances = [chance(best.test, one.test) for one in baselines]
+    apart = dict(zip((one.name for one in baselines), told_apart(chances, confidence), strict=True))
+    others = [one for one in contestants if one is not best]
+    return {one.name: Difference(gain(best.test, one.test), apart.get(one.name)) for one in others}
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """What the audit found.
 
@@ -239,11 +287,13 @@ class AuditResult:
         rival: the baseline with the best mean on test.
         gain: interval of the best's gain over the rival over paired seeds; above 0 is better, whichever way the metric
             points.
-        noise_floor: standard deviation of a mean difference that seeds alone make between two equal losses.
+        noise_floor: standard deviation of the mean paired difference of two equally good losses; see
+            `statistics.noise_floor`.
         seeds: number of seeds that every contestant has.
         notes: what was left out or went wrong, in words.
         draws: of the data, among these seeds; 0 where all have the data of the settings.
         intervals: of the contestants' mean test figures, by name; where one is missing it is taken over the seeds.
+        differences: the best's gains over all others, by name.
     """
 
     metric: Metric
@@ -257,6 +307,7 @@ class AuditResult:
     notes: tuple[str, ...] = field(default_factory=tuple)
     draws: int = 0
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    differences: Mapping[str, Difference] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -298,7 +349,11 @@ class AuditResult:
     def to_dict(self) -> dict[str, Any]:
         """The audit's part of summary.json."""
 
+        nothing = nothing_learnt(self.metric, [one.test for one in self.contestants])
+
         def entry(one: Contestant) -> dict[str, Any]:
+            difference = self.differences.get(one.name)
+            apart = difference.told_apart if difference else None
             return {
                 "name": one.name,
                 "losses": one.losses.losses,
@@ -306,12 +361,14 @@ class AuditResult:
                 "trainings": one.trainings,
                 "val": one.val,
                 "test": self.interval(one).to_dict() | {"seeds": list(one.test)},
+                "best_gain": difference.gain.to_dict() if difference else None,
+                "told_apart": apart and not nothing,
             }
 
         return {
             "baselines": [entry(one) for one in self.contestants if not one.discovered],
             "winners": [entry(one) for one in self.contestants if one.discovered],
-            "noise_floor": self.noise_floor,
+            "paired_noise": self.noise_floor,
             "seeds": self.seeds,
             "draws": self.draws,
             "verdict": self.verdict,
@@ -343,12 +400,13 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
         best,
         rival,
         gain,
-        noise_floor(done),
+        noise_floor([whole.values(one.test) for one in done]),
         count,
         plan.confidence,
         tuple(notes),
         len({plan.draw(seed) for seed in whole.seeds}) if plan.draws else 0,
         {one.name: whole.interval(one.test) for one in done},
+        differences(best, done, whole.difference, whole.chance, plan.confidence) if best and count else {},
     )
 
 
@@ -392,16 +450,3 @@ def _worth(metric: Metric, score: Score | None) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def noise_floor(contestants: Sequence[Contestant]) -> float:
-    """√(2/n) times the pooled standard deviation of test figures over seeds, within contestants."""
-    squares, freedom, n = 0.0, 0, 0
-    for one in contestants:
-        n = len(one.test)
-        mean = _mean(one.test)
-        squares += sum((value - mean) ** 2 for value in one.test)
-        freedom += max(0, n - 1)
-    if not freedom:
-        return math.nan
-    return math.sqrt(squares / freedom) * math.sqrt(2 / n)

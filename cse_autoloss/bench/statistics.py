@@ -105,6 +105,32 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def noise_floor(rows: Sequence[Sequence[float]]) -> float:
+    """Standard deviation of the mean paired difference of two equally good losses.
+
+    √(2·s²/n) with s² = Σ(x_ij − x̄_i· − x̄_·j + x̄_··)² / ((k−1)(n−1)): what is left of k losses' figures on n draws
+    after the mean of each loss and of each draw. What a draw or a seed does to all losses is not in it, because pairing
+    removes that.
+
+    Args:
+        rows: of each loss its figures, in one order of seeds; one value a draw, where seeds share draws.
+
+    Returns:
+        In the figures' unit; NaN of fewer than two losses or two values, which tell nothing.
+    """
+    data = np.asarray(rows, dtype=np.float64)
+    if data.ndim != 2 or min(data.shape) < 2:
+        return math.nan
+    left = data - data.mean(axis=1, keepdims=True) - data.mean(axis=0) + data.mean()
+    losses, n = data.shape
+    return math.sqrt(2 * float((left**2).sum()) / ((losses - 1) * (n - 1)) / n)
+
+
+def told_apart(chances: Sequence[float], confidence: float) -> list[bool]:
+    """Which of several differences are beyond chance: those whose p, by Holm's correction, is below 1 − confidence."""
+    return [chance < 1 - confidence for chance in holm(chances)]
+
+
 def by_draw(values: Sequence[float], draws: Sequence[int]) -> list[float]:
     """Means over the seeds that share a draw of the data: such seeds are not independent of each other."""
     groups: dict[int, list[float]] = {}

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cse_autoloss.bench.audit import AuditPlan, Contestant, nothing_learnt, tuned
-from cse_autoloss.bench.statistics import Interval, holm, mean_by_name
+from cse_autoloss.bench.audit import AuditPlan, Contestant, nothing_learnt, seeds_text, tuned
+from cse_autoloss.bench.statistics import Interval, mean_by_name, told_apart
 from cse_autoloss.runs import Score
 from cse_autoloss.tasks.protocol import Metric
+
+NOTHING = "Nothing learned: every training has the worst figure or failed, so nobody is ahead."
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,50 @@ class Comparison:
         chances = [
             self._done.chance(one.scores[metric.name], first.scores[metric.name], metric) for one in others
         ]
-        level = 1 - self.plan.confidence
         return {
-            one.contestant.name: chance < level and not self.nothing_learnt
-            for one, chance in zip(others, holm(chances), strict=True)
+            one.contestant.name: apart and not self.nothing_learnt
+            for one, apart in zip(others, told_apart(chances, self.plan.confidence), strict=True)
         }
+
+    def sides(self) -> dict[str, list[str]]:
+        """The others' names under "ahead of", "behind" and "not told apart from" the first; empty ones left out."""
+        apart, found = self.told_apart(), dict[str, list[str]](ahead=[], behind=[], level=[])
+        for one in self.standings[1:]:
+            name, gain = one.contestant.name, self.difference(one)
+            if gain is None or not apart[name]:
+                found["level"].append(name)
+            else:
+                found["ahead" if gain.mean > 0 else "behind"].append(name)
+        words = {"ahead": "ahead of", "behind": "behind", "level": "not told apart from"}
+        return {words[side]: names for side, names in found.items() if names}
+
+    @property
+    def corrected(self) -> str:
+        """How `told_apart` allows for the number of comparisons; empty of one."""
+        count = len(self.standings) - 1
+        return f"Holm's correction for {count} comparisons" if count > 1 else ""
+
+    @property
+    def seeds_text(self) -> str:
+        """What it rests on, for example "5 paired seeds on 5 fresh draws of the data"."""
+        drawn = len({self.plan.draw(seed) for seed in self.seeds}) if self.plan.draws else 0
+        return seeds_text(len(self.seeds), drawn)
+
+    @property
+    def verdict(self) -> str:
+        """Who is ahead of the first and who behind it, in one sentence."""
+        if not self.seeds:
+            return "No seed was finished for all, so nothing can be compared yet."
+        if len(self.standings) < 2:
+            return "One loss alone has nothing to be compared with."
+        if len(self.seeds) < 2:
+            return "One seed tells nothing of the spread, so nobody is called ahead or behind."
+        if self.nothing_learnt:
+            return NOTHING
+        first = self.standings[0].contestant.name
+        said = "; ".join(f"{words} {first}: {', '.join(names)}" for words, names in self.sides().items())
+        rests = ", ".join(words for words in (self.seeds_text, self.corrected) if words)
+        return f"{said[0].upper()}{said[1:]} ({rests})."
 
     def to_dict(self) -> dict[str, Any]:
         """What comparison.json holds; an interval that seeds can't tell has null bounds."""
@@ -101,6 +142,7 @@ class Comparison:
             "confidence": self.plan.confidence,
             "tuning": _tuning(self.plan),
             "losses": [self._entry(one) for one in self.standings],
+            "verdict": self.verdict,
             "notes": list(self.notes),
         }
 
@@ -120,6 +162,7 @@ class Comparison:
             entry[metric.name] = {**_bounds(self.interval(one, metric)), "seeds": list(figures)}
         gains = {metric.name: self.difference(one, metric) for metric in self.metrics}
         entry["difference"] = {metric: gain and _bounds(gain) for metric, gain in gains.items()}
+        entry["told_apart"] = self.told_apart().get(one.contestant.name)
         if one.parts:
             entry["parts"] = dict(one.parts)
         return entry

@@ -10,9 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cse_autoloss.bench.audit import seeds_text
 from cse_autoloss.bench.statistics import Interval
-from cse_autoloss.compare.result import Comparison, Standing
+from cse_autoloss.compare.result import NOTHING, Comparison, Standing
 from cse_autoloss.losses import CATALOGUE
 from cse_autoloss.losses.family import chosen
 from cse_autoloss.losses.parametric import title_of
@@ -43,11 +42,9 @@ def print_comparison(
 
 
 def _heading(result: Comparison) -> str:
-    drawn = len({result.plan.draw(seed) for seed in result.seeds}) if result.plan.draws else 0
-    seeds = seeds_text(len(result.seeds), drawn)
     return (
         f"{result.task['what']}, {result.plan.split} split, "
-        f"{result.plan.epochs:g} epoch{'' if result.plan.epochs == 1 else 's'}, {seeds}"
+        f"{result.plan.epochs:g} epoch{'' if result.plan.epochs == 1 else 's'}, {result.seeds_text}"
     )
 
 
@@ -105,23 +102,16 @@ def _style(result: Comparison, one: Standing) -> str | None:
 
 
 def _verdicts(result: Comparison, console: Console) -> None:
-    """Who is ahead of the first and who behind, beyond what seeds alone make."""
+    """Who is ahead of the first and who behind, beyond chance."""
     if len(result.seeds) < 2:
         return
     if result.nothing_learnt:
-        console.print(
-            Text("Nothing learned: every training has the worst figure or failed, so nobody is ahead.")
-        )
+        console.print(Text(NOTHING))
         return
-    first, apart = result.standings[0].contestant.name, result.told_apart()
-    gains = {one.contestant.name: result.difference(one) for one in result.standings[1:]}
-    ahead = [name for name, gain in gains.items() if gain is not None and gain.mean > 0 and apart[name]]
-    behind = [name for name, gain in gains.items() if gain is not None and gain.mean < 0 and apart[name]]
-    level = [name for name in gains if name not in ahead and name not in behind]
-    corrected = f" (Holm's correction for {len(gains)} comparisons)" if len(gains) > 1 else ""
-    for words, names in (("ahead of", ahead), ("behind", behind), ("not told apart from", level)):
-        if names:
-            console.print(Text(f"{words.capitalize()} {first}: {', '.join(names)}{corrected}"))
+    first = result.standings[0].contestant.name
+    corrected = f" ({result.corrected})" if result.corrected else ""
+    for words, names in result.sides().items():
+        console.print(Text(f"{words.capitalize()} {first}: {', '.join(names)}{corrected}"))
 
 
 def _formulas(result: Comparison) -> dict[str, str]:

@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cse_autoloss.bench.audit import AuditResult, Contestant, noise_floor
+from cse_autoloss.bench.audit import AuditResult, Contestant, differences
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus
 from cse_autoloss.bench.schedule import Pending, Process, Workbench
 from cse_autoloss.bench.session import Session, states_folder, still_there
-from cse_autoloss.bench.statistics import paired_difference
+from cse_autoloss.bench.statistics import gains as paired
+from cse_autoloss.bench.statistics import noise_floor, p_value, paired_difference
 from cse_autoloss.discovery.stacks import Stacks, Trial
 from cse_autoloss.errors import ConfigError, RunError, WorkersLost
 from cse_autoloss.losses.parametric import known_here, make_space
@@ -244,8 +245,26 @@ class SideBySideRun:
             for one in [*([rival] if rival else []), *(one for one in known if one.name == "softmax")]:
                 pairs = [[metric.figure(value) for value in each.test] for each in (mine, one)]
                 gains[mine.name, one.name] = paired_difference(*pairs, confidence=confidence)
-        gain, noise = (gains[own.name, rival.name] if rival else None), noise_floor([own, *others])
-        audit = AuditResult(metric, (own, *others), own, rival, gain, noise, len(self.seeds), confidence)
+        gain = gains[own.name, rival.name] if rival else None
+        noise = noise_floor([one.test for one in (own, *others)])
+        apart = differences(
+            own,
+            (own, *others),
+            lambda one, other: paired_difference(one, other, confidence=confidence),
+            lambda one, other: p_value(paired(one, other)),
+            confidence,
+        )
+        audit = AuditResult(
+            metric,
+            (own, *others),
+            own,
+            rival,
+            gain,
+            noise,
+            len(self.seeds),
+            confidence,
+            differences=apart,
+        )
         ends = [list(self._end(trial)) for trial in chosen[self.title]]
         return audit, {
             "space": self.space.name,

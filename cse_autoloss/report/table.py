@@ -14,6 +14,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from cse_autoloss.losses import Entry
 
+NOISE = "what pairing leaves of seeds and draws moves the mean difference of two equal losses by"
+"""What `paired_noise` of a summary is, in words."""
+
 
 def print_summary(summary: Mapping[str, Any], directory: Path, console: Console | None = None) -> None:
     """Print what a run found: formulas, the audit's table, the verdict in words, where the files are."""
@@ -70,10 +73,9 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
             console.print(
                 f"Tuned by {' to '.join(map(str, dict.fromkeys((trainings[0], trainings[-1]))))} trainings each."
             )
-        if summary.get("noise_floor"):
+        if summary.get("paired_noise"):
             console.print(
-                "Noise floor: seeds alone move a difference of two means by "
-                f"±{summary['noise_floor'] * factor:.{digits}f} {title} (1 sd)."
+                f"Noise floor: {NOISE} ±{summary['paired_noise'] * factor:.{digits}f} {title} (1 sd)."
             )
     console.print()
     console.print(Text(summary["verdict"], style="bold"))

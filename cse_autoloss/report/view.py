@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.graph import Signature
 from cse_autoloss.runs import Candidate, RunStore, Score
 from cse_autoloss.searches.protocol import SearchState
@@ -18,7 +20,22 @@ from cse_autoloss.tasks.protocol import Metric
 
 @dataclass(frozen=True)
 class Standing:
-    """One of the compared: its name, losses, settings, test figures seed by seed, and whether the search found it."""
+    """One of the compared.
+
+    Attributes:
+        name: as it stands in tables.
+        losses: by slot.
+        found: whether the search found it.
+        seeds: test figures, seed by seed.
+        low, high: interval of their mean.
+        val: figure on validation.
+        settings: tuned.
+        trainings: of its tuning.
+        gain: interval of the best's gain over it, or of a comparison of its gain over the first; None of these.
+        told_apart: whether that gain is beyond chance, corrected for the number of comparisons; None where nothing is
+            claimed.
+        corrected: whether the store tells gains; runs of earlier versions do not.
+    """
 
     name: str
     losses: Mapping[str, str]
@@ -29,6 +46,9 @@ class Standing:
     val: float | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
     trainings: int = 0
+    gain: Interval | None = None
+    told_apart: bool | None = None
+    corrected: bool = False
 
     @property
     def mean(self) -> float | None:
@@ -165,7 +185,9 @@ class RunView:
         name, rows = self.metric.name, []
         if "losses" in self.summary:
             rows = [
-                _standing({**one, "test": one[name]}, False) for one in self.summary["losses"] if name in one
+                _standing({**one, "test": one[name], "best_gain": one.get("difference", {}).get(name)}, False)
+                for one in self.summary["losses"]
+                if name in one
             ]
         for key, found in (("winners", True), ("baselines", False)):
             rows += [_standing(one, found) for one in self.summary.get(key, ()) if one.get("test")]
@@ -201,6 +223,12 @@ class RunView:
         return self.store.scores("audit", status="ok")
 
     @property
+    def draws(self) -> int:
+        """Of the data, among the seeds of the final trainings; 0 where all have the data of the settings."""
+        told = self.summary.get("draws") or 0
+        return int(told) if isinstance(told, int) else len({draw for draw in told if draw})
+
+    @property
     def started(self) -> float:
         """Seconds since the epoch."""
         return float(self.store.meta("created", time.time()))
@@ -221,5 +249,14 @@ def _standing(one: Mapping[str, Any], found: bool) -> Standing:
     test = one["test"]
     return Standing(
         one["name"], one["losses"], found, tuple(test["seeds"]), test["low"], test["high"], one.get("val"),
-        one.get("settings", {}), one.get("trainings", 0),
+        one.get("settings", {}), one.get("trainings", 0), _interval(one.get("best_gain")),
+        one.get("told_apart"), "told_apart" in one,
     )  # fmt: skip
+
+
+def _interval(told: Mapping[str, float | None] | None) -> Interval | None:
+    """From a summary, where bounds that are not known are null."""
+    if not told or told["mean"] is None:
+        return None
+    low, high = told["low"], told["high"]
+    return Interval(told["mean"], -math.inf if low is None else low, math.inf if high is None else high)

@@ -103,7 +103,7 @@ def write_report(
         "baselines": told["baselines"],
         "winners": told["winners"],
         "best": best,
-        "noise_floor": told.get("noise_floor"),
+        "paired_noise": told.get("paired_noise"),
         "draws": told.get("draws", 0),
         "too_short": bool(too_short),
         "verdict": too_short or told["verdict"],

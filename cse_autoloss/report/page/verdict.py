@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cse_autoloss.bench.audit import gain_text
+from cse_autoloss.bench.audit import gain_text, seeds_text
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.bench.statistics import Interval, paired_difference
 from cse_autoloss.losses.parametric import title_of
 from cse_autoloss.pages import Safe, el
 from cse_autoloss.pages.charts import track
 from cse_autoloss.report.live import clock_face, phase_text, time_left
+from cse_autoloss.report.table import NOISE
 from cse_autoloss.report.view import RunView, Standing
 
 
@@ -26,7 +27,10 @@ def sentence(view: RunView) -> str:
         gain = difference(view, best, reference)
         how = f"{gain_text(view.metric, gain)} against {reference.name}" if gain else ""
         sure = "Better" if gain and gain.low > 0 else "Worse" if gain and gain.high < 0 else "Level"
-        return f"{sure}: the best of the others, {best.name}, is {how}, {len(best.seeds)} paired seeds."
+        return (
+            f"{sure}: the best of the others, {best.name}, is {how}, {len(best.seeds)} paired seeds. "
+            f"{_uncorrected(len(others))}"
+        )
     if view.command == "study":
         return "Nothing is claimed about test data before an audit: study.audit(...)."
     if view.status == "finished":
@@ -80,8 +84,17 @@ def _cards(view: RunView) -> Safe:
     )
 
 
+def _uncorrected(count: int) -> str:
+    """What is to be known of gains that a run of an earlier version leaves to its page."""
+    number = f"the number of comparisons, {count}, nor for " if count > 1 else ""
+    return f"An earlier version made this run: nothing is corrected for {number}seeds that share a draw of the data."
+
+
 def difference(view: RunView, one: Standing, other: Standing) -> Interval | None:
-    """Interval of one's paired gain over another, above 0 where it is better; None where seeds do not pair."""
+    """Interval of one's paired gain over another, above 0 where it is better, for runs whose store does not tell it.
+
+    None where seeds do not pair. Neither shared draws nor the number of comparisons are allowed for.
+    """
     if not one.seeds or len(one.seeds) != len(other.seeds):
         return None
     sign = view.metric.figure(1.0)
@@ -94,8 +107,12 @@ def gains(view: RunView) -> Safe | None:
     if not rows:
         return None
     toward_first = view.command == "compare"
+    corrected = all(one.corrected for one in rows)
     pairs: list[Interval | None] = []
     for one in rows:
+        if corrected:
+            pairs.append(one.gain)
+            continue
         both = (one, reference) if toward_first else (reference, one)
         same = reference is None or one is reference
         pairs.append(None if same else difference(view, *both))
@@ -110,11 +127,17 @@ def gains(view: RunView) -> Safe | None:
     if count < 2:
         how = "One seed tells nothing of the spread, so there are no intervals."
     else:
-        how = f"Dots are means over {count} paired seeds, bars 95 % intervals. "
-        how += "A gain is sure where its bar does not touch the line at 0."
-    noise = view.summary.get("noise_floor")
+        how = f"Dots are means over {seeds_text(count, view.draws)}, bars 95 % intervals, each for itself. "
+        if corrected:
+            number = sum(one.told_apart is not None for one in rows)
+            whom = "comparisons" if toward_first else "known losses"
+            how += "Coloured gains are told apart from 0"
+            how += f", by Holm's correction for {number} {whom}." if number > 1 else "."
+        else:
+            how += _uncorrected(len(rows) - 1)
+    noise = view.summary.get("paired_noise")
     if noise:
-        how += f" Seeds alone move a difference by ±{metric.text(noise)} (1 sd)."
+        how += f" {NOISE[0].upper()}{NOISE[1:]} ±{metric.text(noise)} (1 sd)."
     if not metric.higher:
         how += f" {metric.label}: lower is better; a gain is how much lower."
     return el(
@@ -146,11 +169,14 @@ def _row(
     first = el("div", track(low, mean, high, scale, look), el("div", figure, class_="figure"))
     if gain is None:
         return [name, first, el("div", "—" if reference else "", class_="figure")]
-    sure = "c2" if gain.low > 0 else "c1" if gain.high < 0 else "c5"
+    sure = bool(one.told_apart) if one.corrected else gain.low > 0 or gain.high < 0
+    look = "c5" if not sure else "c2" if gain.mean > 0 else "c1"
     words = gain_text(metric, gain) if math.isfinite(gain.low) else metric.text(gain.mean, sign="+")
+    if one.corrected and sure:
+        words += " told apart"
     second = el(
         "div",
-        track(gain.low, gain.mean, gain.high, apart, sure, zero=True),
+        track(gain.low, gain.mean, gain.high, apart, look, zero=True),
         el("div", words, class_="figure"),
     )
     return [name, first, second]
