@@ -180,6 +180,23 @@ def test_sameness_is_proved_or_refuted(one: str, other: str, signature: str, exp
     assert same_function(parse(one, signature), parse(other, signature)) == expected
 
 
+def test_bounds_hold_for_every_logit_and_every_number_of_classes() -> None:
+    """Slopes by another class's logit that come to e⁸⁸; a loss that with one class comes down to 1."""
+    cases = (
+        (f"Add({CROSS_ENTROPY},Dot(Sub(1,Y),Exp(X)))", "cls-multiclass"),
+        ("Add(Neg(Mul(PY,Log(Softmax(X)))),Mul(NY,Exp(X)))", "cls-binary"),
+        (f"Add({CROSS_ENTROPY},Dot(Sub(1,Y),Sub(1,Y)))", "cls-multiclass"),
+    )
+    first, second, third = (
+        {one.name: one for one in certificate_of(parse(*case), boxes=5_000).findings} for case in cases
+    )
+    assert first["Slope is bounded"].detail.startswith("≤ 1.652e+38")
+    assert second["Slope is bounded"].detail.startswith("≤ 1.652e+38")
+    assert third["Bounded below"].detail == "≥ 1 (comes to 1)"
+    assert third["Bounded below"].domain == "1, 2, 10, 80 and 1000 classes; all logits"
+    assert third["Slope is bounded"].domain == "any number of classes; all logits"
+
+
 def test_certificates_are_plain_data() -> None:
     found = certificate_of(parse(BCE), boxes=2_000)
     assert Certificate.from_dict(json.loads(json.dumps(found.to_dict()))).to_dict() == found.to_dict()

@@ -23,6 +23,8 @@ CLASSES = (1, 2, 10, 80, 1000)
 """Numbers of classes, where they matter."""
 NEAR = 6.0
 """The largest slope up to this logit is a scene's scale."""
+REST_ALIKE = ", the rest of the logits alike"
+"""How a domain tells that columns beside the first two have one logit."""
 _FAR = 2 * REACH + 10
 """Largest difference of a logit and the others' log-sum, for up to e¹⁰ classes."""
 
@@ -226,5 +228,5 @@ def _domain(sample: Sample, softmax: bool, shares: bool, axes: list[Axis]) -> st
     told += ", t in [0, 1]" if any(axis.name == "t" for axis in axes) else ""
     if sample.others == 0:
         return f"logits from −{REACH:g} to {REACH:g}{told}"
-    rest = "" if shares or sample.others < 2 else ", the rest of the logits alike"
+    rest = "" if shares or sample.others < 2 else REST_ALIKE
     return f"{sample.others + 1} columns, logits from −{REACH:g} to {REACH:g}{rest}{told}"

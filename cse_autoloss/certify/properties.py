@@ -16,6 +16,8 @@ from cse_autoloss.certify.scene import TOLERANCE, Scene
 VANISHED = 0.05
 """Share of its scale that a slope may still have where the answer has long been right."""
 LONG_RIGHT = 12.0
+ALL_LOGITS = "all logits"
+"""The domain of a bound that holds wherever the logits go."""
 _LOGITS = ("x", "y", "z", "v")
 
 
@@ -93,7 +95,7 @@ def bounded_below(name: str, scenes: list[Scene], budget: Budget) -> Finding:
         found = [_bound(scene, scene.loss, budget, endless) for scene in scenes]
         low, reached = min(one[0] for one in found), min(one[1] for one in found)
         if math.isfinite(low):
-            where = "all logits" if endless and scenes[0].near else scenes[0].domain
+            where = ALL_LOGITS if endless and scenes[0].near else scenes[0].domain
             return Finding(name, "proved", where, f"≥ {_shown(low)} (comes to {_shown(reached)})")
     return Finding(name, "open", scenes[0].domain, "no bound was found")
 
@@ -104,7 +106,7 @@ def largest_slope(name: str, scenes: list[Scene], budget: Budget) -> Finding:
         found = [_bound(scene, scene.slope, budget, endless, absolute=True) for scene in scenes]
         high, reached = max(-one[0] for one in found), max(-one[1] for one in found)
         if math.isfinite(high):
-            where = "all logits" if endless and scenes[0].near else scenes[0].domain
+            where = ALL_LOGITS if endless and scenes[0].near else scenes[0].domain
             return Finding(
                 name, "proved", where, f"≤ {_shown(high)} (comes to {_shown(reached)})", required=False
             )

@@ -52,6 +52,11 @@ class Tape:
         symbol = self.steps[index][0]
         return symbol if isinstance(symbol, float) else None
 
+    def reads(self, index: int) -> frozenset[str]:
+        """The variables that a step is made of."""
+        leaves = (self.steps[place] for place in self._below(index))
+        return frozenset(symbol for symbol, args in leaves if isinstance(symbol, str) and not args)
+
     def slope(self, index: int, moved: Mapping[str, int]) -> int:
         """The step that is the slope of another where variables move, `moved`: at what rate; the others stand."""
         key = tuple(sorted(moved.items()))
