@@ -145,6 +145,32 @@ def test_a_place_without_a_value_is_never_proved() -> None:
     assert not any(one.name.startswith("Never rises") for one in found.of("proved"))
 
 
+@pytest.mark.parametrize(
+    "term",
+    [
+        "Log(X)",
+        "Mul(Sub(1,1),Log(X))",
+        "Mul(PY,Mul(NY,Log(X)))",
+        "Sub(Log(X),Log(X))",
+        "Sub(Add(2,Log(X)),Log(X))",
+        "Mul(Sub(1,1),Sqrt(X))",
+    ],
+)
+def test_nothing_is_proved_where_a_part_without_effect_has_no_value(term: str) -> None:
+    """0·a is no 0 where `a` has no value, and neither is a − a."""
+    whole = _bce(more=term)
+    found = certificate_of(parse(whole), boxes=1_000)
+    # Tails of positives are looked at from 12 on, where all has a value.
+    assert [one.name for one in found.of("proved")] == ["Slope vanishes towards a positive's right answer"]
+    assert same_function(parse(whole), parse(BCE), boxes=1_000) != "proved"
+
+
+def test_parts_without_effect_are_still_seen_to_have_none() -> None:
+    """Where they have a value everywhere: of Log and Sqrt too."""
+    for term in ("Mul(Sub(1,1),Log(Exp(X)))", "Sub(Sqrt(Exp(X)),Sqrt(Exp(X)))", "Sub(Div(Q,Q),Div(Q,Q))"):
+        assert same_function(parse(_bce(more=term)), parse(BCE)) == "proved"
+
+
 def test_a_logit_that_others_equal_is_not_long_right() -> None:
     """A large logit of a target says nothing where another class's is as large."""
     found = certificate_of(parse("Dot(3,Mul(Y,Softmax(Neg(Sub(X,Z)))))", "cls-multiclass"), boxes=500)

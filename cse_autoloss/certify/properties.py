@@ -155,6 +155,8 @@ def centred(scene: Scene, step: int, boxes: Ranges, by: Mapping[str, int]) -> tu
         for name, (a, b) in zip(by, slopes, strict=True):
             reach = np.maximum(np.abs(a), np.abs(b)) * (0.5 * (boxes[name][1] - boxes[name][0]) * (1 + 1e-12))
             low, high = low - reach, high + reach
+    # Where the plain range has no value, some place in the box has none, though its middle may.
+    low, high = np.where(np.isnan(plain[0]), math.nan, low), np.where(np.isnan(plain[0]), math.nan, high)
     worse = np.isnan(low) | np.isnan(high)
     return np.where(worse, plain[0], np.fmax(low, plain[0])), np.where(
         worse, plain[1], np.fmin(high, plain[1])
