@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
+from cse_autoloss import certify_loss, export_loss
 from cse_autoloss.certify import Certificate, Finding, certificate_of, same_function
 from cse_autoloss.certify.enclose import enclose
 from cse_autoloss.certify.tape import Tape
+from cse_autoloss.explain import explain
 from cse_autoloss.graph import Input, Signature, Walk
 from cse_autoloss.losses import CATALOGUE
 from cse_autoloss.operators import ALL_OPERATORS, Operator
@@ -188,6 +191,30 @@ def test_calibration_tells_proper_losses() -> None:
     assert (by_name["bce"]["Proper"], by_name["focal"]["Proper"]) == ("proved", "refuted")
     flat = certificate_of(parse("Add(Mul(PY,Sub(1,Sig(X))),Mul(NY,Sig(X)))"))
     assert {one.name: one.outcome for one in flat.findings}["L(x, 0) + L(x, 1) is constant"] == "proved"
+
+
+def test_what_is_proved_holds_of_the_weighted_loss(tmp_path: Path) -> None:
+    """With α = 1/4, BCE answers to a chance of one half as to one quarter."""
+    found = certificate_of(parse(BCE), boxes=5_000, alpha=0.25)
+    by_name = {one.name.partition(":")[0]: one for one in found.findings}
+    assert found.alpha == Certificate.from_dict(found.to_dict()).alpha == 0.25
+    assert by_name["Proper"].outcome == "refuted"
+    assert "50% as 25%" in by_name["Proper"].detail
+    assert by_name["Slope is bounded"].detail == "≤ 0.75 (comes to 0.75)"
+    coupled = parse("Neg(Mul(PY,Log(Softmax(X))))")
+    bounds = {one.name: one.detail for one in certificate_of(coupled, boxes=5_000, alpha=0.25).findings}
+    assert bounds["Slope is bounded"] == "≤ 0.25 (comes to 0.25)"
+    # Of box losses there is no α.
+    assert certificate_of(parse("Sub(1,Div(I,U))", "reg"), boxes=500, alpha=0.25).alpha is None
+
+    file = tmp_path / "loss.json"
+    file.write_text(json.dumps({"format": 1, "signature": "cls-binary", "formula": BCE, "alpha": 0.25}))
+    (certified,) = certify_loss(file)
+    assert certified.alpha == 0.25
+    exported = json.loads(export_loss(file, tmp_path / "again.json").read_text(encoding="utf-8"))
+    assert exported["provenance"]["certificate"]["alpha"] == 0.25
+    assert "Proper" not in export_loss(file, tmp_path / "again.py").read_text(encoding="utf-8")
+    assert "with α = 0.25" in explain(file).html()
 
 
 @pytest.mark.parametrize(

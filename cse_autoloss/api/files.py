@@ -78,7 +78,7 @@ def export_loss(
         return export_loss(parametric, path)
     first, *second = _one_or_pair(source, signature)
     loss = (first.graph, second[0].graph) if second else first.graph
-    facts = first.provenance or ({} if second else _proved(first.graph, path))
+    facts = first.provenance or ({} if second else _proved(first.graph, first.alpha, path))
     return export_loss(loss, path, alpha=first.alpha, provenance=facts or None)
 
 
@@ -95,7 +95,7 @@ def _export_study(source: str | Path | LossGraph, path: Path) -> Path:
         return write_study(view, path)
 
 
-def _proved(graph: LossGraph, path: str | Path) -> dict[str, Any]:
+def _proved(graph: LossGraph, alpha: float | None, path: str | Path) -> dict[str, Any]:
     """What a quick certificate says, for the form that the suffix names: one line an outcome, or whole in .json."""
     from cse_autoloss.certify import QUICK, certificate_of
     from cse_autoloss.report.write import finite
@@ -103,7 +103,7 @@ def _proved(graph: LossGraph, path: str | Path) -> dict[str, Any]:
     suffix = Path(path).suffix.lower()
     if suffix not in (".py", ".json"):
         return {}
-    certificate = certificate_of(graph, _CERTIFIED_WITHIN, QUICK)
+    certificate = certificate_of(graph, _CERTIFIED_WITHIN, QUICK, alpha=alpha)
     return certificate.brief() if suffix == ".py" else {"certificate": finite(certificate.to_dict())}
 
 
@@ -113,6 +113,7 @@ def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path
     from cse_autoloss.report.front import pick
     from cse_autoloss.report.view import RunView
     from cse_autoloss.runs import RunStore
+    from cse_autoloss.spaces import form_of
 
     if not isinstance(source, (str, Path)) or not _is_run(source):
         raise RunError(f"pick: {source} is no run directory; only a run has a front of score against size")
@@ -126,8 +127,9 @@ def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path
             "size": one.size,
         }
         facts |= {"metric": view.metric.name, "val": one.figure, "trainings": one.trainings}
+        alpha = view.config.get("alpha") if form_of(view.slots[one.slot]).weighted else None
     graph = parse_formula(one.formula, view.slots[one.slot])
-    return export_loss(graph, path, provenance=facts | _proved(graph, path))
+    return export_loss(graph, path, alpha=alpha, provenance=facts | _proved(graph, alpha, path))
 
 
 def explain_loss(
@@ -158,7 +160,7 @@ def explain_loss(
     written: list[Path] = []
     for slot, one in found.items():
         name = path if len(found) == 1 else path.with_stem(f"{path.stem}-{slot}")
-        written += explain(one.graph.formula, one.graph.signature).save(name)
+        written += explain(one.graph.formula, one.graph.signature, one.alpha).save(name)
     return written
 
 
@@ -185,7 +187,8 @@ def certify_loss(
     """
     from cse_autoloss.certify import certificate_of, write_certificates
 
-    found = [certificate_of(one.graph, seconds) for one in _losses_of(source, signature).values()]
+    losses = _losses_of(source, signature).values()
+    found = [certificate_of(one.graph, seconds, alpha=one.alpha) for one in losses]
     if out is not None:
         write_certificates(found, out)
     return found

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cse_autoloss.certify.bisect import Budget, Ranges
-from cse_autoloss.certify.classes import Sample, scene
+from cse_autoloss.certify.classes import Sample, factors_of, scene
 from cse_autoloss.certify.properties import centred, finding
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import Scene
@@ -29,10 +29,10 @@ _REACH = 6.9
 _SHOWN = (0.1, 0.5, 0.9)
 
 
-def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
-    """Is the loss proper, or where does it aim; and is L(x, 0) + L(x, 1) constant; at w = 1."""
-    tape = Tape()
-    positive, negative = scene(graph, Sample(True), tape), scene(graph, Sample(False), tape)
+def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) -> list[Finding]:
+    """Is the loss, weighted by α, proper, or where does it aim; and is L(x, 0) + L(x, 1) constant; at w = 1."""
+    tape, weights = Tape(), factors_of(alpha)
+    positive, negative = (scene(graph, Sample(one, factors=weights), tape) for one in (True, False))
     up, down = positive.slope, tape.apply("Neg", negative.slope)
     x = tape.variable("x")
     chance, rest = tape.apply("Sig", x), tape.apply("Sig", tape.apply("Neg", x))

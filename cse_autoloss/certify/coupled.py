@@ -12,7 +12,7 @@ from itertools import chain
 
 from cse_autoloss.certify.aim import LEAST_W, aims
 from cse_autoloss.certify.bisect import Axis, Budget
-from cse_autoloss.certify.classes import CLASSES, REST_ALIKE, Sample, reads_quality, scene
+from cse_autoloss.certify.classes import CLASSES, REST_ALIKE, Sample, factors_of, reads_quality, scene
 from cse_autoloss.certify.properties import ALL_LOGITS, bounded_below, largest_slope, never_rises, vanishes
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import Scene
@@ -20,8 +20,8 @@ from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph
 
 
-def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
-    """The properties of such a loss."""
+def findings(graph: LossGraph, budget: Budget, alpha: float | None = None) -> list[Finding]:
+    """The properties of such a loss, of a sigmoid head's weighted by α."""
     softmax = "Y" in graph.signature.variables
     # A softmax head has a column for the background beside the classes.
     counts = CLASSES if softmax else tuple(n - 1 for n in CLASSES)
@@ -30,7 +30,8 @@ def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
         positive: bool, first: bool, w: tuple[float, float] = (1.0, 1.0), tape: Tape | None = None
     ) -> list[Scene]:
         tape = tape or Tape()
-        return [scene(graph, Sample(positive, n, first, w), tape) for n in counts if first or n]
+        samples = [Sample(positive, n, first, w, factors_of(alpha)) for n in counts if first or n]
+        return [scene(graph, one, tape) for one in samples]
 
     def each(name: str, prove: Callable[[str, Scene, Budget], Finding], scenes: Sequence[Scene]) -> Finding:
         unique = {(one.slope, tuple(axis.name for axis in one.axes)): one for one in scenes}
