@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from cse_autoloss import certify_loss, export_loss
-from cse_autoloss.certify import Certificate, Finding, certificate_of, same_function
+from cse_autoloss.certify import Certificate, Finding, calibration, certificate_of, same_function
 from cse_autoloss.certify.enclose import enclose
 from cse_autoloss.certify.tape import Tape
 from cse_autoloss.explain import explain
-from cse_autoloss.graph import Input, Signature, Walk
+from cse_autoloss.graph import Input, Signature, Walk, compile_graph
 from cse_autoloss.losses import CATALOGUE
 from cse_autoloss.operators import ALL_OPERATORS, Operator
 from cse_autoloss.operators.derivatives import partials
@@ -180,17 +180,66 @@ def test_a_logit_that_others_equal_is_not_long_right() -> None:
     assert not found.refuted
 
 
+MEAN_ABSOLUTE_ERROR = "Abs(Sub(PY,Sig(X)))"
+
+
 def test_calibration_tells_proper_losses() -> None:
-    by_name = {
+    found = {
         name: {
-            one.name.partition(":")[0]: one.outcome
-            for one in certificate_of(CATALOGUE[name].make().graph, boxes=5_000).findings
+            one.name.partition(":")[0]: one for one in certificate_of(parse(formula), boxes=5_000).findings
         }
-        for name in ("bce", "focal")
+        for name, formula in (
+            ("bce", BCE),
+            ("focal", CATALOGUE["focal"].make().graph.formula),
+            ("mae", MEAN_ABSOLUTE_ERROR),
+            ("upside down", f"Neg({BCE})"),
+        )
     }
-    assert (by_name["bce"]["Proper"], by_name["focal"]["Proper"]) == ("proved", "refuted")
+    proper = {name: one["Proper"].outcome for name, one in found.items()}
+    assert proper.pop("bce") == "proved"
+    assert set(proper.values()) == {"refuted"}
     flat = certificate_of(parse("Add(Mul(PY,Sub(1,Sig(X))),Mul(NY,Sig(X)))"))
     assert {one.name: one.outcome for one in flat.findings}["L(x, 0) + L(x, 1) is constant"] == "proved"
+
+
+@pytest.mark.parametrize(
+    "formula", [MEAN_ABSOLUTE_ERROR, BCE, _bce("Sub(2,Sig(X))"), _bce(more="Div(Sig(X),Mul(3,3))")]
+)
+def test_what_is_told_is_refuted_by_witnesses_that_violate(formula: str) -> None:
+    """Proper, and L(x, 0) + L(x, 1) constant: the slopes at the witness, from the formula as it is."""
+    evaluate = compile_graph(parse(formula))
+    told = [one for one in certificate_of(parse(formula), boxes=5_000).of("refuted") if not one.required]
+    assert told
+    for one in told:
+        assert one.witness is not None
+        x = torch.tensor([[one.witness["logit"]]] * 2, dtype=torch.float64, requires_grad=True)
+        mark = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+        evaluate({"X": x, "PY": mark, "NY": 1 - mark, "Q": mark}).sum().backward()
+        assert x.grad is not None
+        up, down = x.grad.flatten().tolist()
+        if one.name.startswith("Proper"):
+            chance = float(x.detach().sigmoid()[0, 0])
+            assert abs(down / (down - up) - chance) > 1e-3
+            assert one.witness["η less σ of the logit"] == pytest.approx(
+                down / (down - up) - chance, abs=1e-9
+            )
+        else:
+            assert abs(up + down) > 1e-5
+            assert one.witness["slope of the sum"] == pytest.approx(up + down)
+
+
+def test_a_violation_that_the_loss_itself_does_not_confirm_stays_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the intervals say, and the reason is told."""
+    monkeypatch.setattr(calibration, "_both", lambda *scenes: lambda point: (1e-9, {"logit": point["x"]}))
+    monkeypatch.setattr(calibration, "_distance", lambda *scenes: lambda point: (9e-4, {"logit": point["x"]}))
+    told = [one for one in certificate_of(parse(MEAN_ABSOLUTE_ERROR), boxes=500).findings if not one.required]
+    proper = next(one for one in told if one.name.startswith("Proper"))
+    assert proper.outcome == "open"
+    assert proper.detail.startswith("intervals refute it at x = ")
+    whole = [one for one in certificate_of(parse(BCE), boxes=500).findings if "constant" in one.name]
+    assert [one.outcome for one in whole] == ["open"]
 
 
 def test_what_is_proved_holds_of_the_weighted_loss(tmp_path: Path) -> None:

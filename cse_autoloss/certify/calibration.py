@@ -7,16 +7,17 @@ where η = s₀/(s₀ − s₁). The loss is proper where that is σ(x): then th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cse_autoloss.certify.bisect import Budget, Ranges
+from cse_autoloss.certify.bisect import Axis, Budget, Ranges
 from cse_autoloss.certify.classes import Sample, factors_of, scene
 from cse_autoloss.certify.properties import centred, finding
 from cse_autoloss.certify.result import Finding
-from cse_autoloss.certify.scene import Scene
+from cse_autoloss.certify.scene import Evaluated, Point, Scene
 from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph
 
@@ -43,10 +44,12 @@ def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) ->
     others = positive.axes[1:]
     moving = "".join(f", {axis.name} in [{axis.low:g}, {axis.high:g}]" for axis in others if axis.split)
 
-    def measured(step: int, axes: tuple[Any, ...], domain: str) -> Scene:
-        return replace(positive, axes=axes, domain=domain, place="", evaluate=_both(positive, negative))
+    def measured(axes: tuple[Axis, ...], domain: str, evaluate: Callable[[Point], Evaluated]) -> Scene:
+        return replace(positive, axes=axes, domain=domain, place="", evaluate=evaluate)
 
-    proper_scene = measured(away, (x_axis, *others), f"w = 1, η from 0.001 to 0.999{moving}")
+    proper_scene = measured(
+        (x_axis, *others), f"w = 1, η from 0.001 to 0.999{moving}", _distance(positive, negative)
+    )
     by_away, by_both = (tape.slope(step, {"x": tape.number(1)}) for step in (away, both))
 
     def proper(boxes: Ranges) -> tuple[Any, Any, Any]:
@@ -56,9 +59,11 @@ def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) ->
         size = np.maximum(low, -high)
         with np.errstate(invalid="ignore"):  # where both have no end
             share = size / np.maximum(most, 1e-300)
-        return (high <= PROPER * least) & (low >= -PROPER * least), size > PROPER * most, share
+        # Where both slopes are 0, the expected loss is least everywhere, and so at no one place.
+        near = (least > 0) & (high <= PROPER * least) & (low >= -PROPER * least)
+        return near, size > PROPER * most, share
 
-    whole = measured(both, positive.axes, f"logits from −100 to 100, w = 1{moving}")
+    whole = measured(positive.axes, f"logits from −100 to 100, w = 1{moving}", _both(positive, negative))
     allowed = ALIKE * max(positive.scale, negative.scale)
 
     def alike(boxes: Ranges) -> tuple[Any, Any, Any]:
@@ -75,19 +80,45 @@ def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) ->
         proper_scene,
         proper,
         few,
-        bool,
+        lambda distance: abs(distance) > PROPER,
         required=False,
+        called="η less σ of the logit",
     )
-    second = finding("L(x, 0) + L(x, 1) is constant", whole, alike, few, bool, required=False)
-    return [replace(first, detail=_answers(positive, negative)), second]
+    second = finding(
+        "L(x, 0) + L(x, 1) is constant",
+        whole,
+        alike,
+        few,
+        lambda slope: abs(slope) > allowed,
+        required=False,
+        called="slope of the sum",
+    )
+    told = "; ".join(filter(None, (first.detail, _answers(positive, negative))))
+    return [replace(first, detail=told), second]
 
 
-def _both(positive: Scene, negative: Scene) -> Any:
+def _both(positive: Scene, negative: Scene) -> Callable[[Point], Evaluated]:
     """The sum of both slopes at a logit, and what each is."""
 
-    def at(point: Any) -> tuple[float, dict[str, Any]]:
+    def at(point: Point) -> Evaluated:
         (up, _), (down, _) = positive.evaluate(point), negative.evaluate(point)
         return up + down, {"logit": point["x"], "slope at a positive": up, "slope at a negative": down}
+
+    return at
+
+
+def _distance(positive: Scene, negative: Scene) -> Callable[[Point], Evaluated]:
+    """How far the η whose expected loss is least at a logit x is from σ(x); ±1 where that of no η is."""
+    slopes = _both(positive, negative)
+
+    def at(point: Point) -> Evaluated:
+        _, told = slopes(point)
+        up, down = told["slope at a positive"], told["slope at a negative"]
+        chance, rest = 1 / (1 + math.exp(-point["x"])), 1 / (1 + math.exp(point["x"]))
+        away, spread = chance * up + rest * down, down - up
+        if spread > 0:
+            return away / spread, told
+        return (math.copysign(1.0, away) if away or spread else 0.0), told
 
     return at
 

@@ -66,13 +66,17 @@ def finding(
     budget: Budget,
     violates: Callable[[float], bool],
     required: bool = True,
+    called: str = "slope",
 ) -> Finding:
-    """What bisection decides; a violation counts once the loss itself, evaluated there, violates too."""
+    """What bisection decides; a violation counts once the loss itself, evaluated there, violates too.
+
+    `called`: what the scene evaluates to, as the witness tells it.
+    """
     decision = decide(scene.axes, status, budget, scene.near)
     if decision.violation is not None:
         slope, inputs = scene.evaluate(decision.violation)
         if math.isfinite(slope) and violates(slope):
-            witness = {**inputs, "slope": slope}
+            witness = {**inputs, called: slope}
             return Finding(name, "refuted", scene.domain, scene.place, witness, required=required)
         at = ", ".join(f"{name} = {value:g}" for name, value in decision.violation.items())
         detail = f"intervals refute it at {at}, but the loss evaluated there does not"
