@@ -266,6 +266,31 @@ def test_what_is_proved_holds_of_the_weighted_loss(tmp_path: Path) -> None:
     assert "with α = 0.25" in explain(file).html()
 
 
+def test_each_of_two_losses_of_a_file_has_its_certificate(tmp_path: Path) -> None:
+    """Also beside other facts; a run's own lines are not made anew."""
+    file, code = tmp_path / "loss.json", tmp_path / "loss.py"
+
+    def held(**facts: str) -> None:
+        halves = {
+            slot: {"signature": signature, "formula": formula}
+            for slot, signature, formula in (("cls", "cls-binary", BCE), ("reg", "reg", "Sub(1,Div(I,U))"))
+        }
+        file.write_text(json.dumps({"format": 1, **halves, "provenance": facts}))
+
+    held(task="mine")
+    text = export_loss(file, code).read_text(encoding="utf-8")
+    assert "cls proved  Never rises with the logit of a positive" in text
+    assert "reg proved  Never rises while overlapping boxes" in text
+    facts = json.loads(export_loss(file, tmp_path / "again.json").read_text(encoding="utf-8"))["provenance"]
+    assert facts["task"] == "mine"
+    assert {slot: one["signature"] for slot, one in facts["certificate"].items()} == {
+        "cls": "cls-binary",
+        "reg": "reg",
+    }
+    held(**{"cls proved": "what the run proved"})
+    assert "reg proved" not in export_loss(file, code).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("one", "other", "signature", "expected"),
     [
