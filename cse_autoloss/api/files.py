@@ -49,8 +49,8 @@ def export_loss(
     """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json, what is no
     expression in the catalogue as .py. A run as .db is its search trainings, as a storage of Optuna.
 
-    .py says in its head what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one; of
-    two losses for each.
+    .py, .tex and .onnx say what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one;
+    of two losses for each.
 
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a pair of them (CLS+REG), a
@@ -111,7 +111,7 @@ def _proved(losses: Mapping[str, LossFile], path: str | Path) -> dict[str, Any]:
     from cse_autoloss.report.write import finite
 
     suffix = Path(path).suffix.lower()
-    if suffix not in (".py", ".json"):
+    if suffix not in (".py", ".json", ".tex", ".onnx"):
         return {}
     found = {
         slot: certificate_of(one.graph, _CERTIFIED_WITHIN, QUICK, alpha=one.alpha)
