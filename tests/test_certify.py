@@ -168,6 +168,11 @@ def test_nothing_is_proved_where_a_part_without_effect_has_no_value(term: str) -
     assert same_function(parse(whole), parse(BCE), boxes=1_000) != "proved"
 
 
+def test_nothing_is_proved_of_boxes_where_the_loss_has_no_value() -> None:
+    found = certificate_of(parse("Add(Sub(1,Div(I,U)),Mul(Sub(1,1),Log(Sub(Div(I,U),1))))", "reg"), boxes=500)
+    assert not found.of("proved")
+
+
 def test_parts_without_effect_are_still_seen_to_have_none() -> None:
     """Where they have a value everywhere: of Log and Sqrt too."""
     for term in ("Mul(Sub(1,1),Log(Exp(X)))", "Sub(Sqrt(Exp(X)),Sqrt(Exp(X)))", "Sub(Div(Q,Q),Div(Q,Q))"):
