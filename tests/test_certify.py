@@ -233,6 +233,47 @@ def test_what_is_told_is_refuted_by_witnesses_that_violate(formula: str) -> None
             assert one.witness["slope of the sum"] == pytest.approx(up + down)
 
 
+MORE_CLASSES = "Mul(Sub(Dot(Sub(1,Y),Sub(1,Y)),1),Dot(Y,Softmax(X)))"
+
+
+@pytest.mark.parametrize(
+    ("name", "proper", "constant"),
+    [
+        ("cross-entropy", "proved", "refuted"),
+        ("softmax-focal", "refuted", "refuted"),
+        ("mae", "refuted", "proved"),
+        # Of two columns it is cross-entropy, of ten no more.
+        (f"Add({CROSS_ENTROPY},{MORE_CLASSES})", "refuted", "refuted"),
+    ],
+)
+def test_softmax_heads_are_told_proper_or_not(name: str, proper: str, constant: str) -> None:
+    """A witness is checked with the formula as it is: the slopes by the logit for each target, two kinds of them."""
+    graph = parse(CATALOGUE[name].formula or "" if name in CATALOGUE else name, "cls-multiclass")
+    found = {one.name.partition(":")[0]: one for one in certificate_of(graph, boxes=40_000).findings}
+    told = found["Proper"], found["L(x, c) summed over the targets c is constant"]
+    assert (told[0].outcome, told[1].outcome) == (proper, constant)
+    assert MORE_CLASSES not in name or told[0].domain.startswith("10 columns")
+    evaluate = compile_graph(graph)
+    for one in told:
+        if one.witness is None:
+            assert one.domain.startswith("2 and 10 columns")
+            continue
+        n, lead = one.witness["columns"], one.witness["logit"]
+        x = torch.full((2, n), one.witness["the other logits"], dtype=torch.float64)
+        x[:, 0] = lead
+        x.requires_grad_()
+        mark = torch.zeros(2, n, dtype=torch.float64)
+        mark[0, 0] = mark[1, n - 1] = 1.0
+        evaluate({"X": x, "Y": mark, "Z": torch.ones(2, 1, dtype=torch.float64)}).sum().backward()
+        assert x.grad is not None
+        up, down = x.grad[:, 0].tolist()
+        if one is told[0]:
+            chance = float(x.detach().softmax(1)[0, 0])
+            assert abs(down / (down - up) - chance) > 1e-3
+        else:
+            assert abs(up + (n - 1) * down) > 1e-5
+
+
 def test_a_violation_that_the_loss_itself_does_not_confirm_stays_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

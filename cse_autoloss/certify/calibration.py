@@ -34,21 +34,38 @@ def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) ->
     """Is the loss, weighted by α, proper, or where does it aim; and is L(x, 0) + L(x, 1) constant; at w = 1."""
     tape, weights = Tape(), factors_of(alpha)
     positive, negative = (scene(graph, Sample(one, factors=weights), tape) for one in (True, False))
+    return told(positive, negative, budget, "L(x, 0) + L(x, 1) is constant")
+
+
+def told(
+    positive: Scene, negative: Scene, budget: Budget, constant: str, others: int = 1, place: str = ""
+) -> list[Finding]:
+    """Whether the losses of a logit's two answers are proper together, and their sum constant.
+
+    Args:
+        positive: the loss where the moving logit's class is the right one, on a tape with `negative`.
+        negative: the loss where another one is.
+        budget: what it may cost.
+        constant: what the second finding is called.
+        others: how many answers are like `negative`.
+        place: the beginning of the domain in words.
+    """
+    tape = positive.tape
     up, down = positive.slope, tape.apply("Neg", negative.slope)
     x = tape.variable("x")
     chance, rest = tape.apply("Sig", x), tape.apply("Sig", tape.apply("Neg", x))
     away = tape.apply("Add", tape.apply("Mul", rest, down), tape.apply("Mul", chance, up))
     spread = tape.apply("Sub", down, up)
-    both = tape.apply("Add", up, down)
+    both = tape.apply("Add", up, tape.apply("Mul", tape.number(others), down))
     x_axis = replace(positive.axes[0], low=-_REACH, high=_REACH, cuts=tuple(np.linspace(-_REACH, _REACH, 70)))
-    others = positive.axes[1:]
-    moving = "".join(f", {axis.name} in [{axis.low:g}, {axis.high:g}]" for axis in others if axis.split)
+    beside = positive.axes[1:]
+    moving = "".join(f", {axis.name} in [{axis.low:g}, {axis.high:g}]" for axis in beside if axis.split)
 
     def measured(axes: tuple[Axis, ...], domain: str, evaluate: Callable[[Point], Evaluated]) -> Scene:
         return replace(positive, axes=axes, domain=domain, place="", evaluate=evaluate)
 
     proper_scene = measured(
-        (x_axis, *others), f"w = 1, η from 0.001 to 0.999{moving}", _distance(positive, negative)
+        (x_axis, *beside), f"{place}w = 1, η from 0.001 to 0.999{moving}", _distance(positive, negative)
     )
     by_away, by_both = (tape.slope(step, {"x": tape.number(1)}) for step in (away, both))
 
@@ -63,7 +80,9 @@ def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) ->
         near = (least > 0) & (high <= PROPER * least) & (low >= -PROPER * least)
         return near, size > PROPER * most, share
 
-    whole = measured(positive.axes, f"logits from −100 to 100, w = 1{moving}", _both(positive, negative))
+    whole = measured(
+        positive.axes, f"{place}logits from −100 to 100, w = 1{moving}", _both(positive, negative, others)
+    )
     allowed = ALIKE * max(positive.scale, negative.scale)
 
     def alike(boxes: Ranges) -> tuple[Any, Any, Any]:
@@ -85,7 +104,7 @@ def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) ->
         called="η less σ of the logit",
     )
     second = finding(
-        "L(x, 0) + L(x, 1) is constant",
+        constant,
         whole,
         alike,
         few,
@@ -93,16 +112,17 @@ def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) ->
         required=False,
         called="slope of the sum",
     )
-    told = "; ".join(filter(None, (first.detail, _answers(positive, negative))))
-    return [replace(first, detail=told), second]
+    detail = "; ".join(filter(None, (first.detail, _answers(positive, negative))))
+    return [replace(first, detail=detail), second]
 
 
-def _both(positive: Scene, negative: Scene) -> Callable[[Point], Evaluated]:
-    """The sum of both slopes at a logit, and what each is."""
+def _both(positive: Scene, negative: Scene, others: int = 1) -> Callable[[Point], Evaluated]:
+    """The sum of the slopes at a logit over all answers, and what each is."""
 
     def at(point: Point) -> Evaluated:
-        (up, _), (down, _) = positive.evaluate(point), negative.evaluate(point)
-        return up + down, {"logit": point["x"], "slope at a positive": up, "slope at a negative": down}
+        (up, inputs), (down, _) = positive.evaluate(point), negative.evaluate(point)
+        slopes = {"slope at a positive": up, "slope at a negative": down}
+        return up + others * down, {**inputs, "logit": point["x"], **slopes}
 
     return at
 

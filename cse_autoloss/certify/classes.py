@@ -83,7 +83,7 @@ def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool 
     """
     tape = tape or Tape()
     softmax = "Y" in graph.signature.variables
-    shares = sample.others > 0 and not raw and _by_shares(graph)
+    shares = sample.others > 0 and not raw and reads_softmax_alone(graph)
     w = tape.variable("w")
     moves = reads_progress(graph)
     state = {PROGRESS: tape.variable("t")} if moves else {}
@@ -142,7 +142,7 @@ def _inputs(tape: Tape, logit: str, target: bool, w: int) -> dict[str, int]:
     }
 
 
-def _by_shares(graph: LossGraph) -> bool:
+def reads_softmax_alone(graph: LossGraph) -> bool:
     """Whether the logits are read through their softmax alone."""
     steps = stabilize(graph).nodes
     leaf = [i for i, node in enumerate(steps) if node.symbol == "X"]

@@ -12,7 +12,16 @@ from itertools import chain
 
 from cse_autoloss.certify.aim import LEAST_W, aims
 from cse_autoloss.certify.bisect import Axis, Budget
-from cse_autoloss.certify.classes import CLASSES, REST_ALIKE, Sample, factors_of, reads_quality, scene
+from cse_autoloss.certify.choices import choices
+from cse_autoloss.certify.classes import (
+    CLASSES,
+    REST_ALIKE,
+    Sample,
+    factors_of,
+    reads_quality,
+    reads_softmax_alone,
+    scene,
+)
 from cse_autoloss.certify.properties import ALL_LOGITS, bounded_below, largest_slope, never_rises, vanishes
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import Scene
@@ -56,6 +65,8 @@ def findings(graph: LossGraph, budget: Budget, alpha: float | None = None) -> li
     tape, w = Tape(), (0.0, 1.0)
     kinds = [over(True, True, w, tape), over(True, False, w, tape)]
     kinds += [] if softmax else [over(False, True, w, tape)]
+    if softmax and reads_softmax_alone(graph):
+        found += choices(graph, budget)
     return [
         *found,
         _bound("Bounded below", bounded_below, [[(one, one.loss) for one in kind] for kind in kinds], budget),
