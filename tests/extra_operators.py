@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+import numpy as np
 import torch
 
 from cse_autoloss import operators
@@ -17,20 +18,20 @@ from cse_autoloss.operators.operator import Operator
 
 
 def _highest(a: Interval, b: Interval) -> Interval:
-    return max(a[0], b[0]), max(a[1], b[1])
+    return np.maximum(a[0], b[0]), np.maximum(a[1], b[1])
 
 
 EXTRA = (
     Operator(
         "Atan", 1, "elementwise", torch.atan,
-        derivative=lambda v, a: (1 / (1 + a * a),), interval=rising(torch.atan),
+        derivative=("Div(1,Add(1,Mul(a,a)))",), interval=rising(torch.atan),
         sympy=lambda sp, a: sp.atan(a), latex=r"\arctan\left({0}\right)", source="torch.atan({0})",
         meaning="arc tangent of a", origin="test",
     ),
     Operator(
         "Max", 2, "elementwise", torch.maximum,
         derivative=lambda v, a, b: ((a > b) + 0.5 * (a == b), (b > a) + 0.5 * (a == b)),
-        ties=True, interval=_highest, commutative=True,
+        followed=("Step(Sub(a,b))", "Step(Sub(b,a))"), ties=True, interval=_highest, commutative=True,
         sympy=lambda sp, a, b: sp.Max(a, b), source="torch.maximum({0}, {1})",
         meaning="the larger of a and b", origin="test",
     ),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss import load_loss, verify
+from cse_autoloss.certify import certificate_of
 from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.export.draw import draw
 from cse_autoloss.export.exact_value import as_vectors, graph_value
@@ -75,6 +76,15 @@ def test_training_and_simulation_agree_with_torch(name: str) -> None:
     together = LossBatch([graph], ("X",), torch.device("cpu"))
     torch.testing.assert_close(together.value({k: v[None] for k, v in inputs.items()})[0], expected)
     torch.testing.assert_close(together.gradients(torch.ones(6, 4))["X"][0], gradient, check_dtype=False)
+
+
+@each
+def test_a_loss_is_certified(name: str) -> None:
+    """Its signs are proved where the operator tells its slope as terms, and open where it does not."""
+    found = certificate_of(loss_with(name), boxes=2_000)
+    signs = [one for one in found.findings if one.name.startswith("Never")]
+    expected = "proved" if OPERATORS[name].followed_terms else "open"
+    assert [one.outcome for one in signs] == [expected, expected]
 
 
 @each

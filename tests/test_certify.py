@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
-from cse_autoloss.certify import Certificate, Finding, certificate_of, same_function
+from cse_autoloss import certify_loss, export_loss
+from cse_autoloss.certify import Certificate, Finding, calibration, certificate_of, same_function
 from cse_autoloss.certify.enclose import enclose
 from cse_autoloss.certify.tape import Tape
-from cse_autoloss.graph import Input, Signature, Walk
+from cse_autoloss.explain import explain
+from cse_autoloss.graph import Input, Signature, Walk, compile_graph
 from cse_autoloss.losses import CATALOGUE
 from cse_autoloss.operators import ALL_OPERATORS, Operator
 from cse_autoloss.operators.derivatives import partials
@@ -145,23 +148,193 @@ def test_a_place_without_a_value_is_never_proved() -> None:
     assert not any(one.name.startswith("Never rises") for one in found.of("proved"))
 
 
+@pytest.mark.parametrize(
+    "term",
+    [
+        "Log(X)",
+        "Mul(Sub(1,1),Log(X))",
+        "Mul(PY,Mul(NY,Log(X)))",
+        "Sub(Log(X),Log(X))",
+        "Sub(Add(2,Log(X)),Log(X))",
+        "Mul(Sub(1,1),Sqrt(X))",
+    ],
+)
+def test_nothing_is_proved_where_a_part_without_effect_has_no_value(term: str) -> None:
+    """0·a is no 0 where `a` has no value, and neither is a − a."""
+    whole = _bce(more=term)
+    found = certificate_of(parse(whole), boxes=1_000)
+    # Tails of positives are looked at from 12 on, where all has a value.
+    assert [one.name for one in found.of("proved")] == ["Slope vanishes towards a positive's right answer"]
+    assert same_function(parse(whole), parse(BCE), boxes=1_000) != "proved"
+
+
+def test_nothing_is_proved_of_boxes_where_the_loss_has_no_value() -> None:
+    found = certificate_of(parse("Add(Sub(1,Div(I,U)),Mul(Sub(1,1),Log(Sub(Div(I,U),1))))", "reg"), boxes=500)
+    assert not found.of("proved")
+
+
+def test_parts_without_effect_are_still_seen_to_have_none() -> None:
+    """Where they have a value everywhere: of Log and Sqrt too."""
+    for term in ("Mul(Sub(1,1),Log(Exp(X)))", "Sub(Sqrt(Exp(X)),Sqrt(Exp(X)))", "Sub(Div(Q,Q),Div(Q,Q))"):
+        assert same_function(parse(_bce(more=term)), parse(BCE)) == "proved"
+
+
 def test_a_logit_that_others_equal_is_not_long_right() -> None:
     """A large logit of a target says nothing where another class's is as large."""
     found = certificate_of(parse("Dot(3,Mul(Y,Softmax(Neg(Sub(X,Z)))))", "cls-multiclass"), boxes=500)
     assert not found.refuted
 
 
+MEAN_ABSOLUTE_ERROR = "Abs(Sub(PY,Sig(X)))"
+
+
 def test_calibration_tells_proper_losses() -> None:
-    by_name = {
+    found = {
         name: {
-            one.name.partition(":")[0]: one.outcome
-            for one in certificate_of(CATALOGUE[name].make().graph, boxes=5_000).findings
+            one.name.partition(":")[0]: one for one in certificate_of(parse(formula), boxes=5_000).findings
         }
-        for name in ("bce", "focal")
+        for name, formula in (
+            ("bce", BCE),
+            ("focal", CATALOGUE["focal"].make().graph.formula),
+            ("mae", MEAN_ABSOLUTE_ERROR),
+            ("upside down", f"Neg({BCE})"),
+        )
     }
-    assert (by_name["bce"]["Proper"], by_name["focal"]["Proper"]) == ("proved", "refuted")
+    proper = {name: one["Proper"].outcome for name, one in found.items()}
+    assert proper.pop("bce") == "proved"
+    assert set(proper.values()) == {"refuted"}
     flat = certificate_of(parse("Add(Mul(PY,Sub(1,Sig(X))),Mul(NY,Sig(X)))"))
     assert {one.name: one.outcome for one in flat.findings}["L(x, 0) + L(x, 1) is constant"] == "proved"
+
+
+@pytest.mark.parametrize(
+    "formula", [MEAN_ABSOLUTE_ERROR, BCE, _bce("Sub(2,Sig(X))"), _bce(more="Div(Sig(X),Mul(3,3))")]
+)
+def test_what_is_told_is_refuted_by_witnesses_that_violate(formula: str) -> None:
+    """Proper, and L(x, 0) + L(x, 1) constant: the slopes at the witness, from the formula as it is."""
+    evaluate = compile_graph(parse(formula))
+    told = [one for one in certificate_of(parse(formula), boxes=5_000).of("refuted") if not one.required]
+    assert told
+    for one in told:
+        assert one.witness is not None
+        x = torch.tensor([[one.witness["logit"]]] * 2, dtype=torch.float64, requires_grad=True)
+        mark = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+        evaluate({"X": x, "PY": mark, "NY": 1 - mark, "Q": mark}).sum().backward()
+        assert x.grad is not None
+        up, down = x.grad.flatten().tolist()
+        if one.name.startswith("Proper"):
+            chance = float(x.detach().sigmoid()[0, 0])
+            assert abs(down / (down - up) - chance) > 1e-3
+            assert one.witness["η less σ of the logit"] == pytest.approx(
+                down / (down - up) - chance, abs=1e-9
+            )
+        else:
+            assert abs(up + down) > 1e-5
+            assert one.witness["slope of the sum"] == pytest.approx(up + down)
+
+
+MORE_CLASSES = "Mul(Sub(Dot(Sub(1,Y),Sub(1,Y)),1),Dot(Y,Softmax(X)))"
+
+
+@pytest.mark.parametrize(
+    ("name", "proper", "constant"),
+    [
+        ("cross-entropy", "proved", "refuted"),
+        ("softmax-focal", "refuted", "refuted"),
+        ("mae", "refuted", "proved"),
+        # Of two columns it is cross-entropy, of ten no more.
+        (f"Add({CROSS_ENTROPY},{MORE_CLASSES})", "refuted", "refuted"),
+    ],
+)
+def test_softmax_heads_are_told_proper_or_not(name: str, proper: str, constant: str) -> None:
+    """A witness is checked with the formula as it is: the slopes by the logit for each target, two kinds of them."""
+    graph = parse(CATALOGUE[name].formula or "" if name in CATALOGUE else name, "cls-multiclass")
+    found = {one.name.partition(":")[0]: one for one in certificate_of(graph, boxes=40_000).findings}
+    told = found["Proper"], found["L(x, c) summed over the targets c is constant"]
+    assert (told[0].outcome, told[1].outcome) == (proper, constant)
+    assert MORE_CLASSES not in name or told[0].domain.startswith("10 columns")
+    evaluate = compile_graph(graph)
+    for one in told:
+        if one.witness is None:
+            assert one.domain.startswith("2 and 10 columns")
+            continue
+        n, lead = one.witness["columns"], one.witness["logit"]
+        x = torch.full((2, n), one.witness["the other logits"], dtype=torch.float64)
+        x[:, 0] = lead
+        x.requires_grad_()
+        mark = torch.zeros(2, n, dtype=torch.float64)
+        mark[0, 0] = mark[1, n - 1] = 1.0
+        evaluate({"X": x, "Y": mark, "Z": torch.ones(2, 1, dtype=torch.float64)}).sum().backward()
+        assert x.grad is not None
+        up, down = x.grad[:, 0].tolist()
+        if one is told[0]:
+            chance = float(x.detach().softmax(1)[0, 0])
+            assert abs(down / (down - up) - chance) > 1e-3
+        else:
+            assert abs(up + (n - 1) * down) > 1e-5
+
+
+def test_a_violation_that_the_loss_itself_does_not_confirm_stays_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the intervals say, and the reason is told."""
+    monkeypatch.setattr(calibration, "_both", lambda *scenes: lambda point: (1e-9, {"logit": point["x"]}))
+    monkeypatch.setattr(calibration, "_distance", lambda *scenes: lambda point: (9e-4, {"logit": point["x"]}))
+    told = [one for one in certificate_of(parse(MEAN_ABSOLUTE_ERROR), boxes=500).findings if not one.required]
+    proper = next(one for one in told if one.name.startswith("Proper"))
+    assert proper.outcome == "open"
+    assert proper.detail.startswith("intervals refute it at x = ")
+    whole = [one for one in certificate_of(parse(BCE), boxes=500).findings if "constant" in one.name]
+    assert [one.outcome for one in whole] == ["open"]
+
+
+def test_what_is_proved_holds_of_the_weighted_loss(tmp_path: Path) -> None:
+    """With α = 1/4, BCE answers to a chance of one half as to one quarter."""
+    found = certificate_of(parse(BCE), boxes=5_000, alpha=0.25)
+    by_name = {one.name.partition(":")[0]: one for one in found.findings}
+    assert found.alpha == Certificate.from_dict(found.to_dict()).alpha == 0.25
+    assert by_name["Proper"].outcome == "refuted"
+    assert "50% as 25%" in by_name["Proper"].detail
+    assert by_name["Slope is bounded"].detail == "≤ 0.75 (comes to 0.75)"
+    coupled = parse("Neg(Mul(PY,Log(Softmax(X))))")
+    bounds = {one.name: one.detail for one in certificate_of(coupled, boxes=5_000, alpha=0.25).findings}
+    assert bounds["Slope is bounded"] == "≤ 0.25 (comes to 0.25)"
+    # Of box losses there is no α.
+    assert certificate_of(parse("Sub(1,Div(I,U))", "reg"), boxes=500, alpha=0.25).alpha is None
+
+    file = tmp_path / "loss.json"
+    file.write_text(json.dumps({"format": 1, "signature": "cls-binary", "formula": BCE, "alpha": 0.25}))
+    (certified,) = certify_loss(file)
+    assert certified.alpha == 0.25
+    exported = json.loads(export_loss(file, tmp_path / "again.json").read_text(encoding="utf-8"))
+    assert exported["provenance"]["certificate"]["alpha"] == 0.25
+    assert "Proper" not in export_loss(file, tmp_path / "again.py").read_text(encoding="utf-8")
+    assert "with α = 0.25" in explain(file).html()
+
+
+def test_each_of_two_losses_of_a_file_has_its_certificate(tmp_path: Path) -> None:
+    """Also beside other facts; a run's own lines are not made anew."""
+    file, code = tmp_path / "loss.json", tmp_path / "loss.py"
+
+    def held(**facts: str) -> None:
+        halves = {
+            slot: {"signature": signature, "formula": formula}
+            for slot, signature, formula in (("cls", "cls-binary", BCE), ("reg", "reg", "Sub(1,Div(I,U))"))
+        }
+        file.write_text(json.dumps({"format": 1, **halves, "provenance": facts}))
+
+    held(task="mine")
+    text = export_loss(file, code).read_text(encoding="utf-8")
+    assert "cls proved  Never rises with the logit of a positive" in text
+    assert "reg proved  Never rises while overlapping boxes" in text
+    facts = json.loads(export_loss(file, tmp_path / "again.json").read_text(encoding="utf-8"))["provenance"]
+    assert facts["task"] == "mine"
+    assert {slot: one["signature"] for slot, one in facts["certificate"].items()} == {
+        "cls": "cls-binary",
+        "reg": "reg",
+    }
+    held(**{"cls proved": "what the run proved"})
+    assert "reg proved" not in export_loss(file, code).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +351,23 @@ def test_calibration_tells_proper_losses() -> None:
 )
 def test_sameness_is_proved_or_refuted(one: str, other: str, signature: str, expected: str) -> None:
     assert same_function(parse(one, signature), parse(other, signature)) == expected
+
+
+def test_bounds_hold_for_every_logit_and_every_number_of_classes() -> None:
+    """Slopes by another class's logit that come to e⁸⁸; a loss that with one class comes down to 1."""
+    cases = (
+        (f"Add({CROSS_ENTROPY},Dot(Sub(1,Y),Exp(X)))", "cls-multiclass"),
+        ("Add(Neg(Mul(PY,Log(Softmax(X)))),Mul(NY,Exp(X)))", "cls-binary"),
+        (f"Add({CROSS_ENTROPY},Dot(Sub(1,Y),Sub(1,Y)))", "cls-multiclass"),
+    )
+    first, second, third = (
+        {one.name: one for one in certificate_of(parse(*case), boxes=5_000).findings} for case in cases
+    )
+    assert first["Slope is bounded"].detail.startswith("≤ 1.652e+38")
+    assert second["Slope is bounded"].detail.startswith("≤ 1.652e+38")
+    assert third["Bounded below"].detail == "≥ 1 (comes to 1)"
+    assert third["Bounded below"].domain == "1, 2, 10, 80 and 1000 classes; all logits"
+    assert third["Slope is bounded"].domain == "any number of classes; all logits"
 
 
 def test_certificates_are_plain_data() -> None:

@@ -157,8 +157,13 @@ def test_onnx_computes_the_same(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     reference = pytest.importorskip("onnx.reference")
     entry = CATALOGUE[name]
-    path = export_loss(catalogue_graph(name), tmp_path / "loss.onnx", alpha=entry.alpha)
+    facts = {"proved": "Bounded below", "seed": 3}
+    path = export_loss(catalogue_graph(name), tmp_path / "loss.onnx", alpha=entry.alpha, provenance=facts)
     model = onnx.load(path)
+    assert [(one.key, one.value) for one in model.metadata_props] == [
+        ("proved", "Bounded below"),
+        ("seed", "3"),
+    ]
     onnx.checker.check_model(model, full_check=True)
     assert b".py" not in path.read_bytes()  # no paths of the machine
     # Where a runtime's Sigmoid is 0, the Log of it is none.
@@ -209,6 +214,10 @@ def test_an_exported_formula_says_what_is_proved(tmp_path: Path) -> None:
     assert "proved  Never rises with the logit of a positive, at w = 1;" in source
     data = json.loads(cse_autoloss.export_loss("bce", tmp_path / "loss.json").read_text())
     assert Certificate.from_dict(data["provenance"]["certificate"]).of("proved")
+    formula, *comments = cse_autoloss.export_loss("bce", tmp_path / "loss.tex").read_text().splitlines()
+    assert formula.endswith(r"\]")
+    assert comments[0].startswith("% proved  Never rises with the logit of a positive, at w = 1;")
+    assert all(line.startswith("% ") for line in comments)
     assert cse_autoloss.load_loss(tmp_path / "loss.json").graph == catalogue_graph("bce")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from cse_autoloss.losses import LossFile
     from cse_autoloss.losses.parametric import ParametricLoss
 
+_PROOFS = ("proved", "refuted", "open", "certificate")
+"""Facts of a file that come from a certificate, in a run's files behind the slot."""
 _CERTIFIED_WITHIN = 2.0
 """Seconds of one core for the certificate of an exported loss."""
 
@@ -32,7 +35,7 @@ def render_loss(
     """
     from cse_autoloss.export import draw, draw_pair
 
-    first, *second = (one.graph for one in _one_or_pair(source, signature))
+    first, *second = (one.graph for one in _one_or_pair(source, signature).values())
     return draw_pair(first, second[0], path) if second else draw(first, path)
 
 
@@ -46,7 +49,8 @@ def export_loss(
     """Write a loss as .py, .json, .tex, .onnx, .svg, .png or .dot; a parametric one as .py or .json, what is no
     expression in the catalogue as .py. A run as .db is its search trainings, as a storage of Optuna.
 
-    .py says in its head what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one.
+    .py, .tex and .onnx say what is proved, refuted and open, .json holds the certificate: a run's own, or a quick one;
+    of two losses for each.
 
     Args:
         source: a run directory (its discovered losses), a formula, a catalogue name, a pair of them (CLS+REG), a
@@ -76,9 +80,12 @@ def export_loss(
     parametric = _parametric(source)
     if parametric is not None:
         return export_loss(parametric, path)
-    first, *second = _one_or_pair(source, signature)
+    losses = _one_or_pair(source, signature)
+    first, *second = losses.values()
     loss = (first.graph, second[0].graph) if second else first.graph
-    facts = first.provenance or ({} if second else _proved(first.graph, path))
+    facts = dict(first.provenance)
+    if not any(name.split()[-1] in _PROOFS for name in facts):
+        facts |= _proved(losses, path)
     return export_loss(loss, path, alpha=first.alpha, provenance=facts or None)
 
 
@@ -95,24 +102,39 @@ def _export_study(source: str | Path | LossGraph, path: Path) -> Path:
         return write_study(view, path)
 
 
-def _proved(graph: LossGraph, path: str | Path) -> dict[str, Any]:
-    """What a quick certificate says, for the form that the suffix names: one line an outcome, or whole in .json."""
+def _proved(losses: Mapping[str, LossFile], path: str | Path) -> dict[str, Any]:
+    """What quick certificates say, for the form that the suffix names: one line an outcome, or whole in .json.
+
+    Of two losses each has its own: "cls proved" beside "reg proved", as in a run's files; in .json one by slot.
+    """
     from cse_autoloss.certify import QUICK, certificate_of
     from cse_autoloss.report.write import finite
 
     suffix = Path(path).suffix.lower()
-    if suffix not in (".py", ".json"):
+    if suffix not in (".py", ".json", ".tex", ".onnx"):
         return {}
-    certificate = certificate_of(graph, _CERTIFIED_WITHIN, QUICK)
-    return certificate.brief() if suffix == ".py" else {"certificate": finite(certificate.to_dict())}
+    found = {
+        slot: certificate_of(one.graph, _CERTIFIED_WITHIN, QUICK, alpha=one.alpha)
+        for slot, one in losses.items()
+    }
+    if suffix == ".json":
+        whole = {slot: finite(one.to_dict()) for slot, one in found.items()}
+        return {"certificate": whole if len(whole) > 1 else next(iter(whole.values()))}
+    return {
+        f"{slot} {outcome}" if len(found) > 1 else outcome: names
+        for slot, one in found.items()
+        for outcome, names in one.brief().items()
+    }
 
 
 def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path) -> Path:
     from cse_autoloss.export import export_loss
     from cse_autoloss.graph import parse_formula
+    from cse_autoloss.losses import LossFile
     from cse_autoloss.report.front import pick
     from cse_autoloss.report.view import RunView
     from cse_autoloss.runs import RunStore
+    from cse_autoloss.spaces import form_of
 
     if not isinstance(source, (str, Path)) or not _is_run(source):
         raise RunError(f"pick: {source} is no run directory; only a run has a front of score against size")
@@ -126,8 +148,10 @@ def _export_picked(source: str | Path | LossGraph, number: int, path: str | Path
             "size": one.size,
         }
         facts |= {"metric": view.metric.name, "val": one.figure, "trainings": one.trainings}
+        alpha = view.config.get("alpha") if form_of(view.slots[one.slot]).weighted else None
     graph = parse_formula(one.formula, view.slots[one.slot])
-    return export_loss(graph, path, provenance=facts | _proved(graph, path))
+    facts |= _proved({one.slot: LossFile(graph, alpha, {})}, path)
+    return export_loss(graph, path, alpha=alpha, provenance=facts)
 
 
 def explain_loss(
@@ -158,7 +182,7 @@ def explain_loss(
     written: list[Path] = []
     for slot, one in found.items():
         name = path if len(found) == 1 else path.with_stem(f"{path.stem}-{slot}")
-        written += explain(one.graph.formula, one.graph.signature).save(name)
+        written += explain(one.graph.formula, one.graph.signature, one.alpha).save(name)
     return written
 
 
@@ -185,20 +209,21 @@ def certify_loss(
     """
     from cse_autoloss.certify import certificate_of, write_certificates
 
-    found = [certificate_of(one.graph, seconds) for one in _losses_of(source, signature).values()]
+    losses = _losses_of(source, signature).values()
+    found = [certificate_of(one.graph, seconds, alpha=one.alpha) for one in losses]
     if out is not None:
         write_certificates(found, out)
     return found
 
 
-def _one_or_pair(source: str | Path | LossGraph, signature: str | Signature | None) -> list[LossFile]:
-    """What one file holds: a loss, or those of a detector; AutoLossError for any other several."""
+def _one_or_pair(source: str | Path | LossGraph, signature: str | Signature | None) -> dict[str, LossFile]:
+    """By slot, what one file holds: a loss, or those of a detector; AutoLossError for any other several."""
     from cse_autoloss.export import make_pair
 
     found = _losses_of(source, signature)
     signatures = [one.graph.signature for one in found.values()]
     if len(found) == 1 or (len(found) == 2 and make_pair(*signatures)):
-        return list(found.values())
+        return found
     raise ConfigError(
         f"{source}: the run found losses of {len(found)} slots, {', '.join(found)}, and a file holds one: "
         f"take it by --signature {next(iter(found))}"

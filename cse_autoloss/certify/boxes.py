@@ -58,7 +58,7 @@ def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
     return [
         worst,
         least,
-        _homogeneous(graph, degree),
+        _homogeneous(graph, degree if all(_has_values(one) for one in scenes) else None),
         bounded_below("Bounded below", scenes, budget),
         largest_slope("Slope along the motions is bounded", scenes, budget),
     ]
@@ -182,6 +182,16 @@ def _degree(symbol: str, args: list[float]) -> float | None:
     return 0.0 if not any(args) else None
 
 
+def _has_values(scene: Scene) -> bool:
+    """Whether the loss surely has a value in all of the domain."""
+
+    def status(boxes: Ranges) -> tuple[Any, Any, Any]:
+        low, _ = scene.ranges(scene.loss, boxes)
+        return ~np.isnan(low), np.zeros(len(low), dtype=bool), low
+
+    return not decide(scene.axes, status, Budget(2_000)).remaining
+
+
 def _homogeneous(graph: LossGraph, degree: float | None) -> Finding:
     """Whether the loss is the same at every scale, but for the 1e-7 that is added to U and E."""
     name, domain = "The same at every scale of the image", "all boxes, but for the 1e-7 added to U and E"
@@ -198,6 +208,5 @@ def _homogeneous(graph: LossGraph, degree: float | None) -> Finding:
             pair = {"box": boxes[0].tolist(), "target": target[0].tolist()}
             witness = {**pair, "loss": small, f"loss at {times} times the size": large}
             return Finding(name, "refuted", domain, "", witness, required=False)
-    return Finding(
-        name, "open", domain, "its terms have different units, and yet it did not change", required=False
-    )
+    detail = "its terms have different units, or no value somewhere, and yet it did not change"
+    return Finding(name, "open", domain, detail, required=False)

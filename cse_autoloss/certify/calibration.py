@@ -7,16 +7,17 @@ where η = s₀/(s₀ − s₁). The loss is proper where that is σ(x): then th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cse_autoloss.certify.bisect import Budget, Ranges
-from cse_autoloss.certify.classes import Sample, scene
+from cse_autoloss.certify.bisect import Axis, Budget, Ranges
+from cse_autoloss.certify.classes import Sample, factors_of, scene
 from cse_autoloss.certify.properties import centred, finding
 from cse_autoloss.certify.result import Finding
-from cse_autoloss.certify.scene import Scene
+from cse_autoloss.certify.scene import Evaluated, Point, Scene
 from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph
 
@@ -29,24 +30,43 @@ _REACH = 6.9
 _SHOWN = (0.1, 0.5, 0.9)
 
 
-def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
-    """Is the loss proper, or where does it aim; and is L(x, 0) + L(x, 1) constant; at w = 1."""
-    tape = Tape()
-    positive, negative = scene(graph, Sample(True), tape), scene(graph, Sample(False), tape)
+def calibration(graph: LossGraph, budget: Budget, alpha: float | None = None) -> list[Finding]:
+    """Is the loss, weighted by α, proper, or where does it aim; and is L(x, 0) + L(x, 1) constant; at w = 1."""
+    tape, weights = Tape(), factors_of(alpha)
+    positive, negative = (scene(graph, Sample(one, factors=weights), tape) for one in (True, False))
+    return told(positive, negative, budget, "L(x, 0) + L(x, 1) is constant")
+
+
+def told(
+    positive: Scene, negative: Scene, budget: Budget, constant: str, others: int = 1, place: str = ""
+) -> list[Finding]:
+    """Whether the losses of a logit's two answers are proper together, and their sum constant.
+
+    Args:
+        positive: the loss where the moving logit's class is the right one, on a tape with `negative`.
+        negative: the loss where another one is.
+        budget: what it may cost.
+        constant: what the second finding is called.
+        others: how many answers are like `negative`.
+        place: the beginning of the domain in words.
+    """
+    tape = positive.tape
     up, down = positive.slope, tape.apply("Neg", negative.slope)
     x = tape.variable("x")
     chance, rest = tape.apply("Sig", x), tape.apply("Sig", tape.apply("Neg", x))
     away = tape.apply("Add", tape.apply("Mul", rest, down), tape.apply("Mul", chance, up))
     spread = tape.apply("Sub", down, up)
-    both = tape.apply("Add", up, down)
+    both = tape.apply("Add", up, tape.apply("Mul", tape.number(others), down))
     x_axis = replace(positive.axes[0], low=-_REACH, high=_REACH, cuts=tuple(np.linspace(-_REACH, _REACH, 70)))
-    others = positive.axes[1:]
-    moving = "".join(f", {axis.name} in [{axis.low:g}, {axis.high:g}]" for axis in others if axis.split)
+    beside = positive.axes[1:]
+    moving = "".join(f", {axis.name} in [{axis.low:g}, {axis.high:g}]" for axis in beside if axis.split)
 
-    def measured(step: int, axes: tuple[Any, ...], domain: str) -> Scene:
-        return replace(positive, axes=axes, domain=domain, place="", evaluate=_both(positive, negative))
+    def measured(axes: tuple[Axis, ...], domain: str, evaluate: Callable[[Point], Evaluated]) -> Scene:
+        return replace(positive, axes=axes, domain=domain, place="", evaluate=evaluate)
 
-    proper_scene = measured(away, (x_axis, *others), f"w = 1, η from 0.001 to 0.999{moving}")
+    proper_scene = measured(
+        (x_axis, *beside), f"{place}w = 1, η from 0.001 to 0.999{moving}", _distance(positive, negative)
+    )
     by_away, by_both = (tape.slope(step, {"x": tape.number(1)}) for step in (away, both))
 
     def proper(boxes: Ranges) -> tuple[Any, Any, Any]:
@@ -56,9 +76,13 @@ def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
         size = np.maximum(low, -high)
         with np.errstate(invalid="ignore"):  # where both have no end
             share = size / np.maximum(most, 1e-300)
-        return (high <= PROPER * least) & (low >= -PROPER * least), size > PROPER * most, share
+        # Where both slopes are 0, the expected loss is least everywhere, and so at no one place.
+        near = (least > 0) & (high <= PROPER * least) & (low >= -PROPER * least)
+        return near, size > PROPER * most, share
 
-    whole = measured(both, positive.axes, f"logits from −100 to 100, w = 1{moving}")
+    whole = measured(
+        positive.axes, f"{place}logits from −100 to 100, w = 1{moving}", _both(positive, negative, others)
+    )
     allowed = ALIKE * max(positive.scale, negative.scale)
 
     def alike(boxes: Ranges) -> tuple[Any, Any, Any]:
@@ -75,19 +99,46 @@ def calibration(graph: LossGraph, budget: Budget) -> list[Finding]:
         proper_scene,
         proper,
         few,
-        bool,
+        lambda distance: abs(distance) > PROPER,
         required=False,
+        called="η less σ of the logit",
     )
-    second = finding("L(x, 0) + L(x, 1) is constant", whole, alike, few, bool, required=False)
-    return [replace(first, detail=_answers(positive, negative)), second]
+    second = finding(
+        constant,
+        whole,
+        alike,
+        few,
+        lambda slope: abs(slope) > allowed,
+        required=False,
+        called="slope of the sum",
+    )
+    detail = "; ".join(filter(None, (first.detail, _answers(positive, negative))))
+    return [replace(first, detail=detail), second]
 
 
-def _both(positive: Scene, negative: Scene) -> Any:
-    """The sum of both slopes at a logit, and what each is."""
+def _both(positive: Scene, negative: Scene, others: int = 1) -> Callable[[Point], Evaluated]:
+    """The sum of the slopes at a logit over all answers, and what each is."""
 
-    def at(point: Any) -> tuple[float, dict[str, Any]]:
-        (up, _), (down, _) = positive.evaluate(point), negative.evaluate(point)
-        return up + down, {"logit": point["x"], "slope at a positive": up, "slope at a negative": down}
+    def at(point: Point) -> Evaluated:
+        (up, inputs), (down, _) = positive.evaluate(point), negative.evaluate(point)
+        slopes = {"slope at a positive": up, "slope at a negative": down}
+        return up + others * down, {**inputs, "logit": point["x"], **slopes}
+
+    return at
+
+
+def _distance(positive: Scene, negative: Scene) -> Callable[[Point], Evaluated]:
+    """How far the η whose expected loss is least at a logit x is from σ(x); ±1 where that of no η is."""
+    slopes = _both(positive, negative)
+
+    def at(point: Point) -> Evaluated:
+        _, told = slopes(point)
+        up, down = told["slope at a positive"], told["slope at a negative"]
+        chance, rest = 1 / (1 + math.exp(-point["x"])), 1 / (1 + math.exp(point["x"]))
+        away, spread = chance * up + rest * down, down - up
+        if spread > 0:
+            return away / spread, told
+        return (math.copysign(1.0, away) if away or spread else 0.0), told
 
     return at
 

@@ -25,7 +25,12 @@ QUICK = 15_000
 
 
 def certificate_of(
-    graph: LossGraph, seconds: float = SECONDS, boxes: int = Budget.boxes, *, signs: bool = False
+    graph: LossGraph,
+    seconds: float = SECONDS,
+    boxes: int = Budget.boxes,
+    *,
+    alpha: float | None = None,
+    signs: bool = False,
 ) -> Certificate:
     """What is known of a loss for sure, over the domain that each finding names.
 
@@ -35,11 +40,15 @@ def certificate_of(
         graph: the loss.
         seconds: after which what is not decided stays open.
         boxes: how many a property may cost, which decides the same on every machine.
+        alpha: the weighting that the loss is used with, α·y + (1 − α)(1 − y) on each element of a sigmoid head's
+            loss; other losses have none.
         signs: look only at what a right loss can't be without, the signs of its slopes.
     """
+    weighting = alpha if form_of(graph.signature).weighted else None
     with one_torch_thread():  # arrays are short, and threads would wait for each other
         budget = Budget(boxes, time.thread_time() + seconds, signs)
-        return Certificate(graph.formula, graph.signature.name, tuple(_findings(graph, budget)))
+        findings = tuple(_findings(graph, budget, weighting))
+        return Certificate(graph.formula, graph.signature.name, findings, weighting)
 
 
 def write_certificates(certificates: Sequence[Certificate], path: str | Path) -> None:
@@ -54,10 +63,10 @@ def write_certificates(certificates: Sequence[Certificate], path: str | Path) ->
         raise AutoLossError(f"can not write {path}: {error.strerror or error}") from None
 
 
-def _findings(graph: LossGraph, budget: Budget) -> list[Finding]:
+def _findings(graph: LossGraph, budget: Budget, alpha: float | None) -> list[Finding]:
     head = form_of(graph.signature).head
     if head == "sigmoid":
-        return (coupled if is_coupled(graph) else binary).findings(graph, budget)
+        return (coupled if is_coupled(graph) else binary).findings(graph, budget, alpha)
     if head == "softmax":
         return coupled.findings(graph, budget)
     if plain_of(graph.signature) == REG:

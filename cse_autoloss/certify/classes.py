@@ -23,6 +23,8 @@ CLASSES = (1, 2, 10, 80, 1000)
 """Numbers of classes, where they matter."""
 NEAR = 6.0
 """The largest slope up to this logit is a scene's scale."""
+REST_ALIKE = ", the rest of the logits alike"
+"""How a domain tells that columns beside the first two have one logit."""
 _FAR = 2 * REACH + 10
 """Largest difference of a logit and the others' log-sum, for up to e¹⁰ classes."""
 
@@ -53,17 +55,24 @@ class Sample:
         others: columns beside the first.
         first: whether the first column's logit moves; else the second's.
         w: range of the positive's IoU.
+        factors: of a sigmoid head, what the losses of a target's column and of any other are multiplied by.
     """
 
     positive: bool
     others: int = 0
     first: bool = True
     w: tuple[float, float] = (1.0, 1.0)
+    factors: tuple[float, float] = (1.0, 1.0)
 
     @property
     def rises(self) -> bool:
         """Whether the moving logit ought to rise."""
         return self.positive and self.first
+
+
+def factors_of(alpha: float | None) -> tuple[float, float]:
+    """α and 1 − α, what a target's column and any other are multiplied by; 1 and 1 where there is no α."""
+    return (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
 
 
 def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool = False) -> Scene:
@@ -74,7 +83,7 @@ def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool 
     """
     tape = tape or Tape()
     softmax = "Y" in graph.signature.variables
-    shares = sample.others > 0 and not raw and _by_shares(graph)
+    shares = sample.others > 0 and not raw and reads_softmax_alone(graph)
     w = tape.variable("w")
     moves = reads_progress(graph)
     state = {PROGRESS: tape.variable("t")} if moves else {}
@@ -90,6 +99,12 @@ def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool 
         if count
     ]
     values = written(tape, stabilize(graph), columns, {"Z": w, **state} if softmax else {})
+    if not softmax:
+        factors = [sample.factors[not (sample.positive and name == "x")] for name, count in kinds if count]
+        values = tuple(
+            tape.apply("Mul", tape.number(factor), values[place % len(values)])
+            for place, factor in enumerate(factors)
+        )
     loss = values[0] if softmax and len(values) == 1 else total(tape, values, columns)
     reads = sample.positive and reads_quality(graph)
     axes = [logit_axis("x") if not shares else logit_axis("x", -_FAR, _FAR)]
@@ -127,7 +142,7 @@ def _inputs(tape: Tape, logit: str, target: bool, w: int) -> dict[str, int]:
     }
 
 
-def _by_shares(graph: LossGraph) -> bool:
+def reads_softmax_alone(graph: LossGraph) -> bool:
     """Whether the logits are read through their softmax alone."""
     steps = stabilize(graph).nodes
     leaf = [i for i, node in enumerate(steps) if node.symbol == "X"]
@@ -192,7 +207,9 @@ class _Evaluation:
             PROGRESS: torch.full((1, 1), point.get("t", 1.0)).double(),
         }
         values = self._evaluate({name: inputs[name] for name in self._graph.signature.variables})
-        values = values.expand_as(x) if "PY" in self._graph.signature.variables else values
+        if "PY" in self._graph.signature.variables:
+            positive, other = self._sample.factors
+            values = values.expand_as(x) * (mark * positive + (1 - mark) * other)
         slope = _gradient(values, x)[0, 0 if self._sample.first else 1]
         told: dict[str, Any] = {"logit": round(float(x.detach()[0, 0 if self._sample.first else 1]), 6)}
         if self._sample.others:
@@ -226,5 +243,5 @@ def _domain(sample: Sample, softmax: bool, shares: bool, axes: list[Axis]) -> st
     told += ", t in [0, 1]" if any(axis.name == "t" for axis in axes) else ""
     if sample.others == 0:
         return f"logits from −{REACH:g} to {REACH:g}{told}"
-    rest = "" if shares or sample.others < 2 else ", the rest of the logits alike"
+    rest = "" if shares or sample.others < 2 else REST_ALIKE
     return f"{sample.others + 1} columns, logits from −{REACH:g} to {REACH:g}{rest}{told}"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
 
+from cse_autoloss.certify.holes import has_holes
 from cse_autoloss.certify.tape import UNKNOWN, Tape
 from cse_autoloss.operators import ALL_OPERATORS
 from cse_autoloss.operators.intervals import UNBOUNDED, Interval, ratio, square, step
-
-_PROBES = torch.tensor((-1e15, -3.0, -1e-13, 0.0, 1e-13, 3.0, 1e15), dtype=torch.float64)
 
 
 def pulse(a: Interval) -> Interval:
@@ -55,7 +53,7 @@ def enclose(tape: Tape, wanted: Sequence[int], boxes: Mapping[str, Interval]) ->
             given = [known[arg] for arg in args]
             rule = _OWN.get(symbol) or ALL_OPERATORS[symbol].interval
             known[index] = _told(rule(*given), given)
-            if _has_holes(symbol):
+            if has_holes(symbol):
                 known[index] = _holes(symbol, known[index], given)
     return [known[index] for index in wanted]
 
@@ -75,12 +73,3 @@ def _holes(symbol: str, found: Interval, given: Sequence[Interval]) -> Interval:
         ends = [torch.as_tensor(np.asarray(one[end], dtype=np.float64)) for one in given]
         lost = lost | np.isnan(function(*ends).numpy())
     return np.where(lost, math.nan, found[0]), np.where(lost, math.nan, found[1])
-
-
-@lru_cache(maxsize=64)
-def _has_holes(symbol: str) -> bool:
-    """Whether an operator of one argument has no real value somewhere, as Log and Sqrt."""
-    operator = ALL_OPERATORS.get(symbol)
-    if operator is None or operator.arity > 1:
-        return False
-    return bool(operator.torch(_PROBES).isnan().any())

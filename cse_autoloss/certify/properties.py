@@ -16,6 +16,8 @@ from cse_autoloss.certify.scene import TOLERANCE, Scene
 VANISHED = 0.05
 """Share of its scale that a slope may still have where the answer has long been right."""
 LONG_RIGHT = 12.0
+ALL_LOGITS = "all logits"
+"""The domain of a bound that holds wherever the logits go."""
 _LOGITS = ("x", "y", "z", "v")
 
 
@@ -64,13 +66,17 @@ def finding(
     budget: Budget,
     violates: Callable[[float], bool],
     required: bool = True,
+    called: str = "slope",
 ) -> Finding:
-    """What bisection decides; a violation counts once the loss itself, evaluated there, violates too."""
+    """What bisection decides; a violation counts once the loss itself, evaluated there, violates too.
+
+    `called`: what the scene evaluates to, as the witness tells it.
+    """
     decision = decide(scene.axes, status, budget, scene.near)
     if decision.violation is not None:
         slope, inputs = scene.evaluate(decision.violation)
         if math.isfinite(slope) and violates(slope):
-            witness = {**inputs, "slope": slope}
+            witness = {**inputs, called: slope}
             return Finding(name, "refuted", scene.domain, scene.place, witness, required=required)
         at = ", ".join(f"{name} = {value:g}" for name, value in decision.violation.items())
         detail = f"intervals refute it at {at}, but the loss evaluated there does not"
@@ -93,7 +99,7 @@ def bounded_below(name: str, scenes: list[Scene], budget: Budget) -> Finding:
         found = [_bound(scene, scene.loss, budget, endless) for scene in scenes]
         low, reached = min(one[0] for one in found), min(one[1] for one in found)
         if math.isfinite(low):
-            where = "all logits" if endless and scenes[0].near else scenes[0].domain
+            where = ALL_LOGITS if endless and scenes[0].near else scenes[0].domain
             return Finding(name, "proved", where, f"≥ {_shown(low)} (comes to {_shown(reached)})")
     return Finding(name, "open", scenes[0].domain, "no bound was found")
 
@@ -104,7 +110,7 @@ def largest_slope(name: str, scenes: list[Scene], budget: Budget) -> Finding:
         found = [_bound(scene, scene.slope, budget, endless, absolute=True) for scene in scenes]
         high, reached = max(-one[0] for one in found), max(-one[1] for one in found)
         if math.isfinite(high):
-            where = "all logits" if endless and scenes[0].near else scenes[0].domain
+            where = ALL_LOGITS if endless and scenes[0].near else scenes[0].domain
             return Finding(
                 name, "proved", where, f"≤ {_shown(high)} (comes to {_shown(reached)})", required=False
             )
@@ -153,6 +159,8 @@ def centred(scene: Scene, step: int, boxes: Ranges, by: Mapping[str, int]) -> tu
         for name, (a, b) in zip(by, slopes, strict=True):
             reach = np.maximum(np.abs(a), np.abs(b)) * (0.5 * (boxes[name][1] - boxes[name][0]) * (1 + 1e-12))
             low, high = low - reach, high + reach
+    # Where the plain range has no value, some place in the box has none, though its middle may.
+    low, high = np.where(np.isnan(plain[0]), math.nan, low), np.where(np.isnan(plain[0]), math.nan, high)
     worse = np.isnan(low) | np.isnan(high)
     return np.where(worse, plain[0], np.fmax(low, plain[0])), np.where(
         worse, plain[1], np.fmin(high, plain[1])

@@ -59,11 +59,13 @@ class Certificate:
         formula: prefix notation.
         signature: its name.
         findings: property by property.
+        alpha: the weighting α·y + (1 − α)(1 − y) that the findings hold with; None for none.
     """
 
     formula: str
     signature: str
     findings: tuple[Finding, ...] = field(default_factory=tuple)
+    alpha: float | None = None
 
     def of(self, outcome: Outcome) -> tuple[Finding, ...]:
         """The findings of one outcome."""
@@ -76,16 +78,19 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        weighting = {} if self.alpha is None else {"alpha": self.alpha}
         return {
             "formula": self.formula,
             "signature": self.signature,
+            **weighting,
             "findings": [one.to_dict() for one in self.findings],
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Certificate:
         """The certificate that `to_dict` gave."""
-        return cls(data["formula"], data["signature"], tuple(Finding(**one) for one in data["findings"]))
+        findings = tuple(Finding(**one) for one in data["findings"])
+        return cls(data["formula"], data["signature"], findings, data.get("alpha"))
 
     def brief(self) -> dict[str, str]:
         """One line an outcome, for the head of an exported file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +52,11 @@ class Scene:
         """The step that is the slope along the motion, times `sign`: at most 0 where the loss is right."""
         found = self.tape.slope(self.loss, self.moved)
         return found if self.sign > 0 else self.tape.apply("Neg", found)
+
+    def where_read(self, step: int) -> Scene:
+        """The same scene without the axes that a step does not read, but for the first."""
+        read = self.tape.reads(step)
+        return replace(self, axes=(self.axes[0], *(one for one in self.axes[1:] if one.name in read)))
 
     def ranges(self, step: int, boxes: Ranges) -> tuple[Array, Array]:
         """The range of a step over boxes, (N,) each end."""

@@ -1,13 +1,14 @@
 """A loss as scalar steps, with its slopes as further steps: what intervals are passed through.
 
 Steps are hash-consed, and slopes are written out by the operators' own terms, so that a second slope is the slope of a
-slope. Sums and products with 0 and 1 are never written.
+slope. Sums and products with 0 and 1 are never written, but for 0·a where `a` may have no value: 0·Log(−1) is no 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cse_autoloss.certify.holes import has_holes
 from cse_autoloss.operators import ALL_OPERATORS, EPSILON
 from cse_autoloss.operators.terms import build
 
@@ -27,6 +28,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.steps: list[tuple[Symbol, tuple[int, ...]]] = []
+        self._holes: list[bool] = []
         self._index: dict[tuple[Symbol, tuple[int, ...]], int] = {}
         self._slopes: dict[tuple[int, tuple[tuple[str, int], ...]], int] = {}
 
@@ -52,6 +54,11 @@ class Tape:
         symbol = self.steps[index][0]
         return symbol if isinstance(symbol, float) else None
 
+    def reads(self, index: int) -> frozenset[str]:
+        """The variables that a step is made of."""
+        leaves = (self.steps[place] for place in self._below(index))
+        return frozenset(symbol for symbol, args in leaves if isinstance(symbol, str) and not args)
+
     def slope(self, index: int, moved: Mapping[str, int]) -> int:
         """The step that is the slope of another where variables move, `moved`: at what rate; the others stand."""
         key = tuple(sorted(moved.items()))
@@ -65,19 +72,21 @@ class Tape:
         if not args:
             return moved.get(str(symbol), self.number(0))
         slopes = [self._slopes[arg, key] for arg in args]
+        assert isinstance(symbol, str)
+        # The slope of Log has a value where Log itself has none: there 0·v has none either.
+        total = self.apply("Mul", self.number(0), index) if has_holes(symbol) else self.number(0)
         if all(self.value_of(one) == 0 for one in slopes):
-            return self.number(0)
+            return total
         if symbol == "Step":
             return self.apply("Mul", self.apply("Pulse", *args), slopes[0])
         if symbol == "Div" and args[0] == args[1]:
             over = self.apply("Div", self.number(EPSILON), args[0])
             return self.apply("Mul", self.apply("Div", over, args[0]), slopes[0])
-        assert isinstance(symbol, str)
         terms = ALL_OPERATORS[symbol].followed_terms if symbol in ALL_OPERATORS else ()
         if not terms:
-            return self.variable(UNKNOWN)
+            without_value = self.apply("Mul", self.number(0), index)
+            return self.apply("Add", self.variable(UNKNOWN), without_value)
         letters = {"v": index, "a": args[0], "b": args[-1]}
-        total = self.number(0)
         for made_of, slope in zip(terms, slopes, strict=True):
             if self.value_of(slope) != 0:
                 partial = build(made_of, letters, self.apply, self.number)
@@ -96,6 +105,7 @@ class Tape:
         key = (symbol, args)
         if key not in self._index:
             self._index[key] = len(self.steps)
+            self._holes.append(has_holes(str(symbol)) or any(self._holes[arg] for arg in args))
             self.steps.append(key)
         return self._index[key]
 
@@ -114,16 +124,18 @@ class Tape:
         a, b = numbers
         if name == "Mul":
             if a == 0 or b == 0:
-                return self.number(0)
+                # What may have no value is kept.
+                return None if self._holes[args[0]] or self._holes[args[1]] else self.number(0)
             for one, other in ((a, args[1]), (b, args[0])):
                 if one in (1, -1):
                     return other if one == 1 else self.apply("Neg", other)
             return None
         if name == "Sub" and args[0] == args[1]:
-            return self.number(0)
+            return self.apply("Mul", self.number(0), args[0])
         if name == "Sub" and self.steps[args[0]][0] == "Add" and args[1] in self.steps[args[0]][1]:
             one, other = self.steps[args[0]][1]
-            return other if one == args[1] else one
+            kept = other if one == args[1] else one
+            return self.apply("Add", kept, self.apply("Mul", self.number(0), args[1]))
         if b == 0:
             return args[0]
         if a == 0:

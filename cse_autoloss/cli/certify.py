@@ -26,7 +26,8 @@ def command(
         print_json([one.to_dict() for one in certificates])
     else:
         for one in certificates:
-            print(f"{one.formula}  ({one.signature})")
+            weighting = "" if one.alpha is None else f", alpha = {one.alpha:g}"
+            print(f"{one.formula}  ({one.signature}{weighting})")
             for finding in one.findings:
                 print(f"  {_SIGNS[finding.outcome]} {finding.outcome:8} {finding}")
     if any(one.refuted for one in certificates):

@@ -14,6 +14,7 @@ from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_SEARCH, Session
+from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.certify import QUICK, certificate_of
 from cse_autoloss.discovery.pairing import Pairing, choose
 from cse_autoloss.losses import CATALOGUE, load_loss
@@ -91,9 +92,12 @@ class Finals:
         found = dict(self._store.meta("certificates") or {})
         for pair, _ in pairs:
             for slot in self._session.slots:
-                loss = load_loss(pair[slot], self._session.task.slots[slot])
+                # As it is trained: with the run's α, or its own.
+                signature = self._session.task.slots[slot]
+                loss = slot_loss(pair[slot], signature, pair.alpha, self._session.task.cosine_scale)
                 if isinstance(loss, GraphLoss) and loss.graph.formula not in found:
-                    found[loss.graph.formula] = certificate_of(loss.graph, boxes=QUICK).to_dict()
+                    certificate = certificate_of(loss.graph, boxes=QUICK, alpha=loss.alpha)
+                    found[loss.graph.formula] = certificate.to_dict()
         self._store.set_meta("certificates", found)
 
     def _made(self, slot: str, text: str, origin: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from cse_autoloss.certify import QUICK, Certificate, certificate_of
 from cse_autoloss.errors import AutoLossError, not_written
@@ -165,12 +166,17 @@ class Explanation:
         return el("section", el("h2", "Graph"), graph_image(self.pictures["graph.svg"]))
 
 
-def explain(source: str | Path, signature: str | Signature | None = None) -> Explanation:
+def explain(
+    source: str | Path,
+    signature: str | Signature | None = None,
+    alpha: float | Literal["default"] | None = "default",
+) -> Explanation:
     """Look at a loss from all sides.
 
     Args:
         source: a catalogue name, a formula or the path of a loss.json.
         signature: as for `load_loss`.
+        alpha: as for `load_loss`; what is proved is proved of the weighted loss.
 
     Raises:
         AutoLossError: as `load_loss` does.
@@ -180,6 +186,8 @@ def explain(source: str | Path, signature: str | Signature | None = None) -> Exp
     # Drawn and compared without α, which would only shrink the curves.
     loss = load_loss(source, signature, "none", alpha=None)
     graph = loss.graph if isinstance(loss, GraphLoss) else None
+    used = load_loss(source, signature, "none", alpha=alpha)
+    weighting = used.alpha if isinstance(used, GraphLoss) else None
     title = entry.title if entry is not None else "this loss" if graph is None else _title_of(source)
     drawn = panels(loss)
     pictures: dict[str, bytes] = {}
@@ -207,7 +215,7 @@ def explain(source: str | Path, signature: str | Signature | None = None) -> Exp
         verdict=verdict,
         findings=() if verdict is None else findings(verdict, loss.signature),
         scale_dependence=dependence,
-        certificate=None if graph is None else certificate_of(graph, boxes=QUICK),
+        certificate=None if graph is None else certificate_of(graph, boxes=QUICK, alpha=weighting),
         panels=drawn,
         pictures=pictures,
     )

@@ -148,9 +148,9 @@ def certified(certificate: Certificate) -> Safe:
     must = [one for one in certificate.findings if one.required]
     told = [one for one in certificate.findings if not one.required]
     counts = [f"{n} {word}" for word in looks if (n := sum(one.outcome == word for one in must))]
-    heading = (
-        f"Certificate, over the whole domain: of what a loss must have {', '.join(counts) or 'nothing known'}"
-    )
+    weighting = "" if certificate.alpha is None else f", with α = {certificate.alpha:g}"
+    known = ", ".join(counts) or "nothing known"
+    heading = f"Certificate, over the whole domain{weighting}: of what a loss must have {known}"
     return details(
         heading, [_outcomes(must, looks), el("p", "What else it is, or is not:"), _outcomes(told, looks)]
     )

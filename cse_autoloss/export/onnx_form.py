@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,14 @@ from cse_autoloss.losses import GraphLoss
 from cse_autoloss.spaces import form_of
 
 
-def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, reduction: str = "none") -> Path:
+def write_onnx(
+    graph: LossGraph,
+    path: Path,
+    *,
+    alpha: float | None = None,
+    reduction: str = "none",
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the loss as an ONNX model with any number of samples.
 
     Inputs of a classification loss: `logits` (N, C), `target` (N,) int64 and, where the loss reads it, `iou`
@@ -33,6 +41,7 @@ def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, redu
         path: file to write.
         alpha: class weighting of a binary loss.
         reduction: "none" (the default), "mean" or "sum".
+        provenance: where it comes from, each fact an entry of the model's `metadata_props`.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
@@ -60,7 +69,7 @@ def write_onnx(graph: LossGraph, path: Path, *, alpha: float | None = None, redu
             optimize=False,  # it drops ε of a division, as if q + 1e-20 were q: 0/0 where q is 0
         )
     try:
-        path.write_bytes(_bytes_of(program))
+        path.write_bytes(_bytes_of(program, provenance or {}))
     except (OSError, ValueError) as error:
         raise not_written(path, error) from None
     return path
@@ -101,14 +110,18 @@ def _stable() -> dict[Any, Callable[..., Any]]:
     return {torch.ops.aten.log_sigmoid.default: log_sigmoid}
 
 
-def _bytes_of(program: torch.onnx.ONNXProgram | None) -> bytes:
-    """The model, without what the exporter notes of the machine: paths of source files and stacks of calls."""
+def _bytes_of(program: torch.onnx.ONNXProgram | None, provenance: Mapping[str, Any]) -> bytes:
+    """The model with its facts, without what the exporter notes of the machine: source files and stacks of calls."""
     assert program is not None
     model = program.model_proto
     for part in (model, model.graph, *model.functions, *_parts(model)):
         for field in ("metadata_props", "doc_string"):
             if hasattr(part, field):
                 part.ClearField(field)
+    for key, value in provenance.items():
+        entry = model.metadata_props.add()
+        entry.key = str(key)
+        entry.value = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return model.SerializeToString()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cse_autoloss.errors import AutoLossError, nearest, not_written
+from cse_autoloss.export.docstring import provenance_lines
 from cse_autoloss.export.draw import FORMATS, draw, draw_pair
 from cse_autoloss.export.handcrafted import Handcrafted, handcrafted_source
 from cse_autoloss.export.json_form import to_json, to_json_pair
@@ -40,7 +41,7 @@ def export_loss(
         path: file to write; its folder must exist.
         name: class name in a .py file of one loss.
         alpha: class weighting of a sigmoid head's loss.
-        provenance: where it comes from, for .py and .json.
+        provenance: where it comes from, for .py and .json, .tex as comments and .onnx as `metadata_props`.
 
     Returns:
         The path.
@@ -69,7 +70,7 @@ def export_loss(
 
         if isinstance(loss, tuple):
             raise AutoLossError(f"{path}: an ONNX file holds one loss; export the two losses to two files")
-        return write_onnx(loss, path, alpha=alpha)
+        return write_onnx(loss, path, alpha=alpha, provenance=provenance)
     if suffix == ".py":
         if isinstance(loss, tuple):
             text = torch_source_pair(*loss, alpha=alpha, provenance=provenance)
@@ -84,6 +85,7 @@ def export_loss(
     else:
         losses = loss if isinstance(loss, tuple) else (loss,)
         text = "".join(f"\\[ L = {to_latex(graph)} \\]\n" for graph in losses)
+        text += "".join(f"% {line}\n" for line in provenance_lines(provenance))
     return _written(path, text)
 
 

@@ -51,8 +51,8 @@ class Operator:
             last. Without one, autograd.
         dual: from (arguments, their slopes) the value and its slope, class axis second, for whom one pass is more
             exact or cheaper than value and derivative apart. An argument may be a number, and None stands still.
-        interval: from an interval (low, high) for each argument, one that holds all real values. Without one, it
-            holds everything.
+        interval: from an interval (low, high) for each argument, one that holds all real values. Ends are float64
+            numbers or numpy arrays of many boxes that broadcast: np.maximum, not max. Without one, it holds everything.
         kinks: values of the first argument where the derivative jumps.
         ties: whether it jumps where both arguments are equal.
         rewrites: (pattern, term) of the stable rewrites that lead to this operator, see `graph.rewrite`.
