@@ -151,7 +151,15 @@ class ParametricSchedule(ParametricLoss):
     @property
     def title(self) -> str:
         """For tables: the space and how many losses."""
-        return f"{self.space.name}, {len(self.path)} losses one after another"
+        several = f"{self.space.name}, {len(self.path)} losses one after another"
+        return several if len(self.path) > 1 else super().title
+
+    def quarters(self) -> dict[int, ParametricLoss]:
+        """Epoch -> its loss by itself, reduced as this one: the path's first, its last, and what lies between in
+        quarters."""
+        last = len(self.path) - 1
+        epochs = dict.fromkeys(round(last * quarter / 4) for quarter in range(5))
+        return {one: ParametricLoss(self.space, self.path[one].tolist(), self.reduction) for one in epochs}
 
     def set_progress(self, share: float) -> None:
         """What share of the training is done, in [0, 1): the path spans it all, however long it is."""
