@@ -163,8 +163,13 @@ def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path:
     with pytest.raises(ConfigError, match="epoch: expected a whole number of at least 0"):
         moving.set_epoch(-1)
 
-    with pytest.raises(AutoLossError, match=r"is no expression; it is written as \.json"):
-        export_loss(whole / "best" / "schedule.json", tmp_path / "schedule.py")
+    exec((whole / "best" / "schedule.py").read_text(), scope)
+    standing = scope["SearchedLoss"]()
+    standing.set_epoch(3)
+    torch.testing.assert_close(standing(logits, target), moving(logits, target))
+    told = json.loads((whole / "best" / "schedule.json").read_text())["provenance"]
+    assert told["run"] == "whole"
+    assert "verdict" not in told  # that is of the exported loss
     copy = load_loss(export_loss(whole / "best" / "schedule.json", tmp_path / "schedule.json"))
     assert isinstance(copy, ParametricSchedule)
     assert torch.equal(copy.path, moving.path)

@@ -19,11 +19,12 @@ from cse_autoloss.bench.session import Session, states_folder, still_there
 from cse_autoloss.bench.statistics import paired_difference
 from cse_autoloss.discovery.stacks import Stacks, Trial
 from cse_autoloss.errors import ConfigError, RunError, WorkersLost
-from cse_autoloss.losses.parametric import known_here, make_space
+from cse_autoloss.export.parametric_source import parametric_forms
+from cse_autoloss.losses.parametric import ParametricSchedule, known_here, make_space
 from cse_autoloss.report.approximation import plot_approximation
 from cse_autoloss.report.plots import plot_gradient, plot_mu
-from cse_autoloss.report.write import write_report
-from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.report.write import provenance, write_report
+from cse_autoloss.runs import RunStore, Score, write_whole
 from cse_autoloss.searches.parametric import space_of, space_slot, theta_of
 from cse_autoloss.searches.protocol import SearchState
 from cse_autoloss.searches.reinforce.candidates import policy_of
@@ -293,10 +294,14 @@ class SideBySideRun:
             path = self._path(name)
             if self.schedule in extra["by_seed"]:
                 way = [mu["start"], *path[:-1]]
-                kept = {"format": 1, "space": self.space.to_dict(), "theta": list(path[-1]), "path": way}
-                (directory / "best" / "schedule.json").write_text(
-                    json.dumps(kept, indent=2) + "\n", encoding="utf-8"
-                )
+                facts = provenance(self.session, bench.store, summary)
+                # Figures and verdict are the exported loss's.
+                told = {
+                    name: facts[name] for name in ("cse_autoloss", "run", "task", "seed", "data", "metric")
+                }
+                forms = parametric_forms(ParametricSchedule(self.space, way), told)
+                for suffix, text in forms.items():
+                    write_whole(directory / "best" / f"schedule{suffix}", text)
             (directory / "plots").mkdir(exist_ok=True)
             plot_mu(self.space, [mu["start"], *path], directory / "plots" / "mu.png")
             plot_gradient(self.space, mu["start"], mu["end"], directory / "plots" / "gradient.png")
