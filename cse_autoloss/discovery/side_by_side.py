@@ -169,7 +169,7 @@ class SideBySideRun:
 
     @staticmethod
     def _end(trial: Trial) -> tuple[float, ...]:
-        """μ after the last epoch."""
+        """θ of the last epoch: of a search, μ after it."""
         (text,) = trial[1].losses.values()
         return theta_of(text)
 
@@ -254,9 +254,8 @@ class SideBySideRun:
                 "seed": self.seeds[best[self.title]],
                 "parameters": list(self.space.parameters),
                 "start": list(self.start),
-                "end": list(self._end(chosen[leading][0]))
-                if leading == self.exported
-                else ends[best[self.title]],
+                "end": ends[best[self.title]],
+                "exported": list(self._end(chosen[leading][best[leading]])),
                 "ends": ends,
             },
             "gains": [{"of": mine, "over": name, **one.to_dict()} for (mine, name), one in gains.items()],
@@ -304,7 +303,8 @@ class SideBySideRun:
                     write_whole(directory / "best" / f"schedule{suffix}", text)
             (directory / "plots").mkdir(exist_ok=True)
             plot_mu(self.space, [mu["start"], *path], directory / "plots" / "mu.png")
-            plot_gradient(self.space, mu["start"], mu["end"], directory / "plots" / "gradient.png")
+            shown = {"μ at the start": mu["start"], "μ at the end": mu["end"], "exported": mu["exported"]}
+            plot_gradient(self.space, shown, directory / "plots" / "gradient.png")
             if isinstance(self.space, AmLfs) and self.space.form == "bounded":
                 plot_approximation(self.space, directory / "plots" / "approximation.png")
         return summary
