@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from cse_autoloss.discovery.stacks import name_of
+from cse_autoloss.errors import ConfigError
 from cse_autoloss.searches.parametric import space_of
 from cse_autoloss.searches.reinforce.candidates import policy_of
 from cse_autoloss.searches.reinforce.policy import ranked
 from cse_autoloss.searches.reinforce.search import Reinforce
 from cse_autoloss.settings.load import load_config
+from cse_autoloss.settings.schema import SearchConfig
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 from cse_autoloss.tasks.registry import section_of
@@ -21,6 +24,10 @@ from cse_autoloss.tasks.registry import section_of
 def policy(options: dict[str, Any]) -> Reinforce:
     config = load_config("classification", options, section_of)
     return policy_of(config, space_of(config), 0, side_by_side=True)
+
+
+def configured(name: str, **options: Any) -> SearchConfig:
+    return load_config(name, {key.replace("__", "."): value for key, value in options.items()}, section_of)
 
 
 def moved(search: Reinforce, best: torch.Tensor, epochs: int = 120, noise: float = 0.0) -> float:
@@ -85,3 +92,21 @@ def test_the_papers_to_the_letter() -> None:
     assert isinstance(space, SearchSoftmax)
     assert space.margin(torch.tensor(papers.start)).item() == pytest.approx(math.log(2))
     assert policy({"reinforce.paper": True}).start == AmLfs().start
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("baselines", ["softmax", "focal", "softmax"], "'softmax'"),
+        ("lr_factors", [1, 2.0, 1.0], "1.0"),
+    ],
+)
+def test_what_stands_twice_is_refused_before_anything_is_trained(key: str, value: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"^options: reinforce.{key}: {words} stands there twice$"):
+        configured("classification", **{f"reinforce__{key}": value})
+
+
+def test_trainings_have_names_of_their_own() -> None:
+    factors = configured("classification").reinforce.lr_factors
+    assert [name_of(factor) for factor in factors] == ["0.1", "0.5", "2", "10"]
+    assert name_of(1.0) != name_of(1.000000001)

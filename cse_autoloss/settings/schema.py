@@ -121,6 +121,11 @@ class ReinforceSettings(Section):
             raise ValueError(
                 "samples: expected 2 or more: one reward has no variance, so that μ would never move"
             )
+        for name in ("baselines", "lr_factors"):
+            told = getattr(self, name)
+            twice = next((one for at, one in enumerate(told) if one in told[:at]), None)
+            if twice is not None:
+                raise ValueError(f"{name}: {twice!r} stands there twice")
         return self
 
 
