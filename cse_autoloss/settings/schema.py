@@ -26,6 +26,7 @@ from cse_autoloss.settings.fields import (
     check_order,
 )
 from cse_autoloss.settings.filters import SimulateSettings, VerifySettings
+from cse_autoloss.settings.papers import unlike_papers
 
 BaselineName = Literal["softmax", "label-smoothing", "focal", "a-softmax", "cosface", "arcface"]
 SpaceName = Literal["am-lfs", "search-softmax", "random-softmax", "search-sigmoid", "ap"]
@@ -126,6 +127,9 @@ class ReinforceSettings(Section):
             twice = next((one for at, one in enumerate(told) if one in told[:at]), None)
             if twice is not None:
                 raise ValueError(f"{name}: {twice!r} stands there twice")
+        unlike = unlike_papers(self.space, self.model_dump()) if self.paper else ""
+        if unlike:
+            raise ValueError(unlike)
         return self
 
 
