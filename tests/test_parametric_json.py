@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from cse_autoloss import load_loss
+from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.errors import AutoLossError, ConfigError
 from cse_autoloss.losses import CATALOGUE
 from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule
+from cse_autoloss.spaces import CLS_BINARY
 from cse_autoloss.spaces.ap import ApSpace
+from cse_autoloss.spaces.search_sigmoid import SearchSigmoid
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 
 AM_LFS: dict[str, Any] = {"name": "am-lfs", "intervals": 1}
@@ -102,11 +105,18 @@ def test_a_progress_is_a_share(wrong: Any) -> None:
         schedule.set_progress(wrong)
 
 
+def test_the_alpha_of_a_run_is_that_of_its_expressions() -> None:
+    text = ParametricLoss(SearchSigmoid(), [0.1]).text
+    logits, target = torch.linspace(-3, 3, 20).reshape(4, 5), torch.arange(4)
+    weighted, plain = (slot_loss(text, CLS_BINARY, alpha)(logits, target) for alpha in (0.3, None))
+    assert torch.equal(weighted, plain)
+
+
 def test_a_run_is_its_loss(tmp_path: Path) -> None:
     (tmp_path / "best").mkdir()
     written(tmp_path / "best")
     with pytest.raises(AutoLossError, match="a folder that holds no run"):
-        load_loss(tmp_path)
+        load_loss(str(tmp_path))
     (tmp_path / "run.sqlite").touch()
     for source in (tmp_path, str(tmp_path)):
         assert isinstance(load_loss(source), ParametricLoss)

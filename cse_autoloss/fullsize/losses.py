@@ -17,6 +17,7 @@ from cse_autoloss.export import from_json, from_json_pair
 from cse_autoloss.fullsize.families import family_of
 from cse_autoloss.fullsize.settings import TrainSettings
 from cse_autoloss.losses import CATALOGUE, GraphLoss, LossFile, ReducedLoss, infer_signature, load_loss
+from cse_autoloss.losses.parametric import is_parametric
 from cse_autoloss.settings.load import changed
 
 OWN = "torchvision"
@@ -77,7 +78,9 @@ def loss_modules(settings: TrainSettings) -> tuple[ReducedLoss | None, ReducedLo
     branch = family_of(settings.detector).branch
     cls = box = None
     if settings.loss is not None:
-        cls = load_loss(settings.loss, branch, "none", alpha=settings.alpha)
+        # A configuration's α is that of expressions.
+        alpha = "default" if is_parametric(settings.loss) else settings.alpha
+        cls = load_loss(settings.loss, branch, "none", alpha=alpha)
     if settings.loss_reg is not None:
         box = load_loss(settings.loss_reg, REG, "none")
     return cls, box
