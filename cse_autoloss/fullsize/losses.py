@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cse_autoloss.errors import ConfigError, FormulaError, RunError, UnknownNameError, nearest, shorten
 from cse_autoloss.export import from_json, from_json_pair
@@ -79,7 +79,8 @@ def loss_modules(settings: TrainSettings) -> tuple[ReducedLoss | None, ReducedLo
     cls = box = None
     if settings.loss is not None:
         # A configuration's α is that of expressions.
-        alpha = "default" if is_parametric(settings.loss) else settings.alpha
+        own = is_parametric(settings.loss)
+        alpha: float | Literal["default"] | None = "default" if own else settings.alpha
         cls = load_loss(settings.loss, branch, "none", alpha=alpha)
     if settings.loss_reg is not None:
         box = load_loss(settings.loss_reg, REG, "none")

@@ -175,7 +175,8 @@ class ParametricSchedule(ParametricLoss):
 
     def set_epoch(self, epoch: int) -> None:
         """Train the epoch `epoch`, from 0, next."""
-        if isinstance(epoch, bool) or not isinstance(epoch, Integral) or epoch < 0:
+        whole = isinstance(epoch, Integral) and not isinstance(epoch, bool)
+        if not whole or epoch < 0:
             raise ConfigError(f"epoch: expected a whole number of at least 0, got {shorten(repr(epoch))}")
         self.theta.copy_(self.path[min(epoch, len(self.path) - 1)])
 
