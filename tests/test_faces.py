@@ -263,8 +263,8 @@ def test_a_comparison_tells_scores_by_group(people: Path, tmp_path: Path) -> Non
     with RunStore.read(out) as store:
         (score,) = store.scores("audit")
     (picture,) = score.extra["pictures"]
-    assert picture["lines"]
-    assert set(picture["lines"]) <= {"north", "south"}
+    assert next(iter(picture["lines"])) == "all pairs"
+    assert set(picture["lines"]) <= {"all pairs", "north", "south"}
     groups.write_text("person0,north\n")
     with pytest.raises(DataError, match="7 of 8 people have no group"):
         compare_losses(["cross-entropy"], task="faces", overrides=options, out=tmp_path / "other")

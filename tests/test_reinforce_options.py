@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from cse_autoloss.bench.session import Session
+from cse_autoloss.discovery.stacks import name_of
+from cse_autoloss.errors import ConfigError
 from cse_autoloss.searches.parametric import space_of
 from cse_autoloss.searches.reinforce.candidates import policy_of
 from cse_autoloss.searches.reinforce.policy import ranked
 from cse_autoloss.searches.reinforce.search import Reinforce
 from cse_autoloss.settings.load import load_config
+from cse_autoloss.settings.schema import SearchConfig
 from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.search_softmax import SearchSoftmax
 from cse_autoloss.tasks.registry import section_of
@@ -75,13 +83,81 @@ def test_ranks() -> None:
     assert math.isnan(found[1])
 
 
+def configured(name: str, **options: Any) -> SearchConfig:
+    return load_config(name, {key.replace("__", "."): value for key, value in options.items()}, section_of)
+
+
 def test_the_papers_to_the_letter() -> None:
     ours, papers = (
         policy({"reinforce.space": "search-softmax", "reinforce.paper": paper}) for paper in (False, True)
     )
-    assert (ours.sigma, papers.sigma) == (0.2, math.sqrt(0.2))
+    # Search-Softmax's a ~ N(mu, sigma^2), sigma = 0.2, from a = -1; AM-LFS's N(mu, sigma I).
+    assert (ours.sigma, papers.sigma) == (0.2, 0.2)
     assert ours.start == SearchSoftmax().start
-    space = papers.space
-    assert isinstance(space, SearchSoftmax)
-    assert space.margin(torch.tensor(papers.start)).item() == pytest.approx(math.log(2))
-    assert policy({"reinforce.paper": True}).start == AmLfs().start
+    assert (papers.space.parameters, papers.start) == (("a",), (-1.0,))
+    drawn = torch.cat([papers.ask(replace(papers.init(), epoch=epoch)) for epoch in range(60)])
+    assert float(drawn.std()) == pytest.approx(0.2, rel=0.05)
+    assert isinstance(papers.space, SearchSoftmax)
+    assert papers.space.margin(torch.tensor(papers.start)).item() == pytest.approx(math.log(2))
+    letter = policy({"reinforce.paper": True})
+    assert (letter.start, letter.sigma) == (AmLfs().start, math.sqrt(0.2))
+
+
+def test_the_papers_search_of_a_moves_to_a_planted_optimum() -> None:
+    space = SearchSoftmax(parameter="a")
+    assert moved(Reinforce(space, samples=16), torch.tensor([-3.0]), noise=0.3) < 0.35
+
+
+def test_paper_takes_the_place_of_what_a_packaged_configuration_says() -> None:
+    found = configured("faces", reinforce__paper=True)
+    assert (found.reinforce.samples, found.metric) == (32, None)
+    assert Session(found).metric.name == "rank1"
+    told = configured("faces", reinforce__paper=True, metric="tpr_at_far")
+    assert Session(told).metric.name == "tpr_at_far"
+    assert configured("faces").reinforce.samples == 8
+    assert configured("faces").metric == "tpr_at_far"
+    # The paper's B is not known to us.
+    assert (
+        configured("faces", reinforce__paper=True, reinforce__space="search-softmax").reinforce.samples == 8
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("samples", 8, "32, got 8"),
+        ("continuous", True, "false, got true"),
+        ("rank_rewards", True, "false, got true"),
+        ("antithetic", True, "false, got true"),
+        ("sigma_decay", 0.9, "1.0, got 0.9"),
+        ("form", "unbounded", "'bounded', got 'unbounded'"),
+    ],
+)
+def test_paper_refuses_what_the_papers_have_otherwise(
+    key: str, value: Any, words: str, tmp_path: Path
+) -> None:
+    wanted = f"reinforce.{key}: paper is the papers' letter: expected {words}"
+    with pytest.raises(ConfigError, match=f"^options: {re.escape(wanted)}$"):
+        configured("faces", reinforce__paper=True, **{f"reinforce__{key}": value})
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"task: faces\nreinforce: {{paper: true, {key}: {json.dumps(value)}}}\n")
+    with pytest.raises(ConfigError, match=f"^mine.yaml: {re.escape(wanted)}$"):
+        load_config(file, {}, section_of)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("baselines", ["softmax", "focal", "softmax"], "'softmax'"),
+        ("lr_factors", [1, 2.0, 1.0], "1.0"),
+    ],
+)
+def test_what_stands_twice_is_refused_before_anything_is_trained(key: str, value: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"^options: reinforce.{key}: {words} stands there twice$"):
+        configured("classification", **{f"reinforce__{key}": value})
+
+
+def test_trainings_have_names_of_their_own() -> None:
+    factors = configured("classification").reinforce.lr_factors
+    assert [name_of(factor) for factor in factors] == ["0.1", "0.5", "2", "10"]
+    assert name_of(1.0) != name_of(1.000000001)

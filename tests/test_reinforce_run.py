@@ -126,6 +126,8 @@ def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path:
     assert summary["metric"]["name"] == "accuracy"
     assert summary["mu"]["start"] == list(AmLfs(3).start)
     assert summary["mu"]["end"] != summary["mu"]["start"]
+    assert summary["mu"]["end"] in summary["mu"]["ends"]
+    assert summary["mu"]["exported"] == json.loads((whole / "best" / "loss.json").read_text())["theta"]
     assert [row["name"] for row in summary["baselines"]] == ["softmax", "cosface", "softmax, best of B"]
     winner, searched, schedule = summary["winners"]
     names = [one["name"] for one in summary["winners"]]
@@ -141,8 +143,11 @@ def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path:
     assert summary["best"]["gain"]["over"] == summary["gains"][0]["over"]
     assert set(summary["seconds"]) == {"tune", "proxy", "audit", "total"}
     assert summary["verdict"].startswith("No better than")
-    for name in ("mu.png", "gradient.png"):
+    for name in ("mu.png", "gradient.png", "approximation.png"):
         assert (whole / "plots" / name).read_bytes().startswith(b"\x89PNG")
+    page = (whole / "report.html").read_text()
+    for title in ("The searched distribution", "Gradient of the target", "Losses that people know, in this"):
+        assert title in page
     configured = {**SMALL, "search": "reinforce", "reinforce.side_by_side": True}
     assert load_config(whole / "config.yaml") == load_config("classification", configured)
 
@@ -163,8 +168,13 @@ def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path:
     with pytest.raises(ConfigError, match="epoch: expected a whole number of at least 0"):
         moving.set_epoch(-1)
 
-    with pytest.raises(AutoLossError, match=r"is no expression; it is written as \.json"):
-        export_loss(whole / "best" / "schedule.json", tmp_path / "schedule.py")
+    exec((whole / "best" / "schedule.py").read_text(), scope)
+    standing = scope["SearchedLoss"]()
+    standing.set_epoch(3)
+    torch.testing.assert_close(standing(logits, target), moving(logits, target))
+    told = json.loads((whole / "best" / "schedule.json").read_text())["provenance"]
+    assert told["run"] == "whole"
+    assert "verdict" not in told  # that is of the exported loss
     copy = load_loss(export_loss(whole / "best" / "schedule.json", tmp_path / "schedule.json"))
     assert isinstance(copy, ParametricSchedule)
     assert torch.equal(copy.path, moving.path)

@@ -10,8 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.losses.margin import CosFace
+from cse_autoloss.losses.parametric import make_space
 from cse_autoloss.spaces.parametric import ParametricSpace
-from cse_autoloss.spaces.search_softmax import RandomSoftmax, SearchSoftmax
+from cse_autoloss.spaces.search_softmax import Parameter, RandomSoftmax, SearchSoftmax
 from cse_autoloss.testing.spaces import SpaceConformance
 
 
@@ -25,15 +26,21 @@ class TestRandomSoftmax(SpaceConformance):
         return RandomSoftmax()
 
 
+class TestSearchSoftmaxOfA(SpaceConformance):
+    def make(self) -> ParametricSpace:
+        return SearchSoftmax(parameter="a")
+
+
 def _cosines() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return 2 * torch.rand(60, 6, generator=generator, dtype=torch.float64) - 1, torch.arange(60) % 6
 
 
 @pytest.mark.parametrize("a", [-1e-6, -0.5, -3.0, -5e3, -1e9])
-def test_a_constant_a_is_cosface(a: float) -> None:
+@pytest.mark.parametrize("parameter", ["u", "a"])
+def test_a_constant_a_is_cosface(a: float, parameter: Parameter) -> None:
     cosine, target = _cosines()
-    space = SearchSoftmax(scale=20.0)
+    space = SearchSoftmax(20.0, parameter)
     theta = space.theta_of(a)
     torch.testing.assert_close(space.a(theta), torch.tensor(a, dtype=torch.float64), rtol=1e-6, atol=1e-12)
     expected = CosFace("none", 20.0, math.log1p(-a) / 20.0)(cosine, target)
@@ -62,7 +69,20 @@ def test_a_is_never_above_0_and_always_falls_with_u() -> None:
     assert bool((a.diff() < 0).all())
 
 
+def test_of_a_what_is_above_0_counts_as_0() -> None:
+    cosine, target = _cosines()
+    space = SearchSoftmax(5.0, parameter="a")
+    assert (space.parameters, space.start) == (("a",), (-1.0,))
+    for a in (0.0, 0.7):
+        value = space.loss(5 * cosine, target, torch.tensor([a], dtype=torch.float64))
+        torch.testing.assert_close(value, cross_entropy(5 * cosine, target, reduction="none"))
+    assert make_space(**space.to_dict()).margin(torch.tensor([-1.0])).item() == pytest.approx(math.log(2))  # type: ignore[attr-defined]
+    assert SearchSoftmax().to_dict() == {"name": "search-softmax", "scale": 30.0}
+
+
 def test_impossible_values() -> None:
+    with pytest.raises(ConfigError, match="parameter: expected 'u' or 'a', got 'b'"):
+        SearchSoftmax(parameter="b")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="scale: expected a number above 0, got -1"):
         SearchSoftmax(-1)
     with pytest.raises(ConfigError, match="a: expected a number below 0"):

@@ -45,6 +45,7 @@ class RunResult:
         """The discovered loss of a slot ("cls" or "reg" of a detector, "loss" of other tasks) as a torch module."""
         from cse_autoloss.errors import RunError, UnknownNameError
         from cse_autoloss.losses import load_loss
+        from cse_autoloss.losses.parametric import is_parametric
         from cse_autoloss.spaces import SIGNATURES, form_of
 
         best, slots = self.summary["best"], self.summary["slots"]
@@ -54,6 +55,7 @@ class RunResult:
             raise UnknownNameError.of("slot", slot, best["losses"])
         known = SIGNATURES.get(slots.get(slot, ""))
         weighted = best["alpha"] is not None and known is not None and form_of(known).weighted
+        weighted = weighted and not is_parametric(best["losses"][slot])
         options = {"alpha": best["alpha"]} if weighted else {}
         return load_loss(best["losses"][slot], slots.get(slot), reduction, **options)
 

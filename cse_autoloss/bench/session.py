@@ -52,7 +52,7 @@ class Session:
         self.device = workers_device(config)
         here = self.device if config.executor != "ray" else resolve_device("auto")
         self.task: Task = TASKS.get(config.task)(config.own, here)
-        papers = config.reinforce.paper and config.task == "faces" and config.metric in (None, "tpr_at_far")
+        papers = config.reinforce.paper and config.task == "faces" and config.metric is None
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
         if config.evolution.turns != EvolutionSettings().turns:

@@ -19,6 +19,7 @@ from cse_autoloss.bench.spent import peak_memory
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.margin import MarginSoftmax
+from cse_autoloss.losses.parametric import is_parametric
 from cse_autoloss.searches.protocol import Search
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, parse_config
@@ -153,7 +154,7 @@ def slot_loss(
         margin = load_loss(text, reduction="sum")
         assert isinstance(margin, MarginSoftmax)
         return margin.on_logits(cosine_scale)
-    unweighted = alpha is None or not form_of(signature).weighted
+    unweighted = alpha is None or not form_of(signature).weighted or is_parametric(text)
     weighting: float | Literal["default"] | None = "default" if unweighted else alpha
     # Tasks ignore nothing: None spares the look for it.
     ignored: Literal["default"] | None = None if form_of(signature).head else "default"

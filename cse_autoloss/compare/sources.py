@@ -164,7 +164,8 @@ def _from_run(directory: Path, slots: Mapping[str, Signature]) -> Source:
             signature = (
                 CATALOGUE[text].signature if known else _of_run(summary["slots"].get(slot), text, slots)
             )
-            alpha = best["alpha"] if form_of(signature).weighted else None
+            weighted = form_of(signature).weighted and not is_parametric(text)
+            alpha = best["alpha"] if weighted else None
             parts.append(_part(text, signature, text if known else "", alpha))
     return Source(tuple(parts), directory.resolve().name)
 

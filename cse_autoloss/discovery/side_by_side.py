@@ -20,11 +20,12 @@ from cse_autoloss.bench.statistics import gains as paired
 from cse_autoloss.bench.statistics import noise_floor, p_value, paired_difference
 from cse_autoloss.discovery.stacks import Stacks, Trial
 from cse_autoloss.errors import ConfigError, RunError, WorkersLost
-from cse_autoloss.losses.parametric import known_here, make_space
+from cse_autoloss.export.parametric_source import parametric_forms
+from cse_autoloss.losses.parametric import ParametricSchedule, known_here, make_space
 from cse_autoloss.report.approximation import plot_approximation
 from cse_autoloss.report.plots import plot_gradient, plot_mu
-from cse_autoloss.report.write import write_report
-from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.report.write import provenance, write_report
+from cse_autoloss.runs import RunStore, Score, write_whole
 from cse_autoloss.searches.parametric import space_of, space_slot, theta_of
 from cse_autoloss.searches.protocol import SearchState
 from cse_autoloss.searches.reinforce.candidates import policy_of
@@ -169,7 +170,7 @@ class SideBySideRun:
 
     @staticmethod
     def _end(trial: Trial) -> tuple[float, ...]:
-        """μ after the last epoch."""
+        """θ of the last epoch: of a search, μ after it."""
         (text,) = trial[1].losses.values()
         return theta_of(text)
 
@@ -272,9 +273,8 @@ class SideBySideRun:
                 "seed": self.seeds[best[self.title]],
                 "parameters": list(self.space.parameters),
                 "start": list(self.start),
-                "end": list(self._end(chosen[leading][0]))
-                if leading == self.exported
-                else ends[best[self.title]],
+                "end": ends[best[self.title]],
+                "exported": list(self._end(chosen[leading][best[leading]])),
                 "ends": ends,
             },
             "gains": [{"of": mine, "over": name, **one.to_dict()} for (mine, name), one in gains.items()],
@@ -312,13 +312,18 @@ class SideBySideRun:
             path = self._path(name)
             if self.schedule in extra["by_seed"]:
                 way = [mu["start"], *path[:-1]]
-                kept = {"format": 1, "space": self.space.to_dict(), "theta": list(path[-1]), "path": way}
-                (directory / "best" / "schedule.json").write_text(
-                    json.dumps(kept, indent=2) + "\n", encoding="utf-8"
-                )
+                facts = provenance(self.session, bench.store, summary)
+                # Figures and verdict are the exported loss's.
+                told = {
+                    name: facts[name] for name in ("cse_autoloss", "run", "task", "seed", "data", "metric")
+                }
+                forms = parametric_forms(ParametricSchedule(self.space, way), told)
+                for suffix, text in forms.items():
+                    write_whole(directory / "best" / f"schedule{suffix}", text)
             (directory / "plots").mkdir(exist_ok=True)
             plot_mu(self.space, [mu["start"], *path], directory / "plots" / "mu.png")
-            plot_gradient(self.space, mu["start"], mu["end"], directory / "plots" / "gradient.png")
+            shown = {"μ at the start": mu["start"], "μ at the end": mu["end"], "exported": mu["exported"]}
+            plot_gradient(self.space, shown, directory / "plots" / "gradient.png")
             if isinstance(self.space, AmLfs) and self.space.form == "bounded":
                 plot_approximation(self.space, directory / "plots" / "approximation.png")
         return summary

@@ -67,7 +67,7 @@ class Stacks:
     ) -> Process[Trial]:
         """Algorithm 1 from where the store stands to its last epoch."""
         training = self._training(
-            f"{name}-{seed}-{factor:g}", policy.space, seed, factor, self._own.cosine_scale, **options
+            f"{name}-{seed}-{name_of(factor)}", policy.space, seed, factor, self._own.cosine_scale, **options
         )
         self._status.total += policy.samples
         state = self._standing(training, policy)
@@ -242,6 +242,11 @@ class Stacks:
         status.details = {"rewards": words + (f"  {failed} diverged" if failed else ""), **told}
         done = f"epoch {status.generation}/{self._epochs}"
         self._tell(policy.samples, f"{training.name}: {done}, best {self._words(figure)}")
+
+
+def name_of(factor: float) -> str:
+    """A learning rate's factor as a training's name has it: as short as tells it from all others."""
+    return f"{factor:g}" if float(f"{factor:g}") == factor else repr(factor)
 
 
 def means(space: ParametricSpace, mu: Sequence[float]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.losses import ReducedLoss, load_loss
+from cse_autoloss.losses.parametric import ParametricSchedule
 from cse_autoloss.spaces import Form, form_of
 from cse_autoloss.spaces.form import Track, View
 
@@ -60,7 +61,10 @@ def panels(loss: ReducedLoss, beside: Sequence[Named] = ()) -> tuple[Panel, ...]
     form = form_of(loss.signature)
     views = form.views(loss)
     if loss.whole:
-        lines = [[_line_in_company(loss, track) for track in view.tracks] for view in views]
+        lines = [
+            [_line_in_company(one, own) for track in view.tracks for one, own in _stages(loss, track)]
+            for view in views
+        ]
         return tuple(
             Panel(f"{v.title}, {_COMPANY}", v.x_label, v.slope_label, _without_doubles(own))
             for v, own in zip(views, lines, strict=True)
@@ -68,6 +72,19 @@ def panels(loss: ReducedLoss, beside: Sequence[Named] = ()) -> tuple[Panel, ...]
     others = [*baselines(loss), *beside]
     factors = {name: _fitting(form, loss, module, views) for name, module in others}
     return tuple(Panel(v.title, v.x_label, v.slope_label, _lines(loss, others, factors, v)) for v in views)
+
+
+def _stages(loss: ReducedLoss, track: Track) -> list[tuple[ReducedLoss, Track]]:
+    """The losses of a schedule at the quarters of its path, each with the track that names its epoch, where other
+    losses are drawn too; any other loss as it is."""
+    if not isinstance(loss, ParametricSchedule):
+        return [(loss, track)]
+    stages = loss.quarters() if track.beside else {}
+    last = max(stages, default=0) or 1
+    return [
+        (one, replace(track, label=f"epoch {epoch}", shade=0.2 + 0.8 * epoch / last))
+        for epoch, one in stages.items()
+    ]
 
 
 _COMPANY = "in company of one positive and one background sample at logit 0"
@@ -100,7 +117,8 @@ def _lines(
             if track.beside:
                 line = _line(module, track, name if factor == 1 else f"{factor:g} × {name}", "baseline")
                 found.append(replace(line, loss=factor * line.loss, slope=factor * line.slope))
-    found += [_line(loss, track, track.label or "this loss", "loss") for track in view.tracks]
+    own = [stage for track in view.tracks for stage in _stages(loss, track)]
+    found += [_line(one, track, track.label or "this loss", "loss") for one, track in own]
     return _without_doubles(found)
 
 

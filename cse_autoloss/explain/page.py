@@ -17,7 +17,8 @@ from cse_autoloss.explain.words import what_it_is
 from cse_autoloss.export import draw, to_latex
 from cse_autoloss.export.mathml import to_mathml
 from cse_autoloss.graph import Signature
-from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, load_loss
+from cse_autoloss.losses import CATALOGUE, Entry, GraphLoss, ReducedLoss, load_loss
+from cse_autoloss.losses.parametric import ParametricSchedule
 from cse_autoloss.pages import Safe, document, el, image
 from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.boxes import SCALES, SIDE
@@ -188,7 +189,7 @@ def explain(
     graph = loss.graph if isinstance(loss, GraphLoss) else None
     used = load_loss(source, signature, "none", alpha=alpha)
     weighting = used.alpha if isinstance(used, GraphLoss) else None
-    title = entry.title if entry is not None else "this loss" if graph is None else _title_of(source)
+    title = entry.title if entry is not None else _title_of(source, loss)
     drawn = panels(loss)
     pictures: dict[str, bytes] = {}
     pictures["curves.png"] = to_bytes(curve_figure(drawn, _capital(title)), "png")
@@ -221,7 +222,11 @@ def explain(
     )
 
 
-def _title_of(source: str | Path) -> str:
+def _title_of(source: str | Path, loss: ReducedLoss) -> str:
+    if isinstance(loss, ParametricSchedule):
+        return loss.title
+    if not isinstance(loss, GraphLoss):
+        return "this loss"
     return Path(source).stem if str(source).endswith(".json") else "a loss by its formula"
 
 

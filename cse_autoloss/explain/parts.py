@@ -109,7 +109,7 @@ def _curve(panel: Panel, looks: list[str], what: str) -> Safe:
 
 def _looks(panel: Panel) -> list[str]:
     """Found lines whole, the others dashed, each in its colour."""
-    own, others = iter(("c0", "c3", "c2", "c4")), iter(("c5 thin", "c1 thin", "c4 thin", "c2 thin"))
+    own, others = iter(("c0", "c3", "c2", "c4", "c1")), iter(("c5 thin", "c1 thin", "c4 thin", "c2 thin"))
     return [next(own if line.role == "loss" else others, "c5 thin") for line in panel.lines]
 
 

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from cse_autoloss.losses import GraphLoss, ReducedLoss, find_alike, nearest
-from cse_autoloss.losses.parametric import ParametricLoss
+from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule
 
 
 def comparable(loss: ReducedLoss) -> str:
-    """The text of a loss that gradients, sample by sample, can be compared of; empty for the others."""
+    """The text of a loss that gradients, sample by sample, can be compared of; empty for the others, a schedule of
+    several losses among them."""
+    if isinstance(loss, ParametricSchedule) and len(loss.path) > 1:
+        return ""
     if isinstance(loss, ParametricLoss):
         return "" if loss.whole else loss.text
     return loss.formula if isinstance(loss, GraphLoss) else ""
 
 
 def what_it_is(loss: ReducedLoss) -> str:
-    """The losses of the catalogue that a loss is, or the nearest one and how near; empty for a torch module."""
+    """The losses of the catalogue that a loss is, or the nearest one and how near; empty for a torch module.
+
+    Of a schedule that is told of its first and its last loss.
+    """
+    if isinstance(loss, ParametricSchedule) and len(loss.path) > 1:
+        stages = loss.quarters()
+        ends = [
+            f"the {name}: {what_it_is(stages[at])}"
+            for name, at in (("first", min(stages)), ("last", max(stages)))
+        ]
+        told = [] if loss.whole else ends
+        return "; ".join([f"{len(loss.path)} losses one after another", *told])
     text = comparable(loss)
     if not text:
         return ""

@@ -28,6 +28,28 @@ FITS = """\
 """
 """The look at shapes and types with which its `forward` begins."""
 
+MOVING = """\
+        self.register_buffer("epoch", torch.tensor(0))
+
+    def set_epoch(self, epoch: int) -> None:
+        \"""Train the epoch `epoch`, from 0, next: one of {epochs}, after which the last one's loss stays.\"""
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+            raise ValueError(f"epoch is a whole number of at least 0, got {{epoch!r}}")
+        self.epoch.fill_(min(epoch, {last}))
+
+    def set_progress(self, share: float) -> None:
+        \"""Say before each step what share of the training is done, 0 to 1: the epochs span it all.\"""
+        if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise ValueError(f"share is a number from 0 to 1, got {{share!r}}")
+        self.set_epoch(min(int(share * {epochs} + 1e-9), {last}))
+"""
+"""What a loss an epoch has besides: the index of its tables, and who moves it."""
+
+
+def moving(epochs: int) -> str:
+    """`MOVING` of so many epochs; of one epoch nothing, for such a loss does not move."""
+    return MOVING.format(epochs=epochs, last=epochs - 1) if epochs > 1 else ""
+
 
 def body_of(module: ModuleType) -> str:
     """A module's source after its docstring and imports."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cse_autoloss.export.own_source import BEGIN, FITS, body_of
+from cse_autoloss.export.own_source import BEGIN, FITS, body_of, moving
 from cse_autoloss.losses import ranking as error_driven
 from cse_autoloss.losses.ranking import ErrorDriven
 from cse_autoloss.spaces import once, ranking, step_sums
@@ -57,23 +57,34 @@ class {name}(nn.Module):
 '''
 
 _CURVES = """\
-        exact = {"dtype": torch.float64, "device": logits.device}
-        curves = [Curve(*(torch.tensor(values, **exact) for values in one)) for one in CURVES]
-        rule = ApRule(*curves, POWER)"""
+        exact = {{"dtype": torch.float64, "device": logits.device}}
+        curves = [Curve(*(torch.tensor(values, **exact) for values in one)) for one in {curves}]
+        rule = ApRule(*curves, {power})"""
 
 
-def ap_source(space: ApSpace, theta: Tensor, facts: str) -> str:
-    """The file of a point of the AP space; `facts` stand in its docstring."""
-    *curves, power = space.curves(theta)
-    numbers = [tuple(part.tolist() for part in one) for one in curves if isinstance(one, Curve)]
+def ap_source(space: ApSpace, path: Tensor, facts: str) -> str:
+    """The file of points of the AP space, (epochs, K), or of the one point; `facts` stand in its docstring."""
+    points = [space.curves(theta) for theta in path]
+    numbers = [
+        [tuple(part.tolist() for part in one) for one in own if isinstance(one, Curve)] for own in points
+    ]
+    powers, epochs = [own[-1] for own in points], len(points)
+    several = epochs > 1
+    constants = f"CURVES = {numbers[0]!r}\nPOWER = {powers[0]!r}"
+    rule = {"curves": "CURVES", "power": "POWER"}
+    if several:
+        constants = f"CURVES = {numbers!r}\nPOWERS = {powers!r}"
+        rule = {"curves": "CURVES[int(self.epoch)]", "power": "POWERS[int(self.epoch)]"}
+    kind = "A loss of detectors that is a smooth average precision, on all logits of a batch as one ranking"
     return _written(
-        "A loss of detectors that is a smooth average precision, on all logits of a batch as one ranking.",
+        f"{kind}; {epochs} one after another." if several else f"{kind}.",
         f"Discovered by cse-autoloss. {facts}\n\n"
         + inspect.cleandoc(ApSpace.__doc__ or "").partition("\n\nθ = ")[0],
         [inspect.getsource(ApRule).strip()],
-        f"CURVES = {numbers!r}\nPOWER = {power!r}",
+        constants,
         name="SearchedLoss",
-        rule=_CURVES,
+        rule=_CURVES.format(**rule),
+        moves=moving(epochs),
     )
 
 
@@ -90,8 +101,10 @@ def error_driven_source(loss: ErrorDriven) -> str:
     )
 
 
-def _written(title: str, formula: str, parts: Sequence[str], constants: str, *, name: str, rule: str) -> str:
+def _written(
+    title: str, formula: str, parts: Sequence[str], constants: str, *, name: str, rule: str, moves: str = ""
+) -> str:
     single = body_of(once).replace("DataError", "ValueError")
     whole = "\n\n\n".join((body_of(step_sums), single, body_of(ranking), *parts))
-    given = {"parts": whole, "constants": constants, "name": name, "rule": rule, "begin": BEGIN, "fits": FITS}
-    return _FILE.format(title=title, formula=formula, **given)
+    given = {"parts": whole, "constants": constants, "name": name, "rule": rule, "begin": BEGIN + moves}
+    return _FILE.format(title=title, formula=formula, fits=FITS, **given)

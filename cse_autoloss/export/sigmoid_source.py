@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cse_autoloss.export.own_source import BEGIN, FITS
+from cse_autoloss.export.own_source import BEGIN, FITS, moving
 from cse_autoloss.spaces.search_sigmoid import SearchSigmoid
 
 _FILE = '''"""search-sigmoid: binary cross-entropy with a margin on each logit.
@@ -17,21 +17,19 @@ L = sum over the classes of log(1 + exp(MARGIN - x)) where the class is there, l
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
-
-MARGIN = {margin!r}
-
+{constant}
 
 class SearchedLoss(nn.Module):
     """`loss(logits, target)`: logits (N, C), target (N,) int64 class index, C for background; reduction "mean" over all
     logits, "sum" or "none", (N,). Samples whose target is ignore_index count nowhere."""
 
-{begin}
+{begin}{moves}
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
 {fits}        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         kept = target != self.ignore_index
         logits = torch.where(kept.unsqueeze(-1), logits, 0.0)
         there = target.unsqueeze(-1) == torch.arange(logits.shape[1], device=logits.device)
-        loss = softplus(MARGIN - torch.where(there, logits, -logits)).sum(-1)
+        loss = softplus({margin} - torch.where(there, logits, -logits)).sum(-1)
         loss = torch.where(kept, loss, 0.0)
         if self.reduction == "none":
             return loss
@@ -39,6 +37,16 @@ class SearchedLoss(nn.Module):
 '''
 
 
-def sigmoid_source(space: SearchSigmoid, theta: Tensor, facts: str) -> str:
-    """The file; `facts` stand in its docstring."""
-    return _FILE.format(facts=facts, margin=float(space.margin(theta)), begin=BEGIN, fits=FITS)
+def sigmoid_source(space: SearchSigmoid, path: Tensor, facts: str) -> str:
+    """The file of a path (epochs, K), or of the one loss of a path of one; `facts` stand in its docstring."""
+    margins = space.margin(path).tolist()
+    several = len(margins) > 1
+    constant = f"\nMARGINS = {margins!r}\n" if several else f"\nMARGIN = {margins[0]!r}\n"
+    return _FILE.format(
+        facts=facts,
+        constant=constant,
+        margin="MARGINS[int(self.epoch)]" if several else "MARGIN",
+        moves=moving(len(margins)),
+        begin=BEGIN,
+        fits=FITS,
+    )

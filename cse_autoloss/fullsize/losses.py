@@ -10,13 +10,14 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cse_autoloss.errors import ConfigError, FormulaError, RunError, UnknownNameError, nearest, shorten
 from cse_autoloss.export import from_json, from_json_pair
 from cse_autoloss.fullsize.families import family_of
 from cse_autoloss.fullsize.settings import TrainSettings
 from cse_autoloss.losses import CATALOGUE, GraphLoss, LossFile, ReducedLoss, infer_signature, load_loss
+from cse_autoloss.losses.parametric import is_parametric
 from cse_autoloss.settings.load import changed
 
 OWN = "torchvision"
@@ -77,7 +78,10 @@ def loss_modules(settings: TrainSettings) -> tuple[ReducedLoss | None, ReducedLo
     branch = family_of(settings.detector).branch
     cls = box = None
     if settings.loss is not None:
-        cls = load_loss(settings.loss, branch, "none", alpha=settings.alpha)
+        # A configuration's α is that of expressions.
+        own = is_parametric(settings.loss)
+        alpha: float | Literal["default"] | None = "default" if own else settings.alpha
+        cls = load_loss(settings.loss, branch, "none", alpha=alpha)
     if settings.loss_reg is not None:
         box = load_loss(settings.loss_reg, REG, "none")
     return cls, box

@@ -23,6 +23,9 @@ from cse_autoloss.losses.residual_families import RESIDUAL_FAMILIES
 from cse_autoloss.spaces import plain_of, signature_of
 from cse_autoloss.spaces.cosines import MARGIN
 
+_ALSO = {"softmax": "cross-entropy"}
+"""Another name -> the catalogue's: the first is what the tables of margin losses call it."""
+
 
 class Catalogue(Mapping[str, Entry]):
     """Entries by name. A point of a family, `focal(gamma=1)`, is found too, but not listed.
@@ -40,7 +43,7 @@ class Catalogue(Mapping[str, Entry]):
     def __getitem__(self, text: str) -> Entry:
         point = called(text)
         if point is None:
-            return self._entries[text]
+            return self._entries[_ALSO.get(text, text)]
         name, inside = point
         if name in self.families:
             return self.families[name].at(self.families[name].given(inside))

@@ -78,7 +78,8 @@ def load_loss(
 
     Args:
         source: a name of the catalogue ("focal"), a formula in prefix notation, the path of a loss.json (of an
-            expression or a parametric loss), or the JSON of a parametric loss (`ParametricLoss.text`).
+            expression or a parametric loss), the directory of a run that found a parametric loss, or the JSON of one
+            (`ParametricLoss.text`).
         signature: a name ("cls-binary", "cls-multiclass", "reg", or a registered one) or a `Signature`. Needed for a
             formula whose inputs do not tell which of the three it is of; for a name or a file it must agree.
         reduction: "mean", "sum" or "none".
@@ -93,7 +94,8 @@ def load_loss(
         UnknownNameError: no such name, signature or reduction; the nearest one is offered.
         FormulaError: the formula does not parse, or its signature can't be told.
         DataError: the file can't be read or is no loss.json.
-        ConfigError: an alpha, or one of the last three, that the loss has no use for.
+        ConfigError: an alpha, or one of the last three, that the loss has no use for, or a parametric loss's numbers
+            that are none.
     """
     if not isinstance(source, (str, Path)):
         raise FormulaError(f"expected a name, a formula or a path, got {type(source).__name__}")
@@ -109,8 +111,10 @@ def load_loss(
         entry = CATALOGUE[text]
         _agree(text, entry.signature, wanted)
         return entry.make(reduction, alpha, **settled(entry.signature))
-    parametric = read_parametric(source, reduction)
+    parametric = read_parametric(_best_of_run(source), reduction)
     if parametric is not None:
+        if alpha not in ("default", None):
+            raise ConfigError(f"alpha: a parametric loss weights no classes, got {shorten(repr(alpha))}")
         _agree(parametric.title, parametric.signature, wanted)
         taking = Taking.of(parametric.signature, **settled(parametric.signature))
         if taking.targets != "index" or taking.weight is not None:
@@ -130,6 +134,15 @@ def load_loss(
         raise _unknown(text, wanted)
     graph = parse_formula(text, infer_signature(text) if wanted is None else wanted)
     return GraphLoss(graph, reduction, None if alpha == "default" else alpha, **settled(graph.signature))
+
+
+def _best_of_run(source: str | Path) -> str | Path:
+    """The loss.json of a run, where it is one's directory and holds one; else the source itself."""
+    text = str(source).strip()
+    if is_parametric(text) or not os.path.isdir(text) or not os.path.exists(os.path.join(text, "run.sqlite")):
+        return source
+    best = Path(text, "best", "loss.json")
+    return best if best.exists() else source
 
 
 def _unknown(text: str, wanted: Signature | None) -> UnknownNameError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -32,6 +32,12 @@ SPACE_TYPES: Mapping[str, type[AmLfs] | type[SearchSoftmax] | type[ApSpace]] = {
     "ap": ApSpace,
 }
 
+FORMAT = 1
+"""The version of a parametric loss's JSON that is read; a job's text names none."""
+MOST_THETA = 1e9
+"""Beyond it losses overflow in float32."""
+_KEYS = ("format", "space", "theta", "path", "provenance")
+
 
 class ParametricLoss(ReducedLoss):
     """One loss of a space: `loss(logits, target)`, logits (N, C), s·cos θ where features are normalised.
@@ -47,17 +53,13 @@ class ParametricLoss(ReducedLoss):
     """
 
     def __init__(self, space: ParametricSpace, theta: Sequence[float], reduction: str = "mean") -> None:
-        """`theta` has K values."""
+        """`theta` has K values of at most `MOST_THETA`."""
         super().__init__(reduction)
-        if len(theta) != len(space.parameters) or not all(math.isfinite(value) for value in theta):
-            raise ConfigError(
-                f"theta: expected {len(space.parameters)} finite numbers, got {len(theta)} values"
-            )
         self.space, self.provenance, self.taking = space, dict[str, Any](), Taking()
         self.signature = signature_of_space(space)
         self.whole = getattr(space, "whole", self.signature == CLS_BINARY)
         self.theta: Tensor
-        self.register_buffer("theta", torch.tensor([float(value) for value in theta], dtype=torch.float64))
+        self.register_buffer("theta", _checked(space, [theta])[0].clone())
 
     def forward(self, logits: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss; DataError where shapes, types or class indices do not fit. Softmax heads make no use of `iou`."""
@@ -94,7 +96,7 @@ class ParametricLoss(ReducedLoss):
 
     def to_dict(self) -> dict[str, Any]:
         """What loss.json holds."""
-        return {"format": 1, "space": self.space.to_dict(), "theta": self.theta.tolist()}
+        return {"format": FORMAT, "space": self.space.to_dict(), "theta": self.theta.tolist()}
 
     @classmethod
     def from_text(
@@ -103,6 +105,11 @@ class ParametricLoss(ReducedLoss):
         """The loss of a `text`, or of what a loss.json holds; DataError where it is none, with `where` it stands."""
         try:
             data = json.loads(text)
+            for key in data:
+                if key not in _KEYS:
+                    raise DataError(f"{where}: {UnknownNameError.of('key', key, _KEYS)}")
+            if data.get("format", FORMAT) != FORMAT or isinstance(data.get("format"), bool):
+                raise DataError(f"{where}: format: expected {FORMAT}, got {shorten(repr(data['format']))}")
             settings = dict(data["space"])
             space = make_space(settings.pop("name"), **settings)
             theta = [float(value) for value in data["theta"]]
@@ -115,6 +122,8 @@ class ParametricLoss(ReducedLoss):
             return loss
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(f"{where}: not the JSON of a parametric loss: {shorten(repr(error))}") from None
+        except (ConfigError, UnknownNameError) as error:
+            raise type(error)(f"{where}: {error}") from None
 
 
 class ParametricSchedule(ParametricLoss):
@@ -130,13 +139,9 @@ class ParametricSchedule(ParametricLoss):
         """`path`: at least one θ; training begins with the first."""
         if not path:
             raise ConfigError("path: expected at least one θ")
-        for theta in path:
-            super().__init__(space, theta, reduction)
+        super().__init__(space, path[0], reduction)
         self.path: Tensor
-        self.register_buffer(
-            "path", torch.tensor([list(map(float, theta)) for theta in path], dtype=torch.float64)
-        )
-        self.set_epoch(0)
+        self.register_buffer("path", _checked(space, path))
 
     def to_dict(self) -> dict[str, Any]:
         """What schedule.json holds."""
@@ -151,17 +156,46 @@ class ParametricSchedule(ParametricLoss):
     @property
     def title(self) -> str:
         """For tables: the space and how many losses."""
-        return f"{self.space.name}, {len(self.path)} losses one after another"
+        several = f"{self.space.name}, {len(self.path)} losses one after another"
+        return several if len(self.path) > 1 else super().title
+
+    def quarters(self) -> dict[int, ParametricLoss]:
+        """Epoch -> its loss by itself, reduced as this one: the path's first, its last, and what lies between in
+        quarters."""
+        last = len(self.path) - 1
+        epochs = dict.fromkeys(round(last * quarter / 4) for quarter in range(5))
+        return {one: ParametricLoss(self.space, self.path[one].tolist(), self.reduction) for one in epochs}
 
     def set_progress(self, share: float) -> None:
-        """What share of the training is done, in [0, 1): the path spans it all, however long it is."""
+        """What share of the training is done, from 0 to 1: the path spans it all, however long it is."""
+        number = isinstance(share, Real) and not isinstance(share, bool)
+        if not number or not 0 <= share <= 1:
+            raise ConfigError(f"progress: expected a number from 0 to 1, got {shorten(repr(share))}")
         self.set_epoch(min(int(share * len(self.path) + 1e-9), len(self.path) - 1))
 
     def set_epoch(self, epoch: int) -> None:
         """Train the epoch `epoch`, from 0, next."""
-        if epoch < 0:
-            raise ConfigError(f"epoch: expected a whole number of at least 0, got {epoch!r}")
+        whole = isinstance(epoch, Integral) and not isinstance(epoch, bool)
+        if not whole or epoch < 0:
+            raise ConfigError(f"epoch: expected a whole number of at least 0, got {shorten(repr(epoch))}")
         self.theta.copy_(self.path[min(epoch, len(self.path) - 1)])
+
+
+def _checked(space: ParametricSpace, path: Sequence[Sequence[float]]) -> Tensor:
+    """θs as they are kept, (epochs, K) float64; ConfigError where there are not K numbers, or one is out of range."""
+    count = len(space.parameters)
+    for theta in path:
+        if len(theta) != count:
+            raise ConfigError(f"theta: expected {count} finite numbers, got {len(theta)} values")
+    kept = torch.tensor([[float(value) for value in theta] for theta in path], dtype=torch.float64)
+    kept = kept.reshape(len(path), count)
+    if not bool(kept.isfinite().all()):
+        raise ConfigError(f"theta: expected {count} finite numbers, got one that is not finite")
+    if count and float(kept.abs().max()) > MOST_THETA:
+        raise ConfigError(
+            f"theta: expected numbers of at most {MOST_THETA:g}, got {float(kept.abs().max()):g}"
+        )
+    return kept
 
 
 def text_of(space: Mapping[str, Any], theta: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.graph import Signature
@@ -17,12 +18,18 @@ from cse_autoloss.spaces.parametric import ParametricSpace, signature_of_space
 
 
 def space_of(config: SearchConfig) -> ParametricSpace:
-    """The space that a configuration names; s is the task's, where it says one."""
+    """The space that a configuration names; s is the task's, where it says one.
+
+    To the papers' letter (`reinforce.paper`) Search-Softmax draws a, where else it draws u.
+    """
     own, scale = config.reinforce, float(getattr(config.own, "scale", 10.0))
     if own.space == "ap":
         return make_space("ap", pieces=own.intervals)
-    if own.space == "search-sigmoid":  # its heads have plain logits, whatever s is
-        return make_space(own.space)
+    if own.space in ("search-softmax", "search-sigmoid"):
+        settings: dict[str, Any] = {"parameter": "a"} if own.paper else {}
+        if own.space == "search-softmax":  # sigmoid heads have plain logits, whatever s is
+            settings["scale"] = scale
+        return make_space(own.space, **settings)
     if own.space != "am-lfs":
         return make_space(own.space, scale=scale)
     return make_space(

@@ -20,6 +20,7 @@ from cse_autoloss.settings.durations import parse_duration
 from cse_autoloss.settings.fields import Section, whole_path
 from cse_autoloss.settings.mistakes import OPTIONS, in_words
 from cse_autoloss.settings.old_keys import in_todays_keys
+from cse_autoloss.settings.papers import packaged_as_papers
 from cse_autoloss.settings.plain_yaml import dump_yaml, read_yaml
 from cse_autoloss.settings.schema import SearchConfig, config_model, section_key
 from cse_autoloss.settings.tasks import section_of
@@ -141,6 +142,8 @@ def load_config(
     if isinstance(options.get("own"), dict):
         options = _merge({own: options.pop("own")}, options)
     values, options = in_todays_keys(values, own), in_todays_keys(options, own)
+    if path is not None and path.parent == _FOLDER:
+        values = packaged_as_papers(values, options)
     values = _merge(values, _without_budget(options))
     config = parse_config(values, path.name if path else OPTIONS, options, section)
     data = getattr(config.own, "data", None)

@@ -26,6 +26,7 @@ from cse_autoloss.settings.fields import (
     check_order,
 )
 from cse_autoloss.settings.filters import SimulateSettings, VerifySettings
+from cse_autoloss.settings.papers import unlike_papers
 
 BaselineName = Literal["softmax", "label-smoothing", "focal", "a-softmax", "cosface", "arcface"]
 SpaceName = Literal["am-lfs", "search-softmax", "random-softmax", "search-sigmoid", "ap"]
@@ -121,6 +122,14 @@ class ReinforceSettings(Section):
             raise ValueError(
                 "samples: expected 2 or more: one reward has no variance, so that μ would never move"
             )
+        for name in ("baselines", "lr_factors"):
+            told = getattr(self, name)
+            twice = next((one for at, one in enumerate(told) if one in told[:at]), None)
+            if twice is not None:
+                raise ValueError(f"{name}: {twice!r} stands there twice")
+        unlike = unlike_papers(self.space, self.model_dump()) if self.paper else ""
+        if unlike:
+            raise ValueError(unlike)
         return self
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cse_autoloss.errors import ConfigError, UnknownNameError
+from cse_autoloss.spaces.numbers import scale_of
 from cse_autoloss.spaces.target_logit import log_softmax_of_target, target_logits
 
 Form = Literal["bounded", "unbounded"]
@@ -62,14 +63,14 @@ class AmLfs:
         """
         if isinstance(intervals, bool) or not isinstance(intervals, int) or not 1 <= intervals <= 10_000:
             raise ConfigError(f"intervals: expected a whole number of at least 1, got {intervals!r}")
-        if not 0 < scale < math.inf:
-            raise ConfigError(f"scale: expected a number above 0, got {scale!r}")
         if form not in FORMS:
             raise UnknownNameError.of("form", str(form), FORMS)
         if not 0 < least_slope <= 1:
             raise ConfigError(f"least_slope: expected a number in (0, 1], got {least_slope!r}")
-        self.intervals, self.scale, self.form, self.least_slope = intervals, float(scale), form, least_slope
-        self.continuous = bool(continuous)
+        if not isinstance(continuous, bool):
+            raise ConfigError(f"continuous: expected true or false, got {continuous!r}")
+        self.intervals, self.scale, self.form = intervals, scale_of("scale", scale), form
+        self.least_slope, self.continuous = least_slope, continuous
 
     @property
     def parameters(self) -> tuple[str, ...]:

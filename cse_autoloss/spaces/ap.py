@@ -6,7 +6,6 @@ https://arxiv.org/abs/2112.05138. What differs from it is named in docs/reinforc
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.spaces.heads import CLS_BINARY
+from cse_autoloss.spaces.numbers import scale_of
 from cse_autoloss.spaces.ranking import Answer, Ranking, RankingLoss
 from cse_autoloss.spaces.step_sums import Curve, StepSums, gathered
 
@@ -51,9 +51,7 @@ class ApSpace:
         """
         if isinstance(pieces, bool) or not isinstance(pieces, int) or not 1 <= pieces <= 100:
             raise ConfigError(f"pieces: expected a whole number from 1 to 100, got {pieces!r}")
-        if not 0 < width < math.inf:
-            raise ConfigError(f"width: expected a number above 0, got {width!r}")
-        self.pieces, self.width = pieces, float(width)
+        self.pieces, self.width = pieces, scale_of("width", width)
 
     @property
     def parameters(self) -> tuple[str, ...]:

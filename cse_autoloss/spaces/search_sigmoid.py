@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from cse_autoloss.spaces.heads import CLS_BINARY
-from cse_autoloss.spaces.search_softmax import SearchSoftmax
+from cse_autoloss.spaces.search_softmax import Parameter, SearchSoftmax
 
 
 class SearchSigmoid(SearchSoftmax):
@@ -24,8 +24,9 @@ class SearchSigmoid(SearchSoftmax):
     signature = CLS_BINARY
     whole = False
 
-    def __init__(self, scale: float = 2.0) -> None:
-        super().__init__(scale)
+    def __init__(self, scale: float = 2.0, parameter: Parameter = "u") -> None:
+        """As of `SearchSoftmax`."""
+        super().__init__(scale, parameter)
 
     def loss(self, logits: Tensor, target: Tensor, theta: Tensor, iou: Tensor | None = None) -> Tensor:
         """The loss of each sample, (N,); target C is background, and the IoU is not read."""

@@ -6,14 +6,17 @@ Source: "Loss Function Search for Face Recognition", Wang et al., ICML 2020, htt
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from cse_autoloss.errors import ConfigError
+from cse_autoloss.spaces.numbers import scale_of
 from cse_autoloss.spaces.target_logit import log_softmax_of_target, target_logits
+
+Parameter = Literal["u", "a"]
 
 _SHARPNESS = 4.0
 
@@ -26,21 +29,32 @@ class SearchSoftmax:
     s·log(1 + e^{4u})/4: it is nearly s·u for u > 0.5 and nearly 0 for u < −0.5, rises everywhere, and so
     has a gradient everywhere. A ReLU that keeps a ≤ 0 has none where it is shut, nor has a folded Gaussian
     at its fold.
+
+    With the parameter "a", as the paper has it, θ is a itself: what is drawn above 0 counts as 0, and a search starts
+    at a = −1, δ = ln 2, as the public release does.
     """
 
     name = "search-softmax"
-    parameters = ("u",)
+    parameters: tuple[str, ...] = ("u",)
     bounds: tuple[tuple[float, float], ...] = ((-1.0, 1.0),)
-    start = (-0.5,)
+    start: tuple[float, ...] = (-0.5,)
 
-    def __init__(self, scale: float = 30.0) -> None:
-        """`scale` is s > 0: of normalised features; with plain logits the unit of u."""
-        if not 0 < scale < math.inf:
-            raise ConfigError(f"scale: expected a number above 0, got {scale!r}")
-        self.scale = float(scale)
+    def __init__(self, scale: float = 30.0, parameter: Parameter = "u") -> None:
+        """
+        Args:
+            scale: s > 0, of normalised features; with plain logits the unit of u.
+            parameter: "u" or "a".
+        """
+        if parameter not in ("u", "a"):
+            raise ConfigError(f"parameter: expected 'u' or 'a', got {parameter!r}")
+        self.scale = scale_of("scale", scale)
+        if parameter == "a":
+            self.parameters, self.bounds, self.start = ("a",), ((-math.inf, 0.0),), (-1.0,)
 
     def margin(self, theta: Tensor) -> Tensor:
         """δ of θ (..., 1), (...): by how much the target's logit is lowered."""
+        if self.parameters == ("a",):
+            return torch.log1p(-self.settle(theta)[..., 0])
         return self.scale * softplus(theta[..., 0], beta=_SHARPNESS)
 
     def a(self, theta: Tensor) -> Tensor:
@@ -51,12 +65,14 @@ class SearchSoftmax:
         """θ (1,) float64 of a given a < 0."""
         if not -math.inf < a < 0:
             raise ConfigError(f"a: expected a number below 0, got {a!r}")
+        if self.parameters == ("a",):
+            return torch.tensor([a], dtype=torch.float64)
         scaled = _SHARPNESS * math.log1p(-a) / self.scale
         return torch.tensor([scaled + math.log(-math.expm1(-scaled))], dtype=torch.float64) / _SHARPNESS
 
     def settle(self, theta: Tensor) -> Tensor:
-        """θ itself: any u is sound."""
-        return theta
+        """θ itself, for any u is sound; of a, what is above 0 becomes 0."""
+        return theta.clamp(max=0.0) if self.parameters == ("a",) else theta
 
     def loss(self, logits: Tensor, target: Tensor, theta: Tensor) -> Tensor:
         """The loss of each sample, (N,); see `ParametricSpace.loss`."""
@@ -68,7 +84,8 @@ class SearchSoftmax:
 
     def to_dict(self) -> dict[str, Any]:
         """Name and settings."""
-        return {"name": self.name, "scale": self.scale}
+        told = {"name": self.name, "scale": self.scale}
+        return {**told, "parameter": "a"} if self.parameters == ("a",) else told
 
 
 class RandomSoftmax(SearchSoftmax):
@@ -80,3 +97,7 @@ class RandomSoftmax(SearchSoftmax):
     name = "random-softmax"
     bounds = ((-1.0, 0.4),)
     start = (-0.3,)
+
+    def __init__(self, scale: float = 30.0) -> None:
+        """`scale` as of `SearchSoftmax`."""
+        super().__init__(scale)

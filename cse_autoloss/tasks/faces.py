@@ -138,11 +138,11 @@ class FacesTask(StackedTask):
     def shown(self, stack: ModelStack, split: SplitName) -> tuple[Lines]:
         """The ROC of verification, and that of each group's own pairs."""
         similarity, same, (one, other) = self._verified(stack, split)
-        kept = {"ROC": np.ones(len(same), dtype=bool)}
+        kept = {"all pairs" if self.settings.groups else "ROC": np.ones(len(same), dtype=bool)}
         if self.settings.groups:
             names, counts = np.unique(one[same], return_counts=True)
             largest = names[np.argsort(-counts, kind="stable")[:MOST_CURVES]]
-            kept = {str(name): (one == name) & (other == name) for name in sorted(largest)}
+            kept |= {str(name): (one == name) & (other == name) for name in sorted(largest)}
         lines = {}
         for name, own in kept.items():
             if same[own].any() and not same[own].all():

@@ -27,7 +27,16 @@ WIDEST = 1200
 """Pixels; a wider plot is made smaller, so that the page stays small."""
 _PLOTS = (
     ("plots/mu.png", "The searched distribution's mean", "Epoch by epoch."),
-    ("plots/gradient.png", "Gradient of the target's activation", "Before the search and after it."),
+    (
+        "plots/gradient.png",
+        "Gradient of the target's activation",
+        "Before the search, after it, and of the exported loss.",
+    ),
+    (
+        "plots/approximation.png",
+        "Losses that people know, in this space",
+        "Each curve, and dashed what the space's pieces make of it.",
+    ),
 )
 _LOOKS: Mapping[Mark, str] = {"right": "c2", "wrong": "c1", "missed": "c0 thin"}
 _MOST_ROWS = 12

@@ -17,11 +17,8 @@ from cse_autoloss.searches.protocol import Member, Proposal, SearchState
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce, ReinforceState
 from cse_autoloss.settings.schema import SearchConfig
+from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.parametric import ParametricSpace
-from cse_autoloss.spaces.search_softmax import SearchSoftmax
-
-_PAPERS_A = -1.0
-"""a from which the release of Search-Softmax starts: the target's logit is lowered by ln 2."""
 
 
 def policy_of(
@@ -29,16 +26,15 @@ def policy_of(
 ) -> Reinforce:
     """The distribution that a configuration asks for; Random-Softmax has one that stays, and needs one model then.
 
-    To the papers' letter (`reinforce.paper`) σ is a covariance, N(μ, σI), and Search-Softmax starts at a = −1.
+    To the letter of AM-LFS's paper (`reinforce.paper`) σ is a covariance, N(μ, σI); Search-Softmax writes N(μ, σ²), and
+    its σ is a deviation.
     """
     own, uniform = config.reinforce, space.name == "random-softmax"
-    start = None
-    if own.paper and isinstance(space, SearchSoftmax) and not uniform:
-        start = space.theta_of(_PAPERS_A).tolist()
+    covariance = own.paper and isinstance(space, AmLfs)
     return Reinforce(
         space,
         samples=1 if uniform and side_by_side else own.samples,
-        sigma=math.sqrt(own.sigma) if own.paper else own.sigma,
+        sigma=math.sqrt(own.sigma) if covariance else own.sigma,
         lr=own.lr,
         seed=seed,
         update=own.update and not uniform,
@@ -46,7 +42,6 @@ def policy_of(
         decay=own.sigma_decay,
         antithetic=own.antithetic,
         ranks=own.rank_rewards,
-        start=start,
     )
 
 
