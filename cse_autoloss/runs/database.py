@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from cse_autoloss.errors import RunError
 from cse_autoloss.runs import schema
+from cse_autoloss.runs.links import refuse_links
 from cse_autoloss.runs.lock import RunLock
 
 FILE: Final = "run.sqlite"
@@ -56,6 +57,7 @@ class Database:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{directory}: the run directory can't be made: {error.strerror}") from None
+        refuse_links(directory)
         lock = RunLock(directory / LOCK)
         try:
             connection = _connect(directory, "create")
@@ -75,6 +77,7 @@ class Database:
     def open(cls, directory: Path) -> Database:
         """Opens the file to write; see `RunStore.open`."""
         _expect_run(directory)
+        refuse_links(directory)
         lock = RunLock(directory / LOCK)
         try:
             lock.hold(directory / FILE)
