@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from cse_autoloss.errors import WorkersLost
 from cse_autoloss.executors.base import (
+    START_LIMIT,
     TRIES,
     ExecutorBase,
     Job,
@@ -69,7 +70,7 @@ class PoolExecutor(ExecutorBase):
         workers: int | None = None,
         devices: Devices | None = None,
         *,
-        start_limit: float = 300.0,
+        start_limit: float = START_LIMIT,
     ) -> None:
         devices = devices or Devices()
         count = devices.count(workers, default_workers(), len(devices.gpus))
