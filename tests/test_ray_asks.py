@@ -114,13 +114,14 @@ def test_a_ray_of_this_machine_never_gets_more(ray: _FakeRay, asked: dict[str, A
 
 def test_a_cluster_may_grow_within_the_limit(ray: _FakeRay) -> None:
     devices = _asks(address="auto", resources={"big": 5})
-    with (
-        pytest.warns(UserWarning, match=r"no node has as much; .* waiting for a node that has it, 0\.2 s"),
-        RayExecutor(WORK, 2, devices, start_limit=0.2) as executor,
-    ):
+    told = r"no node has as much; .* waiting for a node that has it, 0\.2 s"
+    with pytest.warns(UserWarning, match=told):
+        executor = RayExecutor(WORK, 2, devices, start_limit=0.2)
+    with executor:
         executor.submit(Job("a", {"do": "echo"}))
         assert executor.next_result(timeout=0.01) is None
-        with pytest.raises(WorkersLost, match=r"not one was ready within 0\.2 s: a worker asks for CPU 1, big 5"):
+        told = r"not one was ready within 0\.2 s: a worker asks for CPU 1, big 5"
+        with pytest.raises(WorkersLost, match=told):
             executor.next_result()
 
 

@@ -291,7 +291,9 @@ class PoolExecutor(ExecutorBase):
                 stopped = is_stopped(pid)
                 self._replace(seat)
                 status: Status = "crashed" if stopped else "timeout"
-                how = f"{'stopped by SIGSTOP' if stopped else 'still running'} at its limit of {job.limit:g} s"
+                how = (
+                    f"{'stopped by SIGSTOP' if stopped else 'still running'} at its limit of {job.limit:g} s"
+                )
                 self._lose(seat, job, JobResult(job.key, status, {}, how, spent, pid), stopped)
             elif not seat.ready and spent >= self._start_limit:
                 self._replace(seat)

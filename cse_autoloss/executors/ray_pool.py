@@ -312,7 +312,10 @@ class RayExecutor(ExecutorBase):
         now = time.monotonic()
         late = [seat for seat in self._seats if not seat.pid and now - seat.since >= self._start_limit]
         if late and not any(seat.pid for seat in self._seats):
-            why = _lacking(self._ray, self._asked) or "the nodes are busy, or what a worker makes first takes long"
+            why = (
+                _lacking(self._ray, self._asked)
+                or "the nodes are busy, or what a worker makes first takes long"
+            )
             raise WorkersLost(
                 f"no worker can be started: not one was ready within {self._start_limit:g} s: {why}"
             )
