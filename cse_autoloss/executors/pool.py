@@ -2,9 +2,10 @@
 
 `concurrent.futures.ProcessPoolExecutor` is unusable as soon as one worker dies, and can't stop a running job.
 Here each worker is replaced alone, and a job over its limit is ended by killing its worker. A worker that others
-killed or stopped is no fault of its job's, which is begun again; nor is time in which all stood still. Workers are fresh
-interpreters started by `subprocess`: unlike `multiprocessing`'s, they don't import the caller's main script
-again, so that a script needs no ``if __name__ == "__main__"``, and nothing is pickled.
+killed or stopped is no fault of its job's, which is begun again; nor is time in which all stood still.
+
+Workers are fresh interpreters started by `subprocess`: unlike `multiprocessing`'s, they don't import the caller's main
+script again, so that a script needs no ``if __name__ == "__main__"``, and nothing is pickled.
 """
 
 from __future__ import annotations
@@ -291,9 +292,8 @@ class PoolExecutor(ExecutorBase):
                 stopped = is_stopped(pid)
                 self._replace(seat)
                 status: Status = "crashed" if stopped else "timeout"
-                how = (
-                    f"{'stopped by SIGSTOP' if stopped else 'still running'} at its limit of {job.limit:g} s"
-                )
+                what = "stopped by SIGSTOP" if stopped else "still running"
+                how = f"{what} at its limit of {job.limit:g} s"
                 self._lose(seat, job, JobResult(job.key, status, {}, how, spent, pid), stopped)
             elif not seat.ready and spent >= self._start_limit:
                 self._replace(seat)
