@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 from test_hostile import _benchmark
 
+from cse_autoloss.bench.progress import Clock, RunStatus, Silent
+from cse_autoloss.bench.schedule import Workbench
+from cse_autoloss.executors import Job, Work, make_executor
 from cse_autoloss.runs import RunStore
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs these tests by nohup hands that on
 from cse_autoloss.bench.progress import Clock, RunStatus, Silent
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.executors import Job, Work, make_executor
@@ -48,7 +52,7 @@ def test_a_worker_that_is_killed_changes_no_result(tmp_path: Path) -> None:
     assert told.endswith(f"{len(lost)}\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_workers_end_with_the_run(tmp_path: Path, number: signal.Signals) -> None:
     crash = _benchmark("crash")
     RunStore.create(tmp_path / "run", {}).close()
@@ -61,3 +65,31 @@ def test_workers_end_with_the_run(tmp_path: Path, number: signal.Signals) -> Non
         process.send_signal(number)
     assert crash.orphans(workers) == 0
     RunStore.open(tmp_path / "run").close()  # its lock went with it
+
+
+def test_a_clock_that_is_set_back_changes_times_of_day_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an hour with each look, across a resume too."""
+    day = iter(range(2_000_000_000, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: float(next(day)))
+    work = Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act")
+    RunStore.create(tmp_path / "run", {}).close()
+    spent = 0.0
+    for part in range(2):
+        with (
+            RunStore.open(tmp_path / "run") as store,
+            make_executor("inprocess", work) as executor,
+        ):
+            clock = Clock.of(store, budget=600.0)
+            assert spent <= clock.elapsed < 600.0
+            bench = Workbench(executor, store, clock, RunStatus(), Silent())
+            with clock.stage("proxy"):
+                found = bench.run([Job(f"{part} {i}", {"do": "sleep", "seconds": 0.01}) for i in range(4)])
+            assert [one.status for one in found.values()] == ["ok"] * 4
+            store.add_event(f"part {part}")
+            spent = clock.elapsed
+            bench.keep_clock()
+            assert 0.04 * (part + 1) <= clock.seconds["proxy"] <= spent
+    with RunStore.read(tmp_path / "run") as store:
+        assert [event.kind for event in store.events()] == ["part 0", "part 1"]

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import cse_autoloss
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.bench.session import Session
 from cse_autoloss.discovery import breeding
+from cse_autoloss.discovery import run as discovery_run
 from cse_autoloss.errors import ConfigError, DataError, RunError, UnknownNameError
 from cse_autoloss.report.write import provenance, write_best
 from cse_autoloss.runs import RunStore
@@ -233,6 +235,28 @@ def test_killed_with_two_workers_it_goes_on_with_one_to_the_end_that_no_worker_h
     with RunStore.read(out) as store:
         assert store.status == "finished"
         assert [e.kind for e in store.events()].count("resumed") == 1
+
+
+class Impatient(Watcher):
+    """Presses Ctrl-C as soon as two losses were trained."""
+
+    def update(self, status: RunStatus) -> None:
+        if not self.phases and status.funnel["trained"] >= 2:
+            self.phases.append("stopped")
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_the_run_goes_on(
+    finished: tuple[cse_autoloss.RunResult, Watcher], tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discovery_run, "write_report", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            cse_autoloss.evolve(config="smoke", out=out, executor="inprocess", observer=Impatient(), **TINY)
+    assert not (out / "summary.json").exists()
+    result = cse_autoloss.evolve(resume=out)
+    assert outcome(result.directory) == outcome(finished[0].directory)
 
 
 def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:

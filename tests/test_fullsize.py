@@ -213,6 +213,10 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(settings: TrainSettings, tm
         train(changed(through, {"box_weight": 2.0}), tmp_path / "b")
     with pytest.raises(RunError, match=r"checkpoint.pt exists"):
         train(through, tmp_path / "b", resume=False)
+    (tmp_path / "b" / "table.json").rename(tmp_path / "precious")
+    (tmp_path / "b" / "table.json").symlink_to("../precious")
+    with pytest.raises(RunError, match=r"table\.json: a link; what is written there"):
+        train(through, tmp_path / "b")
 
 
 @needs_torchvision

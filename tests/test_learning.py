@@ -11,6 +11,7 @@ import cse_autoloss as cal
 from cse_autoloss.discovery.choosing import Chooser
 from cse_autoloss.discovery.learning import KEPT, learnt
 from cse_autoloss.errors import AutoLossError, ConfigError
+from cse_autoloss.report.write import _learnt
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.spaces import SIGNATURES, signature_of
@@ -35,6 +36,8 @@ def second(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_begins_with_what_was_trained(first: Path, second: Path) -> None:
     with RunStore.read(second) as store:
         rows = store.meta(KEPT)
+        notes = store.meta("summary")["notes"]
+    assert sum(note.startswith("learnt from 1 run with ") for note in notes) == 1
     with RunStore.read(first) as store:
         trained = {text for event in store.events("trained") for text in event.detail["worth"]}
     assert {row["formula"] for row in rows} == trained
@@ -92,6 +95,32 @@ def test_a_folder_of_runs_is_all_of_them_that_are_of_the_task(first: Path, tmp_p
         pytest.raises(AutoLossError, match="notes"),
     ):
         learnt(store, [str(folder / "notes")], CONFIG, slots)
+
+
+def test_what_was_read_and_passed_over_is_told(tmp_path: Path) -> None:
+    slots, folder = {"cls": SIGNATURES["cls-binary"]}, tmp_path / "runs"
+    with RunStore.create(folder / "b", CONFIG.model_dump(mode="json")) as store:
+        store.add_event("trained", slot="cls", worth={"Neg(Log(Sig(X)))": 0.4, "Mul(X,X)": None})
+        store.add_event("trained", slot="cls", worth={"Mul(X,X)": 0.1})
+    (folder / "broken").mkdir()
+    (folder / "broken" / "run.sqlite").write_bytes(b"no database" * 100)
+    with RunStore.create(folder / "other", {"task": "classification", "classification": {}}):
+        pass
+    with RunStore.create(tmp_path / "new", {}) as store:
+        assert len(learnt(store, [str(folder)], CONFIG, slots)) == 2
+        (noted,) = _learnt(store)
+        learnt(store, [str(folder)], CONFIG, slots)
+        assert len(store.events(KEPT)) == 1
+    told = "learnt from 1 run with 3 trainings; 2 runs passed over, the first: "
+    assert noted == f"{told}{folder / 'broken'}: run.sqlite is damaged: file is not a database"
+    shutil.rmtree(folder / "b")
+    with (
+        RunStore.create(tmp_path / "none", {}) as store,
+        pytest.raises(
+            ConfigError, match=r"none that trained for detection \(2 runs passed over, the first: "
+        ),
+    ):
+        learnt(store, [str(folder)], CONFIG, slots)
 
 
 def test_mistakes_are_told(first: Path, tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from cse_autoloss.bench.session import Session
@@ -70,6 +74,55 @@ def test_a_pause_changes_nothing_in_float16() -> None:
     second.advance(second.steps)
     for one, other in zip(whole.model.parameters(), second.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def _class_losses() -> dict[str, Any]:
+    """Of logits and labels, from right to wrong; scaled ones learn too little in the time, or too wildly."""
+    entropy, zero = nn.functional.cross_entropy, torch.zeros(())
+    scaled = {
+        f"{scale:g} times": partial(_scaled, scale) for scale in (8.0, 1.0, 0.1, 0.02, 0.005, 0.001, -0.02)
+    }
+    return scaled | {
+        "squares": lambda x, y: (x.softmax(1) - nn.functional.one_hot(y, 10)).square().sum(1).mean(),
+        "half of the classes": lambda x, y: entropy(x[y < 5], y[y < 5]) if bool((y < 5).any()) else zero,
+        "neighbours": lambda x, y: entropy(x, (y + (y % 3 == 0)) % 10),
+        "wrong": lambda x, y: entropy(x, (y + 1) % 10),
+    }
+
+
+def _scaled(scale: float, logits: Tensor, labels: Tensor) -> Tensor:
+    return scale * nn.functional.cross_entropy(logits, labels)
+
+
+def _accuracy(loss: Any, precision: Precision, data: tuple[Tensor, Tensor, Tensor, Tensor]) -> float:
+    x, y, test_x, test_y = data
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 10))
+    learner = in_precision(model, precision)
+
+    def batch_loss(index: Tensor, source: torch.Generator) -> Tensor:
+        found: Tensor = loss(learner(x[index]), y[index])
+        return found
+
+    run = TrainingRun(model, len(x), batch_loss, Schedule(3.0, 16, 0.1, precision=precision), seed=0)
+    run.advance(run.steps)
+    with torch.no_grad():
+        return float((in_precision(model, precision)(test_x).argmax(1) == test_y).float().mean())
+
+
+def test_losses_keep_their_ranks_in_bfloat16() -> None:
+    draw = torch.Generator().manual_seed(0)
+    centres, y = torch.randn(10, 20, generator=draw), torch.arange(1200) % 10
+    x = centres[y] + 1.2 * torch.randn(1200, 20, generator=draw)
+    data = x[:600], y[:600], x[600:], y[600:]
+    found = {
+        precision: [_accuracy(loss, precision, data) for loss in _class_losses().values()]
+        for precision in ("float32", "bfloat16")
+    }
+    assert len(set(found["float32"])) >= 8
+    assert min(found["float32"]) < 0.1 < 0.7 < max(found["float32"])
+    assert found["float32"] != found["bfloat16"]
+    assert spearmanr(found["float32"], found["bfloat16"]).statistic >= 0.8
 
 
 def test_side_by_side_keeps_its_losses_in_float32() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from cse_autoloss.errors import RunError
-from cse_autoloss.runs import Candidate, RunStore, Score, holds_run, job_key, schema
+from cse_autoloss.runs import Candidate, RunStore, Score, database, holds_run, job_key, schema
 from cse_autoloss.verdict import Verdict
 
 
@@ -328,6 +328,31 @@ class TestOpening:
             RunStore.read(tmp_path)
         with RunStore.create(tmp_path, {"seed": 2}) as store:
             assert store.config == {"seed": 2}
+
+    def test_to_look_writes_nothing(self, store: RunStore, tmp_path: Path) -> None:
+        empty, closed = tmp_path / "empty", tmp_path / "closed"
+        empty.mkdir()
+        (empty / "run.sqlite").touch()
+        assert not holds_run(empty)
+        assert (empty / "run.sqlite").stat().st_size == 0
+        add(store)
+        assert holds_run(store.directory)  # while it is written
+        store.close()
+        shutil.copytree(store.directory, closed)
+        before = {path.name: path.stat() for path in (closed, *closed.iterdir())}
+        assert holds_run(closed)
+        assert {path.name: path.stat() for path in (closed, *closed.iterdir())} == before
+
+    def test_a_locked_database_of_another_program_is_not_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(database, "WAITS_FOR", 600.0)  # who waits does not end
+        with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as other:
+            other.execute("CREATE TABLE t (x)")
+            other.execute("BEGIN EXCLUSIVE")
+            assert holds_run(tmp_path)
+            with pytest.raises(RunError, match=r"run\.sqlite is no run of cse-autoloss"):
+                RunStore.read(tmp_path)
 
     @pytest.mark.parametrize("gone", ["run.sqlite", "run.lock", "."])
     def test_files_that_go_while_the_run_goes_on(self, tmp_path: Path, gone: str) -> None:

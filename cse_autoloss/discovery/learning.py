@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,39 +39,80 @@ def learnt(
     """
     kept = store.meta(KEPT)
     if kept is None:
+        found = _Found()
         try:
-            found = [row for named in runs for row in _known(named, store, config, slots)]
+            for named in runs:
+                _read(named, found, store, config, slots)
         except OSError as error:
             raise RunError(
                 f"surrogate.learn_from: {shorten(str(error.filename))}: {error.strerror}"
             ) from None
         if runs:
-            store.set_meta(KEPT, [asdict(row) for row in found])
-        return tuple(found)
+            with store.transaction():
+                store.set_meta(KEPT, [asdict(row) for row in found.rows])
+                store.add_event(KEPT, note=found.note)
+        return tuple(found.rows)
     with store.understood("what it has learnt from"):
         return TypeAdapter(tuple[Remembered, ...]).validate_python(kept)
 
 
-def _known(
-    named: str, store: RunStore, config: SearchConfig, slots: Mapping[str, Signature]
-) -> list[Remembered]:
-    """Of the run of that directory; or of all runs in it that have something to tell, but for the one that learns."""
+@dataclass
+class _Found:
+    """What was read so far: its rows, of how many runs and trainings, and why others were passed over."""
+
+    rows: list[Remembered] = field(default_factory=list)
+    runs: int = 0
+    trainings: int = 0
+    passed: list[str] = field(default_factory=list)
+
+    @property
+    def note(self) -> str:
+        """All of it on one line."""
+        told = f"learnt from {_counted(self.runs, 'run')} with {_counted(self.trainings, 'training')}"
+        return f"{told}; {self.others}" if self.passed else told
+
+    @property
+    def others(self) -> str:
+        """Of the runs that were passed over, how many they are, and the first one's reason."""
+        return f"{_counted(len(self.passed), 'run')} passed over, the first: {shorten(self.passed[0], 300)}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _read(
+    named: str, found: _Found, store: RunStore, config: SearchConfig, slots: Mapping[str, Signature]
+) -> None:
+    """The run of that directory; or all runs in it that have something to tell, but for the one that learns."""
     folder = Path(named)
     if holds_run(folder) or not folder.is_dir():
-        return _trained(named, config, slots)
-    found: list[Remembered] = []
+        _read_run(named, found, config, slots)
+        return
+    before, passed = found.runs, len(found.passed)
     for one in sorted(folder.iterdir()):
-        if one.is_dir() and one.resolve() != store.directory.resolve() and holds_run(one):
-            with suppress(ConfigError, RunError):
-                found += _trained(str(one), config, slots)
-    if not found:
+        try:
+            if one.is_dir() and one.resolve() != store.directory.resolve() and holds_run(one):
+                _read_run(str(one), found, config, slots)
+        except (ConfigError, RunError) as error:
+            found.passed.append(str(error).removeprefix("surrogate.learn_from: "))
+        except OSError as error:
+            found.passed.append(f"{one}: {error.strerror}")
+    if found.runs == before:
         raise ConfigError(
             f"surrogate.learn_from: {named} is no run, and holds none that trained for {config.task}"
+            + (f" ({found.others})" if len(found.passed) > passed else "")
         )
-    return found
 
 
-def _trained(run: str, config: SearchConfig, slots: Mapping[str, Signature]) -> list[Remembered]:
+def _read_run(run: str, found: _Found, config: SearchConfig, slots: Mapping[str, Signature]) -> None:
+    rows, trainings = _trained(run, config, slots)
+    found.rows += rows
+    found.runs, found.trainings = found.runs + 1, found.trainings + trainings
+
+
+def _trained(run: str, config: SearchConfig, slots: Mapping[str, Signature]) -> tuple[list[Remembered], int]:
+    """What a run trained that fits, and in how many trainings."""
     task = config.task
     with RunStore.read(run) as store:
         with store.understood("its configuration"):
@@ -88,16 +128,17 @@ def _trained(run: str, config: SearchConfig, slots: Mapping[str, Signature]) -> 
                 for formula, worth in detail["worth"].items() if detail["slot"] in slots else ():
                     own = worths[detail["slot"]].setdefault(formula, [])
                     own.append(-math.inf if worth is None else float(worth))
-    found = []
+    found, trainings = [], 0
     for slot, signature in slots.items():
         known = {text: own for text, own in worths[slot].items() if _fits(text, signature)}
+        trainings += sum(map(len, known.values()))
         places = placed(np.array([sum(own) / len(own) for own in known.values()]))
         for (text, own), place in zip(known.items(), places, strict=True):
             kept = tuple(worth if math.isfinite(worth) else None for worth in own) if slot in alike else ()
             found.append(Remembered(task, data, signature.name, text, round(float(place), 4), kept))
     if not found:
         raise ConfigError(f"surrogate.learn_from: {run} trained nothing for {' and '.join(slots)}")
-    return found
+    return found, trainings
 
 
 def _alike(store: RunStore, config: SearchConfig) -> set[str]:

@@ -25,7 +25,7 @@ from cse_autoloss.discovery.choosing import LEAST, Chooser
 from cse_autoloss.discovery.funnel import SEED, Entrant, Funnel, GenerationRecord
 from cse_autoloss.discovery.generation import Generation, added, without
 from cse_autoloss.discovery.halving import Ladder, Outcome, climb
-from cse_autoloss.discovery.learning import learnt
+from cse_autoloss.discovery.learning import KEPT, learnt
 from cse_autoloss.errors import AutoLossError, WorkersLost
 from cse_autoloss.searches.protocol import Member, Search, SearchState, ranked, slot_of, turns_of
 from cse_autoloss.surrogate import shipped
@@ -121,6 +121,8 @@ class SearchLoop:
             earlier = learnt(self._bench.store, settings.learn_from, config, slots)
         except AutoLossError as error:
             raise NothingDone(error) from None
+        for event in self._bench.store.events(KEPT):
+            self._bench.status.message = event.detail["note"]
         memory = (*(shipped() if settings.memory else ()), *earlier)
         return Chooser(slots, config.seed, config.task, str(getattr(config.own, "data", "")), memory)
 

@@ -35,6 +35,9 @@ _NO_MEMORY: Final = ("out of memory", "allocate memory", "not enough memory")
 TRIES: Final = 3
 """A job whose worker was lost by no fault of the job's is begun so often at most."""
 
+START_LIMIT: Final = 300.0
+"""Seconds that a worker may take to be ready."""
+
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",

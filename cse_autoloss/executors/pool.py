@@ -2,9 +2,10 @@
 
 `concurrent.futures.ProcessPoolExecutor` is unusable as soon as one worker dies, and can't stop a running job.
 Here each worker is replaced alone, and a job over its limit is ended by killing its worker. A worker that others
-killed is no fault of its job's, which is begun again. Workers are fresh
-interpreters started by `subprocess`: unlike `multiprocessing`'s, they don't import the caller's main script
-again, so that a script needs no ``if __name__ == "__main__"``, and nothing is pickled.
+killed or stopped is no fault of its job's, which is begun again; nor is time in which all stood still.
+
+Workers are fresh interpreters started by `subprocess`: unlike `multiprocessing`'s, they don't import the caller's main
+script again, so that a script needs no ``if __name__ == "__main__"``, and nothing is pickled.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from dataclasses import dataclass, replace
 
 from cse_autoloss.errors import WorkersLost
 from cse_autoloss.executors.base import (
+    START_LIMIT,
     TRIES,
     ExecutorBase,
     Job,
     JobResult,
+    Status,
     Utilisation,
     Work,
     check_path,
@@ -28,6 +31,7 @@ from cse_autoloss.executors.base import (
     failed_start,
 )
 from cse_autoloss.executors.devices import Devices
+from cse_autoloss.executors.pauses import Pauses, is_stopped
 from cse_autoloss.executors.process import Message, WorkerProcess
 
 # A worker that dies before it is ready is started anew this often before the executor gives up.
@@ -38,10 +42,14 @@ _LOOK_ROUND = 1.0
 
 @dataclass
 class _Seat:
-    """A worker's place: who sits there, and what it does. Workers come and go, seats stay."""
+    """A worker's place: who sits there, and what it does. Workers come and go, seats stay.
+
+    `since` is when that began, and `paused` what pauses there had been by then.
+    """
 
     worker: WorkerProcess
     since: float
+    paused: float
     environment: dict[str, str]
     ready: bool = False
     job: Job | None = None
@@ -69,7 +77,7 @@ class PoolExecutor(ExecutorBase):
         workers: int | None = None,
         devices: Devices | None = None,
         *,
-        start_limit: float = 300.0,
+        start_limit: float = START_LIMIT,
     ) -> None:
         devices = devices or Devices()
         count = devices.count(workers, default_workers(), len(devices.gpus))
@@ -91,9 +99,11 @@ class PoolExecutor(ExecutorBase):
         self._closed = False
         self._failure: dict[str, str] | None = None
         self._seats: list[_Seat] = []
+        self._pauses = Pauses()
+        self._pauses.start()
         try:
             for environment in devices.environments(count):
-                self._seats.append(_Seat(self._hire(environment), time.monotonic(), environment))
+                self._seats.append(_Seat(self._hire(environment), *self._now(), environment))
         except BaseException:
             self.shutdown()
             raise
@@ -134,7 +144,7 @@ class PoolExecutor(ExecutorBase):
             now = time.monotonic()
             rest = _LOOK_ROUND if end is None else end - now
             # Heard once more without waiting: a result that came while this process was asleep isn't late.
-            if self._hear(wait=min(self._next_look(now), rest)) or self._hear(wait=0.0):
+            if self._hear(wait=min(self._next_look(), rest)) or self._hear(wait=0.0):
                 continue
             self._look_round()
             if not self._done and end is not None and time.monotonic() >= end:
@@ -166,10 +176,20 @@ class PoolExecutor(ExecutorBase):
         self._keys.clear()
         self._waiting.clear()
         self._done.clear()
+        self._pauses.end()
         for seat in self._seats:
             seat.worker.end()
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _now(self) -> tuple[float, float]:
+        """The time, and all pauses so far."""
+        return time.monotonic(), self._pauses.total
+
+    def _spent(self, seat: _Seat) -> float:
+        """Seconds since what the seat does began, without those in which all stood still."""
+        now, paused = self._now()
+        return now - seat.since - (paused - seat.paused)
 
     def _hire(self, environment: dict[str, str]) -> WorkerProcess:
         return WorkerProcess(self._work, self._inbox, environment)
@@ -178,7 +198,7 @@ class PoolExecutor(ExecutorBase):
         """Ends the worker of a seat and seats another; tells how it ended."""
         how = seat.worker.end(died=died)
         self._restarts += 1
-        seat.worker, seat.since = self._hire(seat.environment), time.monotonic()
+        seat.worker, (seat.since, seat.paused) = self._hire(seat.environment), self._now()
         seat.ready, seat.job = False, None
         return how
 
@@ -188,7 +208,7 @@ class PoolExecutor(ExecutorBase):
                 return
             if seat.free:
                 seat.job = self._waiting.popleft()
-                seat.since = time.monotonic()
+                seat.since, seat.paused = self._now()
                 seat.worker.send(encode({"key": seat.job.key, "payload": dict(seat.job.payload)}))
 
     def _hear(self, wait: float) -> bool:
@@ -236,24 +256,28 @@ class PoolExecutor(ExecutorBase):
             self._failure = {"failed": str(lost), "kind": type(lost).__name__}
             return
         if job is not None:
-            self._lost[job.key] += worker.was_killed
-            if worker.was_killed and self._lost[job.key] < TRIES:
-                seat.busy += seconds
-                self._waiting.appendleft(job)
-                return
-            self._finish(seat, JobResult(job.key, "crashed", {}, how, seconds, pid))
+            self._lose(seat, job, JobResult(job.key, "crashed", {}, how, seconds, pid), worker.was_killed)
         elif not ready:
             self._count_failed_start(seat, how)
+
+    def _lose(self, seat: _Seat, job: Job, result: JobResult, machine: bool) -> None:
+        """A job without its worker: begun again where that is the machine's fault, else this is its result."""
+        self._lost[job.key] += machine
+        if machine and self._lost[job.key] < TRIES:
+            seat.busy += result.seconds
+            self._waiting.appendleft(job)
+        else:
+            self._finish(seat, result)
 
     def _count_failed_start(self, seat: _Seat, how: str) -> None:
         seat.failed_starts += 1
         if seat.failed_starts >= _STARTS:
             self._failure = {"failed": how, "kind": ""}
 
-    def _next_look(self, now: float) -> float:
+    def _next_look(self) -> float:
         """Seconds until a job reaches its limit or it is time to look round."""
         limits = [
-            seat.job.limit - (now - seat.since)
+            seat.job.limit - self._spent(seat)
             for seat in self._seats
             if seat.job is not None and seat.job.limit is not None
         ]
@@ -261,13 +285,16 @@ class PoolExecutor(ExecutorBase):
 
     def _look_round(self) -> None:
         for seat in self._seats:
-            job, spent, pid = seat.job, time.monotonic() - seat.since, seat.worker.pid
+            job, spent, pid = seat.job, self._spent(seat), seat.worker.pid
             if not seat.worker.alive:
                 self._bury(seat)
             elif job is not None and job.limit is not None and spent >= job.limit:
+                stopped = is_stopped(pid)
                 self._replace(seat)
-                how = f"still running at its limit of {job.limit:g} s"
-                self._finish(seat, JobResult(job.key, "timeout", {}, how, spent, pid))
+                status: Status = "crashed" if stopped else "timeout"
+                what = "stopped by SIGSTOP" if stopped else "still running"
+                how = f"{what} at its limit of {job.limit:g} s"
+                self._lose(seat, job, JobResult(job.key, status, {}, how, spent, pid), stopped)
             elif not seat.ready and spent >= self._start_limit:
                 self._replace(seat)
                 self._count_failed_start(seat, f"not ready within {self._start_limit:g} s")

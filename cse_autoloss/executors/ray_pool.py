@@ -7,12 +7,15 @@ import math
 import os
 import socket
 import time
+import warnings
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from cse_autoloss.errors import ConfigError, MissingExtraError, WorkersLost, shorten
 from cse_autoloss.executors.base import (
+    START_LIMIT,
     THREAD_VARIABLES,
     TRIES,
     ExecutorBase,
@@ -88,7 +91,7 @@ def join(settings: RaySettings, workers: int | None = None) -> tuple[Any, bool]:
         raise MissingExtraError.of("the Ray executor", "ray") from None
     if ray.is_initialized():
         return ray, False
-    address = settings.address or os.environ.get("RAY_ADDRESS")
+    address = _address(settings)
     cores = math.ceil(workers * settings.num_cpus) if workers else None
     # "local": Ray would else join any cluster that somebody runs on this machine.
     size = (
@@ -107,6 +110,23 @@ def join(settings: RaySettings, workers: int | None = None) -> tuple[Any, bool]:
             f"ray.address: no cluster answers at {shorten(address)}: {one_line(error)}"
         ) from None
     return ray, True
+
+
+def _address(settings: RaySettings) -> str | None:
+    return settings.address or os.environ.get("RAY_ADDRESS")
+
+
+def _lacking(ray: Any, needs: Mapping[str, Any]) -> str:
+    """What a worker asks for and the cluster has, where no node has as much; else empty."""
+    asked = {"CPU": needs["num_cpus"], "GPU": needs["num_gpus"], **needs["resources"]}
+    asked = {name: amount for name, amount in asked.items() if amount > 0}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
+        return ""
+    has = ray.cluster_resources()
+    wanted = ", ".join(f"{shorten(name)} {amount:g}" for name, amount in asked.items())
+    there = ", ".join(f"{shorten(name)} {has.get(name, 0):g}" for name in asked)
+    return f"a worker asks for {wanted}, and no node has as much; all nodes together have {there}"
 
 
 def _knock(address: str) -> None:
@@ -128,17 +148,41 @@ class RayExecutor(ExecutorBase):
         work: what the workers do; this package has to be installed on all nodes.
         workers: how many; None for one a core of the cluster, or one a place on its GPUs.
         devices: whether they need GPUs, and what else.
+        start_limit: seconds after which the run ends where not one worker is ready.
+
+    Raises:
+        ConfigError: more is asked for than the machine has. Nodes may still join a cluster: there it is told by a
+            warning, and `next_result` raises WorkersLost at the limit.
     """
 
-    def __init__(self, work: Work, workers: int | None = None, devices: Devices | None = None) -> None:
+    def __init__(
+        self,
+        work: Work,
+        workers: int | None = None,
+        devices: Devices | None = None,
+        *,
+        start_limit: float = START_LIMIT,
+    ) -> None:
         devices = devices or Devices()
         check_path(work.init)
         check_path(work.run)
         self._order = encode({"init": work.init, "run": work.run, "config": dict(work.config)})
-        self._ray, self._started_ray = join(devices.ray or RaySettings(), workers)
+        asked = devices.ray or RaySettings()
+        self._start_limit = start_limit
+        self._ray, self._started_ray = join(asked, workers)
         count, needs = self._needs(workers, devices)
+        self._asked, lacking = needs, _lacking(self._ray, needs)
+        if lacking and self._started_ray and not _address(asked):
+            self._leave()
+            raise ConfigError(f"ray: {lacking}")
+        if lacking:
+            warnings.warn(
+                f"{lacking}; waiting for a node that has it, {start_limit:g} s at most", stacklevel=2
+            )
         environment = {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")}
-        self._actor = self._ray.remote(max_restarts=0, runtime_env=environment, **needs)(_Actor)
+        self._actor = self._ray.remote(
+            max_restarts=0, scheduling_strategy="SPREAD", runtime_env=environment, **needs
+        )(_Actor)
         self._waiting: deque[Job] = deque()
         self._done: deque[JobResult] = deque()
         self._keys: set[str] = set()
@@ -245,7 +289,8 @@ class RayExecutor(ExecutorBase):
         """Seconds until a job reaches its limit, or the caller's time is up."""
         now = time.monotonic()
         limits = [s.job.limit - (now - s.since) for s in self._seats if s.job and s.job.limit is not None]
-        return max(min([1.0 if end is None else end - now, *limits]), 0.001)
+        starts = [self._start_limit - (now - s.since) for s in self._seats if not s.pid]
+        return max(min([1.0 if end is None else end - now, *limits, *starts]), 0.001)
 
     def _hear(self, wait: float) -> None:
         """Takes in an answer, if one comes, and ends what is over its limit."""
@@ -260,6 +305,22 @@ class RayExecutor(ExecutorBase):
                 self._replace(seat)
                 how = f"still running at its limit of {job.limit:g} s"
                 self._finish(seat, JobResult(job.key, "timeout", {}, how, spent, pid))
+        self._see_starts()
+
+    def _see_starts(self) -> None:
+        """Ends the run where not one worker is ready in time: Ray lets them wait for ever. Others may join later."""
+        now = time.monotonic()
+        late = [seat for seat in self._seats if not seat.pid and now - seat.since >= self._start_limit]
+        if late and not any(seat.pid for seat in self._seats):
+            why = (
+                _lacking(self._ray, self._asked)
+                or "the nodes are busy, or what a worker makes first takes long"
+            )
+            raise WorkersLost(
+                f"no worker can be started: not one was ready within {self._start_limit:g} s: {why}"
+            )
+        for seat in late:
+            seat.since = now
 
     def _take(self, seat: _Seat) -> None:
         job, spent = seat.job, time.monotonic() - seat.since

@@ -28,7 +28,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # never through a link of that name
             torch.save({"format": FORMAT, **state}, file)
             file.flush()
             os.fsync(file.fileno())

@@ -34,10 +34,13 @@ from cse_autoloss.fullsize.processes import Place, first_tells, my_place, togeth
 from cse_autoloss.fullsize.scalars import ScalarWriter, check_tensorboard
 from cse_autoloss.fullsize.settings import NOT_PART_OF_THE_RESULT, TrainSettings, rate_at
 from cse_autoloss.fullsize.watch import Silent, StepReport, Watcher
+from cse_autoloss.runs import refuse_links
 from cse_autoloss.runs.lock import RunLock
 from cse_autoloss.settings.load import dump
 
 Tables = dict[str, dict[str, float]]
+
+_WRITTEN = ("train.yaml", "scalars.jsonl", "table.json", "tensorboard")
 
 
 @dataclass
@@ -111,6 +114,7 @@ def train(
             training = _prepared(settings, place, files, out, resume, watcher)
             if place.leads:
                 _make_folder(out)
+                refuse_links(out, _WRITTEN)
                 stack.callback(RunLock(out / "train.lock").release)
                 (out / "train.yaml").write_text(dump(settings), encoding="utf-8")
         writer = None

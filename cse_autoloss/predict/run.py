@@ -17,6 +17,7 @@ from cse_autoloss.predict.draw import Drawn, draw, grid
 from cse_autoloss.predict.model import Plan, load_or_train, make_task, read_plan
 from cse_autoloss.predict.photographs import Picture, expanded, of_files, of_split
 from cse_autoloss.predict.results import detections, write_results
+from cse_autoloss.runs import refuse_links
 from cse_autoloss.settings.load import changed
 from cse_autoloss.tasks.average_precision import AveragePrecision, AveragePrecisionMetric
 from cse_autoloss.tasks.detection import DetectionTask
@@ -119,6 +120,7 @@ def predict_images(
     if images and data is not None:
         raise ConfigError("give either photographs or the data of a split, not both")
     directory = Path(run)
+    refuse_links(directory)
     plan = read_plan(directory, loss, code)
     task = make_task(plan.config)
     where = _other_data(task, data) if data is not None and data != task.settings.data else task

@@ -107,7 +107,13 @@ def write_report(
         "draws": told.get("draws", 0),
         "too_short": bool(too_short),
         "verdict": too_short or told["verdict"],
-        "notes": [*notes, *_lost(store), *told.get("notes", []), *(_known(best, session) if best else ())],
+        "notes": [
+            *notes,
+            *_learnt(store),
+            *_lost(store),
+            *told.get("notes", []),
+            *(_known(best, session) if best else ()),
+        ],
         "hall_of_fame": {
             slot: [
                 {
@@ -208,6 +214,12 @@ def _certificates(best: Mapping[str, Any], session: Session, store: RunStore) ->
     found = store.meta("certificates") or {}
     graphs = {slot: _graph(best["losses"][slot], session.task.slots[slot]) for slot in session.slots}
     return {slot: found[g.formula] for slot, g in graphs.items() if g is not None and g.formula in found}
+
+
+def _learnt(store: RunStore) -> Iterator[str]:
+    """What was read of earlier runs, and what was passed over."""
+    for event in store.events("learnt from"):
+        yield str(event.detail["note"])
 
 
 def _lost(store: RunStore) -> Iterator[str]:

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from cse_autoloss.errors import RunError
 from cse_autoloss.runs import schema
+from cse_autoloss.runs.links import refuse_links
 from cse_autoloss.runs.lock import RunLock
 
 FILE: Final = "run.sqlite"
@@ -30,7 +31,9 @@ LOCK: Final = "run.lock"
 FOLD_EVERY: Final = 2.0
 """Seconds. Of a million candidates' digests each generation changes a thousand pages: folded in together, most are
 written once."""
-
+WAITS_FOR: Final = 30.0
+LOOKS_FOR: Final = 1.0
+"""Seconds for a lock of somebody else's to go."""
 
 _ENCODER: Final = json.JSONEncoder(
     allow_nan=False, separators=(",", ":")
@@ -56,6 +59,7 @@ class Database:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{directory}: the run directory can't be made: {error.strerror}") from None
+        refuse_links(directory)
         lock = RunLock(directory / LOCK)
         try:
             connection = _connect(directory, "create")
@@ -75,6 +79,7 @@ class Database:
     def open(cls, directory: Path) -> Database:
         """Opens the file to write; see `RunStore.open`."""
         _expect_run(directory)
+        refuse_links(directory)
         lock = RunLock(directory / LOCK)
         try:
             lock.hold(directory / FILE)
@@ -88,6 +93,8 @@ class Database:
     def read(cls, directory: Path) -> Database:
         """Opens the file to read; see `RunStore.read`."""
         _expect_run(directory)
+        if not _log(directory).exists():  # another program's file may be locked: told without waiting for it
+            _connect(directory, "read", looks=True).close()
         return cls(directory, _connect(directory, "read"), None)
 
     def close(self) -> None:
@@ -169,12 +176,12 @@ def dump(value: Any) -> str:
 
 def holds_run(directory: Path) -> bool:
     """Whether a run, or a file of another kind under its name, is there. Who was killed before a run's first
-    transaction was whole has left no run."""
+    transaction was whole has left no run. Nothing is written."""
     path = directory / FILE
     if not path.exists():
         return False
     try:
-        with contextlib.closing(_connect(directory, "create")):
+        with contextlib.closing(_connect(directory, "create", looks=True)):
             return False
     except RunError:
         return True  # to open it will tell what it is
@@ -184,21 +191,31 @@ def _begun(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM meta)").fetchone()[0])
 
 
-def _connect(directory: Path, purpose: Literal["create", "write", "read"]) -> sqlite3.Connection:
+def _log(directory: Path) -> Path:
+    """SQLite's log of the file: not there where no process has the run open, or was killed with it open."""
+    return directory / f"{FILE}-wal"
+
+
+def _connect(
+    directory: Path, purpose: Literal["create", "write", "read"], *, looks: bool = False
+) -> sqlite3.Connection:
+    """The connection for a purpose; who only `looks` whether that could be had writes nothing and hardly waits."""
     path = directory / FILE
     with _in_words(directory):
-        mode = {"create": "rwc", "write": "rw", "read": "ro"}[purpose]
+        mode = "ro" if looks else {"create": "rwc", "write": "rw", "read": "ro"}[purpose]
         uri = f"{path.resolve().as_uri()}?mode={mode}"
-        # A closed run where nothing may be written: SQLite would make its log beside it, unless told not to.
-        if purpose == "read" and not os.access(directory, os.W_OK) and not Path(f"{path}-wal").exists():
+        # A closed run: SQLite would make its log beside it, also where nothing may be written, unless told not to.
+        closed = mode == "ro" and not _log(directory).exists()
+        if closed and (looks or not os.access(directory, os.W_OK)):
             uri += "&immutable=1"
+        timeout = LOOKS_FOR if looks else WAITS_FOR
         connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30.0
+            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout
         )
         try:
             _check_version(directory, connection, purpose)
             connection.execute("PRAGMA foreign_keys = ON")
-            if purpose != "read":
+            if mode != "ro":
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 # Digests come in no order: their index has to stay in memory, and is folded in now and then.

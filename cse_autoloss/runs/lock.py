@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
+from typing import Final
 
 from cse_autoloss.errors import RunError
+
+# Neither through a link, which would empty what it leads to, nor waiting for somebody at a pipe's other end.
+_OPEN: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class RunLock:
@@ -16,15 +21,20 @@ class RunLock:
     it, the run's other file keeps the second one out: see `hold`.
 
     Raises:
-        RunError: another process holds it, or the file can't be written.
+        RunError: another process holds it, or the file can't be written, or is a link or no file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_symlink():
+            raise RunError(f"{path}: the run can't be locked: this is a link; remove it")
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = os.open(path, _OPEN, 0o644)
         except OSError as error:
             raise RunError(f"{path}: the run can't be locked: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            os.close(self._file)
+            raise RunError(f"{path}: the run can't be locked: this is no file; remove it")
         try:
             _lock(self._file)
         except BlockingIOError:

@@ -20,7 +20,8 @@ def write_whole(path: Path, content: str | Callable[[IO[bytes]], object]) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name[-200:]}.{os.getpid()}.tmp")
     try:
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)
+        with part.open("xb") as file:  # never through a link of that name
             if isinstance(content, str):
                 # A folder's name may hold bytes that are no text: told as \\udc80, which JSON reads back.
                 file.write(content.encode("utf-8", "backslashreplace"))

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from cse_autoloss.errors import ConfigError, shorten
 from cse_autoloss.settings.fields import (
@@ -180,13 +180,34 @@ class AuditSettings(Section):
         return self
 
 
+_MOST_ASKED = 100_000
+# Ray counts in ten thousandths.
+_Amount = Annotated[Number, Field(ge=1e-4, le=_MOST_ASKED)]
+_NAMED_ELSEWHERE = {"cpu": "ray.num_cpus", "gpu": "ray.num_gpus"}
+
+
+def _gpus(value: float) -> float:
+    if 0 < value < 1e-4 or (value > 1 and value != int(value)):
+        raise ValueError("expected a whole number of GPUs, or a part of one")
+    return value
+
+
+def _other_names(value: Any) -> Any:
+    for name in map(str, value) if isinstance(value, dict) else ():
+        if name.lower() in _NAMED_ELSEWHERE:
+            raise ValueError(f"expected no {name}: that is {_NAMED_ELSEWHERE[name.lower()]}")
+        if name.lower() in ("memory", "object_store_memory"):
+            raise ValueError(f"expected no {name}: of memory, nothing is asked for")
+    return value
+
+
 class RaySettings(Section):
     """The cluster of `executor: ray`; see docs/cluster.md."""
 
     address: Text | None = None
-    num_cpus: Positive = 1
-    num_gpus: Annotated[Number, Field(ge=0.0)] | None = None
-    resources: dict[Text, Positive] = Field(default_factory=dict)
+    num_cpus: _Amount = 1
+    num_gpus: Annotated[Number, Field(ge=0.0, le=_MOST_ASKED), AfterValidator(_gpus)] | None = None
+    resources: Annotated[dict[Text, _Amount], BeforeValidator(_other_names)] = Field(default_factory=dict)
 
 
 class SearchConfig(Section):

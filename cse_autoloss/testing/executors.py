@@ -80,6 +80,8 @@ def act(context: dict[str, Any], payload: dict[str, Any]) -> Any:
             if once:
                 open(once, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "start a process":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             with open(payload["file"], "w") as file:

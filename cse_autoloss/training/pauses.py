@@ -16,7 +16,9 @@ def keep(run: TrainingRun, path: Path) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(run.state(), part)
+        part.unlink(missing_ok=True)
+        with part.open("xb") as file:  # never through a link of that name
+            torch.save(run.state(), file)
         part.replace(path)
     except (OSError, RuntimeError):
         part.unlink(missing_ok=True)
