@@ -10,7 +10,7 @@ from typing import Any
 
 from cse_autoloss.errors import AutoLossError
 
-MAX_ENTRIES = 30
+MAX_ENTRIES = 60
 MAX_VALUE = 300
 
 
@@ -36,7 +36,7 @@ def provenance_lines(provenance: Mapping[str, Any] | None, width: int = 100) -> 
     A mapping with `mean`, `low` and `high` reads `0.512 [0.498, 0.526]`; other values are shown as JSON.
 
     Raises:
-        AutoLossError: more than 30 entries, or a value that JSON can't hold.
+        AutoLossError: more than 60 entries, or a value that JSON can't hold.
     """
     entries = dict(provenance or {})
     if len(entries) > MAX_ENTRIES:
