@@ -168,15 +168,13 @@ class ParametricSchedule(ParametricLoss):
 
     def set_progress(self, share: float) -> None:
         """What share of the training is done, from 0 to 1: the path spans it all, however long it is."""
-        number = isinstance(share, Real) and not isinstance(share, bool)
-        if not number or not 0 <= share <= 1:
+        if not _is(Real, share) or not 0 <= share <= 1:
             raise ConfigError(f"progress: expected a number from 0 to 1, got {shorten(repr(share))}")
         self.set_epoch(min(int(share * len(self.path) + 1e-9), len(self.path) - 1))
 
     def set_epoch(self, epoch: int) -> None:
         """Train the epoch `epoch`, from 0, next."""
-        whole = isinstance(epoch, Integral) and not isinstance(epoch, bool)
-        if not whole or epoch < 0:
+        if not _is(Integral, epoch) or epoch < 0:
             raise ConfigError(f"epoch: expected a whole number of at least 0, got {shorten(repr(epoch))}")
         self.theta.copy_(self.path[min(epoch, len(self.path) - 1)])
 
@@ -196,6 +194,11 @@ def _checked(space: ParametricSpace, path: Sequence[Sequence[float]]) -> Tensor:
             f"theta: expected numbers of at most {MOST_THETA:g}, got {float(kept.abs().max()):g}"
         )
     return kept
+
+
+def _is(kind: type, value: Any) -> bool:
+    """Whether it is a number of a kind, of Python or numpy; true and false are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def text_of(space: Mapping[str, Any], theta: Sequence[float]) -> str:
