@@ -166,7 +166,7 @@ def test_more_seeds_may_be_added(
 def test_validation_may_be_scored_and_without_losses_the_baselines_are(tmp_path: Path) -> None:
     options = {**TINY, **ONE, "audit.baselines": 2}
     directory, result = compare_losses(overrides=options, seeds=1, split="val", out=tmp_path / "val")
-    assert [one.contestant.name for one in result.standings] == ["bce + giou", "rank-sort + giou"]
+    assert [one.contestant.name for one in result.standings] == ["bce + giou", "quality-gce + giou"]
     with RunStore.read(directory) as store:
         assert {s.split for s in store.scores()} == {"val"}
     assert any("same validation split" in note for note in result.notes)

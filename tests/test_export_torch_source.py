@@ -296,8 +296,8 @@ def test_alpha_and_provenance_are_checked() -> None:
         torch_source(catalogue_graph("bce"), alpha=float("nan"))
     with pytest.raises(AutoLossError, match="JSON can not hold a object"):
         torch_source(catalogue_graph("bce"), provenance={"x": object()})
-    with pytest.raises(AutoLossError, match="at most 30"):
-        torch_source(catalogue_graph("bce"), provenance={str(i): i for i in range(31)})
+    with pytest.raises(AutoLossError, match="at most 60"):
+        torch_source(catalogue_graph("bce"), provenance={str(i): i for i in range(61)})
 
 
 def test_reductions_are_checked(tmp_path: Path) -> None:

@@ -37,13 +37,13 @@ def written(folder: Path, **changes: Any) -> Path:
         ({"format": True}, "format: expected 1, got True"),
         ({"thetas": []}, "unknown key 'thetas'; did you mean 'theta'?"),
         ({"space": {**AM_LFS, "continuous": "no"}}, "continuous: expected true or false, got 'no'"),
-        ({"space": {**AM_LFS, "scale": 1e308}}, "scale: expected a number from 1e-06 to 1e+06, got 1e+308"),
+        ({"space": {**AM_LFS, "scale": 1e308}}, "scale: expected a number from 1e-09 to 1e+06, got 1e+308"),
         ({"space": {**AM_LFS, "scale": "1"}}, "scale: expected a number above 0, got '1'"),
         ({"theta": [1e308, 0, 1, 0]}, "theta: expected numbers of at most 1e+09, got 1e+308"),
         ({"path": [[1, 0, 1, 0], [1, 0]]}, "theta: expected 4 finite numbers, got 2 values"),
         ({"path": []}, "path: expected at least one θ"),
-        ({"space": {"name": "ap", "width": 1e-320}}, "width: expected a number from 1e-06 to 1e+06"),
-        ({"space": {"name": "ap", "width": 1e308}}, "width: expected a number from 1e-06 to 1e+06"),
+        ({"space": {"name": "ap", "width": 1e-320}}, "width: expected a number from 1e-09 to 1e+06"),
+        ({"space": {"name": "ap", "width": 1e308}}, "width: expected a number from 1e-09 to 1e+06"),
     ],
 )
 def test_what_is_no_loss_is_one_line(changes: dict[str, Any], words: str, tmp_path: Path) -> None:

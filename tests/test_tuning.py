@@ -172,7 +172,7 @@ def test_verdict_and_summary_tell_the_tuning() -> None:
         t.key: t.score("ok", {"status": "ok", "metrics": {"ap": ap(t)}}, "", 1.0) for t in PLAN.final(chosen)
     }
     result = conclude(chosen, PLAN, scores)
-    assert f"focal + giou ({chosen[1].losses['cls']}, box weight" in result.verdict
+    assert f"focal + giou (the only one, {chosen[1].losses['cls']}, box weight" in result.verdict
     assert "tuned alike, 12 trainings each)" in result.verdict
     assert [one["trainings"] for one in result.to_dict()["baselines"]] == [12]
     uneven = conclude([replace(chosen[0], trainings=3), chosen[1]], PLAN, scores)

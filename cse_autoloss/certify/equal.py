@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,12 +51,21 @@ def same_function(one: LossGraph, other: LossGraph, boxes: int = BOXES) -> Outco
         tape = pair.one.tape
         difference = tape.apply("Sub", pair.one.slope, pair.other.slope)
         if tape.value_of(difference) == 0 or pair.one.slope == pair.other.slope:
+            outcome = outcome if _has_values(pair.one, tape.dropped) else "open"
             continue
         found = _vanishes(pair, difference, boxes)
+        if found == "proved" and not _has_values(pair.one, tape.dropped):
+            found = "open"
         if found == "refuted":
             return found
         outcome = found if found == "open" else outcome
     return outcome
+
+
+def _has_values(scene: Scene, steps: Sequence[int]) -> bool:
+    """Whether steps surely have a value over the whole domain."""
+    whole = {axis.name: (axis.low, axis.high) for axis in scene.axes}
+    return not steps or not any(np.isnan(low).any() for low, _ in scene.all_ranges(steps, whole))
 
 
 def _vanishes(pair: _Pair, difference: int, boxes: int) -> Outcome:
@@ -88,7 +97,7 @@ def _pairs(one: LossGraph, other: LossGraph) -> Iterator[_Pair]:
         yield from _areas(one, other)
     elif head is None:
         for walk in one.signature.walks:
-            tape = Tape()
+            tape = Tape(holes=False)
             yield _Pair(walks.scene_of(one, walk, tape), walks.scene_of(other, walk, tape))
     else:
         coupled = is_coupled(one) or is_coupled(other)
@@ -96,7 +105,7 @@ def _pairs(one: LossGraph, other: LossGraph) -> Iterator[_Pair]:
         for count in counts:
             for positive in (True,) if head == "softmax" else (True, False):
                 for first in (True, False) if count else (True,):
-                    tape, sample = Tape(), Sample(positive, count, first, (_LEAST_W, 1.0))
+                    tape, sample = Tape(holes=False), Sample(positive, count, first, (_LEAST_W, 1.0))
                     left, right = scene(one, sample, tape), scene(other, sample, tape)
                     if [axis.name for axis in left.axes] == [axis.name for axis in right.axes]:
                         wide = left if left.axes[-1].split else right
@@ -131,7 +140,7 @@ def _areas(one: LossGraph, other: LossGraph) -> Iterator[_Pair]:
     axes += [] if free else [Axis("area", 1.0, LONGEST**2, geometric=True)]
     axes += [Axis("progress", 0.0, 1.0)] if reads_progress(one) or reads_progress(other) else []
     for name in ("i", "g") if free else ("i", "g", "area"):
-        tape = Tape()
+        tape = Tape(holes=False)
         area = tape.number(1) if free else tape.variable("area")
         union = tape.apply("Add", area, tape.variable("tiny"))
         inputs = {

@@ -2,6 +2,7 @@
 
 Steps are hash-consed, and slopes are written out by the operators' own terms, so that a second slope is the slope of a
 slope. Sums and products with 0 and 1 are never written, but for 0·a where `a` may have no value: 0·Log(−1) is no 0.
+A tape that compares two losses leaves that out too, and tells by `dropped` what must have a value then.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class Tape:
         steps: (symbol, indices of the arguments) of each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, holes: bool = True) -> None:
+        """`holes`: whether 0·a is kept where `a` may have no value; else such steps `a` are in `dropped`."""
+        self._kept = holes
+        self.dropped: list[int] = []
         self.steps: list[tuple[Symbol, tuple[int, ...]]] = []
         self._holes: list[bool] = []
         self._index: dict[tuple[Symbol, tuple[int, ...]], int] = {}
@@ -124,8 +128,11 @@ class Tape:
         a, b = numbers
         if name == "Mul":
             if a == 0 or b == 0:
-                # What may have no value is kept.
-                return None if self._holes[args[0]] or self._holes[args[1]] else self.number(0)
+                lost = [arg for arg in args if self._holes[arg]]
+                if lost and self._kept:
+                    return None
+                self.dropped += lost
+                return self.number(0)
             for one, other in ((a, args[1]), (b, args[0])):
                 if one in (1, -1):
                     return other if one == 1 else self.apply("Neg", other)

@@ -7,7 +7,7 @@ from typing import Any
 
 from cse_autoloss.errors import ConfigError, shorten
 
-LEAST, MOST = 1e-6, 1e6
+LEAST, MOST = 1e-9, 1e6
 """Of a scale or a width; between them nothing under- or overflows."""
 
 

@@ -18,7 +18,7 @@ from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.parts import Part, spread
 from cse_autoloss.tasks.pictures import MOST_DOTS, Dots, thinned
 from cse_autoloss.tasks.protocol import LossFunction, Metric, SplitName, drawn_seed
-from cse_autoloss.tasks.tables import Table, diabetes, read_csv, shared_rows, split_table, with_outliers
+from cse_autoloss.tasks.tables import Table, diabetes, read_csv, repeated_rows, split_table, with_outliers
 
 
 class RegressionTask(OneLossTask):
@@ -54,7 +54,7 @@ class RegressionTask(OneLossTask):
 
     def check(self) -> tuple[str, ...]:
         """Read the table; see `Task.check`."""
-        return (*super().check(), *self._whole.notes, *shared_rows(self._clean))
+        return (*super().check(), *self._whole.notes, *repeated_rows(self._whole))
 
     @cached_property
     def _whole(self) -> Table:
@@ -63,16 +63,11 @@ class RegressionTask(OneLossTask):
         return diabetes() if kind == "diabetes" else read_csv(Path(path).expanduser(), own.target)
 
     @cached_property
-    def _clean(self) -> dict[str, Table]:
-        """The splits, without outliers."""
-        own = self.settings
-        where = own.data.partition(":")[2] or own.data
-        return split_table(self._whole, own.seed, own.val_share, own.test_share, where)
-
-    @cached_property
     def splits(self) -> dict[str, Table]:
         """Train, with its outliers, val and test."""
-        own, parts = self.settings, self._clean
+        own = self.settings
+        where = own.data.partition(":")[2] or own.data
+        parts = split_table(self._whole, own.seed, own.val_share, own.test_share, where)
         both = own.outlier_sign == "both"
         return {
             **parts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -171,22 +171,15 @@ def split_table(
     return {name: table.take(part) for name, part in parts.items()}
 
 
-def shared_rows(parts: Mapping[str, Table]) -> Iterator[str]:
-    """A warning for val and for test where rows of it stand in train too, features and target alike."""
-    known = set(_row_bytes(parts["train"]))
-    for name in ("val", "test"):
-        rows = _row_bytes(parts[name])
-        common = sum(row in known for row in rows)
-        if common:
-            yield (
-                f"warning: {common} of the {len(rows)} rows of {name} stand in train too; "
-                f"scores on {name} then tell less than they seem to"
-            )
-
-
-def _row_bytes(table: Table) -> list[bytes]:
+def repeated_rows(table: Table) -> Iterator[str]:
+    """A warning where rows stand in a table more than once, features and target alike: splits by chance part copies."""
     whole = np.column_stack((table.features, table.target)) + 0.0  # no -0
-    return [row.tobytes() for row in whole]
+    known = {row.tobytes() for row in whole}
+    if len(known) < len(whole):
+        yield (
+            f"warning: {len(whole) - len(known)} of the {len(whole)} rows stand in the table already; copies fall into "
+            "several splits, and scores then tell less than they seem to"
+        )
 
 
 def with_outliers(table: Table, share: float, size: float, both: bool, seed: int) -> Table:
