@@ -250,10 +250,18 @@ def test_a_second_ctrl_c_ends_at_once_and_the_run_goes_on(
     finished: tuple[cse_autoloss.RunResult, Watcher], tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discovery_run, "write_report", lambda *_, **__: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            cse_autoloss.evolve(config="smoke", out=out, executor="inprocess", observer=Impatient(), **TINY)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a test of workers may have left another
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(discovery_run, "write_report", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+            with pytest.raises(KeyboardInterrupt):
+                cse_autoloss.evolve(
+                    config="smoke", out=out, executor="inprocess", observer=Impatient(), **TINY
+                )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not (out / "summary.json").exists()
     result = cse_autoloss.evolve(resume=out)
     assert outcome(result.directory) == outcome(finished[0].directory)
