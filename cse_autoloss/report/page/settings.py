@@ -15,10 +15,17 @@ from cse_autoloss.report.view import RunView
 
 _DEFAULT = "cse-autoloss"
 
+LONG = 1500
+"""Letters of a command that is folded: one with the numbers of a schedule."""
+
 
 def settings(view: RunView) -> Safe:
     """The last section."""
-    facts: list[tuple[str, Any]] = [("Repeat it", el("code", command(view)))]
+    text = command(view)
+    shown = el("code", text)
+    if len(text) > LONG:
+        shown = details(f"A command of {len(text):,} letters, with all its losses", shown)
+    facts: list[tuple[str, Any]] = [("Repeat it", shown)]
     if view.command != "study":
         facts.append(("Go on with it", el("code", f"{_DEFAULT} {view.command} --resume {_quoted(view)}")))
     facts += [
