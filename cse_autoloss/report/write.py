@@ -158,15 +158,16 @@ def write_best(
     known = {slot: graph for slot, graph in graphs.items() if graph is not None}
     if tuple(known) == PAIR and make_pair(*(graph.signature for graph in known.values())):
         cls, reg = known.values()
-        source = torch_source_pair(cls, reg, alpha=best["alpha"], provenance=provenance)
-        document = to_json_pair(cls, reg, best["alpha"], provenance)
+        alpha = _alpha(best, PAIR[0], session)
+        source = torch_source_pair(cls, reg, alpha=alpha, provenance=provenance)
+        document = to_json_pair(cls, reg, alpha, provenance)
         for suffix in ("svg", "png", "dot"):
             draw_pair(cls, reg, directory / f"graph.{suffix}")
         _write_forms(directory, "", source, document)
         return
     for slot, graph in known.items():
         end = "" if len(known) == 1 else f"_{slot}"
-        alpha = best["alpha"] if form_of(graph.signature).weighted else None
+        alpha = _alpha(best, slot, session) if form_of(graph.signature).weighted else None
         for suffix in ("svg", "png", "dot"):
             draw(graph, directory / f"graph{end}.{suffix}")
         source = torch_source(graph, alpha=alpha, provenance=provenance)
@@ -241,6 +242,13 @@ def _unaudited(best: Mapping[str, Any] | None, store: RunStore) -> str:
 def _graph(text: str, signature: Signature) -> LossGraph | None:
     loss = load_loss(text, signature)
     return loss.graph if isinstance(loss, GraphLoss) else None
+
+
+def _alpha(best: Mapping[str, Any], slot: str, session: Session) -> float | None:
+    """What weighs a slot's loss as it was trained: the run's α, or else the one that its name brings along."""
+    loss = load_loss(best["losses"][slot], session.task.slots[slot])
+    own = loss.alpha if isinstance(loss, GraphLoss) else None
+    return own if best["alpha"] is None else best["alpha"]
 
 
 def provenance(session: Session, store: RunStore, summary: Mapping[str, Any]) -> dict[str, Any]:

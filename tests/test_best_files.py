@@ -1,0 +1,29 @@
+"""What a run writes into best/ is what was trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cse_autoloss.bench.session import Session
+from cse_autoloss.report.write import write_best
+from cse_autoloss.spaces import CLS_BINARY, REG
+
+SLOTS = {"cls": CLS_BINARY, "reg": REG}
+SESSION = cast(Session, SimpleNamespace(slots=tuple(SLOTS), task=SimpleNamespace(slots=SLOTS)))
+
+
+@pytest.mark.parametrize(
+    ("cls", "alpha", "expected"),
+    [("cse-autoloss-b-cls", None, 0.25), ("cse-autoloss-b-cls", 0.5, 0.5), ("bce", None, None)],
+)
+def test_a_catalogue_loss_keeps_the_weighting_that_its_name_brings(
+    cls: str, alpha: float | None, expected: float | None, tmp_path: Path
+) -> None:
+    best: dict[str, Any] = {"losses": {"cls": cls, "reg": "Sub(1,Div(I,U))"}, "alpha": alpha}
+    write_best(tmp_path, best, SESSION, {})
+    assert json.loads((tmp_path / "loss.json").read_text())["cls"]["alpha"] == expected
