@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+import cse_autoloss
 from cse_autoloss.bench.session import Session
 from cse_autoloss.report.write import write_best
 from cse_autoloss.spaces import CLS_BINARY, REG
@@ -27,3 +28,19 @@ def test_a_catalogue_loss_keeps_the_weighting_that_its_name_brings(
     best: dict[str, Any] = {"losses": {"cls": cls, "reg": "Sub(1,Div(I,U))"}, "alpha": alpha}
     write_best(tmp_path, best, SESSION, {})
     assert json.loads((tmp_path / "loss.json").read_text())["cls"]["alpha"] == expected
+
+
+@pytest.mark.parametrize("name", ["", " ", "proved"])
+def test_what_a_file_tells_of_itself_may_have_any_name(name: str, tmp_path: Path) -> None:
+    loss = {
+        "format": 1,
+        "cls": {
+            "signature": "cls-binary",
+            "formula": "Neg(Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X))))))",
+        },
+        "reg": {"signature": "reg", "formula": "Sub(1,Div(I,U))"},
+        "provenance": {name: "mine"},
+    }
+    (tmp_path / "loss.json").write_text(json.dumps(loss))
+    cse_autoloss.export_loss(tmp_path / "loss.json", tmp_path / "loss.py")
+    assert "mine" in (tmp_path / "loss.py").read_text()

@@ -84,7 +84,7 @@ def export_loss(
     first, *second = losses.values()
     loss = (first.graph, second[0].graph) if second else first.graph
     facts = dict(first.provenance)
-    if not any(name.split()[-1] in _PROOFS for name in facts):
+    if not any(name.rpartition(" ")[2] in _PROOFS for name in facts):
         facts |= _proved(losses, path)
     return export_loss(loss, path, alpha=first.alpha, provenance=facts or None)
 
