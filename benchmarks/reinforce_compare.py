@@ -269,18 +269,23 @@ def _table(
             return [100 - 100 * row["test"]["accuracy"] for row in rows[name]]
         return [100 * row["test"][metric] for row in rows[name]]
 
+    sign = -1 if first in ("error", "eer") else 1
     for name in rows:
         cells = []
         for metric in metrics:
             span = mean_interval(values(name, metric))
             cells.append(f"{span.mean:.1f} [{span.low:.1f}, {span.high:.1f}]")
         gain = paired_difference(values(name, first), values("softmax", first))
-        sign = -1 if first in ("error", "eer") else 1
         low, high = sorted((sign * gain.low, sign * gain.high))
         # Adding 0.0 takes the sign off a zero.
         spans = [f"{round(value, 1) + 0.0:+.1f}" for value in (sign * gain.mean, low, high)]
         cells.append("" if name == "softmax" else f"{spans[0]} [{spans[1]}, {spans[2]}]")
         print(f"| {name} | {' | '.join(cells)} |")
+    moved, drawn = (name for name in SEARCHES if name.startswith("am-lfs"))
+    if {moved, drawn} <= set(rows):
+        own, other = ([sign * value for value in values(name, first)] for name in (moved, drawn))
+        told = paired_difference(own, other)
+        print(f"\nMoving mu less drawing alone: {told.mean:+.2f} [{told.low:+.2f}, {told.high:+.2f}]")
 
 
 if __name__ == "__main__":

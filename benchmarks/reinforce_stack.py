@@ -3,7 +3,8 @@
     python benchmarks/reinforce_stack.py [--model mlp|small|resnet20] [--copies 32] [--device cpu|cuda]
 
 Both train with AM-LFS, M = 6, each model with a loss of its own, on random images. On a CPU the clock is the process's
-own time, so that other processes do not count.
+own time, so that other processes do not count. The GFLOP of a step of one model, forward and backward, are told as
+torch counts them, and how many a second are done.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from cse_autoloss.classifiers import ModelStack, make_classifier
 from cse_autoloss.spaces.am_lfs import AmLfs
@@ -78,6 +80,12 @@ def main() -> None:
         f" {torch.get_num_threads()} threads, torch {torch.__version__}:"
         f" one by one {one_by_one * 1e3:.0f} ms a step,"
         f" together {together * 1e3:.0f} ms, ratio {one_by_one / together:.2f}{memory}"
+    )
+    with FlopCounterMode(display=False) as counted:
+        alone[0]()
+    work = counted.get_total_flops() / 1e9
+    print(
+        f"a step of one model: {work:.1f} GFLOP, {work * options.copies / one_by_one:.0f} GFLOP/s one by one"
     )
 
 

@@ -29,7 +29,7 @@ from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.cli.reinforce import command
 from cse_autoloss.compare.sources import read_source
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError, UnknownNameError
-from cse_autoloss.export.parametric_source import torch_source
+from cse_autoloss.export.parametric_source import schedule_source
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
 from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule, is_parametric, make_space
 from cse_autoloss.settings.load import dump, load_config, parse_config
@@ -368,7 +368,7 @@ def test_the_exported_file_is_the_loss(space: ParametricSpace) -> None:
     generator = torch.Generator().manual_seed(2)
     theta = torch.tensor(space.start) + 0.2 * torch.randn(len(space.start), generator=generator)
     scope: dict[str, Any] = {}
-    exec(torch_source(space, theta.tolist(), {"run": 'x""" + evil \\'}), scope)
+    exec(schedule_source(space, [theta.tolist()], {"run": 'x""" + evil \\'}), scope)
     target = torch.arange(50) % 5
     for size in (1.0, 30.0, 300.0):
         mine, theirs = (size * torch.linspace(-1, 1, 250).reshape(50, 5).sin() for _ in range(2))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cse_autoloss.api.formulas import expression
-from cse_autoloss.errors import ConfigError, RunError, UnknownNameError
+from cse_autoloss.errors import ConfigError, RunError, UnknownNameError, shorten
 
 if TYPE_CHECKING:
     from cse_autoloss.certify import Certificate
@@ -289,11 +289,14 @@ def _pair_named(text: str) -> dict[str, LossFile]:
     from cse_autoloss.export import make_pair
     from cse_autoloss.losses import LossFile
 
-    pair = [expression(half.strip(), None) for half in text.split("+")]
+    halves = [half.strip() for half in text.split("+")]
+    expected = f"{shorten(text)!r}: expected CLS+REG, a loss of classes and one of boxes"
+    if not all(halves):
+        raise UnknownNameError(expected)
+    pair = [expression(half, None) for half in halves]
     kinds = [one.graph.signature for one in pair]
     if len(kinds) != 2 or not make_pair(*kinds):
-        told = "+".join(one.name for one in kinds)
-        raise UnknownNameError(f"{text!r}: expected CLS+REG, a loss of classes and one of boxes, got {told}")
+        raise UnknownNameError(f"{expected}, got {'+'.join(one.name for one in kinds)}")
     return {slot: LossFile(one.graph, one.alpha, {}) for slot, one in zip(("cls", "reg"), pair, strict=True)}
 
 

@@ -30,7 +30,7 @@ def print_comparison(
         if detail:
             console.print(_parts(result))
     else:
-        console.print("No seed was finished for all, so nothing can be compared yet.")
+        console.print(Text(result.verdict))
     for name, text in _formulas(result).items():
         console.print(Text(f"{name} = {text}"), soft_wrap=True)
     if result.spent:

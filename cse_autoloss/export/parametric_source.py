@@ -82,26 +82,20 @@ def parametric_forms(loss: ParametricLoss, provenance: Mapping[str, Any] | None 
     return forms
 
 
-def torch_source(
-    space: ParametricSpace, theta: Sequence[float], provenance: Mapping[str, Any] | None = None
-) -> str:
-    """Python source of a standalone module `SearchedLoss` that equals the space's loss at θ.
-
-    Raises:
-        UnknownNameError: a space of your own has no source form here.
-    """
-    return schedule_source(space, [theta], provenance)
-
-
 def schedule_source(
     space: ParametricSpace, path: Sequence[Sequence[float]], provenance: Mapping[str, Any] | None = None
 ) -> str:
-    """The same of a loss an epoch: its tables have a row for each, and `set_epoch` or `set_progress` chooses.
+    """Python source of a standalone module `SearchedLoss` that equals the space's losses at the θs of a path.
+
+    Its tables have a row for each epoch, and `set_epoch` or `set_progress` chooses; of a single θ it stays.
 
     Args:
         space: whose losses they are.
-        path: (epochs, K) θ by epoch from 0; a single one is a loss that stays.
+        path: (epochs, K) θ by epoch from 0.
         provenance: where it comes from.
+
+    Raises:
+        UnknownNameError: a space of your own has no source form here.
     """
     given = torch.tensor([list(theta) for theta in path], dtype=torch.float64)
     settled = space.settle(given)
