@@ -143,8 +143,8 @@ def tpe(case: Case, trainings: int) -> Point:
     """Optuna's TPE, with its defaults, after the default point."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=case.draw, multivariate=True, warn_independent_sampling=False)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(seed=case.draw, multivariate=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     tried = []
     first = _shares(case, tuning.default(case.axes))

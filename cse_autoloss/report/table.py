@@ -59,7 +59,9 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
                 else f"[{test['low'] * factor:.{digits - 1}f}, {test['high'] * factor:.{digits - 1}f}]"
             )
             table.add_row(
-                "\n".join([one["name"], *chosen(one["name"], one.get("losses", {}).values())]),
+                "\n".join(
+                    [one["name"], *chosen(one["name"], one.get("losses", {}).values(), one.get("inner"))]
+                ),
                 f"{test['mean'] * factor:.{digits}f}",
                 bounds,
                 *(f"{one['settings'][name]:g}" for name in settings),

@@ -154,7 +154,8 @@ def _row(
 ) -> list[Safe]:  # fmt: skip
     metric, mean = view.metric, one.mean or 0.0
     low, high = _bounds(one.low, one.high)
-    settings = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in one.settings.items())
+    told = {**one.inner, **one.settings}
+    settings = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in told.items())
     parts = " · ".join(f"{slot}: {title_of(text)}" for slot, text in one.losses.items())
     tuning = f"{one.trainings} trainings of tuning" if one.trainings else ""
     below = " · ".join(word for word in (settings, tuning) if word)
