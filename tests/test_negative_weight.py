@@ -184,19 +184,20 @@ def test_the_report_tells_for_whom_it_was_tuned() -> None:
         for t in PLAN.final(chosen)
     }
     result = conclude(chosen, PLAN, scores)
-    assert result.notes == (
+    assert result.tuning == (
         "the weight of negatives was tuned, 0.1 to 10 times, but for some: quality-gce has one of its own, "
         "bce(negative_weight=3) has it held, rank-sort is no loss of single elements",
     )
+    assert result.to_dict()["tuning"] == list(result.tuning)
     found = result.to_dict()["winners"][0]
     assert found["inner"] == dict(chosen[0].inner)
     off = conclude(chosen, replace(PLAN, negatives=False), scores)
-    assert off.notes == (
+    assert off.tuning == (
         "the weight of negatives was not tuned but for quality-gce, which has one of its own; "
         "audit.negative_weight tunes everyone's",
     )
     assert negatives_told(chosen, (), True) == []
-    assert conclude(chosen, replace(PLAN, tries=1), scores).notes == ()
+    assert conclude(chosen, replace(PLAN, tries=1), scores).tuning == ()
 
 
 def test_a_weighed_loss_is_certified_as_the_loss_it_is() -> None:

@@ -316,6 +316,7 @@ class AuditResult:
         draws: of the data, among these seeds; 0 where all have the data of the settings.
         intervals: of the contestants' mean test figures, by name; where one is missing it is taken over the seeds.
         differences: the best's gains over all others, by name.
+        tuning: what was tuned and what not, in words.
     """
 
     metric: Metric
@@ -330,6 +331,7 @@ class AuditResult:
     draws: int = 0
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    tuning: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -396,6 +398,7 @@ class AuditResult:
             "draws": self.draws,
             "verdict": self.verdict,
             "notes": list(self.notes),
+            "tuning": list(self.tuning),
         }
 
 
@@ -403,7 +406,7 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
     """Compare the contestants on test, from the scores of `plan.final`; seeds that lack any score are left out."""
     whole = replace(plan, seeds=plan.finished(contestants, scores))
     count = len(whole.seeds)
-    notes = plan.told(contestants)
+    notes = []
     if count < len(plan.seeds):
         notes.append(
             f"{len(plan.seeds) - count} of {len(plan.seeds)} seeds were not finished and are left out"
@@ -429,6 +432,7 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
         len({plan.draw(seed) for seed in whole.seeds}) if plan.draws else 0,
         {one.name: whole.interval(one.test) for one in done},
         differences(best, done, whole.difference, whole.chance, plan.confidence) if best and count else {},
+        tuple(plan.told(contestants)),
     )
 
 

@@ -135,6 +135,7 @@ def gains(view: RunView) -> Safe | None:
             how += f", by Holm's correction for {number} {whom}." if number > 1 else "."
         else:
             how += _uncorrected(len(rows) - 1)
+    how += "".join(f" {told[0].upper()}{told[1:]}." for told in view.summary.get("tuning", ()) if told)
     noise = view.summary.get("paired_noise")
     if noise:
         how += f" {NOISE[0].upper()}{NOISE[1:]} ±{metric.text(noise)} (1 sd)."
