@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from cse_autoloss.errors import AutoLossError, ConfigError
 from cse_autoloss.losses import CATALOGUE, GraphLoss, load_loss, open_parameters, with_parameters
 from cse_autoloss.losses.catalogue import is_point_of
 from cse_autoloss.losses.negatives import NEGATIVES, weighted
-from cse_autoloss.runs import Score
+from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.tasks.protocol import Metric
 from cse_autoloss.tasks.registry import section_of
@@ -235,3 +236,64 @@ def test_a_comparison_tunes_it_and_keeps_it(tmp_path: Path) -> None:
     assert any("weight of negatives was tuned" in note for note in result.notes)
     again = cse_autoloss.compare_losses(resume=directory)[1]
     assert again.to_dict() == result.to_dict()
+
+
+SCALES = '''
+"""Best where a negative's loss at a logit of 1 is 2.5 times a positive's at -1; nothing is trained."""
+import math
+import torch
+from cse_autoloss.settings.fields import Section
+from cse_autoloss.spaces import CLS_BINARY
+from cse_autoloss.tasks.protocol import Metric, Task, TaskScore
+
+class Scales(Task):
+    name = "scales"
+    slots = {"loss": CLS_BINARY}
+    metrics = (Metric("ap", title="AP"),)
+    baselines = ({"loss": "bce"},)
+
+    class Settings(Section):
+        seed: int = 0
+
+    def train(self, losses, *, seed, schedule, settings, split):
+        down, up = (
+            losses["loss"](torch.tensor([[logit]]), torch.tensor([target]), torch.ones(1))
+            for logit, target in ((-1.0, 0), (1.0, 1))
+        )
+        share = float(up / down)
+        return TaskScore({"ap": 1 / (1 + abs(math.log(share / 2.5))) if share > 0 else 0.0})
+'''
+
+
+def test_a_run_trains_proves_and_exports_the_winner_with_its_weight(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(SCALES)
+    run = cse_autoloss.evolve(
+        f"{path}:Scales", generations=2, budget=None, executor="inprocess", out=tmp_path / "run",
+        evolution__population=4, evolution__offspring=2, evolution__scouts=0, evolution__combine=1,
+        evolution__combine_seeds=1, surrogate__pool=0, audit__negative_weight=True, audit__tuning=12,
+        audit__seeds=2, audit__finalists=1, audit__resamples=100,
+    )  # fmt: skip
+    best = run.summary["best"]
+    (winner,) = run.summary["winners"]
+    weight = winner["inner"]["negative_weight"]
+    formula = best["losses"]["loss"]
+    assert formula == winner["losses"]["loss"]
+    audited = {score["losses"]["loss"] for score in _scores(tmp_path / "run", "audit")}
+    assert audited == {formula, run.summary["baselines"][0]["losses"]["loss"]}
+    exported = load_loss(tmp_path / "run" / "best" / "loss.json", reduction="none")
+    assert isinstance(exported, GraphLoss)
+    assert exported.formula == formula
+    # Weighed it is the loss that the search found, times the weight where the target is 0.
+    with RunStore.read(tmp_path / "run") as store:
+        origin = store.meta("made from")["loss"][formula]
+        assert formula in store.meta("certificates")
+    plain = elements(origin)
+    torch.testing.assert_close(elements(formula), torch.where(positive(), plain, weight * plain))
+    assert best["certificate"]["loss"]["formula"] == formula
+    assert run.summary["tuning"] == ["the weight of negatives was tuned, 0.1 to 10 times"]
+
+
+def _scores(directory: Path, purpose: str) -> list[dict[str, Any]]:
+    with RunStore.read(directory) as store:
+        return [asdict(score) for score in store.scores(purpose)]
