@@ -1,11 +1,12 @@
 """Would a quicker optimiser rank losses as well? Muon on kernels against SGD, on losses that searches have liked.
 
-    python benchmarks/optimisers.py train --out FILE [--seeds 2000 2001 ...] [--arms sgd-15 muon-9] [--workers 2]
+    python benchmarks/optimisers.py train --out FILE [--seeds 2000 2001 ...] [--arms sgd-15 muon-9 ...] [--workers 2]
     python benchmarks/optimisers.py table --out benchmarks/optimisers.jsonl
 
 The losses are some of those of benchmarks/careless_trainings.jsonl, of searches on the default scenes, that have
 several seeds and learn (AP of 0.54 and more), evenly from the best to the worst, classification and box losses alike.
-`muon-9` has 9 epochs in which kernels are moved by orthogonalised momentum (Jordan et al., 2024) and all else by SGD.
+`muon-9` has 9 epochs in which kernels are moved by orthogonalised momentum (Jordan et al., 2024) and all else by SGD;
+`muon-9-half` has them in bfloat16, as `sgd-15-half` has those of SGD.
 `table` prints Spearman's ρ of one seed with the mean of the seeds in that file, which are 15 epochs of SGD, for each
 arm; and how good, by these, the five are that one seed calls best.
 """
@@ -111,10 +112,13 @@ def one(arm: str, seed: int, cls: str, reg: str) -> dict[str, Any]:
     from cse_autoloss.settings.load import load_config
 
     torch.set_num_threads(1)
-    kind, _, epochs = arm.partition("-")
+    kind, epochs, *half = arm.split("-")
     loop._optimiser = muon if kind == "muon" else SGD  # type: ignore[assignment]
-    config = {"executor": "inprocess", "device": "cpu", "detection.spaces": "extended"}
-    session = _SESSIONS.setdefault("one", Session(load_config("detection", config)))
+    precision = "bfloat16" if half else "float32"
+    if precision not in _SESSIONS:
+        config = {"executor": "inprocess", "device": "cpu", "detection.spaces": "extended"}
+        _SESSIONS[precision] = Session(load_config("detection", config | {"detection.precision": precision}))
+    session = _SESSIONS[precision]
     training = Training("proxy", session.untuned({"cls": cls, "reg": reg}), seed, float(epochs))
     begun = time.process_time()
     with session.executor() as executor:
@@ -187,7 +191,7 @@ def main() -> None:
     parser.add_argument("step", choices=("train", "table"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(2000, 2006)))
-    parser.add_argument("--arms", nargs="+", default=["sgd-15", "muon-9"])
+    parser.add_argument("--arms", nargs="+", default=["sgd-15", "muon-9", "sgd-15-half", "muon-9-half"])
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.step == "train":
