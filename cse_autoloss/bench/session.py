@@ -65,6 +65,12 @@ class Session:
                     raise UnknownNameError.of(
                         f"evolution.turns: slot of {config.task}", name, self.task.slots
                     )
+        if config.audit.negative_weight and not self.sigmoids:
+            kinds = " and ".join(dict.fromkeys(one.name for one in self.task.slots.values()))
+            raise ConfigError(
+                f"audit.negative_weight: expected a task with losses of per-class sigmoids (cls-binary); those of "
+                f"{config.task} are {kinds}"
+            )
         own = by_content(config.own.model_dump(mode="json"))
         identity = json.dumps([identity_of(config.task), own, self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -102,6 +108,11 @@ class Session:
         losses = {**self.plain, **(partners or {}), slot: formula}
         alpha = self.alpha if self.task.slots[slot].name == "cls-binary" else None
         return self.untuned(losses, alpha)
+
+    @property
+    def sigmoids(self) -> tuple[str, ...]:
+        """Slots of losses of per-class sigmoids, whose negatives can be weighed."""
+        return tuple(slot for slot, one in self.task.slots.items() if form_of(one).weighted)
 
     @property
     def draws(self) -> int:

@@ -79,4 +79,6 @@ class Request:
             resamples=audit.resamples,
             split=self.split,
             draws=session.draws if self.split == "test" else 0,
+            sigmoids=session.sigmoids,
+            negatives=audit.negative_weight,
         )

@@ -105,6 +105,7 @@ def write_report(
         "best": best,
         "paired_noise": told.get("paired_noise"),
         "draws": told.get("draws", 0),
+        "tuning": told.get("tuning", []),
         "too_short": bool(too_short),
         "verdict": too_short or told["verdict"],
         "notes": [

@@ -170,6 +170,7 @@ class AuditSettings(Section):
     baselines: Count = 7
     tuning: Annotated[Whole, Field(ge=1, le=1000)] = 16
     ranges: dict[Text, tuple[Positive, Positive]] = Field(default_factory=dict)
+    negative_weight: bool = False
     tune_epochs: Positive = 15
     seeds: Annotated[Whole, Field(ge=2, le=1000)] = 10
     epochs: Positive = 15
