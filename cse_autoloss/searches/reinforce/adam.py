@@ -8,16 +8,19 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
-def adam(gradient: Tensor, first: Tensor, second: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Direction of an upward step, to be taken times the rate, and both moments after it.
+def adam(
+    gradient: Tensor, first: Tensor, second: Tensor, steps: int, lr: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """An upward step, and both moments after it.
 
     Source: Kingma and Ba, ICLR 2015.
 
     Args:
         gradient, first, second: of one shape.
         steps: with this one, from 1.
+        lr: the rate.
     """
     first = BETAS[0] * first + (1 - BETAS[0]) * gradient
     second = BETAS[1] * second + (1 - BETAS[1]) * gradient.square()
     size = (second / (1 - BETAS[1] ** steps)).sqrt() + EPSILON
-    return first / (1 - BETAS[0] ** steps) / size, first, second
+    return lr * (first / (1 - BETAS[0] ** steps)) / size, first, second

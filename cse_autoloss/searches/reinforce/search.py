@@ -194,15 +194,15 @@ class Reinforce:
         """One step of Adam on μ, and on log σ where that is learnt."""
         steps, spread = state.steps + 1, state.spread
         gradient = score_gradient(drawn, advantages, mu, sigma)
-        way, first, second = adam(gradient, _tensor(state.first), _tensor(state.second), steps)
+        way, first, second = adam(gradient, _tensor(state.first), _tensor(state.second), steps, self.lr)
         low, high = torch.tensor(self.space.bounds, dtype=torch.float64).T
-        mu_after = torch.clamp(mu + self.lr * way, low, high)
+        mu_after = torch.clamp(mu + way, low, high)
         if self.sigma_lr:
             level, *moments = _tensor(spread)
-            up, *kept = adam(spread_gradient(drawn, advantages, mu, sigma), *moments, steps)
+            up, *kept = adam(spread_gradient(drawn, advantages, mu, sigma), *moments, steps, self.sigma_lr)
             least, most = map(math.log, LIMITS)
             spread = (
-                min(max(float(level + self.sigma_lr * up), least), most),
+                min(max(float(level + up), least), most),
                 float(kept[0]),
                 float(kept[1]),
             )
