@@ -11,9 +11,9 @@ epochs, a reward of minus the squared distance, and three kinds of noise on it:
 Told is the share of the way that μ came, 1 − |μ − optimum|/|start − optimum|.
 
 Real: searches of AM-LFS's space at one learning rate each (digits with 40 % wrong labels, 30 epochs, B = 16; faces and
-re-identification of ORL, 20 epochs, B = 8), each with the seed's split, weights and batches. Told is the gain over drawing alone, μ
-left where it starts, paired by seed, in points: of the mean reward of all models over the last five epochs, on
-validation, which is what REINFORCE climbs; and of the best model at the end, on test.
+re-identification of ORL, 20 epochs, B = 8), each with the seed's split, weights and batches. Told is the gain over
+drawing alone, μ left where it starts, paired by seed, in points: of the mean reward of all models over the last five
+epochs, on validation, which is what REINFORCE climbs; and of the best model at the end, on test.
 
 Each result is a line of JSON, written as soon as it is there; what FILE holds is not run again.
 """
@@ -60,7 +60,15 @@ TRIES: dict[str, dict[str, Any]] = {
 }
 """Name -> settings of `Reinforce` beside σ = 0.2 and a rate of 0.05."""
 CMA = "CMA-ES"
-PLANTED_ALONE = ("baseline: none", "sigma 0.1", "sigma 0.4", "lr 0.1", "lr 0.2", "reuse 4", "ranks, antithetic")
+PLANTED_ALONE = (
+    "baseline: none",
+    "sigma 0.1",
+    "sigma 0.4",
+    "lr 0.1",
+    "lr 0.2",
+    "reuse 4",
+    "ranks, antithetic",
+)
 """Tries that are not made on real tasks, for the time that those take."""
 REAL = [name for name in TRIES if name not in PLANTED_ALONE]
 KINDS = {"none": (0.0, 0.0), "noise": (1.2, 0.0), "breaks": (0.0, 10.0)}

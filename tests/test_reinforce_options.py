@@ -141,7 +141,9 @@ def test_the_baselines_of_a_reward() -> None:
     rewards = [1.0, 2.0, math.nan, 5.0]
     own = normalise(rewards)
     assert float(own.mean()) == pytest.approx(0.0, abs=1e-12)
-    torch.testing.assert_close(normalise(rewards, 0.0) - own, (own[1] - own[0]) * torch.full((4,), 2.25).to(own))
+    torch.testing.assert_close(
+        normalise(rewards, 0.0) - own, (own[1] - own[0]) * torch.full((4,), 2.25).to(own)
+    )
     # The mean of the others is the mean but for B/(B − 1), which Adam does not see.
     values = torch.tensor([0.1, 0.5, 0.4, 0.9], dtype=torch.float64)
     others = values - (values.sum() - values) / 3
@@ -179,9 +181,7 @@ def test_options_that_can_not_be(options: dict[str, Any], words: str) -> None:
 
 
 def test_settings_reach_the_policy() -> None:
-    found = policy(
-        {"reinforce.reward_baseline": "none", "reinforce.sigma_lr": 0.03, "reinforce.reuse": 2}
-    )
+    found = policy({"reinforce.reward_baseline": "none", "reinforce.sigma_lr": 0.03, "reinforce.reuse": 2})
     assert (found.baseline, found.sigma_lr, found.reuse) == ("none", 0.03, 2)
 
 

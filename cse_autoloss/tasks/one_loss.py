@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,10 @@ class OneLossTask(Task):
         """See `TaskScore.parts`; asked for on test alone."""
         return {}
 
+    def logits(self, model: nn.Module) -> Mapping[str, Any]:
+        """See `TaskScore.logits`; asked for where pictures are."""
+        return {}
+
     @property
     def data_digest(self) -> str:
         """Of the files of `data`, as KIND:PLACE, and of those of pairs and groups where there are any."""
@@ -132,6 +136,7 @@ class OneLossTask(Task):
 
         shown: list[Picture] = []
         parts: dict[str, float] = {}
+        logits: dict[str, Any] = {}
 
         def score(run: TrainingRun) -> dict[str, float]:
             found = self.score(run.model, split, schedule.score_limit)
@@ -140,6 +145,7 @@ class OneLossTask(Task):
                     parts.update(self.detail(run.model, split))
                 if schedule.show:
                     shown.extend(self.pictures(run.model, split))
+                    logits.update(self.logits(run.model))
             return found
 
         def worth(model: nn.Module) -> float:
@@ -147,4 +153,4 @@ class OneLossTask(Task):
 
         advance = keep_best(worth, schedule.epochs) if own.early_stopping else TrainingRun.advance
         found = trained(run, schedule, score, self.samples, advance)
-        return replace(found, parts=parts, pictures=tuple(shown))
+        return replace(found, parts=parts, pictures=tuple(shown), logits=logits)

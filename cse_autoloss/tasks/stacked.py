@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.tasks.pixel_spread import pixel_spread
 from cse_autoloss.tasks.protocol import LossFunction, SplitName
+from cse_autoloss.tasks.target_logits import MOST, TargetLogits
 
 
 class StackedTask(OneLossTask):
@@ -95,6 +96,10 @@ class StackedTask(OneLossTask):
         """See `shown`."""
         return self.shown(ModelStack([model], device=self.device), split)
 
+    def logits(self, model: nn.Module) -> Mapping[str, Any]:
+        """See `OneLossTask.logits`."""
+        return self.target_logits(ModelStack([model], device=self.device))
+
     def detail(self, model: nn.Module, split: SplitName) -> Mapping[str, float]:
         """See `detail_of`."""
         return self.detail_of(ModelStack([model], device=self.device), split)
@@ -102,6 +107,15 @@ class StackedTask(OneLossTask):
     def detail_of(self, stack: ModelStack, split: SplitName) -> Mapping[str, float]:
         """What the metrics of a stack of one are made of; see `TaskScore.parts`."""
         return {}
+
+    def target_logits(self, stack: ModelStack) -> Mapping[str, Any]:
+        """Where a stack of one has the target's logits of training images, at most `MOST` of them, evenly chosen: as
+        `TargetLogits.to_dict`; empty where they are not finite."""
+        count = len(self._labels)
+        step = -(-count // MOST)
+        labels, pixels = self._labels[::step], self._pixels[::step]
+        found = TargetLogits.of(stack.predict(self._normal(pixels))[1][0], labels)
+        return found.to_dict() if found else {}
 
     # -- losses side by side -----------------------------------------------------------------------------------
 

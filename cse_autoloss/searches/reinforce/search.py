@@ -198,8 +198,8 @@ class Reinforce:
         low, high = torch.tensor(self.space.bounds, dtype=torch.float64).T
         mu_after = torch.clamp(mu + way, low, high)
         if self.sigma_lr:
-            level, *moments = _tensor(spread)
-            up, *kept = adam(spread_gradient(drawn, advantages, mu, sigma), *moments, steps, self.sigma_lr)
+            level, old, square = _tensor(spread)
+            up, *kept = adam(spread_gradient(drawn, advantages, mu, sigma), old, square, steps, self.sigma_lr)
             least, most = map(math.log, LIMITS)
             spread = (
                 min(max(float(level + up), least), most),

@@ -9,7 +9,9 @@ LIMITS = (0.05, 5.0)
 
 
 def spread_gradient(drawn: Tensor, rewards: Tensor, mu: Tensor, sigma: float) -> Tensor:
-    """(1/B)·Σ R_i·∂ log g(θ_i; μ, σ)/∂ log σ = (1/B)·Σ R_i·(|θ_i − μ|²/σ² − K), a scalar: unbiased for ∂E[R(θ)]/∂ log σ.
+    """(1/B)·Σ R_i·∂ log g(θ_i; μ, σ)/∂ log σ = (1/B)·Σ R_i·(|θ_i − μ|²/σ² − K), a scalar.
+
+    Unbiased for ∂E[R(θ)]/∂ log σ.
 
     Args:
         drawn: (B, K) as drawn.
