@@ -70,6 +70,10 @@ class OneLossTask(Task):
         """
         raise NotImplementedError
 
+    def order(self, count: int, source: torch.Generator) -> Tensor:
+        """The first so many training samples in the order in which one pass takes them, (count,): by chance."""
+        return torch.randperm(count, generator=source)
+
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """All metrics of a model on the first so many samples; "test" is for the final audit alone."""
         raise NotImplementedError
@@ -132,6 +136,7 @@ class OneLossTask(Task):
                 cycle,
                 seed=seed,
                 losses=[losses["loss"]],
+                order=lambda source: self.order(count, source),
             )
 
         shown: list[Picture] = []

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from cse_autoloss.classifiers import ModelStack, Sgd, make_classifier
+from cse_autoloss.classifiers.branches import TOGETHER, of_all_heads, together
 from cse_autoloss.classifiers.seeds import derived_seed, generator
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.settings.stacked import TrainingSettings
@@ -29,6 +30,7 @@ from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.tasks.pixel_spread import pixel_spread
 from cse_autoloss.tasks.protocol import LossFunction, SplitName
 from cse_autoloss.tasks.target_logits import MOST, TargetLogits
+from cse_autoloss.training.precision import InPrecision
 
 
 class StackedTask(OneLossTask):
@@ -67,6 +69,12 @@ class StackedTask(OneLossTask):
         """What is to be seen of a stack of one."""
         return ()
 
+    def check(self) -> tuple[str, ...]:
+        """Read the data, and make a model of them: not all nets take images of all sizes. See `Task.check`."""
+        told = super().check()
+        _ = self.model(0)
+        return told
+
     # -- one loss ----------------------------------------------------------------------------------------------
 
     @property
@@ -82,11 +90,21 @@ class StackedTask(OneLossTask):
         self, model: nn.Module, loss: LossFunction, index: Tensor, source: torch.Generator
     ) -> Tensor:
         """See `OneLossTask.batch_loss`."""
-        images = self._normal(self._pixels[index])
+        images, labels = self._normal(self._pixels[index]), self._labels[index]
         if self.settings.augment:
             images = augment(images, source)
-        mean: Tensor = loss(model(images)[1], self._labels[index]) / len(index)
-        return mean
+        net = model.model if isinstance(model, InPrecision) else model
+        (embedding, logits), told = model(images), of_all_heads(net, labels)
+        mean: Tensor = loss(logits, told) / len(told)
+        beside: Any = getattr(net, "beside", None)
+        return mean if beside is None else mean + beside(embedding, labels)
+
+    def order(self, count: int, source: torch.Generator) -> Tensor:
+        """See `OneLossTask.order`; a net that compares images gets several of a class side by side."""
+        several = TOGETHER.get(self.settings.model)
+        if several is None:
+            return super().order(count, source)
+        return together(self._labels[:count].cpu(), several, source)
 
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """See `scores`."""
@@ -162,7 +180,7 @@ class StackedTask(OneLossTask):
         steps = count // batch
         rows = range(stack.copies) if own_orders else range(1)
         names = [("order", seed, epoch, row) for row in rows]
-        order = torch.stack([torch.randperm(count, generator=generator(*name)) for name in names])
+        order = torch.stack([self.order(count, generator(*name)) for name in names])
         order = (order if own_orders else order[0]).to(self.device)
         noise = generator("augment", seed, epoch)
         total = torch.zeros(stack.copies, device=self.device)
