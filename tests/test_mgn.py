@@ -90,7 +90,7 @@ def test_shapes() -> None:
 
 
 def test_a_stripe_sees_its_rows_alone() -> None:
-    """With nothing but pooling left of the net, a light in the lowest row is in the wholes and in the lowest stripes."""
+    """With nothing but pooling left of the net, a light in the lowest row is in wholes and lowest stripes."""
     model = net().eval()
     assert [branch[0].stride for branch in model.branches] == [(2, 2), (1, 1), (1, 1)]
     model.stem = nn.Identity()
@@ -166,13 +166,13 @@ def test_images_that_are_too_low_are_told_before_any_training() -> None:
     from cse_autoloss.tasks.classification import ClassificationTask
 
     task = ClassificationTask(config.own)
-    with pytest.raises(ConfigError, match="^model: mgn needs images of at least 9 pixels in height, got 8$"):
+    with pytest.raises(ConfigError, match=r"^model: mgn needs images of at least 9 pixels in height, got 8$"):
         task.check()
 
 
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
-    """Two dozen people as three bands of grey, each photograph noisy and of a brightness of its own, by three cameras."""
+    """Two dozen people as three bands of grey, by three cameras; a photograph has noise and a brightness of its own."""
     source = np.random.default_rng(0)
     looks = source.integers(60, 196, (24, 3))
     for folder, known, cameras in (
