@@ -25,6 +25,7 @@ from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
 from cse_autoloss.discovery.side_by_side import SideBySideRun
+from cse_autoloss.discovery.way import draw_way
 from cse_autoloss.errors import ConfigError, WorkersLost
 from cse_autoloss.graph import parse_formula
 from cse_autoloss.losses import CATALOGUE, load_loss
@@ -201,6 +202,7 @@ class SearchRun:
                 workers,
                 too_short=size.too_short,
             )
+            draw_way(session, self.store, search, summary)
         if lost is not None:
             raise still_there(lost, self.store)
         return summary

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model, model
 from cse_autoloss.errors import ConfigError, shorten
 from cse_autoloss.settings.fields import (
     Count,
+    NotNegative,
     Number,
     Optimizer,
     Positive,
@@ -108,6 +109,9 @@ class ReinforceSettings(Section):
     sigma_decay: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
     antithetic: bool = False
     rank_rewards: bool = False
+    reward_baseline: Literal["mean", "moving", "none"] = "mean"
+    sigma_lr: NotNegative = 0.0
+    reuse: Annotated[Whole, Field(ge=0, le=100)] = 0
     paper: bool = False
     lr: Positive = 0.05
     update: bool = True

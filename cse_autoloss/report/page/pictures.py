@@ -26,11 +26,18 @@ from cse_autoloss.tasks.pictures import (
 WIDEST = 1200
 """Pixels; a wider plot is made smaller, so that the page stays small."""
 _PLOTS = (
-    ("plots/mu.png", "The searched distribution's mean", "Epoch by epoch."),
+    ("plots/mu.png", "The searched distribution's mean", "By epoch, or by generation of whole trainings."),
     (
         "plots/gradient.png",
         "Gradient of the target's activation",
-        "Before the search, after it, and of the exported loss.",
+        "Before the search, after it, and of the exported loss. "
+        "Grey, where it is known: where the net has the target's logits of its training images.",
+    ),
+    (
+        "plots/schedule.png",
+        "The losses of the search, one after another",
+        "The gradient of the target's activation for the loss at the distribution's mean, dashed for the first one. "
+        "Grey, where it is known: where the best net had the target's logits at the step's end.",
     ),
     (
         "plots/approximation.png",
