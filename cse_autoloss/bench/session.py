@@ -23,6 +23,7 @@ from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNam
 from cse_autoloss.executors import Devices, Executor, Work, make_executor
 from cse_autoloss.executors.devices import local_devices
 from cse_autoloss.runs import RunStore, holds_run
+from cse_autoloss.settings.fields import unwritten
 from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.settings.schema import EvolutionSettings
 from cse_autoloss.spaces import form_of
@@ -71,7 +72,7 @@ class Session:
                 f"audit.negative_weight: expected a task with losses of per-class sigmoids (cls-binary); those of "
                 f"{config.task} are {kinds}"
             )
-        own = by_content(config.own.model_dump(mode="json"))
+        own = by_content(unwritten(config.own).model_dump(mode="json"))
         identity = json.dumps([identity_of(config.task), own, self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
 

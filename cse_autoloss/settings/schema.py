@@ -8,7 +8,6 @@ be told stands in a section of its own, named as the task: see `config_model`.
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
@@ -26,6 +25,7 @@ from cse_autoloss.settings.fields import (
     Share,
     Text,
     Whole,
+    Written,
     check_order,
 )
 from cse_autoloss.settings.filters import SimulateSettings, VerifySettings
@@ -239,7 +239,7 @@ class SearchConfig(Section):
     workers: Annotated[Annotated[Whole, Field(ge=1, le=1024)] | None, BeforeValidator(_automatic)] = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     per_device: Annotated[Annotated[Whole, Field(ge=1, le=1024)] | None, BeforeValidator(_automatic)] = None
-    out: Path | None = None
+    out: Written = None
     log: Literal["tensorboard", "mlflow", "wandb"] | None = None
     seed_losses: tuple[Text, ...] = ()
     alpha: Annotated[Number, Field(gt=0.0, lt=1.0)] | None = None
