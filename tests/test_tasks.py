@@ -108,7 +108,7 @@ def test_losses_of_other_slots_than_a_detectors_are_found_written_and_read(
         'losses["loss"](x @ weight, y)', f'(losses["{one}"](x @ weight, y) + losses["{two}"](x @ weight - 1))'
     )
     text = text.replace(
-        "import CLS_BINARY", "import CLS_BINARY\nfrom cse_autoloss.spaces.residuals import REGRESSION"
+        "import CLS_BINARY", "import CLS_BINARY\nfrom cse_autoloss.spaces.signatures import REGRESSION"
     )
     (tmp_path / "mine.py").write_text(text)
     run = tmp_path / "run"

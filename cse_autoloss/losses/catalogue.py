@@ -16,8 +16,7 @@ from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.families import FAMILIES
 from cse_autoloss.losses.family import Family, Parameter, called
-from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES
-from cse_autoloss.losses.margin_families import MARGIN_FAMILIES
+from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES, MARGIN_FAMILIES
 from cse_autoloss.losses.ranking_entries import RANKING_ENTRIES
 from cse_autoloss.losses.residual_families import RESIDUAL_FAMILIES
 from cse_autoloss.spaces import plain_of, signature_of
