@@ -55,6 +55,10 @@ class Session:
         papers = config.reinforce.paper and config.task == "faces" and config.metric is None
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
+        if not self.task.quickens and (config.proxy.optimizer != "sgd" or config.proxy.precision):
+            raise ConfigError(
+                f"proxy: {config.task} has a training of its own; expected no optimizer but sgd, and no precision"
+            )
         if config.evolution.turns != EvolutionSettings().turns:
             for name in config.evolution.turns:
                 if name not in self.task.slots:

@@ -102,7 +102,7 @@ class TwoStageDetector(nn.Module):
             nn.Flatten(),
             nn.Linear(self.trunk.fine_width * settings.pool**2, settings.hidden, bias=False),
             nn.BatchNorm1d(settings.hidden),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
         )
         nn.init.kaiming_normal_(cast(Tensor, self.region_head[1].weight))
         self.to_class = nn.Linear(settings.hidden, num_classes + 1)

@@ -223,7 +223,8 @@ class SearchRun:
         """How large the run may be; measured once, kept with the run, so that a resume has the same plan."""
         config = self.config
         audit = self.session.asked_audit()
-        cost = measured(bench, self.session.untuned(self.session.plain), self.session.digest)
+        plain = self.session.untuned(self.session.plain)
+        cost = measured(bench, plain, self.session.digest, config.proxy.optimizer, config.proxy.precision)
         kept = self.store.typed_meta("size", RunSize)
         if kept is not None:
             return kept, cost
@@ -267,13 +268,16 @@ class SearchRun:
         if self.config.budget is not None and self.store.meta("fitted_again") is None:
             ran = [s for s in self.store.scores("proxy", status="ok") if "seconds_train" in s.extra][-60:]
             if ran:
-                cost = Cost(
-                    median(
-                        s.extra["seconds_train"] / (s.extra.get("epochs_trained", s.epochs) * size.share)
-                        for s in ran
-                    ),
-                    median(s.extra["seconds_score"] for s in ran),
+                epoch = median(
+                    s.extra["seconds_train"] / (s.extra.get("epochs_trained", s.epochs) * size.share)
+                    for s in ran
                 )
+                quick = None if cost.quick is None else epoch
+                if (
+                    cost.quick is not None
+                ):  # the audit's have not been seen yet: dearer by as much as they were
+                    epoch *= cost.epoch / cost.quick
+                cost = Cost(epoch, median(s.extra["seconds_score"] for s in ran), quick)
             left = self.config.budget - self.clock.elapsed
             size = fit_audit(size, left, workers, cost, self.session.asked_audit())
             self.store.set_meta("size", asdict(size))
@@ -296,11 +300,11 @@ class SearchRun:
         return SearchPlan(
             seconds=None if config.budget is None else size.search_seconds,
             offspring=size.offspring,
-            proxy_limit=self.session.limit(cost, size.epochs),
+            proxy_limit=self.session.limit(cost.of_search, size.epochs),
             epochs=size.epochs,
             train_limit=self.session.train_limit(size, self.store),
             simulates=self.session.task.simulates,
             # Of a search that hardly has time for a training, no part is kept for its end.
-            patience=min(1.2 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
+            patience=min(1.2 * cost.of_search.training(size.epochs, size.share), 0.1 * size.search_seconds),
             ladders=self._ladders(),
         )

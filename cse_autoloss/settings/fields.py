@@ -88,6 +88,7 @@ Spaces = Literal["paper", "extended"]
 """What losses read: the paper's inputs, or also how much of the training is done."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Optimizer = Literal["sgd", "muon"]
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0.0, le=1.0)]

@@ -17,7 +17,9 @@ from cse_autoloss.errors import ConfigError, shorten
 from cse_autoloss.settings.fields import (
     Count,
     Number,
+    Optimizer,
     Positive,
+    Precision,
     Seconds,
     Section,
     Share,
@@ -143,6 +145,8 @@ class ProxySettings(Section):
     keep: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
     floor: Share = 0.1
     rung_samples: Count = 100
+    optimizer: Optimizer = "sgd"
+    precision: Precision | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

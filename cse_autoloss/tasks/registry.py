@@ -9,7 +9,7 @@ from cse_autoloss.settings.fields import Section
 from cse_autoloss.tasks.protocol import Task
 
 _NEEDED = ("name", "Settings", "slots", "metrics", "baselines", "train")
-_INHERITED = ("pauses", "simulates", "stacks", "tunables", "notes", "check", "simulation")
+_INHERITED = ("pauses", "quickens", "simulates", "stacks", "tunables", "notes", "check", "simulation")
 
 
 def _fault(found: Any) -> str | None:
