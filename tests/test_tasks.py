@@ -130,6 +130,7 @@ def test_losses_of_other_slots_than_a_detectors_are_found_written_and_read(
         (("def train(", "def trains("), "without train"),
         (("    baselines = ", "    others = "), "without baselines"),
         (("class Line(Task):", "def Line(*_):\n  class Inner(Task):"), "got function"),
+        (("class Line(Task):", "class Line:"), "got a class without Task as its base"),
         (("import torch\n", "import torch\nraise OSError('no\\nluck')\n"), "OSError: no luck"),
         (("class Line", "class Lime"), "did you mean 'Lime'"),
     ],
