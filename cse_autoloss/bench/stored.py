@@ -19,6 +19,7 @@ from cse_autoloss.plugins import file_named
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.fields import unwritten
 from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.settings.papers import LETTER
 from cse_autoloss.tasks.registry import section_of
 
 CODE: Final = "code"
@@ -83,6 +84,11 @@ def stored_config(
         config = parse_config(_renamed(values, named), section=section_of)
     except ConfigError as error:
         first, *_ = str(error).splitlines()
+        if LETTER in first:
+            raise RunError(
+                f"{store.directory}: an earlier version made it with reinforce.paper, which asks for more today "
+                f"({first}); begin a new run; `report` and `export` still read this one"
+            ) from None
         raise RunError(f"{store.directory}: run.sqlite is damaged: {first}") from None
     return _joining(store, unwritten(config), cluster, trains)
 

@@ -86,7 +86,7 @@ class TwoStagePrediction(NamedTuple):
 class TwoStageDetector(nn.Module):
     """The network. Input (B, channels, H, W) normalised, H and W multiples of `stride`."""
 
-    branch: ClassVar[str] = "cls-multiclass"
+    signature: ClassVar[str] = "cls-multiclass"
 
     def __init__(
         self, channels: int, num_classes: int, settings: TwoStageSettings = TwoStageSettings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from cse_autoloss.bench.audit import AuditResult
 from cse_autoloss.bench.budget import Cost, RunSize, fit, fit_audit
@@ -24,7 +24,6 @@ from cse_autoloss.discovery.finals import Finals, Ranking
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
-from cse_autoloss.discovery.side_by_side import SideBySideRun
 from cse_autoloss.discovery.way import draw_way
 from cse_autoloss.errors import ConfigError, WorkersLost
 from cse_autoloss.graph import parse_formula
@@ -51,6 +50,12 @@ Starters = dict[str, list[Entrant]]
 """Slot -> losses that open its population."""
 
 
+class _Run(Protocol):
+    """A search of either kind."""
+
+    def complete(self, store: RunStore, observer: Observer) -> dict[str, Any]: ...
+
+
 def discover(
     config: SearchConfig,
     directory: Path,
@@ -73,7 +78,14 @@ def discover(
         AutoLossError: any other user's mistake, before anything is trained.
     """
     session = Session(config)
-    run = SideBySideRun(session, space) if config.reinforce.side_by_side else SearchRun(session)
+    run: _Run
+    if config.reinforce.side_by_side:
+        # It draws with matplotlib and writes code, which no other search needs before its end.
+        from cse_autoloss.discovery.side_by_side import SideBySideRun
+
+        run = SideBySideRun(session, space)
+    else:
+        run = SearchRun(session)
     if config.log is not None:
         library(config.log)
     new = not holds_run(directory)

@@ -110,7 +110,7 @@ class DetectionTask(Task):
 
     @cached_property
     def slots(self) -> dict[str, Signature]:
-        return in_spaces({"cls": SIGNATURES[self._builder.branch], "reg": REG}, self.settings.spaces)
+        return in_spaces({"cls": SIGNATURES[self._builder.signature], "reg": REG}, self.settings.spaces)
 
     @property
     def tunables(self) -> tuple[Tunable, ...]:
@@ -122,11 +122,11 @@ class DetectionTask(Task):
 
     @property
     def baselines(self) -> tuple[dict[str, str], ...]:
-        return tuple({"cls": cls, "reg": reg} for cls, reg in BASELINES[self._builder.branch])
+        return tuple({"cls": cls, "reg": reg} for cls, reg in BASELINES[self._builder.signature])
 
     def elsewhere(self, signature: str) -> str:
         """Where a loss of a signature that this proxy does not take has its place, in words; empty for nowhere."""
-        takers = [name for name in DETECTORS.built_in if detector_builder(name).branch == signature]
+        takers = [name for name in DETECTORS.built_in if detector_builder(name).signature == signature]
         return f"; use --detector {' or '.join(takers)}" if takers else ""
 
     @property
