@@ -23,6 +23,7 @@ from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNam
 from cse_autoloss.executors import Devices, Executor, Work, make_executor
 from cse_autoloss.executors.devices import local_devices
 from cse_autoloss.runs import RunStore, holds_run
+from cse_autoloss.settings.fields import unwritten
 from cse_autoloss.settings.load import SearchConfig
 from cse_autoloss.settings.schema import EvolutionSettings
 from cse_autoloss.spaces import form_of
@@ -55,6 +56,10 @@ class Session:
         papers = config.reinforce.paper and config.task == "faces" and config.metric is None
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
+        if not self.task.quickens and (config.proxy.optimizer != "sgd" or config.proxy.precision):
+            raise ConfigError(
+                f"proxy: {config.task} has a training of its own; expected no optimizer but sgd, and no precision"
+            )
         if config.evolution.turns != EvolutionSettings().turns:
             for name in config.evolution.turns:
                 if name not in self.task.slots:
@@ -67,7 +72,7 @@ class Session:
                 f"audit.negative_weight: expected a task with losses of per-class sigmoids (cls-binary); those of "
                 f"{config.task} are {kinds}"
             )
-        own = by_content(config.own.model_dump(mode="json"))
+        own = by_content(unwritten(config.own).model_dump(mode="json"))
         identity = json.dumps([identity_of(config.task), own, self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
 

@@ -16,8 +16,7 @@ from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.families import FAMILIES
 from cse_autoloss.losses.family import Family, Parameter, called
-from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES
-from cse_autoloss.losses.margin_families import MARGIN_FAMILIES
+from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES, MARGIN_FAMILIES
 from cse_autoloss.losses.negatives import NEGATIVES, has_own, is_weighted, weighable, weighted, with_negatives
 from cse_autoloss.losses.parametric import is_parametric
 from cse_autoloss.losses.ranking_entries import RANKING_ENTRIES

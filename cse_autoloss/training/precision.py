@@ -13,7 +13,9 @@ from cse_autoloss.settings.fields import Precision
 DTYPES: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class _InPrecision(nn.Module):
+class InPrecision(nn.Module):
+    """A `model` that computes in half precision; what it gives is float32."""
+
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
@@ -31,7 +33,7 @@ def in_precision(model: nn.Module, precision: Precision) -> nn.Module:
         model: its weights stay as they are.
         precision: "float32" gives the model itself.
     """
-    return model if precision == "float32" else _InPrecision(model, DTYPES[precision])
+    return model if precision == "float32" else InPrecision(model, DTYPES[precision])
 
 
 def in_float32(found: Any) -> Any:

@@ -25,12 +25,21 @@ from cse_autoloss.tasks.pictures import (
 
 WIDEST = 1200
 """Pixels; a wider plot is made smaller, so that the page stays small."""
+UPRIGHT = 12
+"""A matrix of more classes has their names upright above its columns, so that it fits on the page."""
 _PLOTS = (
-    ("plots/mu.png", "The searched distribution's mean", "Epoch by epoch."),
+    ("plots/mu.png", "The searched distribution's mean", "By epoch, or by generation of whole trainings."),
     (
         "plots/gradient.png",
         "Gradient of the target's activation",
-        "Before the search, after it, and of the exported loss.",
+        "Before the search, after it, and of the exported loss. "
+        "Grey, where it is known: where the net has the target's logits of its training images.",
+    ),
+    (
+        "plots/schedule.png",
+        "The losses of the search, one after another",
+        "The gradient of the target's activation for the loss at the distribution's mean, dashed for the first one. "
+        "Grey, where it is known: where the best net had the target's logits at the step's end.",
     ),
     (
         "plots/approximation.png",
@@ -145,7 +154,8 @@ def _matrix(picture: Matrix) -> Safe:
         ]
         rows.append(el("tr", el("th", name), cells))
     head = el("tr", el("th", "true ↓ taken for →"), [el("th", name) for name in picture.names])
-    return el("div", el("table", head, rows, class_="matrix"), class_="scroll")
+    look = "matrix many" if len(picture.names) > UPRIGHT else "matrix"
+    return el("div", el("table", head, rows, class_=look), class_="scroll")
 
 
 def _photograph(one: Photograph) -> Safe:

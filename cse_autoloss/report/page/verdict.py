@@ -102,9 +102,10 @@ def difference(view: RunView, one: Standing, other: Standing) -> Interval | None
 
 
 def gains(view: RunView) -> Safe | None:
-    """Everyone's test figure, and the gain of the found loss over each (of a comparison: over the first)."""
+    """Everyone's test figure, and the gain of the found loss over each (of a comparison: over the first); nothing of a
+    run whose budget held no search."""
     rows, reference, metric = view.standings, view.reference, view.metric
-    if not rows:
+    if not rows or view.summary.get("too_short"):
         return None
     toward_first = view.command == "compare"
     corrected = all(one.corrected for one in rows)
