@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from breeding_arms import refined
 
 import cse_autoloss as cal
 from cse_autoloss.discovery.choosing import Chooser
@@ -41,6 +42,8 @@ SIGNATURE = "cls-binary-progress"
 FLOOR = 45.0
 """AP below which losses are alike: nobody wants them."""
 COMPONENTS = 20
+BREEDING = Path(__file__).resolve().with_name("breeding_arms.py")
+REFINED = {"numbers refined twice": 2, "numbers refined five times": 5}
 ARMS: dict[str, dict[str, Any]] = {
     "full": {},
     "no surrogate": {"surrogate__pool": 0},
@@ -51,6 +54,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "no repeats": {"evolution__elite": 0},
     "no random ones": {"evolution__random_fraction": 0.0},
     "small generations": {"evolution__offspring": 8},
+    "map-elites": {"search": f"{BREEDING}:MapElites"},
+    "half map-elites": {"search": f"{BREEDING}:HalfMapElites"},
+    "numbers refined twice": {},
+    "numbers refined five times": {},
 }
 """How each differs from the default configuration."""
 
@@ -58,13 +65,13 @@ ARMS: dict[str, dict[str, Any]] = {
 class StandIn:
     """What a loss is worth in AP points, and the standard deviation of a seed."""
 
-    def __init__(self, scores: Mapping[str, list[float]]) -> None:
-        """`scores`: AP points of each loss's seeds."""
+    def __init__(self, scores: Mapping[str, list[float]], signature: str = SIGNATURE) -> None:
+        """`scores`: AP points of each loss's seeds; `signature`: of the losses."""
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-        graphs = [parse(formula, SIGNATURE) for formula in scores]
-        features = slope_features(graphs)
+        self.signature = signature
+        features = slope_features([parse(formula, signature) for formula in scores])
         worth = np.maximum([np.mean(own) for own in scores.values()], FLOOR)
         count = np.array([len(own) for own in scores.values()])
         spread = [np.var(own, ddof=1) for own in scores.values() if len(own) > 1 and min(own) > FLOOR]
@@ -88,7 +95,7 @@ class StandIn:
 
     def worth(self, formulas: list[str]) -> list[float]:
         """AP points of each."""
-        features = slope_features([parse(formula, SIGNATURE) for formula in formulas])
+        features = slope_features([parse(formula, self.signature) for formula in formulas])
         found = self._process.predict((features - self._middle) @ self._axes) + self._level
         return [float(value) for value in found]
 
@@ -136,7 +143,7 @@ def run(arm: str, seed: int, generations: int, out: Path) -> None:
     """A search; what it liked best after each generation becomes a line."""
     options = {"evolution__combine": 1, "evolution__combine_seeds": 1, **ARMS[arm]}
     options |= {"audit__finalists": 1, "audit__baselines": 1, "audit__tuning": 1, "audit__seeds": 2}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, refined(REFINED.get(arm, 0)):
         directory = Path(folder) / "run"
         task = f"{Path(__file__).resolve()}:Replayed"
         cal.evolve(
