@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,11 @@ import cse_autoloss.surrogate
 from cse_autoloss.discovery.choosing import AGREES
 from cse_autoloss.errors import FormulaError
 from cse_autoloss.spaces import parse, signature_of
-from cse_autoloss.surrogate import Surrogate, placed, slope_features
+from cse_autoloss.surrogate import Surrogate, placed, shipped, slope_features
 
 FILES = ("simulate_proxies.jsonl", "simulate_proxies_fresh.jsonl", "simulate_proxies_other.jsonl")
 SIGNATURES = ("cls-binary", "reg")
+PROGRESS = "cls-binary-progress"
 LEAST = 16
 """Box losses beside one classification loss whose places are told."""
 GOOD = 0.5
@@ -196,52 +196,56 @@ def careless_memory(signature: str, without: Iterable[str]) -> tuple[Floats, Flo
 
 
 def elsewhere(repeats: int) -> None:
-    """ρ on losses of other data that were not seen, over all and over the better half: of the run alone, and with the
-    careless trainings, whose formulas there are left out, remembered; in how many orders the run would believe them.
+    """ρ on losses of other data that were not seen, over all and over the better half: of the run alone, with what is
+    remembered, and where it is believed by its agreement with the run's trainings alone, or by today's rule; and in how
+    many orders it is. Formulas at hand are never remembered.
     """
-    print(
-        "| data | losses | remembered | seen | the run alone: all, better half | with careless scenes | believed |"
-    )
-    print("|---|---|---:|---:|---|---|---:|")
-    kinds: list[tuple[str, str, list[str], Floats]] = []
-    for signature, file in product(SIGNATURES, FILES):
-        table = Table(file, signature)
-        kinds.append((file, signature, table.formulas, table.ap))
+    heads = ("data", "losses", "remembered", "seen", "the run alone", "with it", "by agreement", "today")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     rows = [row for row in _lines("other_data.jsonl") if row["status"] == "ok"]
+    for signature in SIGNATURES:
+        tables = {file: Table(file, signature) for file in FILES}
+        for file, table in tables.items():
+            for name, memory in (("careless", careless_memory(signature, table.formulas)),
+                                 ("the other two", remembered(tables, file))):  # fmt: skip
+                _elsewhere(f"{file} | {signature} | {name}", table.features, table.ap, memory, repeats)
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]
         formulas, ap = [row["cls"] for row in own], np.array([row["ap"] for row in own])
-        kinds.append((kind, "cls-binary-progress", formulas, ap))
-    for name, signature, formulas, ap in kinds:
-        features = slope_features([parse(formula, signature) for formula in formulas])
-        memory = careless_memory(signature, formulas)
-        before = Surrogate(features[:0], ap[:0], memory).foretell(features)
-        for seen in (0, 16, 32):
-            if seen > len(ap) - 8:
-                continue
-            told: list[list[float]] = []
-            agrees = 0
-            for repeat in range(repeats if seen else 1):
-                order = np.random.default_rng(repeat).permutation(len(ap))
-                known, rest = order[:seen], order[seen:]
-                half = rest[ap[rest] >= np.median(ap)]
-                agrees += bool(seen) and spearmanr(before[known], ap[known])[0] >= AGREES
-                helped = Surrogate(features[known], ap[known], memory).foretell(features) if seen else before
-                alone = (
-                    Surrogate(features[known], ap[known]).foretell(features) if seen else np.zeros(len(ap))
-                )
-                told.append(
-                    [
-                        spearmanr(guess[part], ap[part])[0] if guess.any() else np.nan
-                        for guess in (alone, helped)
-                        for part in (rest, half)
-                    ]
-                )
-            one, two, three, four = np.mean(told, axis=0)
-            own_cells = f"{one:.2f}, {two:.2f}" if seen else ""
-            believed = f"{agrees} of {repeats}" if seen else ""
-            rows_told = f"{len(ap)} {signature} | {len(memory[1])} | {seen} | {own_cells}"
-            print(f"| {name} | {rows_told} | {three:.2f}, {four:.2f} | {believed} |", flush=True)
+        features = slope_features([parse(formula, PROGRESS) for formula in formulas])
+        clean = [one for one in shipped() if one.formula not in formulas and one.signature == SIGNATURES[0]]
+        places = np.array([one.place for one in clean])
+        shown = slope_features([parse(one.formula, PROGRESS) for one in clean])
+        for name, memory in (("careless", careless_memory(PROGRESS, formulas)), ("clean", (shown, places))):
+            _elsewhere(f"{kind} | {PROGRESS} | {name}", features, ap, memory, repeats)
+
+
+def _elsewhere(name: str, features: Floats, ap: Floats, memory: tuple[Floats, Floats], repeats: int) -> None:
+    before = Surrogate(features[:0], ap[:0], memory).foretell(features)
+    for seen in (16, 32):
+        if seen > len(ap) - 8:
+            continue
+        told, agreed, helped = [], 0, 0
+        for repeat in range(repeats):
+            order = np.random.default_rng(repeat).permutation(len(ap))
+            known, rest = order[:seen], order[seen:]
+            parts = (rest, rest[ap[rest] >= np.median(ap)])
+            alone = Surrogate(features[known], ap[known])
+            both = Surrogate(features[known], ap[known], memory)
+            agrees = spearmanr(before[known], ap[known])[0] >= AGREES
+            helps = agrees and both.left_out() >= alone.left_out()
+            agreed, helped = agreed + bool(agrees), helped + bool(helps)
+            rho = [
+                [spearmanr(one.foretell(features[part]), ap[part])[0] for part in parts]
+                for one in (alone, both)
+            ]
+            told.append([*rho, rho[bool(agrees)], rho[bool(helps)]])
+        one, two, three, four = ("{:.2f}, {:.2f}".format(*pair) for pair in np.mean(told, axis=0))
+        print(
+            f"| {name} ({len(memory[1])}) | {seen} | {one} | {two} | {three} ({agreed} of {repeats})"
+            f" | {four} ({helped}) |",
+            flush=True,
+        )
 
 
 def _fits(formula: str, signature: str) -> bool:
