@@ -33,7 +33,7 @@ from cse_autoloss.surrogate.slopes import EVERY, KNEE
 
 SIGNATURE = "cls-binary-progress"
 EDGES = ((-4.0, -2.0, 0.2), (-3.0, -2.3, -1.8), (0.05, 0.3))
-"""Of the cells, 48 in all; see `traits`. The losses of careless_trainings.jsonl lie in 30 of them or so."""
+"""Of the cells, 48 in all; see `traits`."""
 AIMED = 0.645
 SLOTS = 40
 """Cells that breed at most, those with the best losses: as many parents as an evolution has."""
@@ -104,13 +104,6 @@ class MapElites(Evolution):
 
     def _tournament(self, size: int) -> int:
         return random.randrange(size)
-
-
-class HalfMapElites(MapElites):
-    """The same cells, but every second parent is the best of a tournament."""
-
-    def _tournament(self, size: int) -> int:
-        return random.randrange(size) if random.random() < 0.5 else Evolution._tournament(self, size)
 
 
 @contextmanager
