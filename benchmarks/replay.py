@@ -3,6 +3,7 @@
     python benchmarks/replay.py fit                                       # how good the stand-in is
     python benchmarks/replay.py run full --seeds 0 1 2 --out replay.jsonl
     python benchmarks/replay.py table --out replay.jsonl                  # regret by trainings, with standard errors
+    python benchmarks/replay.py unlike                                    # what the stand-in says of random losses
 
 The search is the real one, with its filters, for a classification loss beside GIoU in extended spaces. What stands in
 for a training is a Gaussian process, fitted once to all of `careless_trainings.jsonl` that has GIoU: it says what a
@@ -34,9 +35,11 @@ from cse_autoloss.graph import LossGraph, parse_formula
 from cse_autoloss.runs import RunStore
 from cse_autoloss.searches.protocol import Member, ranked
 from cse_autoloss.spaces import parse, signature_of
+from cse_autoloss.spaces.random_expressions import random_forest
 from cse_autoloss.surrogate import slope_features
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.protocol import LossFunction, Schedule, SplitName, TaskScore
+from cse_autoloss.verification.population import verify_forest
 
 SIGNATURE = "cls-binary-progress"
 FLOOR = 45.0
@@ -238,10 +241,46 @@ def fit() -> None:
     )
 
 
+def unlike(count: int = 200) -> None:
+    """What the stand-in says of random losses, and what those of them in the table came to: who may be replayed."""
+    rng, signature = np.random.default_rng(0), signature_of(SIGNATURE)
+    drawn: dict[str, list[str]] = {"accepted by the filter": [], "rejected by it": []}
+    while min(map(len, drawn.values())) < count:
+        forest = random_forest(signature, 100_000, rng)
+        sound = verify_forest(forest).fault == 0
+        for kept, rows in zip(drawn.values(), (np.flatnonzero(sound), np.flatnonzero(~sound)), strict=True):
+            graphs = [forest.graph(int(row)) for row in rows[: 4 * count]]
+            told = np.isfinite(slope_features(graphs)).all(axis=1) if graphs else []
+            kept += [graph.formula for graph, one in zip(graphs, told, strict=True) if one]
+    bce = stand_in().worth(["Neg(Add(Mul(PY,Log(Sig(X))),Mul(NY,Log(Sub(1,Sig(X))))))"])[0]
+    print(f"BCE: {bce:.1f} AP by the stand-in")
+    rows = [
+        (f"stand-in, random losses {name}", stand_in().worth(kept[:count])) for name, kept in drawn.items()
+    ]
+    rows.append(("trained, random losses of the table", _random_ones()))
+    print(
+        "| AP | losses | a quarter is below | half | three quarters | as good as BCE |\n|---|---:|---:|---:|---:|---:|"
+    )
+    for name, worth in rows:
+        low, half, high = np.quantile(worth, (0.25, 0.5, 0.75))
+        good = np.mean(np.array(worth) >= bce)
+        print(f"| {name} | {len(worth)} | {low:.1f} | {half:.1f} | {high:.1f} | {good:.0%} |")
+
+
+def _random_ones() -> list[float]:
+    text = (Path(__file__).parent / "careless_trainings.jsonl").read_text(encoding="utf-8")
+    rows = map(json.loads, text.splitlines())
+    return [
+        100 * row["ap"]
+        for row in rows
+        if (row["origin"], row["reg"], row["status"]) == ("random", "giou", "ok")
+    ]
+
+
 def main() -> None:
-    """One of the three."""
+    """One of the four."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("fit", "run", "table"))
+    parser.add_argument("what", choices=("fit", "run", "table", "unlike"))
     parser.add_argument("arm", nargs="?", default="full", choices=ARMS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--generations", type=int, default=6)
@@ -249,6 +288,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.what == "fit":
         fit()
+    elif asked.what == "unlike":
+        unlike()
     elif asked.what == "run":
         for seed in asked.seeds:
             run(asked.arm, seed, asked.generations, asked.out)

@@ -1,8 +1,8 @@
 """A sharper upper bound of a step over boxes, by its slopes, where plain intervals forget that their variables are one.
 
-Two rules (Moore, 1966). Where the step surely rises or falls along an axis, it is largest at that end of the axis. And by
-the mean value theorem it is, anywhere in a box, at most its value in the middle plus the sum of |slope|·(half a side). The
-second also tells which axis moves it most: across it a box is halved.
+Two rules (Moore, 1966). Where the step surely rises or falls along an axis, it is largest at that end of the axis. And
+by the mean value theorem it is, anywhere in a box, at most its value in the middle plus the sum of |slope|·(half a
+side). The second also tells which axis moves it most: across it a box is halved.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from cse_autoloss.certify.bisect import Array, Ranges
 from cse_autoloss.certify.scene import Scene
+from cse_autoloss.operators.intervals import Interval
 
 _SLACK = 1 + 1e-12
 
@@ -29,7 +30,7 @@ def upper_bound(scene: Scene, step: int) -> Callable[[Ranges], tuple[Array, Arra
 
     def bound(boxes: Ranges) -> tuple[Array, Array]:
         plain, *found = scene.all_ranges([step, *slopes.values()], boxes)
-        ends = {name: (np.array(low), np.array(high)) for name, (low, high) in boxes.items()}
+        ends: dict[str, Interval] = dict(boxes)
         for name, (least, most) in zip(slopes, found, strict=True):
             low, high = boxes[name]
             ends[name] = np.where(least >= 0, high, low), np.where(most <= 0, low, high)
