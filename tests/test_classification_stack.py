@@ -7,11 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from cse_autoloss.classifiers import MODELS, ModelStack, Sgd, make_classifier
+from cse_autoloss.classifiers.branches import of_all_heads
 from cse_autoloss.classifiers.seeds import derived_seed, generator
 from cse_autoloss.errors import UnknownNameError
 from cse_autoloss.spaces.am_lfs import AmLfs
 
-SHAPES = {"mlp": (1, 8, 8), "small": (1, 12, 12), "face": (1, 12, 9), "resnet20": (3, 8, 8)}
+SHAPES = {
+    "mlp": (1, 8, 8),
+    "small": (1, 12, 12),
+    "face": (1, 12, 9),
+    "resnet20": (3, 8, 8),
+    "mgn": (1, 12, 9),
+}
 SPACE = AmLfs(intervals=3, scale=10.0)
 
 
@@ -46,7 +53,10 @@ def test_together_is_one_after_another(name: str) -> None:
         model.train()
         adept = torch.optim.SGD(model.parameters(), float(rates[index]), momentum=0.9, weight_decay=1e-3)
         for step, (x, y) in enumerate(_batches(name)):
-            loss = SPACE.loss(model(x)[1], y, theta[index]).mean()
+            embedding, logits_of_heads = model(x)
+            loss = SPACE.loss(logits_of_heads, of_all_heads(model, y), theta[index]).mean()
+            if hasattr(model, "beside"):
+                loss = loss + model.beside(embedding, y)
             torch.testing.assert_close(together[step][index], loss.detach(), rtol=2e-3, atol=2e-4)
             adept.zero_grad()
             loss.backward()

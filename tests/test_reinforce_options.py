@@ -17,8 +17,10 @@ from cse_autoloss.discovery.stacks import name_of
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.searches.parametric import space_of
 from cse_autoloss.searches.reinforce.candidates import policy_of
-from cse_autoloss.searches.reinforce.policy import ranked
-from cse_autoloss.searches.reinforce.search import Reinforce
+from cse_autoloss.searches.reinforce.policy import log_probability, normalise, ranked, score_gradient
+from cse_autoloss.searches.reinforce.reuse import CLIP, clipped_weights
+from cse_autoloss.searches.reinforce.search import Reinforce, ReinforceState
+from cse_autoloss.searches.reinforce.spread import LIMITS, spread_gradient
 from cse_autoloss.settings.load import load_config
 from cse_autoloss.settings.schema import SearchConfig
 from cse_autoloss.spaces.am_lfs import AmLfs
@@ -51,13 +53,16 @@ def moved(search: Reinforce, best: torch.Tensor, epochs: int = 120, noise: float
         {"antithetic": True},
         {"ranks": True},
         {"antithetic": True, "ranks": True, "decay": 0.995},
+        {"baseline": "moving"},
+        {"sigma_lr": 0.02},
+        {"reuse": 4, "lr": 0.02},
     ],
 )
 def test_the_mean_moves_to_a_planted_optimum(options: dict[str, Any]) -> None:
     """Twelve numbers, the optimum two away, rewards as noisy as one draw's own spread makes them differ."""
     space = AmLfs(3, continuous=False)
     best = torch.tensor(space.start) + 2 / math.sqrt(12)
-    assert moved(Reinforce(space, samples=16, lr=0.05, **options), best, noise=0.3) < 0.35
+    assert moved(Reinforce(space, samples=16, **{"lr": 0.05, **options}), best, noise=0.3) < 0.35
 
 
 def test_without_a_signal_it_goes_nowhere_but_at_random() -> None:
@@ -74,6 +79,110 @@ def test_antithetic_draws_are_pairs_and_sigma_falls() -> None:
     later = search.tell(search.tell(state, [0.0] * 5), [0.0] * 5)
     plain = Reinforce(SearchSoftmax(), samples=5, sigma=0.1, antithetic=True)
     torch.testing.assert_close(search.ask(later), plain.ask(later))
+
+
+def test_the_gradient_of_log_sigma_is_unbiased() -> None:
+    """E[|θ − m|²] = |μ − m|² + K·σ², so its derivative by log σ is 2·K·σ²."""
+    mu, goal, sigma = torch.tensor([0.3, -0.2, 0.1]), torch.tensor([0.1, 0.4, 0.0]), 0.3
+    noise = torch.randn(400_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = mu + sigma * noise
+    found = spread_gradient(drawn, (drawn - goal).square().sum(-1), mu, sigma)
+    assert float(found) == pytest.approx(2 * 3 * sigma**2, rel=0.03)
+
+
+def test_sigma_falls_at_an_optimum_rises_far_from_it_and_keeps_within_its_limits() -> None:
+    space = AmLfs(3)
+    start = torch.tensor(space.start, dtype=torch.float64)
+
+    def learnt(reward: Any, **options: Any) -> float:
+        search = Reinforce(space, samples=64, **options)
+        state = search.init()
+        for _ in range(40):
+            state = search.tell(state, reward(search.ask(state)).tolist())
+        return search.sigma_at(state) / search.sigma
+
+    def near(drawn: torch.Tensor) -> torch.Tensor:
+        return -(drawn - start).square().sum(-1)
+
+    assert learnt(near) == 1.0
+    assert learnt(near, sigma_lr=0.02) < 0.7
+    assert learnt(near, sigma_lr=1.0) == pytest.approx(LIMITS[0])
+    assert learnt(lambda drawn: -near(drawn), sigma_lr=1.0, lr=1e-6) == pytest.approx(LIMITS[1])
+
+
+def test_reuse_takes_the_gradient_of_the_clipped_objective() -> None:
+    """Schulman's surrogate, differentiated by autograd, against the weights."""
+    source = torch.Generator().manual_seed(1)
+    old, new = torch.zeros(4, dtype=torch.float64), torch.full((4,), 0.06, dtype=torch.float64)
+    drawn = 0.3 * torch.randn(200, 4, generator=source, dtype=torch.float64)
+    advantages = torch.randn(200, generator=source, dtype=torch.float64)
+    moving = new.clone().requires_grad_()
+    ratio = (log_probability(drawn, moving, 0.25) - log_probability(drawn, old, 0.3)).exp()
+    surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - CLIP, 1 + CLIP) * advantages).mean()
+    (expected,) = torch.autograd.grad(surrogate, moving)
+    weights = clipped_weights(drawn, advantages, (old, 0.3), (new, 0.25))
+    torch.testing.assert_close(score_gradient(drawn, advantages * weights, new, 0.25), expected)
+    assert 0 < int((weights == 0).sum()) < 200
+    torch.testing.assert_close(
+        clipped_weights(drawn, advantages, (old, 0.3), (old, 0.3)), torch.ones(200, dtype=torch.float64)
+    )
+
+
+def test_reuse_goes_further_and_no_further_than_the_clip() -> None:
+    space = AmLfs(3)
+    away = [
+        math.dist(search.tell(search.init(), [float(i) for i in range(16)]).mu, space.start)
+        for search in (Reinforce(space, samples=16, lr=0.01, reuse=reuse) for reuse in (0, 1, 100))
+    ]
+    assert away[0] < away[1] < away[2] < 101 * away[0] / 2
+
+
+def test_the_baselines_of_a_reward() -> None:
+    rewards = [1.0, 2.0, math.nan, 5.0]
+    own = normalise(rewards)
+    assert float(own.mean()) == pytest.approx(0.0, abs=1e-12)
+    torch.testing.assert_close(
+        normalise(rewards, 0.0) - own, (own[1] - own[0]) * torch.full((4,), 2.25).to(own)
+    )
+    # The mean of the others is the mean but for B/(B − 1), which Adam does not see.
+    values = torch.tensor([0.1, 0.5, 0.4, 0.9], dtype=torch.float64)
+    others = values - (values.sum() - values) / 3
+    torch.testing.assert_close(others, (values - values.mean()) * 4 / 3)
+
+
+def test_the_moving_baseline_is_that_of_earlier_epochs() -> None:
+    search = Reinforce(AmLfs(3), samples=4, baseline="moving")
+    first = search.tell(search.init(), [0.0, 1.0, 2.0, 3.0])
+    assert first.baseline == 1.5
+    assert first.mu == Reinforce(AmLfs(3), samples=4).tell(search.init(), [0.0, 1.0, 2.0, 3.0]).mu
+    second = search.tell(first, [2.0, 3.0, 4.0, 5.0])
+    assert second.baseline == pytest.approx(0.9 * 1.5 + 0.1 * 3.5)
+    assert second.mu != Reinforce(AmLfs(3), samples=4).tell(first, [2.0, 3.0, 4.0, 5.0]).mu
+    assert ReinforceState.from_dict(json.loads(json.dumps(second.to_dict()))) == second
+
+
+def test_a_state_of_an_earlier_version_is_read() -> None:
+    state = Reinforce(AmLfs(3)).init()
+    kept = {name: value for name, value in state.to_dict().items() if name not in ("spread", "baseline")}
+    assert ReinforceState.from_dict(kept) == state
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sigma_lr": -0.1}, "sigma_lr: expected a number of at least 0, got -0.1"),
+        ({"reuse": -1}, "reuse: expected a whole number of at least 0, got -1"),
+        ({"baseline": "median"}, "baseline: expected 'mean', 'moving' or 'none', got 'median'"),
+    ],
+)
+def test_options_that_can_not_be(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        Reinforce(AmLfs(3), **options)
+
+
+def test_settings_reach_the_policy() -> None:
+    found = policy({"reinforce.reward_baseline": "none", "reinforce.sigma_lr": 0.03, "reinforce.reuse": 2})
+    assert (found.baseline, found.sigma_lr, found.reuse) == ("none", 0.03, 2)
 
 
 def test_ranks() -> None:
@@ -131,6 +240,9 @@ def test_paper_takes_the_place_of_what_a_packaged_configuration_says() -> None:
         ("antithetic", True, "false, got true"),
         ("sigma_decay", 0.9, "1.0, got 0.9"),
         ("form", "unbounded", "'bounded', got 'unbounded'"),
+        ("reward_baseline", "none", "'mean', got 'none'"),
+        ("sigma_lr", 0.1, "0.0, got 0.1"),
+        ("reuse", 2, "0, got 2"),
     ],
 )
 def test_paper_refuses_what_the_papers_have_otherwise(

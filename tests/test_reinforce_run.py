@@ -32,6 +32,7 @@ from cse_autoloss.errors import AutoLossError, ConfigError, DataError, RunError,
 from cse_autoloss.export.parametric_source import schedule_source
 from cse_autoloss.losses.margin import ArcFace, ASoftmax, CosFace
 from cse_autoloss.losses.parametric import ParametricLoss, ParametricSchedule, is_parametric, make_space
+from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import dump, load_config, parse_config
 from cse_autoloss.settings.schema import ReinforceSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
@@ -143,11 +144,21 @@ def test_a_whole_run_and_the_same_after_two_kills(finished: RunResult, tmp_path:
     assert summary["best"]["gain"]["over"] == summary["gains"][0]["over"]
     assert set(summary["seconds"]) == {"tune", "proxy", "audit", "total"}
     assert summary["verdict"].startswith("No better than")
-    for name in ("mu.png", "gradient.png", "approximation.png"):
+    for name in ("mu.png", "gradient.png", "schedule.png", "approximation.png"):
         assert (whole / "plots" / name).read_bytes().startswith(b"\x89PNG")
     page = (whole / "report.html").read_text()
-    for title in ("The searched distribution", "Gradient of the target", "Losses that people know, in this"):
+    for title in (
+        "The searched distribution",
+        "Gradient of the target",
+        "one after another",
+        "know, in this",
+    ):
         assert title in page
+    with RunStore.read(whole) as store:
+        told = [score.extra["logits"] for score in store.scores("epoch")]
+        searched = [one for one in told if one]
+    assert len(searched) == 4  # of the search's epochs, and not of the control's
+    assert all(sum(one["counts"]) == 200 and one["classes"] == 10 for one in searched)
     configured = {**SMALL, "search": "reinforce", "reinforce.side_by_side": True}
     assert load_config(whole / "config.yaml") == load_config("classification", configured)
 

@@ -15,7 +15,16 @@ from cse_autoloss.settings.fields import Optimizer, Precision
 STATES = "states"
 """Folder in a run's directory where workers keep the states of paused trainings."""
 
-_KEPT = ("seconds_train", "seconds_score", "epochs_trained", "train_samples", "memory", "parts", "pictures")
+_KEPT = (
+    "seconds_train",
+    "seconds_score",
+    "epochs_trained",
+    "train_samples",
+    "memory",
+    "parts",
+    "pictures",
+    "logits",
+)
 
 Purpose = Literal["proxy", "rung", "combine", "tune", "audit", "filter-audit"]
 

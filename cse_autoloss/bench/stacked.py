@@ -60,11 +60,13 @@ class StackTraining:
         """Of the score after so many epochs."""
         return job_key(training=self.name, seed=self.seed, epoch=epoch, split=split, task=self.task)
 
-    def job(self, theta: Sequence[Sequence[float]], first: int, last: int) -> Job:
-        """Train the epochs from `first` (from 0) to before `last` with the losses of `theta`, (B, K)."""
-        return Job(
-            self.key(last), {"kind": "stack", **vars(self), "theta": theta, "first": first, "last": last}
-        )
+    def job(self, theta: Sequence[Sequence[float]], first: int, last: int, logits: bool = False) -> Job:
+        """Train the epochs from `first` (from 0) to before `last` with the losses of `theta`, (B, K).
+
+        `logits` asks where the best model then has its logits.
+        """
+        told = {"theta": theta, "first": first, "last": last, "logits": logits}
+        return Job(self.key(last), {"kind": "stack", **vars(self), **told})
 
     def test(self) -> Job:
         """Score the best model of the last epoch on test."""
@@ -79,7 +81,8 @@ def train(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, 
     """Do a job of `StackTraining.job`.
 
     Returns:
-        `scores`: the metrics of each model on validation; `best`: the index of the best, None where all diverged.
+        `scores`: the metrics of each model on validation; `best`: the index of the best, None where all diverged;
+        `logits`: of the best, as `StackedTask.target_logits`, if they were asked for.
     """
     training, theta = _training(payload), torch.tensor(payload["theta"], dtype=torch.float64)
     stack = task.stack(len(theta), training.scale)
@@ -98,6 +101,10 @@ def train(task: Stacked, folder: Path, payload: Mapping[str, Any]) -> dict[str, 
         best = best_of([metric.worth(own) for own in told["scores"]])
     except DivergedError:
         return {**told, "best": None}
+    if payload.get("logits") and hasattr(task, "target_logits"):
+        alone = task.stack(1, training.scale)
+        alone.load_weights(stack.weights(best))
+        told["logits"] = dict(task.target_logits(alone))
     if payload["last"] == training.epochs:
         kept = stack.weights(best)
     else:

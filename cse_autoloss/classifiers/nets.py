@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cse_autoloss.classifiers.head import ClassHead
 from cse_autoloss.errors import UnknownNameError
 
-MODELS = ("mlp", "small", "face", "resnet20")
+MODELS = ("mlp", "small", "face", "resnet20", "mgn")
 """Names that `make_classifier` takes."""
 
 
@@ -96,7 +96,7 @@ def make_classifier(
     """A classifier by its name.
 
     Args:
-        name: one of `MODELS`.
+        name: one of `MODELS`; of one with several heads `branches` tells how it is trained.
         shape: (channels, height, width) of the images.
         classes: C.
         scale: s for normalised features; None for plain logits.
@@ -111,4 +111,8 @@ def make_classifier(
         from cse_autoloss.classifiers.resnet import ResNet20
 
         return ResNet20(shape[0], classes, scale)
+    if name == "mgn":
+        from cse_autoloss.classifiers.mgn import MgnNet
+
+        return MgnNet(shape, classes, scale)
     raise UnknownNameError.of("model", name, MODELS)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from cse_autoloss.classifiers.branches import of_all_heads
 from cse_autoloss.settings.fields import Precision
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.training.precision import DTYPES, in_float32
@@ -58,7 +59,7 @@ class ModelStack:
             value.requires_grad_()
 
     def forward(self, images: Tensor, *, train: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings (B, N, D) and logits (B, N, C).
+        """Embeddings (B, N, D) and logits (B, N, C); of several heads, in training, (B, heads·N, C).
 
         Args:
             images: (N, channels, H, W) for all models, or (B, N, channels, H, W).
@@ -84,7 +85,7 @@ class ModelStack:
         theta: Tensor,
         lr: float | Tensor,
     ) -> Tensor:
-        """One step of gradient descent on each model's mean loss.
+        """One step of gradient descent on each model's mean loss, over its heads too, and what it has beside.
 
         Args:
             images: as of `forward`.
@@ -96,9 +97,13 @@ class ModelStack:
         Returns:
             (B,) losses before the step.
         """
-        logits = self.forward(images, train=True)[1]
-        dims = (0, 0 if labels.dim() == 2 else None, 0)
-        losses = vmap(space.loss, in_dims=dims)(logits, labels, theta.to(logits)).mean(-1)
+        embedding, logits = self.forward(images, train=True)
+        dim = 0 if labels.dim() == 2 else None
+        told = of_all_heads(self._template, labels)
+        losses = vmap(space.loss, in_dims=(0, dim, 0))(logits, told, theta.to(logits)).mean(-1)
+        beside: Any = getattr(self._template, "beside", None)
+        if beside is not None:
+            losses = losses + vmap(beside, in_dims=(0, dim))(embedding, labels)
         names = list(self._parameters)
         gradients = torch.autograd.grad(losses.sum(), [self._parameters[name] for name in names])
         self.failed |= ~losses.detach().isfinite()

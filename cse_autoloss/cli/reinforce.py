@@ -36,7 +36,7 @@ def command(
     ] = None,
     label_noise: Annotated[float | None, typer.Option(help="Share of train labels to change.")] = None,
     groups: Groups = None,
-    model: Annotated[str | None, typer.Option(help="mlp, small, face or resnet20.")] = None,
+    model: Annotated[str | None, typer.Option(help="mlp, small, face, resnet20 or mgn.")] = None,
     samples: Annotated[int | None, typer.Option(help="Models trained together, B.")] = None,
     intervals: Annotated[int | None, typer.Option(help="Intervals of am-lfs and ap, M.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Standard deviation of the losses.")] = None,

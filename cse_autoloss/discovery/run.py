@@ -24,6 +24,7 @@ from cse_autoloss.discovery.finals import Finals, Ranking
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
+from cse_autoloss.discovery.way import draw_way
 from cse_autoloss.errors import ConfigError, WorkersLost
 from cse_autoloss.graph import parse_formula
 from cse_autoloss.losses import CATALOGUE, load_loss
@@ -77,6 +78,7 @@ def discover(
         AutoLossError: any other user's mistake, before anything is trained.
     """
     session = Session(config)
+    config = session.config
     run: _Run
     if config.reinforce.side_by_side:
         # It draws with matplotlib and writes code, which no other search needs before its end.
@@ -213,6 +215,7 @@ class SearchRun:
                 workers,
                 too_short=size.too_short,
             )
+            draw_way(session, self.store, search, summary)
         if lost is not None:
             raise still_there(lost, self.store)
         return summary
@@ -224,7 +227,7 @@ class SearchRun:
         config = self.config
         audit = self.session.asked_audit()
         plain = self.session.untuned(self.session.plain)
-        cost = measured(bench, plain, self.session.digest, config.proxy.optimizer, config.proxy.precision)
+        cost = measured(bench, plain, self.session.digest, *self.session.quick)
         kept = self.store.typed_meta("size", RunSize)
         if kept is not None:
             return kept, cost

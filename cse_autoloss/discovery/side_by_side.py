@@ -22,8 +22,7 @@ from cse_autoloss.discovery.stacks import Stacks, Trial
 from cse_autoloss.errors import ConfigError, RunError, WorkersLost
 from cse_autoloss.export.parametric_source import parametric_forms
 from cse_autoloss.losses.parametric import ParametricSchedule, known_here, make_space
-from cse_autoloss.report.approximation import plot_approximation
-from cse_autoloss.report.plots import plot_gradient, plot_mu
+from cse_autoloss.report.space_plots import draw_search
 from cse_autoloss.report.write import provenance, write_report
 from cse_autoloss.runs import RunStore, Score, write_whole
 from cse_autoloss.searches.parametric import space_of, space_slot, theta_of
@@ -31,8 +30,8 @@ from cse_autoloss.searches.protocol import SearchState
 from cse_autoloss.searches.reinforce.candidates import policy_of
 from cse_autoloss.searches.reinforce.policy import DivergedError
 from cse_autoloss.searches.reinforce.search import Reinforce
-from cse_autoloss.spaces.am_lfs import AmLfs
 from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.tasks.target_logits import TargetLogits
 
 CONTROL = "softmax, best of B"
 """Softmax trained as the search trains: B copies with orders of their own, the best copied each epoch."""
@@ -176,9 +175,20 @@ class SideBySideRun:
 
     def _path(self, training: str) -> list[tuple[float, ...]]:
         """μ after each epoch of a search."""
+        return [theta_of(text) for score in self._epochs_of(training) for text in score.losses.values()]
+
+    def _logits(self, training: str) -> dict[int, TargetLogits]:
+        """Where the best model of each epoch of a search has its logits; runs of earlier versions do not tell."""
+        with self.bench.store.understood("where a model has its logits"):
+            return {
+                int(score.epochs): TargetLogits.from_dict(score.extra["logits"])
+                for score in self._epochs_of(training)
+                if score.extra.get("logits")
+            }
+
+    def _epochs_of(self, training: str) -> list[Score]:
         epochs = [score for score in self.bench.store.scores("epoch") if score.extra["training"] == training]
-        epochs.sort(key=lambda score: score.epochs)
-        return [theta_of(text) for score in epochs for text in score.losses.values()]
+        return sorted(epochs, key=lambda score: score.epochs)
 
     def _policy(self, seed: int) -> Reinforce:
         return policy_of(self.config, self.space, seed, side_by_side=True)
@@ -320,10 +330,5 @@ class SideBySideRun:
                 forms = parametric_forms(ParametricSchedule(self.space, way), told)
                 for suffix, text in forms.items():
                     write_whole(directory / "best" / f"schedule{suffix}", text)
-            (directory / "plots").mkdir(exist_ok=True)
-            plot_mu(self.space, [mu["start"], *path], directory / "plots" / "mu.png")
-            shown = {"μ at the start": mu["start"], "μ at the end": mu["end"], "exported": mu["exported"]}
-            plot_gradient(self.space, shown, directory / "plots" / "gradient.png")
-            if isinstance(self.space, AmLfs) and self.space.form == "bounded":
-                plot_approximation(self.space, directory / "plots" / "approximation.png")
+            draw_search(directory, self.space, [mu["start"], *path], mu["exported"], self._logits(name))
         return summary

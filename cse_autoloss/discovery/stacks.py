@@ -130,7 +130,8 @@ class Stacks:
         self, training: StackTraining, policy: Reinforce, state: ReinforceState
     ) -> Process[tuple[Score, ReinforceState]]:
         """One epoch, kept with its rewards, and the state after it, which stays where all models diverged."""
-        value = yield from self._done(training.job(policy.ask(state).tolist(), state.epoch, state.epoch + 1))
+        drawn, searched = policy.ask(state).tolist(), policy.space is self._space
+        value = yield from self._done(training.job(drawn, state.epoch, state.epoch + 1, logits=searched))
         try:
             after = policy.tell(state, self._rewards(value))
         except DivergedError as error:
@@ -189,6 +190,7 @@ class Stacks:
                 "memory": value.get("memory", 0),
                 "parts": value.get("parts", {}),
                 "pictures": value.get("pictures", ()),
+                "logits": value.get("logits", {}),
             },
         )
         self._store.add_score(score)

@@ -11,6 +11,9 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "sigma_decay": 1.0,
     "antithetic": False,
     "rank_rewards": False,
+    "reward_baseline": "mean",
+    "sigma_lr": 0.0,
+    "reuse": 0,
 }
 """Key of `reinforce` -> its value in the papers of AM-LFS and Search-Softmax."""
 

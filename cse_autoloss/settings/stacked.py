@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cse_autoloss.settings.fields import NotNegative, Number, Positive, Precision, Section, Seed, Whole
 
-Model = Literal["mlp", "small", "face", "resnet20"]
+Model = Literal["mlp", "small", "face", "resnet20", "mgn"]
 Head = Literal["plain", "cosine"]
 Epochs = Annotated[Whole, Field(ge=1, le=10_000)]
 ImageSize = Annotated[Whole, Field(ge=8, le=1024)]

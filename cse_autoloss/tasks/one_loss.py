@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,10 @@ class OneLossTask(Task):
         """
         raise NotImplementedError
 
+    def order(self, count: int, source: torch.Generator) -> Tensor:
+        """The first so many training samples in the order in which one pass takes them, (count,): by chance."""
+        return torch.randperm(count, generator=source)
+
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """All metrics of a model on the first so many samples; "test" is for the final audit alone."""
         raise NotImplementedError
@@ -81,6 +85,10 @@ class OneLossTask(Task):
 
     def detail(self, model: nn.Module, split: SplitName) -> Mapping[str, float]:
         """See `TaskScore.parts`; asked for on test alone."""
+        return {}
+
+    def logits(self, model: nn.Module) -> Mapping[str, Any]:
+        """See `TaskScore.logits`; asked for where pictures are."""
         return {}
 
     @property
@@ -131,10 +139,12 @@ class OneLossTask(Task):
                 cycle,
                 seed=seed,
                 losses=[losses["loss"]],
+                order=lambda source: self.order(count, source),
             )
 
         shown: list[Picture] = []
         parts: dict[str, float] = {}
+        logits: dict[str, Any] = {}
 
         def score(run: TrainingRun) -> dict[str, float]:
             found = self.score(run.model, split, schedule.score_limit)
@@ -143,6 +153,7 @@ class OneLossTask(Task):
                     parts.update(self.detail(run.model, split))
                 if schedule.show:
                     shown.extend(self.pictures(run.model, split))
+                    logits.update(self.logits(run.model))
             return found
 
         def worth(model: nn.Module) -> float:
@@ -150,4 +161,4 @@ class OneLossTask(Task):
 
         advance = keep_best(worth, schedule.epochs) if own.early_stopping else TrainingRun.advance
         found = trained(run, schedule, score, self.samples, advance)
-        return replace(found, parts=parts, pictures=tuple(shown))
+        return replace(found, parts=parts, pictures=tuple(shown), logits=logits)

@@ -135,6 +135,8 @@ class TaskScore:
         train_samples: that there are to train on; 0 where a schedule's `train_limit` means nothing to the task.
         parts: what the metrics are made of, by what a table calls it: a figure of each class; told by `compare`.
         pictures: what the run's page draws of the model, if the schedule asks and the task has any.
+        logits: where the model has its logits, as `TargetLogits.to_dict`; if the schedule asks for pictures and the
+            head is a softmax.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -146,6 +148,7 @@ class TaskScore:
     train_samples: int = 0
     parts: Mapping[str, float] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
+    logits: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, metrics: Mapping[str, float], **rest: Any) -> Self:

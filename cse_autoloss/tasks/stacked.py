@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from cse_autoloss.classifiers import ModelStack, Sgd, make_classifier
+from cse_autoloss.classifiers.branches import TOGETHER, of_all_heads, together
 from cse_autoloss.classifiers.seeds import derived_seed, generator
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.settings.stacked import TrainingSettings
@@ -28,6 +29,8 @@ from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.tasks.pixel_spread import pixel_spread
 from cse_autoloss.tasks.protocol import LossFunction, SplitName
+from cse_autoloss.tasks.target_logits import MOST, TargetLogits
+from cse_autoloss.training.precision import InPrecision
 
 
 class StackedTask(OneLossTask):
@@ -66,6 +69,12 @@ class StackedTask(OneLossTask):
         """What is to be seen of a stack of one."""
         return ()
 
+    def check(self) -> tuple[str, ...]:
+        """Read the data, and make a model of them: not all nets take images of all sizes. See `Task.check`."""
+        told = super().check()
+        _ = self.model(0)
+        return told
+
     # -- one loss ----------------------------------------------------------------------------------------------
 
     @property
@@ -81,11 +90,21 @@ class StackedTask(OneLossTask):
         self, model: nn.Module, loss: LossFunction, index: Tensor, source: torch.Generator
     ) -> Tensor:
         """See `OneLossTask.batch_loss`."""
-        images = self._normal(self._pixels[index])
+        images, labels = self._normal(self._pixels[index]), self._labels[index]
         if self.settings.augment:
             images = augment(images, source)
-        mean: Tensor = loss(model(images)[1], self._labels[index]) / len(index)
-        return mean
+        net = model.model if isinstance(model, InPrecision) else model
+        (embedding, logits), told = model(images), of_all_heads(net, labels)
+        mean: Tensor = loss(logits, told) / len(told)
+        beside: Any = getattr(net, "beside", None)
+        return mean if beside is None else mean + beside(embedding, labels)
+
+    def order(self, count: int, source: torch.Generator) -> Tensor:
+        """See `OneLossTask.order`; a net that compares images gets several of a class side by side."""
+        several = TOGETHER.get(self.settings.model)
+        if several is None:
+            return super().order(count, source)
+        return together(self._labels[:count].cpu(), several, source)
 
     def score(self, model: nn.Module, split: SplitName, limit: int | None) -> dict[str, float]:
         """See `scores`."""
@@ -95,6 +114,10 @@ class StackedTask(OneLossTask):
         """See `shown`."""
         return self.shown(ModelStack([model], device=self.device), split)
 
+    def logits(self, model: nn.Module) -> Mapping[str, Any]:
+        """See `OneLossTask.logits`."""
+        return self.target_logits(ModelStack([model], device=self.device))
+
     def detail(self, model: nn.Module, split: SplitName) -> Mapping[str, float]:
         """See `detail_of`."""
         return self.detail_of(ModelStack([model], device=self.device), split)
@@ -102,6 +125,15 @@ class StackedTask(OneLossTask):
     def detail_of(self, stack: ModelStack, split: SplitName) -> Mapping[str, float]:
         """What the metrics of a stack of one are made of; see `TaskScore.parts`."""
         return {}
+
+    def target_logits(self, stack: ModelStack) -> Mapping[str, Any]:
+        """Where a stack of one has the target's logits of training images, at most `MOST` of them, evenly chosen: as
+        `TargetLogits.to_dict`; empty where they are not finite."""
+        count = len(self._labels)
+        step = -(-count // MOST)
+        labels, pixels = self._labels[::step], self._pixels[::step]
+        found = TargetLogits.of(stack.predict(self._normal(pixels))[1][0], labels)
+        return found.to_dict() if found else {}
 
     # -- losses side by side -----------------------------------------------------------------------------------
 
@@ -148,7 +180,7 @@ class StackedTask(OneLossTask):
         steps = count // batch
         rows = range(stack.copies) if own_orders else range(1)
         names = [("order", seed, epoch, row) for row in rows]
-        order = torch.stack([torch.randperm(count, generator=generator(*name)) for name in names])
+        order = torch.stack([self.order(count, generator(*name)) for name in names])
         order = (order if own_orders else order[0]).to(self.device)
         noise = generator("augment", seed, epoch)
         total = torch.zeros(stack.copies, device=self.device)

@@ -100,6 +100,7 @@ class TrainingRun:
         *,
         seed: int,
         losses: Sequence[Callable[..., Tensor]] = (),
+        order: Callable[[torch.Generator], Tensor] | None = None,
     ) -> None:
         """
         Args:
@@ -109,12 +110,14 @@ class TrainingRun:
             schedule: length and speed.
             seed: of the order of the samples and of what `batch_loss` draws.
             losses: that `batch_loss` uses; those that change while training goes on are told how far it is.
+            order: of the samples in one pass, (samples,); by chance where none is given.
         """
         self._moving = [one.set_progress for one in losses if hasattr(one, "set_progress")]
         self.model = model
         self.steps = total_steps(samples, schedule)
         self.step = 0
         self._samples, self._batch_loss = samples, batch_loss
+        self._pass = order or (lambda source: torch.randperm(samples, generator=source))
         self._schedule = schedule
         self._generator = torch.Generator().manual_seed(seed)
         self._order = torch.empty(0, dtype=torch.int64)
@@ -189,7 +192,7 @@ class TrainingRun:
     def _next_batch(self) -> Tensor:
         count, size = self._samples, self._schedule.batch
         while self._order.numel() < min(size, count):
-            self._order = torch.cat((self._order, torch.randperm(count, generator=self._generator)))
+            self._order = torch.cat((self._order, self._pass(self._generator)))
         index, self._order = self._order[:size], self._order[size:]
         return index
 

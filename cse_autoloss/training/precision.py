@@ -13,7 +13,9 @@ from cse_autoloss.settings.fields import Precision
 DTYPES: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class _InPrecision(nn.Module):
+class InPrecision(nn.Module):
+    """A `model` that computes in half precision; what it gives is float32."""
+
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
@@ -31,13 +33,29 @@ def in_precision(model: nn.Module, precision: Precision) -> nn.Module:
         model: its weights stay as they are.
         precision: "float32" gives the model itself.
     """
-    return model if precision == "float32" else _InPrecision(model, DTYPES[precision])
+    return model if precision == "float32" else InPrecision(model, DTYPES[precision])
 
 
 def in_float32(found: Any) -> Any:
     """Tensors of half precision, in tuples, lists and dicts, as float32."""
     half = DTYPES.values()
     return tree_map(lambda one: one.float() if isinstance(one, Tensor) and one.dtype in half else one, found)
+
+
+def quick_here(device: str) -> Precision:
+    """The precision in which a short training is quickest there: bfloat16 where the processor or GPU has instructions
+    for it, else float32.
+
+    Args:
+        device: "cpu" or "cuda", of this machine.
+    """
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    own = any(
+        getattr(torch.cpu, name, lambda: False)()
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return "bfloat16" if own else "float32"
 
 
 def loss_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:

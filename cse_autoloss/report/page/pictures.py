@@ -28,11 +28,18 @@ WIDEST = 1200
 UPRIGHT = 12
 """A matrix of more classes has their names upright above its columns, so that it fits on the page."""
 _PLOTS = (
-    ("plots/mu.png", "The searched distribution's mean", "Epoch by epoch."),
+    ("plots/mu.png", "The searched distribution's mean", "By epoch, or by generation of whole trainings."),
     (
         "plots/gradient.png",
         "Gradient of the target's activation",
-        "Before the search, after it, and of the exported loss.",
+        "Before the search, after it, and of the exported loss. "
+        "Grey, where it is known: where the net has the target's logits of its training images.",
+    ),
+    (
+        "plots/schedule.png",
+        "The losses of the search, one after another",
+        "The gradient of the target's activation for the loss at the distribution's mean, dashed for the first one. "
+        "Grey, where it is known: where the best net had the target's logits at the step's end.",
     ),
     (
         "plots/approximation.png",

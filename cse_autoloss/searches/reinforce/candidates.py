@@ -42,6 +42,9 @@ def policy_of(
         decay=own.sigma_decay,
         antithetic=own.antithetic,
         ranks=own.rank_rewards,
+        baseline=own.reward_baseline,
+        sigma_lr=own.sigma_lr,
+        reuse=own.reuse,
     )
 
 

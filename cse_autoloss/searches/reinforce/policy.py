@@ -15,25 +15,38 @@ class DivergedError(RunError):
     """No model of an epoch has a finite reward."""
 
 
-def normalise(rewards: Sequence[float]) -> Tensor:
+def normalise(rewards: Sequence[float], baseline: float | None = None) -> Tensor:
     """Rewards brought to mean 0 and variance 1 (divided by n), (B,) float64.
 
     A reward that is not finite is that of a failed model: it counts as the lowest of the others. Where all
     are equal there is nothing to learn, and all become 0.
 
+    Args:
+        rewards: (B,).
+        baseline: taken off them in place of their own mean; the deviation is their own in any case.
+
     Raises:
         DivergedError: no reward is finite.
     """
-    values = torch.tensor(list(rewards), dtype=torch.float64)
-    sound = values.isfinite()
-    if not bool(sound.any()):
-        raise DivergedError(f"all {len(values)} models diverged; a lower learning rate of the model may help")
-    values = torch.where(sound, values, values[sound].min())
+    values = sound(rewards)
     centred = values - values.mean()
     deviation = float(centred.square().mean().sqrt())
     if deviation <= 1e-12 * max(1.0, float(values.abs().max())):
         return torch.zeros_like(values)
-    return centred / deviation
+    return (centred if baseline is None else values - baseline) / deviation
+
+
+def sound(rewards: Sequence[float]) -> Tensor:
+    """Rewards with the lowest of the finite ones in place of those that are not, (B,) float64.
+
+    Raises:
+        DivergedError: no reward is finite.
+    """
+    values = torch.tensor(list(rewards), dtype=torch.float64)
+    finite = values.isfinite()
+    if not bool(finite.any()):
+        raise DivergedError(f"all {len(values)} models diverged; a lower learning rate of the model may help")
+    return torch.where(finite, values, values[finite].min())
 
 
 def ranked(rewards: Sequence[float]) -> list[float]:
