@@ -1,8 +1,8 @@
 """A sharper upper bound of a step over boxes, by its slopes, where plain intervals forget that their variables are one.
 
-Two rules (Moore, 1966). Where the step surely rises or falls along an axis, it is largest at that end of the axis. And by
-the mean value theorem it is, anywhere in a box, at most its value in the middle plus the sum of |slope|·(half a side). The
-second also tells which axis moves it most: across it a box is halved.
+Two rules (Moore, 1966). Where the step surely rises or falls along an axis, it is largest at that end of the axis.
+And by the mean value theorem it is, anywhere in a box, at most its value in the middle plus the sum of
+|slope|·(half a side). The second also tells which axis moves it most: across it a box is halved.
 """
 
 from __future__ import annotations
