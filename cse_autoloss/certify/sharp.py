@@ -31,7 +31,8 @@ def upper_bound(scene: Scene, step: int) -> Callable[[Ranges], tuple[Array, Arra
         plain, *found = scene.all_ranges([step, *slopes.values()], boxes)
         ends = {name: (np.array(low), np.array(high)) for name, (low, high) in boxes.items()}
         for name, (least, most) in zip(slopes, found, strict=True):
-            low, high = boxes[name]
+            sides: tuple[Array, Array] = boxes[name]
+            low, high = sides
             ends[name] = np.where(least >= 0, high, low), np.where(most <= 0, low, high)
         _, at_ends = scene.ranges(step, ends)
         middle = dict(ends)
