@@ -1,9 +1,11 @@
 """Hostile formulas, loss files, settings and data sets: each is right or refused in words, and nothing else.
 
-    python benchmarks/fuzz.py [--formulas 1000000] [--files 100000] [--seed 0] [--write docs/benchmarks/fuzz.md]
+    python benchmarks/fuzz.py [--formulas 1000000] [--files 25000] [--bred 5000] [--seed 0] [--write FILE.md]
 
 Each text is a sound one with one to six random changes: bytes, repeats, deep nesting, parts of others, numbers beyond a
-float, tags, lone surrogates, NUL. "Refused" is an AutoLossError with a message of less than 5,000 characters;
+float, tags, lone surrogates, NUL. "Bred" are formulas that mostly do parse: terms of sound ones in each other's places,
+long chains, extreme numbers; each goes the whole way: verified, made a module, Python that compiles, LaTeX, JSON and
+back, one in 40 drawn. "Refused" is an AutoLossError with a message of less than 5,000 characters;
 anything else that is raised is a traceback, and the first of each kind is printed. Memory is Python's, at its peak over
 that before, looked at in one of a hundred.
 """
@@ -11,8 +13,10 @@ that before, looked at in one of a hundred.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -26,15 +30,21 @@ import torch
 from PIL import Image
 
 from cse_autoloss.errors import AutoLossError
+from cse_autoloss.export.draw import draw
+from cse_autoloss.export.json_form import to_json
+from cse_autoloss.export.latex import to_latex
+from cse_autoloss.export.torch_source import torch_source
 from cse_autoloss.graph import parse_formula
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.load import parse_loss_json
 from cse_autoloss.losses.module import GraphLoss
+from cse_autoloss.operators import OPERATORS
 from cse_autoloss.settings.load import dump, load_config, parse_config
 from cse_autoloss.settings.plain_yaml import parse_yaml
-from cse_autoloss.spaces.signatures import BUILT_IN
+from cse_autoloss.spaces.signatures import BUILT_IN, SIGNATURES
 from cse_autoloss.tasks.photographs.coco_json import read_coco
 from cse_autoloss.tasks.photographs.names import ImageFinder
+from cse_autoloss.verification import verify_population
 
 MOST_SECONDS, MOST_MEGABYTES, MOST_MESSAGE = 2.0, 200.0, 5000
 PIECES = (
@@ -95,6 +105,23 @@ PIECES = (
         "{}" * 20,
     ),
 )
+EXTREMES = (
+    "0",
+    "1",
+    "-1",
+    "-0.0",
+    "1e308",
+    "-1e308",
+    "1e-320",
+    "1e-20",
+    "1e20",
+    "0.5",
+    "3.7",
+    "999999999999",
+)
+ONE, TWO = ([name for name, one in OPERATORS.items() if one.arity == arity] for arity in (1, 2))
+MOST_BRED = 4000
+"""Characters of a formula that is bred on."""
 
 
 @dataclass
@@ -140,6 +167,65 @@ def mutated(text: str, others: list[str], rng: random.Random) -> str:
     return text
 
 
+def terms(formula: str) -> list[tuple[int, int]]:
+    """From where to where each term of a formula reaches, names of operators left out."""
+    found: list[tuple[int, int]] = []
+    opened: list[int] = []
+    begun = 0
+    for word in re.finditer(r"[^(),\s]+|[(),]", formula):
+        if word.group() == "(":
+            opened.append(begun)
+        elif word.group() == ")":
+            found += [(opened.pop(), word.end())] if opened else []
+        elif word.group() != ",":
+            begun = word.start()
+            if formula[word.end() : word.end() + 1] != "(":
+                found.append((begun, word.end()))
+    return found
+
+
+def bred(text: str, others: list[str], rng: random.Random) -> str:
+    """The formula, behind its signature and a colon, with up to twelve terms changed for others."""
+    kind, _, formula = text.partition(":")
+    own = [other.partition(":")[2] for other in others if other.startswith(f"{kind}:")]
+    for _ in range(rng.choice((1, 1, 2, 3, 6, 12))):
+        here = terms(formula)
+        if not here or len(formula) > MOST_BRED:
+            break
+        start, end = rng.choice(here)
+        first, last = rng.choice(here)
+        match rng.randrange(5):
+            case 0:
+                new = rng.choice(EXTREMES)
+            case 1:
+                other = rng.choice(own)
+                begin, until = rng.choice(terms(other))
+                new = other[begin:until]
+            case 2:
+                name, times = rng.choice(ONE), rng.choice((1, 1, 2, 3, 40))
+                new = f"{name}(" * times + formula[start:end] + ")" * times
+            case 3:
+                new = f"{rng.choice(TWO)}({formula[start:end]}, {formula[first:last]})"
+            case _:
+                new = formula[first:last]
+        formula = formula[:start] + new + formula[end:]
+    return f"{kind}:{formula}"
+
+
+def whole_way(text: str, drawing: Path | None) -> None:
+    """All that is made of a formula that parses; an AssertionError where it is not the same after a round."""
+    kind, _, formula = text.partition(":")
+    graph = parse_formula(formula, SIGNATURES[kind])
+    again = parse_loss_json(json.dumps(to_json(graph))).graph
+    assert parse_formula(graph.formula, graph.signature).formula == graph.formula == again.formula
+    verify_population([graph])
+    GraphLoss(graph)
+    compile(torch_source(graph), "loss.py", "exec")
+    to_latex(graph)
+    if drawing is not None:
+        draw(graph, drawing)
+
+
 def tell(tally: Tally, read: Callable[[str], Any], text: str, look: bool) -> None:
     """Read one text, and book what came of it."""
     tally.tried += 1
@@ -173,8 +259,11 @@ def _fault(tally: Tally, what: str, text: str) -> None:
     tally.faults.setdefault(what, text)
 
 
-def kinds(folder: Path) -> dict[str, tuple[list[str], Callable[[str], Any]]]:
-    """Kind of input -> sound examples, and what reads them."""
+Kind = tuple[list[str], Callable[[str], Any], Callable[[str, list[str], random.Random], str]]
+
+
+def kinds(folder: Path) -> dict[str, Kind]:
+    """Kind of input -> sound examples, what reads them, and what makes hostile ones of them."""
     graphs = [loss.graph for entry in CATALOGUE.values() if isinstance(loss := entry.make(), GraphLoss)]
     formulas = [graph.formula for graph in graphs]
     losses = [
@@ -205,27 +294,35 @@ def kinds(folder: Path) -> dict[str, tuple[list[str], Callable[[str], Any]]]:
         (folder / "t.json").write_bytes(text.encode("utf-8", "surrogatepass"))
         read_coco(folder / "t.json", finder)
 
+    turns = itertools.count()
+
+    def read_bred(text: str) -> None:
+        whole_way(text, folder / "t.svg" if next(turns) % 40 == 0 else None)
+
     return {
-        "formulas": (formulas, read_formula),
-        "formulas and names of `load_loss`": (formulas + list(CATALOGUE), load_loss),
-        "loss files": (losses, parse_loss_json),
+        "formulas": (formulas, read_formula, mutated),
+        "formulas, bred": ([f"{g.signature.name}:{g.formula}" for g in graphs], read_bred, bred),
+        "formulas and names of `load_loss`": (formulas + list(CATALOGUE), load_loss, mutated),
+        "loss files": (losses, parse_loss_json, mutated),
         "settings": (
             [small, dump(load_config("smoke"))],
             lambda text: parse_config(parse_yaml(text, "a.yaml")),
+            mutated,
         ),
-        "COCO files": ([json.dumps(coco)], read_file),
+        "COCO files": ([json.dumps(coco)], read_file, mutated),
     }
 
 
-def run(formulas: int, files: int, seed: int) -> list[Tally]:
+def run(formulas: int, files: int, seed: int, bred: int = 0) -> list[Tally]:
     """Every kind, so many texts each."""
     torch.set_num_threads(1)
     tallies = []
     with tempfile.TemporaryDirectory() as folder:
-        for kind, (sound, read) in kinds(Path(folder)).items():
+        counts = {"formulas": formulas, "formulas, bred": bred}
+        for kind, (sound, read, change) in kinds(Path(folder)).items():
             rng, tally = random.Random(f"{seed} {kind}"), Tally(kind)
-            for number in range(formulas if kind == "formulas" else files):
-                tell(tally, read, mutated(rng.choice(sound), sound, rng), look=number % 100 == 0)
+            for number in range(counts.get(kind, files)):
+                tell(tally, read, change(rng.choice(sound), sound, rng), look=number % 100 == 0)
             tallies.append(tally)
     return tallies
 
@@ -234,10 +331,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--formulas", type=int, default=1_000_000)
     parser.add_argument("--files", type=int, default=25_000, help="of each kind")
+    parser.add_argument("--bred", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    tallies = run(options.formulas, options.files, options.seed)
+    tallies = run(options.formulas, options.files, options.seed, options.bred)
     head = (
         "| what | tried | right | refused | other | slowest | largest memory |\n|---|---|---|---|---|---|---|"
     )
@@ -247,10 +345,9 @@ def main() -> None:
         for what, text in tally.faults.items():
             print(f"{tally.kind}: {what}: {ascii(text)[:300]}", file=sys.stderr)
     if options.write:
-        command = f"python benchmarks/fuzz.py --formulas {options.formulas} --files {options.files}"
-        options.write.write_text(
-            f"# Hostile inputs\n\n`{command} --seed {options.seed}`\n\n{table}\n", encoding="utf-8"
-        )
+        counts = f"--formulas {options.formulas} --files {options.files} --bred {options.bred}"
+        command = f"python benchmarks/fuzz.py {counts} --seed {options.seed}"
+        options.write.write_text(f"# Hostile inputs\n\n`{command}`\n\n{table}\n", encoding="utf-8")
     sys.exit(any(tally.bad for tally in tallies))
 
 

@@ -1,11 +1,12 @@
 """Would a quicker optimiser rank losses as well? Muon on kernels against SGD, on losses that searches have liked.
 
-    python benchmarks/optimisers.py train --out FILE [--seeds 2000 2001 ...] [--arms sgd-15 muon-9] [--workers 2]
+    python benchmarks/optimisers.py train --out FILE [--seeds 2000 2001 ...] [--arms sgd-15 muon-9 ...] [--workers 2]
     python benchmarks/optimisers.py table --out benchmarks/optimisers.jsonl
 
 The losses are some of those of benchmarks/careless_trainings.jsonl, of searches on the default scenes, that have
 several seeds and learn (AP of 0.54 and more), evenly from the best to the worst, classification and box losses alike.
-`muon-9` has 9 epochs in which kernels are moved by orthogonalised momentum (Jordan et al., 2024) and all else by SGD.
+`muon-9` has 9 epochs in which kernels are moved by orthogonalised momentum (Jordan et al., 2024) and all else by SGD;
+`muon-9-half` has them in bfloat16, as `sgd-15-half` has those of SGD.
 `table` prints Spearman's ρ of one seed with the mean of the seeds in that file, which are 15 epochs of SGD, for each
 arm; and how good, by these, the five are that one seed calls best.
 """
@@ -23,67 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor, nn
-
-from cse_autoloss.training import loop
-from cse_autoloss.training.eager import EagerSGD
 
 KNOWN = Path(__file__).with_name("careless_trainings.jsonl")
 LEAST, COUNT, BEST = 0.54, 24, 5
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-RATE, DECAY, MOMENTUM, STEPS = 0.05, 1.0, 0.9, 4
-"""Of Muon, at an SGD rate of 0.15."""
-
-
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """About U·Vᵀ of a matrix U·Σ·Vᵀ, by Newton–Schulz steps x ← a·x + (b·x·xᵀ + c·(x·xᵀ)²)·x."""
-    a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
-    for _ in range(STEPS):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
-
-
-class Muon(EagerSGD):
-    """Moves groups that say so by orthogonalised momentum, the others by SGD."""
-
-    def step(self, closure: Any = None) -> None:
-        """One step; a kernel (out, in, h, w) is a matrix (out, in·h·w)."""
-        with torch.no_grad():
-            for group in self.param_groups:
-                for own in group["params"] if group["orthogonal"] else ():
-                    if own.grad is None:
-                        continue
-                    state = self.state[own]
-                    if state.get("momentum_buffer") is None:
-                        state["momentum_buffer"] = torch.zeros_like(own)
-                    momentum = state["momentum_buffer"].mul_(MOMENTUM).add_(own.grad)
-                    update = orthogonalised(own.grad.add(momentum, alpha=MOMENTUM).reshape(own.shape[0], -1))
-                    rate = group["lr"] * RATE / 0.15
-                    stretch = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-                    own.mul_(1 - rate * DECAY).add_(update.view(own.shape), alpha=-rate * stretch)
-                    own.grad = None
-        super().step()
-
-
-def muon(model: nn.Module, schedule: loop.Schedule) -> Muon:
-    """In the place of the training loop's optimiser."""
-    own = list(model.parameters())
-    kernels = [p for p in own if p.ndim == 4 and p.shape[-1] > 1]
-    others = [p for p in own if p.ndim > 1 and all(p is not k for k in kernels)]
-    rest = [p for p in own if p.ndim <= 1]
-    groups = [
-        {"params": kernels, "weight_decay": 0.0, "orthogonal": True},
-        {"params": others, "weight_decay": schedule.weight_decay, "orthogonal": False},
-        {"params": rest, "weight_decay": 0.0, "orthogonal": False},
-    ]
-    return Muon(groups, lr=schedule.lr, momentum=schedule.momentum, nesterov=True, foreach=True)
-
-
-SGD = loop._optimiser
 
 
 def known() -> dict[tuple[str, str], float]:
@@ -111,11 +54,19 @@ def one(arm: str, seed: int, cls: str, reg: str) -> dict[str, Any]:
     from cse_autoloss.settings.load import load_config
 
     torch.set_num_threads(1)
-    kind, _, epochs = arm.partition("-")
-    loop._optimiser = muon if kind == "muon" else SGD  # type: ignore[assignment]
-    config = {"executor": "inprocess", "device": "cpu", "detection.spaces": "extended"}
-    session = _SESSIONS.setdefault("one", Session(load_config("detection", config)))
-    training = Training("proxy", session.untuned({"cls": cls, "reg": reg}), seed, float(epochs))
+    kind, epochs, *half = arm.split("-")
+    if "one" not in _SESSIONS:
+        config = {"executor": "inprocess", "device": "cpu", "detection.spaces": "extended"}
+        _SESSIONS["one"] = Session(load_config("detection", config))
+    session = _SESSIONS["one"]
+    training = Training(
+        "proxy",
+        session.untuned({"cls": cls, "reg": reg}),
+        seed,
+        float(epochs),
+        optimizer="muon" if kind == "muon" else "sgd",
+        precision="bfloat16" if half else None,
+    )
     begun = time.process_time()
     with session.executor() as executor:
         executor.submit(Job(training.key, training.payload(), 600.0))
@@ -187,7 +138,7 @@ def main() -> None:
     parser.add_argument("step", choices=("train", "table"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(2000, 2006)))
-    parser.add_argument("--arms", nargs="+", default=["sgd-15", "muon-9"])
+    parser.add_argument("--arms", nargs="+", default=["sgd-15", "muon-9", "sgd-15-half", "muon-9-half"])
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.step == "train":

@@ -2,6 +2,7 @@
 
     pip install optuna            # for its arm alone; left out where it is missing
     python benchmarks/tuning.py [--seeds 10] [--trainings 8 12 16 24] [--out FILE.json]
+    python benchmarks/tuning.py --read FILE.json    # the tables again, without the trainings
 
 Linear classifiers of scikit-learn's digits, trained by SGD on labels of which many are wrong or missing, take some 30
 ms each: the space is that of a contestant of an audit, the rate and what its loss leaves open. Each optimiser has
@@ -15,11 +16,12 @@ import argparse
 import importlib.util
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from cse_autoloss.bench import tuning
+from cse_autoloss.bench.statistics import mean_interval
 from cse_autoloss.bench.tuning import Axis, Point
 from cse_autoloss.losses import CATALOGUE, load_loss
 
@@ -143,8 +146,8 @@ def tpe(case: Case, trainings: int) -> Point:
     """Optuna's TPE, with its defaults, after the default point."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=case.draw, multivariate=True, warn_independent_sampling=False)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(seed=case.draw, multivariate=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     tried = []
     first = _shares(case, tuning.default(case.axes))
@@ -210,8 +213,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trainings", type=int, nargs="+", default=[8, 12, 16, 24])
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--read", type=Path)
     parser.add_argument("--losses", nargs="+", default=[name for name, _ in CASES])
     options = parser.parse_args()
+    if options.read:
+        report({(n, t, a): worths for n, t, a, worths in json.loads(options.read.read_text())})
+        return
     cases = [(name, noise) for name, noise in CASES if name in options.losses]
     torch.set_num_threads(1)
     found: dict[tuple[str, int, str], list[float]] = {}
@@ -224,22 +231,36 @@ def main() -> None:
         print(f"{name}: done", flush=True)
         if options.out:
             options.out.write_text(json.dumps([[*key, worths] for key, worths in found.items()]))
-    print(f"| loss | trainings | {' | '.join(ARMS)} |")
-    print("|" + "---|" * (2 + len(ARMS)))
-    best = {
-        name: [max(found[k][i] for k in found if k[0] == name) for i in range(options.seeds)]
-        for name, _ in cases
-    }
-    for trainings in options.trainings:
-        totals: dict[str, list[float]] = {arm: [] for arm in ARMS}
-        for name, _ in cases:
+    report(found)
+
+
+def report(found: Mapping[tuple[str, int, str], list[float]]) -> None:
+    """What each arm lacks to the best that any chose; and what Sobol' lacks less than the others, paired by draw."""
+    names, counts, arms = (list(dict.fromkeys(key[place] for key in found)) for place in range(3))
+    print(f"| loss | trainings | {' | '.join(map(str, arms))} |")
+    print("|" + "---|" * (2 + len(arms)))
+    draws = range(len(next(iter(found.values()))))
+    best = {name: [max(found[k][i] for k in found if k[0] == name) for i in draws] for name in names}
+    means: dict[tuple[Any, Any], list[float]] = {}
+    for trainings in counts:
+        for name in names:
             cells = []
-            for arm in ARMS:
+            for arm in arms:
                 regret = [b - w for b, w in zip(best[name], found[name, trainings, arm], strict=True)]
-                totals[arm] += regret
+                kept = means.setdefault((trainings, arm), [0.0 for _ in draws])
+                means[trainings, arm] = [a + b / len(names) for a, b in zip(kept, regret, strict=True)]
                 cells.append(_cell(regret))
             print(f"| {name} | {trainings} | {' | '.join(cells)} |")
-        print(f"| **all** | {trainings} | {' | '.join(_cell(totals[arm]) for arm in ARMS)} |")
+        print(f"| **mean** | {trainings} | {' | '.join(_cell(means[trainings, arm]) for arm in arms)} |")
+    others = [arm for arm in arms if arm not in ("default", "Sobol'")]
+    print(f"\n| Sobol' lacks less than, 95 % | {' | '.join(f'{n} trainings' for n in counts)} |")
+    print("|" + "---|" * (1 + len(counts)))
+    for arm in others:
+        gains = [
+            mean_interval([a - b for a, b in zip(means[n, arm], means[n, "Sobol'"], strict=True)])
+            for n in counts
+        ]
+        print(f"| {arm} | {' | '.join(f'{g.mean:+.2f} [{g.low:+.2f}, {g.high:+.2f}]' for g in gains)} |")
 
 
 def _cell(values: list[float]) -> str:

@@ -11,10 +11,16 @@ workers. Runs from before the summary told this are read too.
 A search whose workers sleep for as long as a job takes on a quiet core, and then make a score up. All else is real:
 breeding, filters, store, loop. So it shows the idleness that is the loop's own fault. Nobody really sleeps: time is the
 main process's processor time and what it would have waited, so that a busy machine is no matter and 1,024 workers fit.
+
+    python benchmarks/utilisation.py pool --workers 256
+
+What that leaves out: the pool itself, its processes and pipes. Real workers that sleep, without torch; what a job costs
+the main process's processor, and what a worker holds of the memory.
 """
 
 import argparse
 import heapq
+import random
 import tempfile
 import time
 import zlib
@@ -30,8 +36,9 @@ from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import Session
 from cse_autoloss.discovery.loop import SearchLoop
 from cse_autoloss.discovery.run import SearchRun
-from cse_autoloss.executors import Job, JobResult
+from cse_autoloss.executors import Job, JobResult, Work
 from cse_autoloss.executors.base import ExecutorBase
+from cse_autoloss.executors.pool import PoolExecutor
 from cse_autoloss.runs import RunStore
 from cse_autoloss.settings.load import SearchConfig, load_config
 from cse_autoloss.verdict import Verdict
@@ -197,6 +204,39 @@ def asleep(config: SearchConfig, seconds: float, workers: int, offspring: int) -
     )
 
 
+def pool(workers: int, seconds: float, jobs: int) -> str:
+    """So many jobs that sleep, in a real pool that is kept full; what that costs, without the workers' start."""
+    work = Work("cse_autoloss.testing.executors:start", "cse_autoloss.testing.executors:act")
+    chance = random.Random(0)
+    with PoolExecutor(work, workers) as executor:
+        for number in range(workers):
+            executor.submit(Job(f"warm {number}", {"do": "process"}))
+        pids = {result.value["pid"] for result in executor.as_completed()}
+        held = sorted(filter(None, map(_held, pids)))
+        begun, worked, given, done = time.monotonic(), time.process_time(), 0, 0
+        while done < jobs:
+            while executor.idle and given < jobs:
+                long = seconds * (0.5 + chance.random())  # so that they do not all end at once
+                executor.submit(Job(str(given), {"do": "sleep", "seconds": long}, limit=600.0))
+                given += 1
+            done += executor.next_result() is not None
+        wall, took = time.monotonic() - begun, time.process_time() - worked
+    memory = f"{held[len(held) // 2] / 1e6:.1f} MB" if held else "not told"
+    return (
+        f"{workers} workers, {jobs} jobs that sleep {seconds:g} s in the mean: {wall:.1f} s by the clock; "
+        f"{1e3 * took / jobs:.2f} ms of the main process's processor a job; a worker's own memory: {memory}"
+    )
+
+
+def _held(process: int) -> int:
+    """Bytes that are a process's own, shared ones by their part; 0 where the system does not tell."""
+    try:
+        told = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in told.splitlines() if line.startswith("Pss:")), 0)
+
+
 def main() -> None:
     """Print the table, or search."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -210,7 +250,14 @@ def main() -> None:
     sleep.add_argument("--offspring", type=int, default=8)
     sleep.add_argument("--epoch", type=float, default=Asleep.EPOCH, help="seconds that one takes, of ten")
     sleep.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    real = commands.add_parser("pool")
+    real.add_argument("--workers", type=int, default=64)
+    real.add_argument("--seconds", type=float, default=1.0, help="that a job sleeps")
+    real.add_argument("--jobs", type=int, help="by default four for each worker")
     arguments = parser.parse_args()
+    if arguments.command == "pool":
+        print(pool(arguments.workers, arguments.seconds, arguments.jobs or 4 * arguments.workers))
+        return
     if arguments.command == "asleep":
         Asleep.EPOCH = arguments.epoch
         config = load_config("detection", dict(pair.split("=", 1) for pair in arguments.set))

@@ -75,6 +75,8 @@ def _commands() -> str:
     each = whole[whole.index("\n## ") :]
     listed: dict[str, list[str]] = {}
     for name, command in program.commands.items():
+        if command.hidden:
+            continue
         line = f"- [`{name}`](#cse-autoloss-{name}): {command.help}"
         listed.setdefault(command.rich_help_panel, []).append(line)  # type: ignore[attr-defined]
     return "\n".join(f"**{panel}**\n\n" + "\n".join(lines) + "\n" for panel, lines in listed.items()) + each

@@ -44,3 +44,17 @@ def test_what_a_file_tells_of_itself_may_have_any_name(name: str, tmp_path: Path
     (tmp_path / "loss.json").write_text(json.dumps(loss))
     cse_autoloss.export_loss(tmp_path / "loss.json", tmp_path / "loss.py")
     assert "mine" in (tmp_path / "loss.py").read_text()
+
+
+@pytest.mark.parametrize("given", [str, Path])
+def test_an_export_of_a_file_with_one_loss_keeps_where_it_comes_from(given: Any, tmp_path: Path) -> None:
+    loss = {"format": 1, "signature": "reg", "formula": "Sub(1,Div(I,U))", "provenance": {"seed": 4711}}
+    (tmp_path / "loss.json").write_text(json.dumps(loss))
+    for suffix in (".py", ".tex"):
+        text = cse_autoloss.export_loss(given(tmp_path / "loss.json"), tmp_path / f"out{suffix}").read_text()
+        assert "4711" in text
+        assert "proved" in text
+    again = cse_autoloss.export_loss(given(tmp_path / "loss.json"), tmp_path / "again.json")
+    told = json.loads(again.read_text())["provenance"]
+    assert told["seed"] == 4711
+    assert "certificate" in told

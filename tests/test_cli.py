@@ -81,7 +81,7 @@ COMMANDS = {
     "runs": ("list_runs", []),
     "init": ("init_config", []),
     "evolve --dry-run": ("plan_run", []),
-    "audit": ("audit_filters", ["runs/mine"]),
+    "filter-audit": ("audit_filters", ["runs/mine"]),
     "predict": ("predict_images", ["runs/mine"]),
     "train": ("train_detector", []),
     "data": ("inspect_data", ["photographs"]),
@@ -98,7 +98,17 @@ COMMANDS = {
 
 
 def test_the_table_of_commands_is_whole() -> None:
-    assert {command.name for command in app.registered_commands} == {name.split()[0] for name in COMMANDS}
+    shown = {command.name for command in app.registered_commands if not command.hidden}
+    assert shown == {name.split()[0] for name in COMMANDS}
+
+
+def test_the_old_name_of_filter_audit_still_works_and_is_not_listed() -> None:
+    (old,) = (command for command in app.registered_commands if command.hidden)
+    (new,) = (command for command in app.registered_commands if command.name == "filter-audit")
+    assert (old.name, old.callback) == ("audit", new.callback)
+    listed = [line.split()[1] for line in run("--help").stdout.splitlines() if len(line.split()) > 2]
+    assert "filter-audit" in listed
+    assert "audit" not in listed
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -125,7 +135,7 @@ def test_control_characters_are_shown_and_not_obeyed(arguments: tuple[str, ...])
     assert all(sign == "\n" or sign.isprintable() for sign in answer.stderr)
 
 
-def test_a_run_without_that_branch_is_not_another_loss(tmp_path: Path) -> None:
+def test_a_run_without_that_slot_is_not_another_loss(tmp_path: Path) -> None:
     (tmp_path / "best").mkdir()
     (tmp_path / "run.sqlite").touch()
     assert run("render", str(tmp_path), "-o", "x.svg").stderr.count("no discovered loss yet") == 1
@@ -272,7 +282,7 @@ def test_simulate() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("predict",), ("audit",), ("evolve", "--resume"), ("evolve", "--config", "smoke", "--out"),
+        ("predict",), ("filter-audit",), ("evolve", "--resume"), ("evolve", "--config", "smoke", "--out"),
         ("compare", "--resume"), ("reinforce", "--resume"), ("train", "--resume"), ("compare",),
     ],
 )  # fmt: skip

@@ -96,4 +96,4 @@ def test_the_guides_command_and_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.chdir(tmp_path)
     Path("my_detector.py").write_text(source.group(1), encoding="utf-8")
     config = settled(monkeypatch, "--detector", command.group(1))
-    assert detector_builder(config.detection.detector).branch == "cls-multiclass"
+    assert detector_builder(config.detection.detector).signature == "cls-multiclass"

@@ -16,7 +16,7 @@ from rich.console import Console
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.cli.app import main
 from cse_autoloss.compare.live import line, place, render
-from cse_autoloss.compare.plot import plot_comparison
+from cse_autoloss.compare.plot import _heading, plot_comparison
 from cse_autoloss.compare.result import Comparison
 from cse_autoloss.compare.run import compare_losses
 from cse_autoloss.compare.table import print_comparison
@@ -258,6 +258,15 @@ def test_names_in_any_script_and_with_dollars_are_drawn(
     odd = {**result.task, "what": "one-stage on a$b$c \udcff"}
     plot_comparison(replace(result, task=odd, standings=(named, *others)), tmp_path / "odd.png")
     assert (tmp_path / "odd.png").stat().st_size > 1000
+
+
+def test_the_picture_says_what_its_intervals_are_over(
+    finished: tuple[Path, Comparison, Watcher, list[str]],
+) -> None:
+    result = finished[1]
+    over = {draws: _heading(replace(result, plan=replace(result.plan, draws=draws))) for draws in (0, 2)}
+    assert "paired seeds; bars: 95% intervals over seeds, dots: seeds" in over[0]
+    assert "paired seeds on 2 fresh draws of the data; bars: 95% intervals over draws, dots: seeds" in over[2]
 
 
 def test_progress_is_shown(finished: tuple[Path, Comparison, Watcher, list[str]]) -> None:

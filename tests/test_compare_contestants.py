@@ -88,7 +88,7 @@ def test_formulas_are_numbered_and_a_name_may_be_given() -> None:
     field = one_stage(f"{BCE}+{IOU}", f"mine={BCE}+giou", f"{BCE}+ciou")
     assert [c.name for c in field.contestants] == ["formula 1 + formula 2", "mine", "formula 1 + ciou"]
     assert two_stage("Neg(Dot(Y,Log(Softmax(X))))").contestants[0].name == "formula 1 + giou"
-    # Its variable tells no branch: it is of the detector's.
+    # Its variable tells no signature: it is of the detector's.
     assert one_stage("Softplus(Neg(X))").contestants[0].losses["reg"] == "giou"
 
 
@@ -102,7 +102,7 @@ def test_a_run_gives_its_pair_or_the_half_that_is_asked_for(run: Path) -> None:
     )
     assert (box.name, box.losses["reg"], box.losses.alpha) == ("focal + found (reg)", IOU, None)
     assert (cls.name, cls.losses["cls"], cls.losses.alpha) == ("found (cls) + ciou", BCE, 0.25)
-    # Its box loss alone carries over to a detector of the other branch.
+    # Its box loss alone carries over to a detector of the other signature.
     assert two_stage(f"cross-entropy+{run}").contestants[0].losses["reg"] == IOU
 
 
@@ -165,7 +165,7 @@ def test_other_runs_are_refused(tmp_path: Path, run: Path) -> None:
         one_stage(str(run))
 
 
-def test_a_run_of_the_other_branch_names_the_detector_that_takes_it(run: Path) -> None:
+def test_a_run_of_the_other_signature_names_the_detector_that_takes_it(run: Path) -> None:
     with pytest.raises(ConfigError, match=r"use --detector one-stage.*its box loss alone"):
         two_stage(str(run))
 

@@ -251,6 +251,7 @@ class TestMistakes:
                 {"evolution": {"init_depth": [1, 2, 3]}},
                 "evolution.init_depth: expected no more than 2 values, got 3",
             ),
+            ({"device": "gpu"}, "device: expected 'auto', 'cpu' or 'cuda', got 'gpu'; did you mean 'cuda'?"),
             ({"audit": {"share": 1}}, "audit.share: expected a number below 1, got 1"),
             ({"audit": {"ranges": {"lr": [1]}}}, "audit.ranges.lr.1: expected one more value"),
             ({"audit": {"ranges": {"lr": 1}}}, "audit.ranges.lr: expected a list, got 1"),

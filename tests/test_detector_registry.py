@@ -104,10 +104,10 @@ def test_a_file_is_run_once(tmp_path: Path) -> None:
         ("FILE:Mine", "import nothing_of_that_name", "ModuleNotFoundError"),
         ("FILE:Mine", "class Mine(:", "SyntaxError"),
         ("FILE:Mine", "raise ValueError('first\\nsecond')", "ValueError: first second"),
-        ("FILE:Mine", "class Mina:\n    branch = 'cls-binary'", "did you mean 'Mina'"),
-        ("FILE:", "class Mine:\n    branch = 'cls-binary'", "unknown name in"),
-        ("FILE:Mine", "class Mine: pass", "with branch = None"),
-        ("FILE:Mine", "class Mine:\n    branch = 'reg'", "with branch = 'reg'"),
+        ("FILE:Mine", "class Mina:\n    signature = 'cls-binary'", "did you mean 'Mina'"),
+        ("FILE:", "class Mine:\n    signature = 'cls-binary'", "unknown name in"),
+        ("FILE:Mine", "class Mine: pass", "with signature = None"),
+        ("FILE:Mine", "class Mine:\n    signature = 'reg'", "with signature = 'reg'"),
         ("FILE:mine", "mine = 3", "got int"),
     ],
 )
@@ -120,13 +120,19 @@ def test_mistakes_are_told_in_one_line(name: str, text: str | None, message: str
     assert "\n" not in str(error.value)
 
 
+def test_a_detector_that_states_its_signature_as_branch_is_still_taken(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("class Old:\n    branch = 'cls-binary'", encoding="utf-8")
+    assert detector_builder(f"{path}:Old").signature == "cls-binary"
+
+
 def test_a_file_mended_after_an_error_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("import nothing_of_that_name", encoding="utf-8")
     with pytest.raises(ConfigError):
         detector_builder(f"{path}:Mine")
     path.write_text(textwrap.dedent(guide_example()), encoding="utf-8")
-    assert detector_builder(f"{path}:DenseSoftmax").branch == "cls-multiclass"
+    assert detector_builder(f"{path}:DenseSoftmax").signature == "cls-multiclass"
 
 
 # -- the suite bites -----------------------------------------------------------------------------------------

@@ -116,33 +116,6 @@ class TestPool(ExecutorConformance):
             assert told.detail == "stopped by SIGSTOP at its limit of 0.2 s"
             assert one(executor, Job("last", {"do": "echo"})).tries == 1
 
-    def test_a_pause_of_all_is_no_time_of_a_job(self) -> None:
-        script = f"""
-            from cse_autoloss.executors import pool
-            from cse_autoloss.executors import Job, Work
-            beats = getattr(pool, "Pauses", None)
-            pool.Pauses = lambda: beats(beat=0.1, slack=0.5)
-            with pool.PoolExecutor(Work({WORK.init!r}, {WORK.run!r}), 1) as executor:
-                executor.submit(Job("first", dict(do="echo")))
-                print(executor.next_result().worker, flush=True)
-                executor.submit(Job("a", dict(do="sleep", seconds=4.0), limit=2.5))
-                print("begun", flush=True)
-                print(executor.next_result().status, flush=True)
-                executor.submit(Job("b", dict(do="hang"), limit=0.3))
-                print(executor.next_result().status, flush=True)
-        """
-        with _python(script) as parent:
-            assert parent.stdout is not None
-            both = parent.pid, int(parent.stdout.readline())
-            assert parent.stdout.readline() == "begun\n"
-            time.sleep(0.1)
-            for number in (signal.SIGSTOP, signal.SIGCONT):
-                for pid in both:
-                    os.kill(pid, number)
-                time.sleep(3.0 if number == signal.SIGSTOP else 0.0)
-            assert parent.stdout.readline() == "ok\n"
-            assert parent.stdout.readline() == "timeout\n"
-
     def test_workers_that_die_at_the_start_end_in_an_error(self) -> None:
         with self.started(workers=2, fail="exit") as executor:
             executor.submit(Job("a", {"do": "echo"}))
@@ -295,7 +268,7 @@ def _wait_until_gone(pid: int) -> None:
 
 def test_pauses_count_whole_and_once() -> None:
     now = [0.0]
-    pauses = Pauses(beat=1.0, slack=3.0, clock=lambda: now[0])
+    pauses = Pauses(beat=1.0, slack=3.0, clock=lambda: now[0], worked=lambda: 0.0)
     for second, total in ((1.0, 0.0), (3.9, 0.0), (6.0, 5.0), (6.5, 5.0), (20.0, 18.0)):
         now[0] = second
         assert pauses.total == total, second
@@ -305,6 +278,17 @@ def test_pauses_count_whole_and_once() -> None:
         assert pauses.total == 18.0
     assert not is_stopped(os.getpid())
     assert not is_stopped(2**30)
+
+
+def test_a_long_call_that_lets_no_thread_beat_is_no_pause() -> None:
+    now, work = [0.0], [0.0]
+    pauses = Pauses(beat=1.0, slack=3.0, clock=lambda: now[0], worked=lambda: work[0])
+    now[0], work[0] = 20.0, 19.0
+    assert pauses.total == 0.0
+    now[0] = 21.0
+    pauses._look(beats=True)
+    now[0], work[0] = 41.0, 20.0
+    assert pauses.total == 19.0
 
 
 def test_one_of_tells_that_nothing_came() -> None:

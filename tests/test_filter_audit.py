@@ -199,7 +199,7 @@ def test_a_good_loss_among_the_rejected_is_found(run: Path) -> None:
             place=0,
             origin="point",
         )
-        store.add_verdict(again.id, Verdict("verify", False, "a mistake", code="mistake"))
+        store.add_verdicts([(again.id, Verdict("verify", False, "a mistake", code="mistake"))])
         store.add_rejected("reg", 99, "verify", "bred", 9_000, [again.id])
     result = audit_filters(run, replace(SMALL, count=5, stages=("verify",), confirm=1))
     (hit,) = [hit for hit in result.hits if hit.code == "mistake"]
@@ -238,13 +238,13 @@ def test_mistakes_are_told(tmp_path: Path, run: Path) -> None:
 
 
 def test_the_command_prints_a_table_or_json(run: Path) -> None:
-    arguments = ["audit", str(run), "--count", "2", "--stage", "verify", "--quiet"]
+    arguments = ["filter-audit", str(run), "--count", "2", "--stage", "verify", "--quiet"]
     table = CliRunner().invoke(app, arguments)
     assert table.exit_code == 0, table.output
     for word in ("verify", "bred", "random", "all", "95% interval", "Target: fewer than 1%"):
         assert word in table.stdout
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [row["source"] for row in found["rows"]] == ["bred", "random", "all"]
-    wrong = CliRunner().invoke(app, ["audit", str(run), "--stage", "verfy"])
+    wrong = CliRunner().invoke(app, ["filter-audit", str(run), "--stage", "verfy"])
     assert isinstance(wrong.exception, UnknownNameError)
     assert "did you mean 'verify'" in str(wrong.exception)

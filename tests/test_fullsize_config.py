@@ -41,7 +41,7 @@ def test_the_packages_configurations_are_of_the_published_table() -> None:
             1333,
         )
         assert own.lr is None
-        pair = "a" if family_of(own.detector).branch == "cls-multiclass" else "b"
+        pair = "a" if family_of(own.detector).signature == "cls-multiclass" else "b"
         settled = settle(own)
         assert settled.loss == CATALOGUE[f"cse-autoloss-{pair}-cls"].formula
         assert settled.loss_reg == CATALOGUE[f"cse-autoloss-{pair}-reg"].formula
@@ -95,7 +95,7 @@ def test_names_formulas_and_alphas() -> None:
     assert settle(settings(loss="cse-autoloss-b-cls", alpha=None)).alpha is None
     # What is no expression keeps its name.
     assert settle(settings(loss_reg="smooth-l1")).loss_reg == "smooth-l1"
-    # A formula that does not tell its branch is of the detector's.
+    # A formula that does not tell its signature is of the detector's.
     assert settle(settings(loss="Neg(Log(Sig(X)))")).loss == "Neg(Log(Sig(X)))"
 
 

@@ -5,7 +5,9 @@ say so in the change:
 
     python tests/test_golden.py --record [NAME ...]
 
-Figures of trainings hold for processors that compute alike; elsewhere the tests are skipped.
+Figures of trainings hold for processors that compute alike, so each kind of them has its folder; on others the tests
+are skipped. `--record` takes away what the other kinds have of these runs, which is no longer right; `--add`, from a
+version whose tests pass elsewhere, has a further kind guarded.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from torch.nn import functional as F
 import cse_autoloss
 
 FOLDER = Path(__file__).parent / "golden"
-RECORD = "python tests/test_golden.py --record"
+RECORD, ADD = (f"python tests/test_golden.py {what}" for what in ("--record", "--add"))
 
 # The first goes through every stage as `smoke` has them. The second starts from few losses, so that more comes of
 # breeding; a branch has its turn again, with its elite; both branches climb rungs; tuning has a round.
@@ -235,18 +237,30 @@ def _short(value: Any) -> str:
 # -- files -----------------------------------------------------------------------------------------------------
 
 
-def recorded(name: str) -> Json:
-    """The golden file of a run."""
-    document: Json = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    return document
+def files(name: str) -> list[Path]:
+    """The golden files of a run, one for each kind of processor."""
+    return sorted(FOLDER.glob(f"*/{name}.json"))
 
 
-def record(name: str) -> None:
-    """Write the golden file of a run anew."""
+def recorded(name: str) -> list[Json]:
+    """What is in them."""
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files(name)]
+
+
+def kept(name: str) -> list[Json]:
+    """What the run found, on each kind of processor."""
+    return [document["found"] for document in recorded(name)]
+
+
+def record(name: str, others_too: bool) -> None:
+    """Write the golden file of a run for this machine, and take the others away or leave them."""
     with tempfile.TemporaryDirectory() as directory:
         document = {"arithmetic": arithmetic(), "found": found(name, Path(directory))}
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(_text(document) + "\n", encoding="utf-8")
+    for file in () if others_too else files(name):
+        file.unlink()
+    own = FOLDER / document["arithmetic"]["digest"][:8] / f"{name}.json"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(_text(document) + "\n", encoding="utf-8")
 
 
 def _text(value: Any, depth: int = 0) -> str:
@@ -267,19 +281,23 @@ def _text(value: Any, depth: int = 0) -> str:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_finds_what_it_found_before(name: str, tmp_path: Path) -> None:
-    golden = recorded(name)
-    if (other := difference(golden["arithmetic"], arithmetic())) is not None:
+    own = [golden for golden in recorded(name) if difference(golden["arithmetic"], arithmetic()) is None]
+    if not own:
         pytest.skip(
-            f"this machine computes otherwise than that which recorded {name} ({other}); "
-            f"to have it guarded here, record it anew from a sound version: {RECORD} {name}"
+            f"this machine computes otherwise than those that recorded {name}; "
+            f"to have it guarded here too, record it from a sound version: {ADD} {name}"
         )
-    told = difference(golden["found"], found(name, tmp_path))
+    told = difference(own[0]["found"], found(name, tmp_path))
     assert told is None, f"{name}: {told}\nIf the change is meant to do this: {RECORD} {name}"
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("evolve")])
 def test_every_stage_of_a_search_is_recorded(name: str) -> None:
-    golden = recorded(name)["found"]
+    for golden in kept(name):
+        _has_every_stage(golden)
+
+
+def _has_every_stage(golden: Json) -> None:
     assert {one["purpose"] for one in golden["scores"]} == {"rung", "proxy", "combine", "tune", "audit"}
     # Whom the surrogate chose, the simulation may accept throughout.
     assert stages(golden) | {("simulate", False)} == {
@@ -305,13 +323,17 @@ def stages(golden: Json) -> set[tuple[str, bool]]:
 
 
 def test_the_simulation_rejects_in_some_run() -> None:
-    runs = [recorded(name)["found"] for name in RUNS if name.startswith("evolve")]
+    runs = [golden for name in RUNS if name.startswith("evolve") for golden in kept(name)]
     assert any(("simulate", False) in stages(golden) for golden in runs)
 
 
 @pytest.mark.parametrize("space", ["am-lfs", "search-softmax", "random-softmax"])
 def test_every_part_of_a_parametric_search_is_recorded(space: str) -> None:
-    golden = recorded(f"reinforce-{space}")["found"]
+    for golden in kept(f"reinforce-{space}"):
+        _has_every_part(golden, space)
+
+
+def _has_every_part(golden: Json, space: str) -> None:
     assert set(golden["baselines"]) == {"softmax", "cosface"}
     assert set(golden["searches"]) == ({"searched"} if space == "random-softmax" else {"searched", "control"})
     for runs in (*golden["baselines"].values(), *golden["searches"].values()):
@@ -323,7 +345,7 @@ def test_every_part_of_a_parametric_search_is_recorded(space: str) -> None:
 
 
 def test_the_comparison_sees_whatever_changes() -> None:
-    golden = recorded("evolve-one-stage-0")["found"]
+    golden = kept("evolve-one-stage-0")[0]
 
     def changed(change: Callable[[Json], Any]) -> str | None:
         other = copy.deepcopy(golden)
@@ -351,9 +373,11 @@ def test_the_comparison_sees_whatever_changes() -> None:
 
 def test_a_golden_file_reads_as_it_was_written() -> None:
     for name in RUNS:
-        document = recorded(name)
-        assert difference(document, json.loads(_text(document))) is None
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(RUNS)
+        assert recorded(name)
+        for file, document in zip(files(name), recorded(name), strict=True):
+            assert difference(document, json.loads(_text(document))) is None
+            assert file.parent.name == document["arithmetic"]["digest"][:8]
+    assert {path.stem for path in FOLDER.glob("*/*.json")} == set(RUNS)
 
 
 def test_the_arithmetic_does_not_depend_on_threads() -> None:
@@ -369,10 +393,14 @@ def test_the_arithmetic_does_not_depend_on_threads() -> None:
 
 def main() -> None:
     """Record runs anew."""
-    parser = argparse.ArgumentParser(description="Golden runs; without --record, run this file by pytest.")
-    parser.add_argument("--record", nargs="*", choices=list(RUNS), metavar="NAME", required=True)
-    for name in parser.parse_args().record or RUNS:
-        record(name)
+    parser = argparse.ArgumentParser(description="Golden runs; without an option, run this file by pytest.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--record", nargs="*", choices=list(RUNS), metavar="NAME", help="the change is meant")
+    what.add_argument("--add", nargs="*", choices=list(RUNS), metavar="NAME", help="for this machine too")
+    asked = parser.parse_args()
+    adds = asked.add is not None
+    for name in (asked.add if adds else asked.record) or RUNS:
+        record(name, adds)
         print(f"recorded {name}")
 
 

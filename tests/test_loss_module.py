@@ -301,3 +301,14 @@ def test_files_that_are_not_there_or_too_large(tmp_path: Path) -> None:
     large.write_bytes(b" " * 1_000_001)
     with pytest.raises(DataError, match="larger than"):
         load_loss(large)
+
+
+@pytest.mark.parametrize("name", ["giou", "l1", "ciou", "Sub(1,Div(I,U))"])
+def test_boxes_with_width_and_height_are_refused(name: str) -> None:
+    loss = load_loss(name, signature="reg")
+    corners = torch.tensor([[20.0, 30.0, 45.0, 50.0], [60.0, 5.0, 90.0, 10.0], [0.0, 0.0, 9.0, 9.0]])
+    sides = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], -1)
+    assert loss(sides, corners).isfinite()  # what a model predicts may be anything
+    with pytest.raises(DataError, match="must be corners x1, y1, x2, y2; 2 of 3 have x2 < x1 or y2 < y1"):
+        loss(corners, sides)
+    assert torch.func.vmap(loss)(corners[None], sides[None]).shape == (1,)

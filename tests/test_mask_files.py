@@ -14,7 +14,7 @@ from torch import nn
 from cse_autoloss.errors import ConfigError, DataError
 from cse_autoloss.settings.tasks.detection import SceneSettings
 from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
-from cse_autoloss.tasks.mask_files import read_masked, scene_masks
+from cse_autoloss.tasks.mask_files import _values, read_masked, scene_masks
 from cse_autoloss.tasks.scenes import make_scenes
 from cse_autoloss.tasks.segmentation import SegmentationTask
 
@@ -113,6 +113,14 @@ def _greys(values: np.ndarray) -> Image.Image:
     return image
 
 
+def _turned(values: np.ndarray) -> Image.Image:
+    """Red on black, by indices whose order is another in every second file."""
+    turned = int(values.argmax()) % 2
+    image = Image.fromarray(values ^ np.uint8(turned), "P")
+    image.putpalette([200, 0, 0, 0, 0, 0] if turned else [0, 0, 0, 200, 0, 0])
+    return image
+
+
 def _black(values: np.ndarray) -> Image.Image:
     image = Image.fromarray(values, "P")
     image.putpalette([0, 0, 0, 0, 0, 0])  # a program that writes indices, and cares for no colour
@@ -124,6 +132,7 @@ def _black(values: np.ndarray) -> Image.Image:
     [
         _palette,
         _greys,
+        _turned,
         _black,
         lambda values: Image.fromarray(values * 255).quantize(2),
         lambda values: Image.fromarray(values.astype(bool)),
@@ -141,6 +150,15 @@ def test_masks_as_programs_write_them(change: Change, tmp_path: Path) -> None:
     _spoil(tmp_path, change)
     found = read_masked(tmp_path, 8, True, 0)
     assert all(np.array_equal(found[name].masks, right[name].masks) for name in right)
+
+
+@pytest.mark.parametrize("colours", [[200, 0, 0, 0, 0, 0], [0, 0, 0, 200, 0, 0]])
+@pytest.mark.parametrize("seen", ["black", "red"])
+def test_a_mask_of_one_colour_is_what_is_shown(colours: list[int], seen: str) -> None:
+    red = int(colours[0] == 0)
+    image = Image.new("P", (2, 2), red if seen == "red" else 1 - red)
+    image.putpalette(colours)
+    assert np.unique(np.asarray(_values(image))).tolist() == [int(seen == "red")]
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def test_a_crowd_is_neither_an_object_nor_background(detector: str) -> None:
     torch.manual_seed(0)
     model = detector_builder(detector)(3, 2)
     boxes = torch.tensor([[[4.0, 4.0, 30.0, 30.0], [40.0, 8.0, 60.0, 60.0]]])
-    cls = "focal" if model.branch == "cls-binary" else "cross-entropy"
-    losses = load_loss(cls, model.branch, "sum"), load_loss("giou", "reg", "sum")
+    cls = "focal" if model.signature == "cls-binary" else "cross-entropy"
+    losses = load_loss(cls, model.signature, "sum"), load_loss("giou", "reg", "sum")
     images = torch.rand(1, 3, 64, 64)
     seen = []
     for label in (-1, IGNORED, 1):

@@ -54,6 +54,9 @@ class _FakeRay(ModuleType):
     def cluster_resources(self) -> dict[str, float]:
         return {name: 2 * amount for name, amount in self.has.items()}
 
+    def get_runtime_context(self) -> Any:
+        return type("Context", (), {"get_node_id": staticmethod(lambda: "a")})
+
     def remote(self, **options: Any) -> Any:
         self.asked = options
         wanted = {"CPU": options["num_cpus"], **options["resources"]}

@@ -61,7 +61,7 @@ def made(directory: Path) -> Path:
         add(store, CHILD, 2, 0.40, "point", PARENT)
         bad = store.add_candidate(slot="reg", formula="I", digest="d", generation=3, place=3, origin="random")
         why = f"loss rises {HOSTILE}"
-        store.add_verdict(bad.id, Verdict("verify", False, why, where="i/u = 0.5", code="rises"))
+        store.add_verdicts([(bad.id, Verdict("verify", False, why, where="i/u = 0.5", code="rises"))])
         member = Member(CHILD, parse(CHILD, "reg").digest, "point", 2, (0.4,))
         state = SearchState(3, {"reg": (member,)})
         counts = {

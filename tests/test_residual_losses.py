@@ -12,7 +12,7 @@ from points_along import along
 
 from cse_autoloss.losses import CATALOGUE, GraphLoss, list_losses, load_loss
 from cse_autoloss.losses.residual_families import RESIDUAL_FAMILIES
-from cse_autoloss.spaces.residuals import REGRESSION
+from cse_autoloss.spaces.signatures import REGRESSION
 from cse_autoloss.verification import verify
 
 R = np.concatenate((np.linspace(-12, 12, 97), [1e-4, -1e-4]))

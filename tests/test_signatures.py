@@ -16,7 +16,7 @@ from cse_autoloss import simulate
 from cse_autoloss.errors import AutoLossError, ConfigError, DataError, FormulaError, UnknownNameError
 from cse_autoloss.losses import GraphLoss
 from cse_autoloss.spaces import CLS_BINARY, CLS_MULTICLASS, REG, signature_of, signatures
-from cse_autoloss.spaces.residuals import REGRESSION
+from cse_autoloss.spaces.signatures import REGRESSION
 from cse_autoloss.testing.signatures import SignatureConformance
 
 R = cal.Input("R", meaning="prediction − target, in target deviations")

@@ -90,12 +90,11 @@ class TestWhatGoesInComesOut:
         candidate = add(store)
         bad = Verdict("verify", False, "rises between 0.3 and 0.4", 0.1, 0.001, "i/u = 0.3", "rises-with-iou")
         good = Verdict("simulate", True, "learns")
-        store.add_verdict(candidate.id, good)
-        store.add_verdict(candidate.id, Verdict("verify", True, "first"))
-        store.add_verdict(candidate.id, bad)
+        store.add_verdicts([(candidate.id, good), (candidate.id, Verdict("verify", True, "first"))])
+        store.add_verdicts([(candidate.id, bad)])
         assert store.verdicts(candidate.id) == {"verify": bad, "simulate": good}
         with pytest.raises(sqlite3.IntegrityError):
-            store.add_verdict(999, good)
+            store.add_verdicts([(999, good)])
 
     def test_scores(self, store: RunStore) -> None:
         candidate = add(store)
@@ -159,11 +158,10 @@ class TestWhatGoesInComesOut:
         assert len(store.events("shrunk")) == 1
         for place in range(6):
             candidate = add(store, place, digest="same" if place < 2 else f"d{place}")
-            store.add_verdict(
-                candidate.id, Verdict("verify", place > 1, "r", code="" if place else "constant")
-            )
+            said = [Verdict("verify", place > 1, "r", code="" if place else "constant")]
             if place > 1:
-                store.add_verdict(candidate.id, Verdict("simulate", place > 3, "", code="diverges"))
+                said.append(Verdict("simulate", place > 3, "", code="diverges"))
+            store.add_verdicts((candidate.id, verdict) for verdict in said)
         store.add_score(score())
         store.add_score(score("bad", status="crashed", metrics={}))
         assert store.funnel() == {
@@ -204,7 +202,7 @@ class TestTransactions:
         with store.transaction():
             add(store)
             with pytest.raises(sqlite3.IntegrityError):
-                store.add_verdict(999, Verdict("verify", True, ""))
+                store.add_verdicts([(999, Verdict("verify", True, ""))])
         assert len(store.candidates()) == 1
 
     def test_threads_take_turns(self, store: RunStore) -> None:
@@ -226,7 +224,7 @@ class TestTransactions:
 class TestResume:
     def test_a_generation_asked_again_gives_back_what_is_kept(self, store: RunStore) -> None:
         first = add(store)
-        store.add_verdict(first.id, Verdict("verify", True, "fine"))
+        store.add_verdicts([(first.id, Verdict("verify", True, "fine"))])
         assert add(store) == first
         assert store.verdicts(first.id)["verify"].reason == "fine"
         assert len(store.candidates()) == 1
@@ -234,7 +232,7 @@ class TestResume:
     def test_another_proposal_takes_the_place(self, store: RunStore) -> None:
         first = add(store)
         copy = add(store, 1, digest=first.digest)
-        store.add_verdict(first.id, Verdict("verify", True, "fine"))
+        store.add_verdicts([(first.id, Verdict("verify", True, "fine"))])
         store.add_score(score(candidate=first.id))
         store.claim_fingerprint("reg", "f", first.id)
         other = add(store, 0, formula="U", digest="u")
@@ -430,7 +428,7 @@ while True:
         candidate = store.add_candidate(
             slot="reg", formula=name, digest=name, generation=generation, place=place, origin="random"
         )
-        store.add_verdict(candidate.id, Verdict("verify", True, "x" * 500))
+        store.add_verdicts([(candidate.id, Verdict("verify", True, "x" * 500))])
         store.add_score(Score(name, "proxy", {"reg": "I"}, "val", place, 1, metrics={"ap": 0.5}))
     with store.transaction():
         store.add_score(Score(f"{generation}.last", "proxy", {"reg": "I"}, "val", 9, 1, metrics={"ap": 0.25}))

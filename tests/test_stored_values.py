@@ -101,3 +101,14 @@ def test_formulas_and_signatures_of_a_wrong_type(source: Any) -> None:
     if source is not None:  # which stands for what the inputs tell
         with pytest.raises(cse_autoloss.AutoLossError):
             cse_autoloss.verify("Sig(X)", signature=source)
+
+
+def test_a_run_of_an_earlier_reinforce_paper_is_told_how_to_go_on(tmp_path: Path) -> None:
+    values = load_config("classification").model_dump(mode="json")
+    values["reinforce"] |= {"paper": True, "antithetic": True}
+    with RunStore.create(tmp_path / "run", values) as store, pytest.raises(RunError) as error:
+        stored_config(store)
+    assert "damaged" not in str(error.value)
+    assert "an earlier version made it with reinforce.paper" in str(error.value)
+    assert "begin a new run" in str(error.value)
+    assert "\n" not in str(error.value)

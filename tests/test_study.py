@@ -14,7 +14,7 @@ import torch
 
 import cse_autoloss as cal
 from cse_autoloss.errors import AutoLossError, ConfigError, RunError
-from cse_autoloss.study import functions
+from cse_autoloss.study import asking, functions
 from cse_autoloss.study.functions import judged
 
 SMALL = {"evolution.scouts": 200, "evolution.batch": 30, "evolution.offspring": 4, "evolution.population": 6}
@@ -96,17 +96,17 @@ def test_it_learns_and_the_best_can_be_taken_away(tmp_path: Path) -> None:
 def test_a_kill_in_the_middle_of_asking_loses_no_candidate(tmp_path: Path, monkeypatch: Any) -> None:
     with study(tmp_path / "whole") as whole:
         expected = [c.formula for c in whole.ask(4)]
-    issue = cal.Study._issue
+    issue = asking.issue
     issued: list[Any] = []
 
-    def killed(self: Any, entrant: Any) -> Any:
+    def killed(parts: Any, entrant: Any) -> Any:
         if len(issued) == 2:
             raise KeyboardInterrupt
-        issued.append(issue(self, entrant))
+        issued.append(issue(parts, entrant))
         return issued[-1]
 
     with study(tmp_path / "broken") as broken:
-        monkeypatch.setattr(cal.Study, "_issue", killed)
+        monkeypatch.setattr(asking, "issue", killed)
         with pytest.raises(KeyboardInterrupt):
             broken.ask(4)
         monkeypatch.undo()

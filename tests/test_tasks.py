@@ -108,7 +108,7 @@ def test_losses_of_other_slots_than_a_detectors_are_found_written_and_read(
         'losses["loss"](x @ weight, y)', f'(losses["{one}"](x @ weight, y) + losses["{two}"](x @ weight - 1))'
     )
     text = text.replace(
-        "import CLS_BINARY", "import CLS_BINARY\nfrom cse_autoloss.spaces.residuals import REGRESSION"
+        "import CLS_BINARY", "import CLS_BINARY\nfrom cse_autoloss.spaces.signatures import REGRESSION"
     )
     (tmp_path / "mine.py").write_text(text)
     run = tmp_path / "run"
@@ -130,6 +130,7 @@ def test_losses_of_other_slots_than_a_detectors_are_found_written_and_read(
         (("def train(", "def trains("), "without train"),
         (("    baselines = ", "    others = "), "without baselines"),
         (("class Line(Task):", "def Line(*_):\n  class Inner(Task):"), "got function"),
+        (("class Line(Task):", "class Line:"), "got a class without Task as its base"),
         (("import torch\n", "import torch\nraise OSError('no\\nluck')\n"), "OSError: no luck"),
         (("class Line", "class Lime"), "did you mean 'Lime'"),
     ],

@@ -234,6 +234,7 @@ def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None
     """By slot, as far as it is known: one loss, or all that a run or a file has."""
     from cse_autoloss.graph import LossGraph
     from cse_autoloss.losses import LossFile
+    from cse_autoloss.losses.load import read_loss_file
     from cse_autoloss.spaces import signature_of
 
     if isinstance(source, LossGraph):
@@ -242,7 +243,8 @@ def _losses_of(source: str | Path | LossGraph, signature: str | Signature | None
         if signature is None and (pair := _pair_in(source)):
             return pair
         loss = expression(source, signature)
-        return {"loss": LossFile(loss.graph, loss.alpha, {})}
+        told = read_loss_file(source, signature).provenance if _is_file(source) else {}
+        return {"loss": LossFile(loss.graph, loss.alpha, told)}
     found = _found_in(Path(source))
     if signature is None:
         return found
@@ -308,6 +310,11 @@ def _parametric(source: str | Path | LossGraph) -> ParametricLoss | None:
         return None
     file = Path(source, "best", "loss.json") if _is_run(source) else source
     return read_parametric(file) if not _is_run(source) or os.path.exists(file) else None
+
+
+def _is_file(source: str | Path) -> bool:
+    """Whether `load_loss` reads a loss.json there."""
+    return isinstance(source, Path) or source.strip().endswith(".json")
 
 
 def _is_run(source: object) -> bool:

@@ -13,8 +13,6 @@ PREFIXES = {
 """What stands before the colon of data -> its task."""
 EMBEDDED = ("careless-digits", "digits", "orl", "diabetes")
 """Data that come with a package, which only their task tells apart."""
-_OF_FOLDERS = ("classification", "faces", "segmentation")
-"""Tasks of "folder:DIR"."""
 _OF_IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 _OF_MASKS = ("mask", "masks", "labels", "label", "annotations", "gt", "groundtruth", "segmentationclass")
 """What people call two folders of images and of their masks; of classes nobody calls two so."""

@@ -2,7 +2,8 @@
 
 Winners and baselines are treated alike: each has the same number of trainings on the validation split, which one
 optimiser spends on the joint space of the task's tunables (weights of slots, learning rate) and of the inner parameters
-that its losses leave open (γ, ε, q, ...). The best point of each is trained on the full schedule with the same seeds,
+that its losses leave open (γ, ε, q, ...); `audit.negative_weight` adds the weight of negatives for whoever has none of
+its own. The best point of each is trained on the full schedule with the same seeds,
 and only that is scored on the test split. Where data are drawn, seed i trains and is tested on draw i, which no search,
 tuning or default has used: intervals are over seeds and draws. The gain is the mean of paired differences. It is taken
 over the baseline that did best on test, which flatters the baseline, and for the one winner that validation chose,
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.bench.negatives import negatives_told
 from cse_autoloss.bench.statistics import (
     Interval,
     by_draw,
@@ -27,8 +29,9 @@ from cse_autoloss.bench.statistics import (
     told_apart,
 )
 from cse_autoloss.bench.tuning import Axis, Point, Trial, best, due
-from cse_autoloss.losses import open_parameters, with_parameters
-from cse_autoloss.losses.family import chosen
+from cse_autoloss.losses import is_point_of, open_parameters, with_parameters
+from cse_autoloss.losses.family import called, chosen
+from cse_autoloss.losses.negatives import NEGATIVES
 from cse_autoloss.runs.records import Score
 from cse_autoloss.tasks.protocol import Metric
 
@@ -46,6 +49,8 @@ class Contestant:
         test: test figures, one a seed, in the order of the seeds; a training that failed counts as the metric's worst.
         units: (tunable, what its values are multiplied by), for a loss in units far from the usual.
         trainings: that its tuning had.
+        inner: (parameter, value) that the tuning chose inside formulas, which no name tells: the weight of negatives.
+        axes: names of what its tuning moved.
     """
 
     name: str
@@ -55,11 +60,13 @@ class Contestant:
     test: tuple[float, ...] = ()
     units: tuple[tuple[str, float], ...] = ()
     trainings: int = 0
+    inner: tuple[tuple[str, float], ...] = ()
+    axes: tuple[str, ...] = ()
 
     def owns(self, losses: LossSet) -> bool:
         """Whether the losses are these, whatever the settings and the inner parameters that these leave open."""
         return losses.alpha == self.losses.alpha and all(
-            losses[slot] == text or losses[slot].startswith(f"{text}(") for slot, text in self.losses.slots
+            is_point_of(losses[slot], text) for slot, text in self.losses.slots
         )
 
 
@@ -81,6 +88,8 @@ class AuditPlan:
         resamples: of the bootstrap.
         split: that the final trainings are scored on.
         draws: of the data, in the final trainings; 0 for the data of the settings. Of more seeds some share one.
+        sigmoids: slots of losses of per-class sigmoids, whose negatives can be weighed.
+        negatives: whether the weight of negatives is tuned in these slots.
     """
 
     metric: Metric
@@ -96,6 +105,8 @@ class AuditPlan:
     resamples: int = 10_000
     split: Literal["val", "test"] = "test"
     draws: int = 0
+    sigmoids: tuple[str, ...] = ()
+    negatives: bool = False
 
     def draw(self, seed: int) -> int:
         """Of the final training with that seed."""
@@ -114,13 +125,24 @@ class AuditPlan:
         """The contestant with the point that did best on validation."""
         axes, worths = self._axes(one), self._worths(one, scores)
         point, worth = best(axes, self.tries, worths)
+        losses = self._at(one, point)
         return replace(
             one,
-            losses=self._at(one, point),
+            losses=losses,
+            axes=tuple(axis.name for axis in axes),
+            inner=tuple(
+                (axis.name, value)
+                for axis, value in zip(axes, point, strict=True)
+                if axis.name == NEGATIVES.name and value != axis.default and not called(losses[axis.slot])
+            ),
             val=self.metric.figure(worth),
             # One point leaves nothing to choose: that is no tuning.
             trainings=len(worths) if len(worths) > 1 else 0,
         )
+
+    def told(self, contestants: Sequence[Contestant]) -> list[str]:
+        """What a reader should know of the tuning besides its trainings' number."""
+        return negatives_told(contestants, self.sigmoids, self.negatives) if self.tries > 1 else []
 
     def _axes(self, one: Contestant) -> tuple[Axis, ...]:
         """The contestant's space."""
@@ -129,7 +151,7 @@ class AuditPlan:
             *(
                 Axis(inner.name, inner.default, *inner.span, inner.log, inner.whole, slot)
                 for slot, text in one.losses.slots
-                for inner in open_parameters(text)
+                for inner in open_parameters(text, negatives=self.negatives and slot in self.sigmoids)
             ),
         )
 
@@ -294,6 +316,7 @@ class AuditResult:
         draws: of the data, among these seeds; 0 where all have the data of the settings.
         intervals: of the contestants' mean test figures, by name; where one is missing it is taken over the seeds.
         differences: the best's gains over all others, by name.
+        tuning: what was tuned and what not, in words.
     """
 
     metric: Metric
@@ -308,6 +331,7 @@ class AuditResult:
     draws: int = 0
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    tuning: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -326,7 +350,7 @@ class AuditResult:
         settings = ", ".join(
             f"{_words(name)} {value:g}" for name, value in self.rival.losses.settings if name != "lr"
         )
-        own = chosen(self.rival.name, self.rival.losses.losses.values())
+        own = chosen(self.rival.name, self.rival.losses.losses.values(), dict(self.rival.inner))
         known = sum(not one.discovered for one in self.contestants)
         said = [
             "the only one" if known == 1 else f"the best of {known}",
@@ -359,6 +383,7 @@ class AuditResult:
                 "losses": one.losses.losses,
                 "settings": one.losses.tuned,
                 "trainings": one.trainings,
+                **({"inner": dict(one.inner)} if one.inner else {}),
                 "val": one.val,
                 "test": self.interval(one).to_dict() | {"seeds": list(one.test)},
                 "best_gain": difference.gain.to_dict() if difference else None,
@@ -373,6 +398,7 @@ class AuditResult:
             "draws": self.draws,
             "verdict": self.verdict,
             "notes": list(self.notes),
+            "tuning": list(self.tuning),
         }
 
 
@@ -386,10 +412,9 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
             f"{len(plan.seeds) - count} of {len(plan.seeds)} seeds were not finished and are left out"
         )
     done = [replace(one, test=whole.figures(one, scores)) for one in contestants]
-    winners = [one for one in done if one.discovered]
     baselines = [one for one in done if not one.discovered]
     toward = plan.metric.figure(1.0)
-    best = max(winners, key=lambda one: toward * one.val, default=None)
+    best = winner(done, plan.metric)
     rival = max(baselines, key=lambda one: toward * _mean(one.test), default=None) if count else None
     gain = None
     if best is not None and rival is not None and count:
@@ -407,7 +432,14 @@ def conclude(contestants: Sequence[Contestant], plan: AuditPlan, scores: Mapping
         len({plan.draw(seed) for seed in whole.seeds}) if plan.draws else 0,
         {one.name: whole.interval(one.test) for one in done},
         differences(best, done, whole.difference, whole.chance, plan.confidence) if best and count else {},
+        tuple(plan.told(contestants)),
     )
+
+
+def winner(contestants: Sequence[Contestant], metric: Metric) -> Contestant | None:
+    """The one of the found that did best on validation; None where the search found nothing."""
+    found = [one for one in contestants if one.discovered]
+    return max(found, key=lambda one: metric.figure(1.0) * one.val, default=None)
 
 
 def nothing_learnt(metric: Metric, figures: Sequence[Sequence[float]]) -> bool:

@@ -39,10 +39,22 @@ def finalists(count: int) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training costs on one worker: seconds an epoch over all the data, and seconds to score."""
+    """What a training costs on one worker.
+
+    Attributes:
+        epoch: seconds an epoch over all the data.
+        score: seconds to score.
+        quick: seconds an epoch of the search's trainings, where these have another optimiser or precision.
+    """
 
     epoch: float
     score: float
+    quick: float | None = None
+
+    @property
+    def of_search(self) -> Cost:
+        """Of the search's trainings."""
+        return self if self.quick is None else Cost(self.quick, self.score)
 
     def training(self, epochs: float, share: float = 1.0) -> float:
         """Seconds of one training on a share of the data."""
@@ -128,7 +140,7 @@ def fit(
     search_wall = budget * (1 - audit_share) - elapsed - REPORT_SECONDS / 2
     share, proxies = 1.0, 0.0
     for share, proxy_epochs in _schedules(epochs):
-        proxies = search_wall * workers / cost.training(proxy_epochs, share)
+        proxies = search_wall * workers / cost.of_search.training(proxy_epochs, share)
         if proxies >= MIN_PROXIES:
             break
     if (share, proxy_epochs) != (1.0, epochs):
@@ -138,7 +150,9 @@ def fit(
     too_short = ""
     if share * proxy_epochs < LEAST * epochs:
         least = min(
-            cost.training(each, part) for part, each in _schedules(epochs) if part * each >= LEAST * epochs
+            cost.of_search.training(each, part)
+            for part, each in _schedules(epochs)
+            if part * each >= LEAST * epochs
         )
         needed = (MIN_PROXIES * least / workers + elapsed + REPORT_SECONDS / 2) / (1 - audit_share)
         too_short = (

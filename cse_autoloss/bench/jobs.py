@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from cse_autoloss.runs.records import Score, job_key
+from cse_autoloss.settings.fields import Optimizer, Precision
 
 STATES = "states"
 """Folder in a run's directory where workers keep the states of paused trainings."""
@@ -96,6 +97,8 @@ class Training:
         score_limit: number of samples that it is scored on, None for all.
         draw: of the data, as of `Task.drawn`; 0 for that of the settings.
         show: whether its pictures are kept for the run's page; decides nothing of the result.
+        optimizer: of the search's trainings: "sgd" or "muon".
+        precision: of the search's trainings; None for that of the task.
     """
 
     purpose: Purpose
@@ -109,14 +112,18 @@ class Training:
     score_limit: int | None = None
     draw: int = 0
     show: bool = False
+    optimizer: Optimizer = "sgd"
+    precision: Precision | None = None
 
     @property
     def key(self) -> str:
         """Hash of everything that decides the result."""
         parts = asdict(self)
         del parts["purpose"], parts["show"]
-        if not self.draw:
-            del parts["draw"]
+        later = {"draw": 0, "optimizer": "sgd", "precision": None}  # keys are as they were before these
+        for name, usual in later.items():
+            if parts[name] == usual:
+                del parts[name]
         return job_key(**parts)
 
     def rung(self, until: float, score_limit: int | None) -> Training:
@@ -148,6 +155,8 @@ class Training:
                 "until": self.until,
                 "score_limit": self.score_limit,
                 "show": self.show,
+                "optimizer": self.optimizer,
+                "precision": self.precision,
             },
             "state": self.state_name if pauses else None,
         }

@@ -23,7 +23,8 @@ from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNam
 from cse_autoloss.executors import Devices, Executor, Work, make_executor
 from cse_autoloss.executors.devices import local_devices
 from cse_autoloss.runs import RunStore, holds_run
-from cse_autoloss.settings.load import SearchConfig
+from cse_autoloss.settings.fields import Optimizer, Precision, unwritten
+from cse_autoloss.settings.load import SearchConfig, changed
 from cse_autoloss.settings.schema import EvolutionSettings
 from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric, Task
@@ -39,7 +40,7 @@ class Session:
     """A configuration's task and what trainings on it need.
 
     Attributes:
-        config: of the run.
+        config: of the run, with what this machine decides.
         device: "cpu" or "cuda", that workers train on.
         task: in this process: its slots, metrics, tunables and baselines; its data are read at their first use.
         metric: that is climbed.
@@ -55,13 +56,25 @@ class Session:
         papers = config.reinforce.paper and config.task == "faces" and config.metric is None
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
+        if config.proxy.precision == "auto":
+            self.config = config = changed(config, {"proxy.precision": self._precision_here()})
+        if not self.task.quickens and self.quick != ("sgd", None):
+            raise ConfigError(
+                f"proxy: {config.task} has a training of its own; expected no optimizer but sgd, and no precision"
+            )
         if config.evolution.turns != EvolutionSettings().turns:
             for name in config.evolution.turns:
                 if name not in self.task.slots:
                     raise UnknownNameError.of(
                         f"evolution.turns: slot of {config.task}", name, self.task.slots
                     )
-        own = by_content(config.own.model_dump(mode="json"))
+        if config.audit.negative_weight and not self.sigmoids:
+            kinds = " and ".join(dict.fromkeys(one.name for one in self.task.slots.values()))
+            raise ConfigError(
+                f"audit.negative_weight: expected a task with losses of per-class sigmoids (cls-binary); those of "
+                f"{config.task} are {kinds}"
+            )
+        own = by_content(unwritten(config.own).model_dump(mode="json"))
         identity = json.dumps([identity_of(config.task), own, self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
 
@@ -72,6 +85,26 @@ class Session:
         if wanted not in known:
             raise UnknownNameError.of(f"slot of {self.config.task}", wanted, known)
         return (wanted,)
+
+    @property
+    def quick(self) -> tuple[Optimizer, Precision | None]:
+        """Optimiser and precision of the search's trainings; None for the task's."""
+        proxy = self.config.proxy
+        return proxy.optimizer, None if proxy.precision == "auto" else proxy.precision
+
+    def _precision_here(self) -> Precision | None:
+        """What `proxy.precision: auto` is on this machine; a run keeps it, and goes on with it wherever it is resumed.
+
+        The task's own where that is another than float32, where its trainings keep to no other, and on a cluster,
+        whose nodes may differ.
+        """
+        usual = getattr(self.config.own, "precision", "float32") == "float32"
+        if not usual or self.config.executor == "ray" or not self.task.quickens:
+            return None
+        from cse_autoloss.training.precision import quick_here
+
+        found = quick_here(self.device)
+        return None if found == "float32" else found
 
     @property
     def plain(self) -> Mapping[str, str]:
@@ -98,6 +131,11 @@ class Session:
         losses = {**self.plain, **(partners or {}), slot: formula}
         alpha = self.alpha if self.task.slots[slot].name == "cls-binary" else None
         return self.untuned(losses, alpha)
+
+    @property
+    def sigmoids(self) -> tuple[str, ...]:
+        """Slots of losses of per-class sigmoids, whose negatives can be weighed."""
+        return tuple(slot for slot, one in self.task.slots.items() if form_of(one).weighted)
 
     @property
     def draws(self) -> int:
@@ -178,6 +216,8 @@ class Session:
                 f"then {kept}): put those back, or begin a new run"
             )
         store.set_meta("data", digest)
+        if self.quick[1] not in (None, getattr(self.config.own, "precision", None)):
+            notes += (f"the search's trainings compute in {self.quick[1]}: without it, scores would differ",)
         return notes
 
     @contextlib.contextmanager

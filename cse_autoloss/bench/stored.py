@@ -2,12 +2,14 @@
 
 What comes out may be another person's: it is checked against the schema like any file, and where it names a Python file
 (a detector, task or search as FILE.py:NAME), that is run only if the person at this command names it again, and only if
-it still is what the run was made with.
+it still is what the run was made with. A folder that it would write into, outside of the run, is left out; a cluster
+that it would join, and whose answers Ray unpickles, is joined only if it is named again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +17,9 @@ from typing import Any, Final
 from cse_autoloss.errors import ConfigError, RunError, printable, shorten
 from cse_autoloss.plugins import file_named
 from cse_autoloss.runs import RunStore
+from cse_autoloss.settings.fields import unwritten
 from cse_autoloss.settings.load import SearchConfig, parse_config
+from cse_autoloss.settings.papers import LETTER
 from cse_autoloss.tasks.registry import section_of
 
 CODE: Final = "code"
@@ -52,17 +56,22 @@ def stored_config(
     values: Mapping[str, Any] | None = None,
     *,
     searches: bool = False,
+    trains: bool = True,
+    cluster: str | None = None,
 ) -> SearchConfig:
-    """The configuration of a run.
+    """The configuration of a run, without the folders outside of it that it would write into.
 
     Args:
         store: of the run.
         code: each FILE.py:NAME that the person at the command lets run. The file may have moved since.
         values: of the configuration, where they aren't the whole of what the store keeps.
         searches: whether the search that it names will be made.
+        trains: whether its executor will be made.
+        cluster: address of the Ray cluster that the person at the command lets it join; None is that of RAY_ADDRESS.
 
     Raises:
-        RunError: it isn't whole or not valid, or names a file that was not named again or has changed.
+        RunError: it isn't whole or not valid, or names a file or a cluster that was not named again, or a file that
+            has changed.
     """
     values = store.config if values is None else values
     kept = store.meta(CODE, {})
@@ -72,10 +81,30 @@ def stored_config(
     if not all(isinstance(values.get(key), str) for key in ("task", "search")):
         raise RunError(f"{store.directory}: run.sqlite is damaged: its configuration names no task or search")
     try:
-        return parse_config(_renamed(values, named), section=section_of)
+        config = parse_config(_renamed(values, named), section=section_of)
     except ConfigError as error:
         first, *_ = str(error).splitlines()
+        if LETTER in first:
+            raise RunError(
+                f"{store.directory}: an earlier version made it with reinforce.paper, which asks for more today "
+                f"({first}); begin a new run; `report` and `export` still read this one"
+            ) from None
         raise RunError(f"{store.directory}: run.sqlite is damaged: {first}") from None
+    return _joining(store, unwritten(config), cluster, trains)
+
+
+def _joining(store: RunStore, config: SearchConfig, cluster: str | None, trains: bool) -> SearchConfig:
+    """With the cluster that the person named, if any, in place of the run's."""
+    kept, named = config.ray.address, cluster or os.environ.get("RAY_ADDRESS")
+    if kept is None:
+        return config
+    if trains and config.executor == "ray" and not named:
+        shown = printable(shorten(kept, 300))
+        raise RunError(
+            f"{store.directory}: the run names a Ray cluster to join, {shown}; if it is yours, name it again by "
+            f"--set ray.address={shown} or RAY_ADDRESS={shown}"
+        )
+    return config.model_copy(update={"ray": config.ray.model_copy(update={"address": named})})
 
 
 def identity(name: str) -> str:

@@ -71,6 +71,9 @@ class Decision:
 Status = Callable[[Ranges], tuple[NDArray[np.bool_], NDArray[np.bool_], Array]]
 """From boxes: which surely are good, which surely are bad everywhere, and by how much the bad ones are."""
 
+Sharpen = Callable[[Ranges], tuple[NDArray[np.bool_], Array]]
+"""From boxes that a `Status` leaves open: which surely are good, and how far each axis moves what is asked, (N, D)."""
+
 CHUNK = 16_384
 LISTED = 12
 """Undecided boxes that are told; more are put together into one that holds them."""
@@ -81,11 +84,13 @@ def decide(
     status: Status,
     budget: Budget,
     near: Mapping[str, tuple[float, float]] | None = None,
+    sharpen: Sharpen | None = None,
 ) -> Decision:
     """Whether all of a domain is good.
 
     Points are looked at first, then midpoints of undecided boxes: the worst that is surely bad is the violation.
-    `near`: where most points are taken.
+    `near`: where most points are taken. `sharpen`: a dearer look at what `status` leaves open, which also says across
+    which axis it is halved.
     """
     found = _worse(None, axes, status, scattered(axes, near or {}))
     if found is not None:
@@ -94,11 +99,15 @@ def decide(
     looked = 0
     while len(low):
         worst: tuple[float, dict[str, float]] | None = None
-        kept_low, kept_high = [], []
+        kept_low, kept_high, reaches = [], [], []
         for at in range(0, len(low), CHUNK):
             a, b = low[at : at + CHUNK], high[at : at + CHUNK]
             good, _, _ = status(_ranges(axes, a, b))
             a, b = a[~good], b[~good]
+            if len(a) and sharpen is not None:
+                sharp, reach = sharpen(_ranges(axes, a, b))
+                a, b = a[~sharp], b[~sharp]
+                reaches.append(reach[~sharp])
             if len(a):
                 kept_low.append(a)
                 kept_high.append(b)
@@ -111,7 +120,7 @@ def decide(
         low, high = np.concatenate(kept_low), np.concatenate(kept_high)
         if looked + 4 * len(low) > budget.boxes or time.thread_time() > budget.deadline:
             return Decision(_listed(axes, low, high), None, looked, _share(axes, low, high))
-        low, high = halve(axes, low, high)
+        low, high = halve(axes, low, high, np.concatenate(reaches) if reaches else None)
         if not len(low):
             break
     return Decision((), None, looked)
@@ -187,14 +196,18 @@ def middle(axes: Sequence[Axis], low: Array, high: Array) -> Array:
     return np.clip(inner, low, high)
 
 
-def halve(axes: Sequence[Axis], low: Array, high: Array) -> tuple[Array, Array]:
-    """Each box in two, across its longest side; sides are measured by the domain's."""
+def halve(axes: Sequence[Axis], low: Array, high: Array, reach: Array | None = None) -> tuple[Array, Array]:
+    """Each box in two, across its longest side, by the domain's measure; where all is known of `reach`, (N, D), across
+    the axis of the greatest."""
     lengths = np.full(low.shape, -1.0)
     for place, axis in enumerate(axes):
         if axis.split and axis.low < axis.high:
             a, b = low[:, place], high[:, place]
             lengths[:, place] = np.log(b / a) / 4 if axis.geometric else (b - a) * axis_weight(axis)
     across = lengths.argmax(1)
+    if reach is not None:
+        known = np.isfinite(reach).all(1) & (reach.max(1) > 0)
+        across = np.where(known, reach.argmax(1), across)
     rows = np.arange(len(low))
     cut = middle(axes, low, high)[rows, across]
     upper, lower = high.copy(), low.copy()

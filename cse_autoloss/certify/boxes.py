@@ -35,6 +35,8 @@ LONGEST = 2000.0
 OUTSIDE = 4.0
 """How many sides of its target a predicted box may reach out beyond it."""
 _MISSED = 0.999
+_MOTIONS = 150_000
+"""Boxes for the slopes along motions, at most: what is asked first of a box loss, and in the most dimensions."""
 _LEAST = "Least where the boxes coincide"
 _TOLD = (
     f"overlapping boxes, targets of 1 to {LONGEST:g} px a side, predictions up to {OUTSIDE:g} sides beyond"
@@ -44,10 +46,11 @@ _TOLD = (
 def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
     """The properties of a box loss."""
     degree = degree_of(graph)
+    many = replace(budget, boxes=min(5 * budget.boxes, _MOTIONS))
     budget = replace(budget, boxes=min(budget.boxes, 60_000))
     scenes = [_scene(graph, lead, degree) for lead in ("missed", "outside")]
     name = "Never rises while overlapping boxes come together"
-    parts = [never_rises(name, one, budget) for one in scenes]
+    parts = [never_rises(name, one, many, sharp=True) for one in scenes]
     worst = next((one for kind in ("refuted", "open") for one in parts if one.outcome == kind), parts[0])
     least = replace(worst, name=_LEAST)
     if worst.outcome != "proved":

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cse_autoloss.certify.bisect import Axis, Budget, Decision, Ranges, decide, least
+from cse_autoloss.certify.bisect import Axis, Budget, Decision, Ranges, Sharpen, decide, least
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import TOLERANCE, Scene
+from cse_autoloss.certify.sharp import upper_bound
 
 VANISHED = 0.05
 """Share of its scale that a slope may still have where the answer has long been right."""
@@ -21,15 +22,28 @@ ALL_LOGITS = "all logits"
 _LOGITS = ("x", "y", "z", "v")
 
 
-def never_rises(name: str, scene: Scene, budget: Budget) -> Finding:
-    """Whether the loss nowhere goes the wrong way along the motion, by more than `TOLERANCE` of its scale."""
+def never_rises(name: str, scene: Scene, budget: Budget, *, sharp: bool = False) -> Finding:
+    """Whether the loss nowhere goes the wrong way along the motion, by more than `TOLERANCE` of its scale.
+
+    `sharp`: look at the slope's own slopes, too, which pays in several dimensions.
+    """
     allowed = TOLERANCE * scene.scale
 
     def status(boxes: Ranges) -> tuple[Any, Any, Any]:
         low, high = scene.ranges(scene.slope, boxes)
         return high <= allowed, low > allowed, low
 
-    return finding(name, scene, status, budget, lambda slope: scene.sign * slope > allowed)
+    bound = upper_bound(scene, scene.slope) if sharp else None
+
+    def sharpen(boxes: Ranges) -> tuple[Any, Any]:
+        assert bound is not None
+        high, reach = bound(boxes)
+        return high <= allowed, reach
+
+    def violates(slope: float) -> bool:
+        return scene.sign * slope > allowed
+
+    return finding(name, scene, status, budget, violates, sharpen=sharpen if sharp else None)
 
 
 def vanishes(name: str, scene: Scene, budget: Budget) -> Finding:
@@ -67,12 +81,13 @@ def finding(
     violates: Callable[[float], bool],
     required: bool = True,
     called: str = "slope",
+    sharpen: Sharpen | None = None,
 ) -> Finding:
     """What bisection decides; a violation counts once the loss itself, evaluated there, violates too.
 
-    `called`: what the scene evaluates to, as the witness tells it.
+    `called`: what the scene evaluates to, as the witness tells it. `sharpen`: as of `decide`.
     """
-    decision = decide(scene.axes, status, budget, scene.near)
+    decision = decide(scene.axes, status, budget, scene.near, sharpen)
     if decision.violation is not None:
         slope, inputs = scene.evaluate(decision.violation)
         if math.isfinite(slope) and violates(slope):

@@ -13,13 +13,13 @@ import typer
 
 from cse_autoloss._version import __version__
 from cse_autoloss.cli import (
-    audit,
     certify,
     compare,
     data,
     evolve,
     explain,
     export,
+    filter_audit,
     init,
     losses,
     predict,
@@ -46,13 +46,16 @@ _PANELS = {
     "Every day": (init, data, evolve, report, runs, export),
     "Compare and look": (compare, explain, predict, losses),
     "Your loss in other places": (train, render, reinforce),
-    "Inside the funnel": (verify, certify, simulate, audit),
+    "Inside the funnel": (verify, certify, simulate, filter_audit),
 }
 """The commands, by how often they are needed."""
 
 for panel, modules in _PANELS.items():
     for module in modules:
-        app.command(module.__name__.rpartition(".")[2], rich_help_panel=panel)(module.command)
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
+        app.command(name, rich_help_panel=panel)(module.command)
+# What it was called once. In runs, settings and docs an audit is the one that ends a run.
+app.command("audit", hidden=True)(filter_audit.command)
 
 
 def _version(wanted: bool) -> None:

@@ -54,6 +54,13 @@ def command(
         bool,
         typer.Option(help="Tune learning rate, weights and inner parameters of each alike, on validation."),
     ] = True,
+    negative_weight: Annotated[
+        bool,
+        typer.Option(
+            "--negative-weight",
+            help="Tune the weight of negatives of each, too, where it has none of its own: losses of sigmoid heads.",
+        ),
+    ] = False,
     split: Annotated[str, typer.Option(help="test or val, for the final scores.")] = "test",
     seed: Annotated[int | None, typer.Option(help="Where the seeds start.")] = None,
     workers: Workers = None,
@@ -83,6 +90,7 @@ def command(
         "own.skip_bad": skip_bad,
         "audit.epochs": epochs,
         "audit.tune_epochs": epochs,
+        "audit.negative_weight": negative_weight or None,
         "seed": seed,
         "workers": workers,
         "device": device,

@@ -28,6 +28,8 @@ class CommandOverview(TyperGroup):
         options = [record for each in self.get_params(ctx) if (record := each.get_help_record(ctx))]
         panels = {"Options": options}
         for name, command in self.commands.items():
+            if command.hidden:
+                continue
             panels.setdefault(command.rich_help_panel, []).append((name, command.help or ""))  # type: ignore[attr-defined]
         console = Console(highlight=False)
         for line in (self.get_usage(ctx), self.help):

@@ -116,7 +116,8 @@ def _bar(panel: Any, row: float, interval: Interval, factor: float, colour: str)
 
 def _heading(result: Comparison) -> str:
     count = len(result.seeds)
-    what = f"{result.task['what']}, {result.plan.split} split, "
-    seeds = f"{count} paired seeds" if count > 1 else "1 seed"
-    bars = f"; bars: {result.plan.confidence:.0%} intervals over seeds, dots: seeds" if count > 1 else ""
-    return what + seeds + bars
+    what = f"{result.task['what']}, {result.plan.split} split, {result.seeds_text}"
+    over = "draws" if result.plan.draws else "seeds"
+    return what + (
+        f"; bars: {result.plan.confidence:.0%} intervals over {over}, dots: seeds" if count > 1 else ""
+    )

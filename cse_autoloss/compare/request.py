@@ -49,8 +49,8 @@ class Request:
         return {"compare": kept}
 
     @classmethod
-    def of(cls, store: RunStore, code: Collection[str] = ()) -> Request:
-        """What `to_json` gave, from a store; `code` and errors as of `stored_config`."""
+    def of(cls, store: RunStore, code: Collection[str] = (), cluster: str | None = None) -> Request:
+        """What `to_json` gave, from a store; `code`, `cluster` and errors as of `stored_config`."""
         with store.understood("the comparison"):
             kept = store.config["compare"]
             contestants = tuple(
@@ -60,7 +60,7 @@ class Request:
                 for c in kept["contestants"]
             )
             field = Field(contestants, tuple(kept["notes"]))
-            config = stored_config(store, code, kept["search"])
+            config = stored_config(store, code, kept["search"], cluster=cluster)
             return cls(field, config, int(kept["seeds"]), kept["split"], bool(kept["tune"]))
 
     def plan(self, session: Session) -> AuditPlan:
@@ -79,4 +79,6 @@ class Request:
             resamples=audit.resamples,
             split=self.split,
             draws=session.draws if self.split == "test" else 0,
+            sigmoids=session.sigmoids,
+            negatives=audit.negative_weight,
         )

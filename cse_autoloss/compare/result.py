@@ -154,6 +154,7 @@ class Comparison:
             "alpha": losses.alpha,
             "settings": losses.tuned,
             "trainings": one.contestant.trainings,
+            **({"inner": dict(one.contestant.inner)} if one.contestant.inner else {}),
             "val": _finite(one.contestant.val),
             "failed": one.failed,
         }
@@ -206,7 +207,7 @@ def compare_scores(
         parts = mean_by_name([score.extra.get("parts", {}) for score in kept])
         standings.append(Standing(one, figures, len(failed), parts))
     if plan.tries:
-        said.append(tuned(contestants))
+        said += [tuned(contestants), *plan.told(contestants)]
     if len(seeds) == 1:
         said.append("one seed tells nothing of the spread, so there are no intervals")
     if plan.split == "val" and plan.tries > 1:
@@ -219,6 +220,7 @@ def _tuning(plan: AuditPlan) -> dict[str, Any] | None:
         return None
     return {
         "ranges": {axis.name: [axis.low, axis.high] for axis in plan.space},
+        "negative_weight": plan.negatives,
         "trainings": plan.tries,
         "epochs": plan.tune_epochs,
         "seeds": list(plan.tune_seeds),

@@ -27,6 +27,7 @@ from cse_autoloss.errors import AutoLossError, ConfigError, RunError, WorkersLos
 from cse_autoloss.report.about import about_session
 from cse_autoloss.report.page import PageWriter
 from cse_autoloss.runs import RunStore, Score, holds_run, write_whole
+from cse_autoloss.settings.fields import written
 from cse_autoloss.settings.load import SearchConfig, changed, config_for, dump, load_config
 from cse_autoloss.settings.schema import section_key
 from cse_autoloss.tasks.registry import section_of
@@ -124,18 +125,18 @@ def _enlisted(
 
 def _resumed(directory: Path, seeds: int | None, overrides: Mapping[str, Any]) -> Request:
     overrides, code = named_again(overrides)
-    for key in overrides:
-        if key not in ("workers", "executor"):
-            raise ConfigError(
-                f"{key}: a resumed comparison keeps it as it was; only seeds and workers may change"
-            )
     with RunStore.open(directory) as store:
         if "compare" not in store.config:
             raise RunError(
                 f"{directory}: a search, not a comparison; go on with it by evolve --resume {directory}"
             )
-        request = Request.of(store, code)
-        kept = request
+        kept = request = Request.of(store, code, overrides.get("ray.address"))
+        may_change = ("workers", "executor", "ray.address", *written(kept.config))
+        for key in overrides:
+            if key not in may_change:
+                raise ConfigError(
+                    f"{key}: a resumed comparison keeps it as it was; only seeds and workers may change"
+                )
         if overrides:
             request = replace(request, config=changed(request.config, overrides))
         if seeds is not None:

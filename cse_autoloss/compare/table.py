@@ -61,7 +61,8 @@ def _table(result: Comparison) -> Table:
     for one in result.standings:
         name, losses = one.contestant.name, one.contestant.losses
         settings = [f"{n.replace('_', ' ')} {v:.3g}" for n, v in losses.settings]
-        name = f"{escape(name)}\n[dim]{', '.join([*chosen(name, losses.losses.values()), *settings])}[/dim]"
+        own = chosen(name, losses.losses.values(), dict(one.contestant.inner))
+        name = f"{escape(name)}\n[dim]{', '.join([*own, *settings])}[/dim]"
         cells = [_cell(result.interval(one, m), m.factor, "{:.2f}", "{:.1f}") for m in result.metrics]
         if paired:
             cells.append(_cell(result.difference(one), result.metrics[0].factor, "{:+.2f}", "{:+.2f}"))

@@ -16,7 +16,7 @@ def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """
     convolution = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
     nn.init.kaiming_normal_(convolution.weight)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
 
 
 class Tower(nn.Module):

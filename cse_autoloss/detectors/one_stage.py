@@ -68,7 +68,7 @@ class Prediction(NamedTuple):
 class OneStageDetector(nn.Module):
     """The network. Input (B, channels, H, W) normalised, H and W multiples of `stride`; output `Prediction`."""
 
-    branch: ClassVar[str] = "cls-binary"
+    signature: ClassVar[str] = "cls-binary"
 
     def __init__(
         self, channels: int, num_classes: int, settings: OneStageSettings = OneStageSettings()

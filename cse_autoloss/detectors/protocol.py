@@ -20,13 +20,13 @@ class Detector(Protocol):
     …)`. The boxes and labels of a whole data set go through `targets` once, before training.
 
     Attributes:
-        branch: "cls-binary" (sigmoid head, C columns) or "cls-multiclass" (softmax head, C + 1 columns,
+        signature: "cls-binary" (sigmoid head, C columns) or "cls-multiclass" (softmax head, C + 1 columns,
             background last): which losses it can be trained with.
         num_classes: C.
         stride: height and width of its images are multiples of it.
     """
 
-    branch: str
+    signature: str
     num_classes: int
     stride: int
 
@@ -88,9 +88,9 @@ class Detector(Protocol):
 
 
 class DetectorBuilder(Protocol):
-    """What a registry holds: a detector's class, or a function with an attribute `branch`."""
+    """What a registry holds: a detector's class, or a function with an attribute `signature`."""
 
-    branch: str
+    signature: str
 
     def __call__(self, channels: int, num_classes: int) -> Detector:
         """A detector with fresh weights, drawn from torch's global generator.

@@ -7,18 +7,23 @@ from typing import Any
 from cse_autoloss.detectors.protocol import DetectorBuilder
 from cse_autoloss.plugins import Registry
 
-DETECTOR_BRANCHES = ("cls-binary", "cls-multiclass")
+DETECTOR_SIGNATURES = ("cls-binary", "cls-multiclass")
 """Signatures of the classification loss that a detector may declare."""
 
 
+def _stated(found: Any) -> Any:
+    """The signature that a builder states; `branch` is what it was called once."""
+    return getattr(found, "signature", getattr(found, "branch", None))
+
+
 def _fault(found: Any) -> str | None:
-    branch = getattr(found, "branch", None)
-    if callable(found) and branch in DETECTOR_BRANCHES:
+    stated = _stated(found)
+    if callable(found) and stated in DETECTOR_SIGNATURES:
         return None
-    expected = " or ".join(repr(option) for option in DETECTOR_BRANCHES)
+    expected = " or ".join(repr(option) for option in DETECTOR_SIGNATURES)
     return (
-        f"expected a class or function with branch = {expected}, "
-        f"got {type(found).__name__} with branch = {branch!r}"
+        f"expected a class or function with signature = {expected}, "
+        f"got {type(found).__name__} with signature = {stated!r}"
     )
 
 
@@ -33,9 +38,12 @@ DETECTORS: Registry[DetectorBuilder] = Registry(
     },
     _fault,
 )
-"""Called `(channels, num_classes)`, with an attribute `branch`."""
+"""Called `(channels, num_classes)`, with an attribute `signature`."""
 
 
 def detector_builder(name: str) -> DetectorBuilder:
     """What makes the detector of that name; see `Registry.get`."""
-    return DETECTORS.get(name)
+    found = DETECTORS.get(name)
+    if not hasattr(found, "signature"):
+        found.signature = _stated(found)
+    return found

@@ -86,7 +86,7 @@ class TwoStagePrediction(NamedTuple):
 class TwoStageDetector(nn.Module):
     """The network. Input (B, channels, H, W) normalised, H and W multiples of `stride`."""
 
-    branch: ClassVar[str] = "cls-multiclass"
+    signature: ClassVar[str] = "cls-multiclass"
 
     def __init__(
         self, channels: int, num_classes: int, settings: TwoStageSettings = TwoStageSettings()
@@ -102,7 +102,7 @@ class TwoStageDetector(nn.Module):
             nn.Flatten(),
             nn.Linear(self.trunk.fine_width * settings.pool**2, settings.hidden, bias=False),
             nn.BatchNorm1d(settings.hidden),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
         )
         nn.init.kaiming_normal_(cast(Tensor, self.region_head[1].weight))
         self.to_class = nn.Linear(settings.hidden, num_classes + 1)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
 
-from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune
+from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune, winner
 from cse_autoloss.bench.budget import Cost, RunSize
 from cse_autoloss.bench.jobs import LossSet
 from cse_autoloss.bench.progress import Clock, RunStatus
@@ -86,11 +86,23 @@ class Finals:
         self._store.set_meta("made from", self._origins)
         return list(best.items())
 
-    def _certify(self, pairs: Ranking) -> None:
+    def _reweighed(self, field: Sequence[Contestant], tuned: Sequence[Contestant]) -> None:
+        """Where the tuning weighed the winner's negatives: what its loss comes from, and what is proved of it now."""
+        best = winner(tuned, self._session.metric)
+        if best is None or not best.inner:
+            return
+        origin = next(one for one in field if one.name == best.name)
+        for slot, text in best.losses.slots:
+            self._made(slot, text, origin.losses[slot])
+        self._store.set_meta("made from", self._origins)
+        with self._clock.stage("certify"):
+            self._certify([best.losses])
+
+    def _certify(self, pairs: Sequence[LossSet]) -> None:
         """Prove what can be proved of each finalist, for the report; nothing is chosen by it."""
         self._status.phase = "certify"
         found = dict(self._store.meta("certificates") or {})
-        for pair, _ in pairs:
+        for pair in pairs:
             for slot in self._session.slots:
                 # As it is trained: with the run's α, or its own.
                 signature = self._session.task.slots[slot]
@@ -125,11 +137,12 @@ class Finals:
             Contestant(rival.name, rival, False) for rival in self.rivals()[: size.audit.baselines]
         ]
         with clock.stage("certify"):
-            self._certify(pairs)
+            self._certify([pair for pair, _ in pairs])
         self._status.phase = "tune"
         with clock.stage("tune"):
             train = partial(bench.train, limit=session.limit(cost, size.audit.tune_epochs))
-            contestants = tune(contestants, plan, train)
+            field, contestants = contestants, tune(contestants, plan, train)
+        self._reweighed(field, contestants)
         bench.keep_clock()
         self._status.phase = "audit"
         if session.config.budget is not None:
@@ -157,6 +170,8 @@ class Finals:
             confidence=asked.confidence,
             resamples=asked.resamples,
             draws=session.draws,
+            sigmoids=session.sigmoids,
+            negatives=asked.negative_weight,
         )
 
     def _pairs(self, count: int) -> list[LossSet]:

@@ -10,14 +10,16 @@ from cse_autoloss.bench.progress import Clock, Observer
 from cse_autoloss.bench.session import fresh, new_directory
 from cse_autoloss.bench.stored import keep_config, named_again, stored_config
 from cse_autoloss.errors import ConfigError, RunError
+from cse_autoloss.settings.fields import written
 from cse_autoloss.settings.load import SearchConfig, changed, load_config
 from cse_autoloss.tasks.registry import TASKS, section_of
 
 if TYPE_CHECKING:
     from cse_autoloss.spaces.parametric import ParametricSpace
 
-CHANGEABLE = ("budget", "generations", "workers", "log")
-"""What a resumed run may be given anew: these do not change what a training's score is."""
+CHANGEABLE = ("budget", "generations", "workers", "log", "ray.address")
+"""What a resumed run may be given anew, and the folders that it writes into besides its own: these do not change what
+a training's score is."""
 
 
 def launch(
@@ -57,18 +59,19 @@ def _resumed(directory: Path, overrides: Mapping[str, Any]) -> SearchConfig:
     from cse_autoloss.runs import RunStore
 
     overrides, code = named_again(overrides)
-    for name in overrides:
-        if name not in CHANGEABLE:
-            raise ConfigError(
-                f"{name}: a resumed run keeps it as it was; only {', '.join(CHANGEABLE)} may change"
-            )
     with RunStore.open(directory) as store:
         if "compare" in store.config:
             command = "cse-autoloss compare"
             raise RunError(
                 f"{directory} is a run of {command}: go on with it by {command} --resume {directory}"
             )
-        kept = stored_config(store, code, searches=True)
+        kept = stored_config(store, code, searches=True, cluster=overrides.get("ray.address"))
+        may_change = (*CHANGEABLE, *(name for name in written(kept) if name != "out"))
+        for name in overrides:
+            if name not in may_change:
+                raise ConfigError(
+                    f"{name}: a resumed run keeps it as it was; only {', '.join(may_change)} may change"
+                )
         if overrides.get("generations") is not None:
             overrides = {"budget": None, **overrides}
         settled = changed(kept, overrides)

@@ -149,7 +149,9 @@ def _alike(store: RunStore, config: SearchConfig) -> set[str]:
 
     def what(settings: Mapping[str, Any]) -> tuple[Any, ...]:
         own = {name: value for name, value in settings[section].items() if name not in ("spaces", "cache")}
-        return own, settings.get("metric"), settings.get("alpha"), settings.get("proxy", {}).get("epochs")
+        proxy = settings.get("proxy", {})
+        how = proxy.get("epochs"), proxy.get("optimizer", "sgd"), proxy.get("precision")
+        return own, settings.get("metric"), settings.get("alpha"), how
 
     state, size = store.load_state(), store.meta("size") or {}
     whole = size.get("share", 1.0) == 1.0 and size.get("epochs") == ours["proxy"]["epochs"]

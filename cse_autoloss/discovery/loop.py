@@ -363,7 +363,18 @@ class SearchLoop:
         plan, session = self._plan, self._session
         losses = session.beside(slot, member.formula, partners)
         seed = self._first_seed + len(member.scores)
-        return Training("proxy", losses, seed, plan.epochs, "val", plan.train_limit, session.digest)
+        optimizer, precision = session.quick
+        return Training(
+            "proxy",
+            losses,
+            seed,
+            plan.epochs,
+            "val",
+            plan.train_limit,
+            session.digest,
+            optimizer=optimizer,
+            precision=precision,
+        )
 
     def _tell_status(self, state: SearchState) -> None:
         status, figure = self._bench.status, self._session.metric.figure

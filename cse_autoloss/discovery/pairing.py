@@ -1,7 +1,7 @@
 """Which of the discovered losses are the best: the few that the search likes are trained on the full schedule.
 
 A search ranks losses after a short schedule, which prefers those that learn fast; what is best then need not stay so.
-Two losses that were found apart need not go well together either. So all pairs of a few of each branch are trained on
+Two losses that were found apart need not go well together either. So all pairs of a few of each slot are trained on
 the schedule of the audit, once, and the best third of them with further seeds.
 
 A training's noise is as large as what good pairs differ by. So a pair is not ranked by its own scores alone: its worth

@@ -52,7 +52,7 @@ class RunPlan:
         if self.config.budget is None:
             asked = self.config.generations
             return None if asked is None else asked * self.size.offspring
-        each = self.cost.training(self.size.epochs, self.size.share)
+        each = self.cost.of_search.training(self.size.epochs, self.size.share)
         left = self.workers * max(0.0, self.size.search_seconds)
         return math.floor(left / max(each, 1e-3))
 
@@ -67,6 +67,7 @@ class RunPlan:
             "budget": self.config.budget,
             "workers": self.workers,
             "seconds_an_epoch": self.cost.epoch,
+            "seconds_a_quick_epoch": self.cost.quick,
             "seconds_to_score": self.cost.score,
             "search": {
                 "name": self.config.search,
@@ -89,6 +90,13 @@ class RunPlan:
             "notes": list(size.notes),
         }
 
+    @property
+    def _quick(self) -> str:
+        """What an epoch of the search's trainings takes, where they have another optimiser or precision."""
+        proxy = self.config.proxy
+        how = ", ".join(str(one) for one in (proxy.optimizer, proxy.precision) if one is not None)
+        return "" if self.cost.quick is None else f", in the search {self.cost.quick:.2g} s ({how}),"
+
     def __str__(self) -> str:
         size, audit, share = self.size, self.size.audit, self.size.share
         budget = "no budget" if self.config.budget is None else f"{clock_face(self.config.budget)} in all"
@@ -97,7 +105,8 @@ class RunPlan:
         lines = [
             f"{self.config.task}: {self.config.search} for {', '.join(self.slots)}, by {self.metric}; {budget}, "
             f"{self.workers} trainings at a time.",
-            f"A training here takes {self.cost.epoch:.2g} s an epoch and {self.cost.score:.2g} s to score.",
+            f"A training here takes {self.cost.epoch:.2g} s an epoch{self._quick} and {self.cost.score:.2g} s to "
+            "score.",
             f"Search: {trainings} of {size.epochs:g} epochs on {share:.0%} of the data, {size.offspring} in a "
             f"generation{until}.",
             f"Pairing: {self.sets} sets of the best losses, {finalists(self.sets)} of them with further seeds.",
@@ -124,6 +133,7 @@ def plan_run(
     settings: Mapping[str, Any] = {name.replace("__", "."): value for name, value in overrides.items()}
     settled = load_config(config, {**({"task": task} if task else {}), **settings}, section_of)
     session = Session(settled)
+    settled = session.config
     run = SearchRun(session)
     with tempfile.TemporaryDirectory(prefix="cse-autoloss-") as folder:
         store = RunStore.create(folder, settled.model_dump(mode="json"))

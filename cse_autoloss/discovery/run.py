@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from cse_autoloss.bench.audit import AuditResult
 from cse_autoloss.bench.budget import Cost, RunSize, fit, fit_audit
@@ -24,7 +24,6 @@ from cse_autoloss.discovery.finals import Finals, Ranking
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.discovery.halving import Ladder
 from cse_autoloss.discovery.loop import SearchLoop, SearchPlan
-from cse_autoloss.discovery.side_by_side import SideBySideRun
 from cse_autoloss.discovery.way import draw_way
 from cse_autoloss.errors import ConfigError, WorkersLost
 from cse_autoloss.graph import parse_formula
@@ -51,6 +50,12 @@ Starters = dict[str, list[Entrant]]
 """Slot -> losses that open its population."""
 
 
+class _Run(Protocol):
+    """A search of either kind."""
+
+    def complete(self, store: RunStore, observer: Observer) -> dict[str, Any]: ...
+
+
 def discover(
     config: SearchConfig,
     directory: Path,
@@ -73,7 +78,15 @@ def discover(
         AutoLossError: any other user's mistake, before anything is trained.
     """
     session = Session(config)
-    run = SideBySideRun(session, space) if config.reinforce.side_by_side else SearchRun(session)
+    config = session.config
+    run: _Run
+    if config.reinforce.side_by_side:
+        # It draws with matplotlib and writes code, which no other search needs before its end.
+        from cse_autoloss.discovery.side_by_side import SideBySideRun
+
+        run = SideBySideRun(session, space)
+    else:
+        run = SearchRun(session)
     if config.log is not None:
         library(config.log)
     new = not holds_run(directory)
@@ -213,7 +226,8 @@ class SearchRun:
         """How large the run may be; measured once, kept with the run, so that a resume has the same plan."""
         config = self.config
         audit = self.session.asked_audit()
-        cost = measured(bench, self.session.untuned(self.session.plain), self.session.digest)
+        plain = self.session.untuned(self.session.plain)
+        cost = measured(bench, plain, self.session.digest, *self.session.quick)
         kept = self.store.typed_meta("size", RunSize)
         if kept is not None:
             return kept, cost
@@ -257,13 +271,16 @@ class SearchRun:
         if self.config.budget is not None and self.store.meta("fitted_again") is None:
             ran = [s for s in self.store.scores("proxy", status="ok") if "seconds_train" in s.extra][-60:]
             if ran:
-                cost = Cost(
-                    median(
-                        s.extra["seconds_train"] / (s.extra.get("epochs_trained", s.epochs) * size.share)
-                        for s in ran
-                    ),
-                    median(s.extra["seconds_score"] for s in ran),
+                epoch = median(
+                    s.extra["seconds_train"] / (s.extra.get("epochs_trained", s.epochs) * size.share)
+                    for s in ran
                 )
+                quick = None if cost.quick is None else epoch
+                if (
+                    cost.quick is not None
+                ):  # the audit's have not been seen yet: dearer by as much as they were
+                    epoch *= cost.epoch / cost.quick
+                cost = Cost(epoch, median(s.extra["seconds_score"] for s in ran), quick)
             left = self.config.budget - self.clock.elapsed
             size = fit_audit(size, left, workers, cost, self.session.asked_audit())
             self.store.set_meta("size", asdict(size))
@@ -286,11 +303,11 @@ class SearchRun:
         return SearchPlan(
             seconds=None if config.budget is None else size.search_seconds,
             offspring=size.offspring,
-            proxy_limit=self.session.limit(cost, size.epochs),
+            proxy_limit=self.session.limit(cost.of_search, size.epochs),
             epochs=size.epochs,
             train_limit=self.session.train_limit(size, self.store),
             simulates=self.session.task.simulates,
             # Of a search that hardly has time for a training, no part is kept for its end.
-            patience=min(1.2 * cost.training(size.epochs, size.share), 0.1 * size.search_seconds),
+            patience=min(1.2 * cost.of_search.training(size.epochs, size.share), 0.1 * size.search_seconds),
             ladders=self._ladders(),
         )

@@ -21,7 +21,6 @@ from cse_autoloss import errors
 from cse_autoloss.errors import AutoLossError, WorkersLost
 
 Status = Literal["ok", "error", "timeout", "crashed"]
-Init = Callable[[dict[str, Any]], Any]
 Run = Callable[[Any, dict[str, Any]], dict[str, Any]]
 
 # Workers run code of this package alone, also if a message to them was tampered with.

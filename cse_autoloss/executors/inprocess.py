@@ -1,8 +1,9 @@
 """Runs jobs in the calling process, one at a time: for debugging, tests, and where no process may be started.
 
 A job's limit is kept by an alarm signal, which ends Python code but not one endless C call, and only in the
-main thread of a POSIX system; elsewhere a job over its limit runs to its end and is reported then. A crash
-takes the caller down. Torch is held to one thread for each job, so that results equal the pool's.
+main thread of a POSIX system; elsewhere a job over its limit runs to its end and is reported then. Time in which
+the process stood still counts for no job. A crash takes the caller down. Torch is held to one thread for each job,
+so that results equal the pool's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -30,6 +31,7 @@ from cse_autoloss.executors.base import (
     run_job,
     tell_failed_start,
 )
+from cse_autoloss.executors.pauses import Pauses
 from cse_autoloss.threads import one_torch_thread
 
 
@@ -54,6 +56,8 @@ class InProcessExecutor(ExecutorBase):
         self._busy = 0.0
         self._jobs = 0
         self._closed = False
+        self._pauses = Pauses()
+        self._pauses.start()
 
     @property
     def workers(self) -> int:
@@ -87,9 +91,9 @@ class InProcessExecutor(ExecutorBase):
                     raise failed_start(tell_failed_start(error)) from error
                 self._begun = True
         job = self._waiting.popleft()
-        begun = time.perf_counter()
+        begun, spent = time.perf_counter(), _stopwatch(self._pauses)
         try:
-            with one_torch_thread(), _alarm(job.limit):
+            with one_torch_thread(), _alarm(job.limit, spent):
                 answer = run_job(self._run, self._context, json.loads(encode(dict(job.payload))))
                 answer["value"] = json.loads(encode(answer["value"]))
         except _OverLimit:
@@ -97,7 +101,7 @@ class InProcessExecutor(ExecutorBase):
         seconds = time.perf_counter() - begun
         self._busy += seconds
         self._jobs += 1
-        if answer["status"] == "timeout" or (job.limit is not None and seconds >= job.limit):
+        if answer["status"] == "timeout" or (job.limit is not None and spent() >= job.limit):
             how = f"still running at its limit of {job.limit:g} s"
             return JobResult(job.key, "timeout", {}, how, seconds, os.getpid())
         return JobResult(key=job.key, worker=os.getpid(), **answer)
@@ -113,17 +117,27 @@ class InProcessExecutor(ExecutorBase):
     def shutdown(self) -> None:
         self._closed = True
         self._waiting.clear()
+        self._pauses.end()
         self._context = None
 
 
+def _stopwatch(pauses: Pauses) -> Callable[[], float]:
+    """Tells the seconds since now, without those in which the process stood still."""
+    begun, paused = time.monotonic(), pauses.total
+    return lambda: time.monotonic() - begun - (pauses.total - paused)
+
+
 @contextmanager
-def _alarm(limit: float | None) -> Iterator[None]:
+def _alarm(limit: float | None, spent: Callable[[], float]) -> Iterator[None]:
     if limit is None or not hasattr(signal, "setitimer") or not _in_main_thread():
         yield
         return
 
     def ring(number: int, frame: FrameType | None) -> None:
-        raise _OverLimit
+        left = limit - spent()
+        if left <= 0.0:
+            raise _OverLimit
+        signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6))
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, max(limit, 1e-6))

@@ -18,20 +18,26 @@ SLACK: Final = 3.0
 
 
 class Pauses:
-    """A heart that beats in a thread of its own. Whoever finds a beat late has found a pause.
+    """A heart that beats in a thread of its own. Whoever finds a beat late has found a pause, unless the process was at
+    work all the while: a long call of C lets no other thread beat, and is no pause.
 
     Args:
         beat: seconds between two beats.
         slack: seconds that a beat may be late.
         clock: that never goes back.
+        worked: seconds of processor time that this process has had.
     """
 
     def __init__(
-        self, beat: float = BEAT, slack: float = SLACK, clock: Callable[[], float] = time.monotonic
+        self,
+        beat: float = BEAT,
+        slack: float = SLACK,
+        clock: Callable[[], float] = time.monotonic,
+        worked: Callable[[], float] = time.process_time,
     ) -> None:
-        self._beat, self._slack, self._clock = beat, slack, clock
+        self._beat, self._slack, self._clock, self._worked = beat, slack, clock, worked
         self._guard, self._ended = threading.Lock(), threading.Event()
-        self._last, self._total = clock(), 0.0
+        self._last, self._work, self._total = clock(), worked(), 0.0
 
     def start(self) -> None:
         """Begins to beat, until `end` or the end of the process."""
@@ -43,12 +49,12 @@ class Pauses:
 
     def _look(self, *, beats: bool = False) -> float:
         with self._guard:
-            now = self._clock()
+            now, work = self._clock(), self._worked()
             late = now - self._last - self._beat
-            if late > self._slack:
+            if late > self._slack and work - self._work < late / 2:
                 self._total += late
             if beats or late > self._slack:
-                self._last = now
+                self._last, self._work = now, work
             return self._total
 
     @property

@@ -1,4 +1,8 @@
-"""The pool on Ray: the same jobs on the cores of a cluster. Needs the extra ``cse-autoloss[ray]``."""
+"""The pool on Ray: the same jobs on the cores of a cluster. Needs the extra ``cse-autoloss[ray]``.
+
+A job at its limit is no fault of its own where its worker was stopped, or where the node doesn't answer: a look at the
+worker from its own node tells.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +37,13 @@ from cse_autoloss.executors.base import (
     tell_failed_start,
 )
 from cse_autoloss.executors.devices import Devices
+from cse_autoloss.executors.pauses import Pauses, is_stopped
 from cse_autoloss.settings.schema import RaySettings
 
 _STARTS: Final = 3
+
+LOOK_LIMIT: Final = 30.0
+"""Seconds within which a node has to tell whether a worker of it is stopped."""
 
 
 class _Actor:
@@ -49,6 +57,7 @@ class _Actor:
             single_thread()
             self._context = init(work["config"])
             single_thread()
+            self._told["node"] = _node()
         except Exception as error:
             self._told = tell_failed_start(error)
 
@@ -59,20 +68,41 @@ class _Actor:
         return encode(run_job(self._run, self._context, json.loads(payload)))
 
 
-class _Seat:
-    """An actor's place: what it does, and the reference that Ray will answer."""
+def _node() -> str:
+    """Of the cluster, that this process is on."""
+    import ray
 
-    def __init__(self, actor: Any) -> None:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+class _Seat:
+    """An actor's place: what it does, and the reference that Ray will answer.
+
+    `look` is the reference to what its node tells of it, where its job has come to its limit.
+    """
+
+    def __init__(self, actor: Any, pauses: Pauses) -> None:
         self.busy = 0.0
+        self._pauses = pauses
         self.take(actor)
 
     def take(self, actor: Any) -> None:
         """Seats an actor, which has to say that it is ready."""
         self.actor = actor
         self.answer = actor.ready.remote()
-        self.since = time.monotonic()
-        self.pid = 0
+        self.pid, self.node = 0, ""
         self.job: Job | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """What it does begins now."""
+        self.since, self._paused = time.monotonic(), self._pauses.total
+        self.look: Any = None
+
+    @property
+    def spent(self) -> float:
+        """Seconds since that began, without those in which the caller stood still."""
+        return time.monotonic() - self.since - (self._pauses.total - self._paused)
 
 
 def join(settings: RaySettings, workers: int | None = None) -> tuple[Any, bool]:
@@ -190,7 +220,9 @@ class RayExecutor(ExecutorBase):
         self._born = time.monotonic()
         self._jobs = self._restarts = self._failed_starts = 0
         self._closed = False
-        self._seats = [_Seat(self._actor.remote(self._order)) for _ in range(count)]
+        self._pauses = Pauses()
+        self._pauses.start()
+        self._seats = [_Seat(self._actor.remote(self._order), self._pauses) for _ in range(count)]
 
     def _needs(self, workers: int | None, devices: Devices) -> tuple[int, dict[str, Any]]:
         """How many actors, and what each asks of the cluster.
@@ -272,6 +304,7 @@ class RayExecutor(ExecutorBase):
         self._keys.clear()
         self._waiting.clear()
         self._done.clear()
+        self._pauses.end()
         for seat in self._seats:
             self._ray.kill(seat.actor)
         self._leave()
@@ -282,35 +315,70 @@ class RayExecutor(ExecutorBase):
         for seat in self._seats:
             if self._waiting and seat.answer is None:
                 seat.job = self._waiting.popleft()
-                seat.since = time.monotonic()
+                seat.begin()
                 seat.answer = seat.actor.run.remote(encode(dict(seat.job.payload)))
 
     def _patience(self, end: float | None) -> float:
         """Seconds until a job reaches its limit, or the caller's time is up."""
-        now = time.monotonic()
-        limits = [s.job.limit - (now - s.since) for s in self._seats if s.job and s.job.limit is not None]
-        starts = [self._start_limit - (now - s.since) for s in self._seats if not s.pid]
-        return max(min([1.0 if end is None else end - now, *limits, *starts]), 0.001)
+        limits = [
+            s.job.limit - s.spent + (LOOK_LIMIT if s.look is not None else 0.0)
+            for s in self._seats
+            if s.job and s.job.limit is not None
+        ]
+        starts = [self._start_limit - s.spent for s in self._seats if not s.pid]
+        return max(min([1.0 if end is None else end - time.monotonic(), *limits, *starts]), 0.001)
 
     def _hear(self, wait: float) -> None:
-        """Takes in an answer, if one comes, and ends what is over its limit."""
+        """Takes in the answers, if any come, and ends what is over its limit."""
         answers = {seat.answer: seat for seat in self._seats if seat.answer is not None}
-        ready, _ = self._ray.wait(list(answers), num_returns=1, timeout=wait)
+        looks = {seat.look: seat for seat in self._seats if seat.look is not None}
+        asked = [*answers, *looks]
+        self._ray.wait(asked, num_returns=1, timeout=wait)
+        # Asked once more: an answer that came while this process was asleep isn't late.
+        ready, _ = self._ray.wait(asked, num_returns=len(asked), timeout=0)
         for reference in ready:
-            self._take(answers[reference])
+            if reference in answers:
+                self._take(answers[reference])
+        for reference in ready:
+            if reference in looks and looks[reference].look == reference:
+                self._judge(looks[reference])
         for seat in self._seats:
-            job, spent = seat.job, time.monotonic() - seat.since
-            if job is not None and job.limit is not None and spent >= job.limit:
-                pid = seat.pid
-                self._replace(seat)
-                how = f"still running at its limit of {job.limit:g} s"
-                self._finish(seat, JobResult(job.key, "timeout", {}, how, spent, pid))
+            job = seat.job
+            if job is None or job.limit is None or seat.spent < job.limit:
+                continue
+            if seat.look is None:
+                seat.look = self._looking(seat)
+            elif seat.spent >= job.limit + LOOK_LIMIT:
+                self._lose(seat, job, f"its node did not answer at its limit of {job.limit:g} s")
         self._see_starts()
+
+    def _looking(self, seat: _Seat) -> Any:
+        """Asks the seat's node whether its worker is stopped."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = NodeAffinitySchedulingStrategy(seat.node, soft=False)
+        look = self._ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(is_stopped)
+        return look.remote(seat.pid)
+
+    def _judge(self, seat: _Seat) -> None:
+        """What the node told of a job at its limit: "timeout", unless the machine is to blame."""
+        job = seat.job
+        assert job is not None
+        try:
+            stopped, how = self._ray.get(seat.look), "stopped by SIGSTOP"
+        except self._ray.exceptions.RayError as error:
+            stopped, how = True, f"its node is lost ({one_line(error)})"
+        if stopped:
+            self._lose(seat, job, f"{how} at its limit of {job.limit:g} s")
+            return
+        spent, pid = seat.spent, seat.pid
+        self._replace(seat)
+        how = f"still running at its limit of {job.limit:g} s"
+        self._finish(seat, JobResult(job.key, "timeout", {}, how, spent, pid))
 
     def _see_starts(self) -> None:
         """Ends the run where not one worker is ready in time: Ray lets them wait for ever. Others may join later."""
-        now = time.monotonic()
-        late = [seat for seat in self._seats if not seat.pid and now - seat.since >= self._start_limit]
+        late = [seat for seat in self._seats if not seat.pid and seat.spent >= self._start_limit]
         if late and not any(seat.pid for seat in self._seats):
             why = (
                 _lacking(self._ray, self._asked)
@@ -320,39 +388,46 @@ class RayExecutor(ExecutorBase):
                 f"no worker can be started: not one was ready within {self._start_limit:g} s: {why}"
             )
         for seat in late:
-            seat.since = now
+            seat.begin()
 
     def _take(self, seat: _Seat) -> None:
-        job, spent = seat.job, time.monotonic() - seat.since
+        job = seat.job
         try:
             answer = self._ray.get(seat.answer)
         except self._ray.exceptions.RayError as error:
-            pid, how = seat.pid, one_line(error)
-            self._replace(seat)
             if job is not None:
-                # Ray does not tell a lost node from a job that ends its process: both are tried again.
-                self._lost[job.key] += 1
-                if self._lost[job.key] < TRIES:
-                    seat.busy += spent
-                    self._waiting.appendleft(job)
-                    return
-                self._finish(seat, JobResult(job.key, "crashed", {}, how, spent, pid))
+                self._lose(seat, job, one_line(error))
                 return
+            self._replace(seat)
             self._failed_starts += 1
             if self._failed_starts >= _STARTS:
-                raise WorkersLost(f"no worker can be started: {how}") from None
+                raise WorkersLost(f"no worker can be started: {one_line(error)}") from None
             return
         seat.answer = None
         if job is None:
             if "failed" in answer:
                 raise failed_start(answer)
-            seat.pid, self._failed_starts = answer["pid"], 0
+            seat.pid, seat.node, self._failed_starts = answer["pid"], answer["node"], 0
         else:
             self._finish(seat, JobResult(job.key, worker=seat.pid, **json.loads(answer)))
 
+    def _lose(self, seat: _Seat, job: Job, how: str) -> None:
+        """A job without its worker is begun again, a number of times; then that is its result.
+
+        Ray does not tell a lost node from a job that ends its process: both are tried again.
+        """
+        spent, pid = seat.spent, seat.pid
+        self._replace(seat)
+        self._lost[job.key] += 1
+        if self._lost[job.key] < TRIES:
+            seat.busy += spent
+            self._waiting.appendleft(job)
+        else:
+            self._finish(seat, JobResult(job.key, "crashed", {}, how, spent, pid))
+
     def _finish(self, seat: _Seat, result: JobResult) -> None:
         seat.busy += result.seconds
-        seat.job = None
+        seat.job = seat.look = None
         self._jobs += 1
         self._done.append(
             replace(result, tries=max(1, self._lost.pop(result.key, 0) + (result.status != "crashed")))

@@ -77,7 +77,7 @@ def graph_value(graph: LossGraph, variables: Mapping[str, Vector]) -> Vector:
 
 
 def expression_value(expression: sympy.Expr, variables: Mapping[str, Vector]) -> Vector:
-    """The value of a SymPy expression over the branch's variables, `epsilon`, `classes` and the opaque operators."""
+    """The value of a SymPy expression over the signature's variables, `epsilon`, `classes` and the opaque operators."""
     if isinstance(expression, sympy.Symbol):
         if expression.name == "classes":
             return [_MP.mpf(max(len(vector) for vector in variables.values()))]
@@ -152,7 +152,7 @@ def _number(expression: sympy.Expr) -> Number:
 
 
 def as_vectors(values: Mapping[str, Any], row: int) -> dict[str, Vector]:
-    """One sample of the branch's variables (tensors) as exact numbers."""
+    """One sample of the signature's variables (tensors) as exact numbers."""
     out: dict[str, Vector] = {}
     for name, tensor in values.items():
         numbers = tensor[row].reshape(-1).tolist()

@@ -69,7 +69,7 @@ class PrecisionReport:
 def report_overflow(
     graph: LossGraph, dtype: torch.dtype = torch.float16, *, count: int = 2048, seed: int = 0
 ) -> PrecisionReport:
-    """Run a loss step by step in half precision and in float64 over the branch's domain, and compare.
+    """Run a loss step by step in half precision and in float64 over the signature's domain, and compare.
 
     The exported modules avoid all this: they turn half-precision inputs into float32. The report says what
     would happen without that.

@@ -46,7 +46,7 @@ class Simplified:
         operations: (before, after) by SymPy's count.
         finished: False where the time was up; the expression is then the shortest form found until then.
         difference: largest relative difference of exact values from the formula, over `places`.
-        places: how many places of the branch's domain were compared.
+        places: how many places of the signature's domain were compared.
         keeps_epsilon: whether the ε of Log and Div had to stay, because it shows on the domain.
         seconds: time spent simplifying.
     """
@@ -114,7 +114,7 @@ def to_sympy(graph: LossGraph, *, epsilon: bool = False) -> sympy.Expr:
 
 
 def simplify(graph: LossGraph, *, seconds: float = 2.0) -> Simplified:
-    """Shorten a loss, and prove on the branch's domain that it is still the same.
+    """Shorten a loss, and prove on the signature's domain that it is still the same.
 
     SymPy runs in a process of its own, which is killed when `seconds` have passed since it was ready;
     then the shortest form until then is taken. Each form is checked against the formula at 60 places to
@@ -198,7 +198,7 @@ class _LatexPrinter(_PositiveFirst, LatexPrinter):
 
 
 class _Judge:
-    """How far a form is from the loss, at worst, over the branch's domain."""
+    """How far a form is from the loss, at worst, over the signature's domain."""
 
     def __init__(self, graph: LossGraph, seconds: float) -> None:
         """Of a formula so long that the places would take more than `seconds` of processor time, fewer are taken."""

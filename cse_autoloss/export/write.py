@@ -57,11 +57,11 @@ def export_loss(
         raise AutoLossError(f"{path}: expected a file name that ends in {', '.join(SUFFIXES)}{hint}")
     if isinstance(loss, ParametricLoss | Handcrafted):
         if isinstance(loss, ParametricLoss):
-            kind, forms = "parametric loss", parametric_forms(loss, provenance)
+            kind, forms = "a parametric loss", parametric_forms(loss, provenance)
         else:
             kind, forms = type(loss).__name__, {".py": handcrafted_source(loss)}
         if suffix not in forms:
-            raise AutoLossError(f"{path}: a {kind} is no expression; it is written as {' or '.join(forms)}")
+            raise AutoLossError(f"{path}: {kind} is no expression; it is written as {' or '.join(forms)}")
         return _written(path, forms[suffix])
     if suffix in FORMATS:
         return draw_pair(*loss, path) if isinstance(loss, tuple) else draw(loss, path)

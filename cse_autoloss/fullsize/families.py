@@ -14,14 +14,14 @@ class Family(NamedTuple):
 
     Attributes:
         title: for people.
-        branch: of the classification loss in its head.
+        signature: of the classification loss in its head.
         first_label: the label of class index 0; 1 where 0 is the background.
         peak_rate: the usual learning rate for 16 images a step.
         masks: it learns the objects' outlines too.
     """
 
     title: str
-    branch: str
+    signature: str
     first_label: int
     peak_rate: float
     masks: bool = False

@@ -29,12 +29,12 @@ class Part(NamedTuple):
     """One loss as text.
 
     Attributes:
-        branch: what kind it is.
+        signature: what kind it is.
         text: a formula, or the name of a catalogue's loss that is no expression.
         alpha: class weighting, where it comes with one.
     """
 
-    branch: str
+    signature: str
     text: str
     alpha: float | None = None
 
@@ -49,7 +49,7 @@ def settle(settings: TrainSettings) -> TrainSettings:
     cls, box = None, None
     if settings.loss not in (None, OWN):
         assert settings.loss is not None
-        parts = _parts(settings.loss, family.branch)
+        parts = _parts(settings.loss, family.signature)
         cls, box = _classification(settings, parts), parts.get(REG)
         if cls is None and len(parts) == 1 and not _holds_several(settings.loss):
             raise ConfigError(f"loss: {_shown(settings.loss)} is a box loss; give it with --loss-reg")
@@ -75,13 +75,13 @@ def settle(settings: TrainSettings) -> TrainSettings:
 
 def loss_modules(settings: TrainSettings) -> tuple[ReducedLoss | None, ReducedLoss | None]:
     """The classification and the box loss of settled settings; None where torchvision's own stays."""
-    branch = family_of(settings.detector).branch
+    signature = family_of(settings.detector).signature
     cls = box = None
     if settings.loss is not None:
         # A configuration's α is that of expressions.
         own = is_parametric(settings.loss)
         alpha: float | Literal["default"] | None = "default" if own else settings.alpha
-        cls = load_loss(settings.loss, branch, "none", alpha=alpha)
+        cls = load_loss(settings.loss, signature, "none", alpha=alpha)
     if settings.loss_reg is not None:
         box = load_loss(settings.loss_reg, REG, "none")
     return cls, box
@@ -90,20 +90,20 @@ def loss_modules(settings: TrainSettings) -> tuple[ReducedLoss | None, ReducedLo
 def _classification(settings: TrainSettings, parts: Mapping[str, Part]) -> Part | None:
     """The part for the detector's classification head; ConfigError where the only one is for another."""
     family = family_of(settings.detector)
-    if family.branch in parts:
-        return parts[family.branch]
-    other = next((branch for branch in parts if branch != REG), None)
+    if family.signature in parts:
+        return parts[family.signature]
+    other = next((signature for signature in parts if signature != REG), None)
     if other is None:
         return None
     kind = "one-stage" if other == "cls-binary" else "two-stage"
     raise ConfigError(
         f"loss: {_shown(str(settings.loss))} is a {other} loss, for {kind} detectors; "
-        f"the head of {settings.detector} takes one of {family.branch}"
+        f"the head of {settings.detector} takes one of {family.signature}"
     )
 
 
 def _parts(source: str, wanted: str) -> dict[str, Part]:
-    """What a name, formula, file or run holds, by branch; `wanted` is for formulas that do not tell."""
+    """What a name, formula, file or run holds, by signature; `wanted` is for formulas that do not tell."""
     text = source.strip()
     if {f"{text}-cls", f"{text}-reg"} <= CATALOGUE.keys():
         return _by_branch(_part(load_loss(f"{text}-{half}", None, "none"), text) for half in ("cls", "reg"))
@@ -164,7 +164,7 @@ def _part(loss: ReducedLoss, text: str) -> Part:
 
 
 def _by_branch(parts: Iterable[Part]) -> dict[str, Part]:
-    return {part.branch: part for part in parts}
+    return {part.signature: part for part in parts}
 
 
 def _shown(text: str) -> str:

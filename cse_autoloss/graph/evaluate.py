@@ -15,7 +15,7 @@ Evaluator = Callable[[Mapping[str, Tensor]], Tensor]
 
 
 def compile_graph(graph: LossGraph, *, stable: bool = True) -> Evaluator:
-    """A function from the branch's variables to the loss, before any reduction.
+    """A function from the signature's variables to the loss, before any reduction.
 
     Args:
         graph: the loss.

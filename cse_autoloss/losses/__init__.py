@@ -1,6 +1,13 @@
 """Losses as torch modules: any expression, and a catalogue of handcrafted and published ones."""
 
-from cse_autoloss.losses.catalogue import CATALOGUE, list_losses, open_parameters, with_parameters
+from cse_autoloss.losses.catalogue import (
+    CATALOGUE,
+    is_point_of,
+    list_losses,
+    open_parameters,
+    weighs_negatives,
+    with_parameters,
+)
 from cse_autoloss.losses.entry import Entry, Point
 from cse_autoloss.losses.like import Match, find_alike, nearest
 from cse_autoloss.losses.load import (
@@ -24,6 +31,7 @@ __all__ = [
     "ReducedLoss",
     "find_alike",
     "infer_signature",
+    "is_point_of",
     "list_losses",
     "load_loss",
     "nearest",
@@ -31,5 +39,6 @@ __all__ = [
     "parse_loss_json",
     "read_loss_file",
     "read_parametric",
+    "weighs_negatives",
     "with_parameters",
 ]

@@ -16,8 +16,9 @@ from cse_autoloss.losses.cls_entries import BINARY_ENTRIES, MULTICLASS_ENTRIES
 from cse_autoloss.losses.entry import Entry
 from cse_autoloss.losses.families import FAMILIES
 from cse_autoloss.losses.family import Family, Parameter, called
-from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES
-from cse_autoloss.losses.margin_families import MARGIN_FAMILIES
+from cse_autoloss.losses.margin_entries import MARGIN_ENTRIES, MARGIN_FAMILIES
+from cse_autoloss.losses.negatives import NEGATIVES, has_own, is_weighted, weighable, weighted, with_negatives
+from cse_autoloss.losses.parametric import is_parametric
 from cse_autoloss.losses.ranking_entries import RANKING_ENTRIES
 from cse_autoloss.losses.residual_families import RESIDUAL_FAMILIES
 from cse_autoloss.spaces import plain_of, signature_of
@@ -39,17 +40,28 @@ class Catalogue(Mapping[str, Entry]):
         known = {one.name: one for one in (*entries, *(family.default for family in self.families.values()))}
         order = list(dict.fromkeys(one.signature.name for one in known.values()))
         self._entries = dict(sorted(known.items(), key=lambda item: order.index(item[1].signature.name)))
+        self.weighed = {
+            name: with_negatives(entry, self.families.get(name))
+            for name, entry in self._entries.items()
+            if weighable(entry) and not (name in self.families and has_own(self.families[name]))
+        }
 
     def __getitem__(self, text: str) -> Entry:
         point = called(text)
         if point is None:
             return self._entries[_ALSO.get(text, text)]
         name, inside = point
-        if name in self.families:
-            return self.families[name].at(self.families[name].given(inside))
+        family = self.family(name, NEGATIVES.name in inside)
+        if family is not None:
+            return family.at(family.given(inside))
         if name in self._entries:
             raise ConfigError(f"{name} has no parameters, got {text!r}")
         raise UnknownNameError.of("loss", name, self._entries)
+
+    def family(self, name: str, negatives: bool = False) -> Family | None:
+        """The family of that name; with `negatives` with the weight of negatives beside what it leaves open, where the
+        loss is one of single elements of a sigmoid head and has no such weight of its own."""
+        return (self.weighed.get(name) if negatives else None) or self.families.get(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -65,21 +77,48 @@ CATALOGUE = Catalogue(
 """The losses by name, signature by signature."""
 
 
-def open_parameters(text: str) -> tuple[Parameter, ...]:
-    """The inner parameters that a loss leaves open; a formula, or a loss without any, has none."""
-    family, given = _point(text)
-    return tuple(one for one in family.parameters if one.name not in given) if family else ()
+def open_parameters(text: str, *, negatives: bool = False) -> tuple[Parameter, ...]:
+    """The inner parameters that a loss leaves open; a formula, or a loss without any, has none.
+
+    `negatives`: of a sigmoid head's loss, whether the weight of its negatives is one of them, where it can be weighed
+    and has no such weight of its own. A formula then has this one.
+    """
+    family, given = _point(text, negatives)
+    if family is None:
+        return (NEGATIVES,) if negatives and _is_formula(text) else ()
+    return tuple(one for one in family.parameters if one.name not in given)
 
 
 def with_parameters(text: str, values: Mapping[str, float]) -> str:
     """The loss with values of its open parameters; as it is where there are none."""
-    family, given = _point(text)
-    return family.text({**values, **given}, given) if family else text
+    family, given = _point(text, NEGATIVES.name in values)
+    if family is None:
+        return weighted(text, values.get(NEGATIVES.name, 1.0))
+    return family.text({**values, **given}, given)
 
 
-def _point(text: str) -> tuple[Family | None, dict[str, float]]:
+def is_point_of(text: str, loss: str) -> bool:
+    """Whether a text is a loss with values of what it leaves open, the weight of negatives among it."""
+    if text == loss or is_weighted(text, loss):
+        return True
+    (name, stated), (own, inside) = called(text) or (text, ""), called(loss) or (loss, "")
+    pieces = {piece.strip() for piece in stated.split(",")}
+    return name == own and pieces >= {piece.strip() for piece in inside.split(",") if inside.strip()}
+
+
+def weighs_negatives(text: str) -> bool:
+    """Whether a loss of the catalogue has the weight of its negatives among its own parameters."""
+    family = CATALOGUE.families.get((called(text) or (text,))[0])
+    return family is not None and has_own(family)
+
+
+def _is_formula(text: str) -> bool:
+    return not is_parametric(text) and (called(text) or (text,))[0] not in CATALOGUE
+
+
+def _point(text: str, negatives: bool = False) -> tuple[Family | None, dict[str, float]]:
     name, stated = called(text) or (text, "")
-    family = CATALOGUE.families.get(name)
+    family = CATALOGUE.family(name, negatives or NEGATIVES.name in stated)
     return family, family.given(stated) if family else {}
 
 

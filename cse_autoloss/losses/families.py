@@ -22,7 +22,9 @@ _GAMMA = Parameter(
 )
 _EPSILON = Parameter("epsilon", 1, (-1, 6), -1, 20, "weight of 1 − p; 0 is cross-entropy")
 _MARGIN = Parameter("margin", 1, (0, 2), 0, 5, "taken off the logit of a positive")
-_NEGATIVES = Parameter("weight", 1, (0.05, 5), 0.001, 100, "λ, the weight of negatives", log=True)
+_NEGATIVES = Parameter(
+    "weight", 1, (0.05, 5), 0.001, 100, "λ, the weight of negatives", log=True, negatives=True
+)
 _QUALITY = Parameter("power", 1, (0, 3), 0, 4, "k, the power of the IoU that weights a positive")
 
 _FOUND_IN = "parts of Li et al., NeurIPS 2020 (GFL), and Zhang et al., 2021 (Hill), put together"
@@ -125,7 +127,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         _ENTRIES["varifocal"], "varifocal loss (α = {alpha:g}, γ = {gamma:g})",
         (
-            Parameter("alpha", 0.75, (0.1, 3), 0.001, 10, "weight of negatives", log=True),
+            Parameter("alpha", 0.75, (0.1, 3), 0.001, 10, "weight of negatives", log=True, negatives=True),
             Parameter("gamma", 2, (0, 5), 0, 10, "how strongly easy negatives are weighted down"),
         ),
         _varifocal,
@@ -195,7 +197,7 @@ FAMILIES: tuple[Family, ...] = (
         "qᵏ·(1 − pᵍ)/g on positives and λ·p² on negatives (k = {power:g}, g = {exponent:g}, λ = {weight:g})",
         CLS_BINARY, "parts of Zhang and Sabuncu, NeurIPS 2018, and Zhang et al., 2021 (Hill), put together",
         (
-            Parameter("weight", 0.2, (0.05, 5), 0.001, 100, "λ, the weight of negatives", log=True),
+            Parameter("weight", 0.2, (0.05, 5), 0.001, 100, "λ, the weight of negatives", log=True, negatives=True),
             Parameter("power", 2, (0, 3), 0, 4, "k, the power of the IoU that weights a positive"),
             Parameter("exponent", 0.3, (0.1, 1), 0.01, 1, "g: towards 0 cross-entropy on positives"),
         ),

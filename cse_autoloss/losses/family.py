@@ -32,6 +32,7 @@ class Parameter:
         meaning: for people.
         log: whether tuning takes equal factors for equal steps.
         whole: whether it is a whole number.
+        negatives: whether it is the weight of negatives, so that the loss needs no other.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Parameter:
     meaning: str
     log: bool = False
     whole: bool = False
+    negatives: bool = False
 
     def check(self, text: str) -> float:
         """The number that a text states; ConfigError where it is none or out of range."""
@@ -143,9 +145,11 @@ def called(text: str) -> tuple[str, str] | None:
     return None if found is None else (found[1], found[2])
 
 
-def chosen(name: str, texts: Iterable[str]) -> list[str]:
-    """The points among losses that a contestant's name does not tell: what tuning chose."""
-    return [text for text in texts if called(text) and text not in name]
+def chosen(name: str, texts: Iterable[str], inner: Mapping[str, float] | None = None) -> list[str]:
+    """What tuning chose inside losses and a contestant's name does not tell: points of families, and of formulas what
+    `inner` holds."""
+    points = [text for text in texts if called(text) and text not in name]
+    return [*points, *(f"{which.replace('_', ' ')} {value:.3g}" for which, value in (inner or {}).items())]
 
 
 @dataclass(frozen=True)

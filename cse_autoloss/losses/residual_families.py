@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cse_autoloss.losses.entry import Property
 from cse_autoloss.losses.family import Family, Parameter, number, times
-from cse_autoloss.spaces.residuals import REGRESSION
+from cse_autoloss.spaces.signatures import REGRESSION
 
 _CLIPPED = "Sub(Abs(R),Relu(Sub(Abs(R),{0})))"
 _EVEN: frozenset[Property] = frozenset({"non-negative", "monotone"})

@@ -85,7 +85,7 @@ def read_plan(directory: Path, loss: str | None = None, code: Collection[str] = 
     with RunStore.read(directory) as store:
         if "compare" in store.config:
             raise RunError(f"{directory}: a comparison; pictures are drawn of what a search found")
-        config = stored_config(store, code)
+        config = stored_config(store, code, trains=False)
         if config.task != DetectionTask.name:
             raise RunError(f"{directory}: a run of {config.task}; pictures are drawn of detections alone")
         summary = store.meta("summary")

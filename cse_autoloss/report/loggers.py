@@ -139,7 +139,7 @@ def _end(logger: Logger, summary: Mapping[str, Any]) -> None:
     best = summary.get("best") or {}
     audited = {
         f"audit/{part}/{end}": value
-        for part in ("test", "gain")
+        for part in (() if summary.get("too_short") else ("test", "gain"))
         for end, value in (best.get(part) or {}).items()
     }
     figures = {name: float(value) for name, value in audited.items() if isinstance(value, (int, float))}

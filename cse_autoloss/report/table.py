@@ -59,7 +59,9 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
                 else f"[{test['low'] * factor:.{digits - 1}f}, {test['high'] * factor:.{digits - 1}f}]"
             )
             table.add_row(
-                "\n".join([one["name"], *chosen(one["name"], one.get("losses", {}).values())]),
+                "\n".join(
+                    [one["name"], *chosen(one["name"], one.get("losses", {}).values(), one.get("inner"))]
+                ),
                 f"{test['mean'] * factor:.{digits}f}",
                 bounds,
                 *(f"{one['settings'][name]:g}" for name in settings),
@@ -71,7 +73,8 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         trainings = sorted({one.get("trainings", 0) for _, one in scored})
         if trainings[-1]:
             console.print(
-                f"Tuned by {' to '.join(map(str, dict.fromkeys((trainings[0], trainings[-1]))))} trainings each."
+                f"Tuned by {' to '.join(map(str, dict.fromkeys((trainings[0], trainings[-1]))))} trainings each"
+                f"{''.join(f'; {told}' for told in summary.get('tuning', ()))}."
             )
         if summary.get("paired_noise"):
             console.print(

@@ -35,6 +35,7 @@ class Standing:
         told_apart: whether that gain is beyond chance, corrected for the number of comparisons; None where nothing is
             claimed.
         corrected: whether the store tells gains; runs of earlier versions do not.
+        inner: what the tuning chose inside formulas.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Standing:
     gain: Interval | None = None
     told_apart: bool | None = None
     corrected: bool = False
+    inner: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float | None:
@@ -250,7 +252,7 @@ def _standing(one: Mapping[str, Any], found: bool) -> Standing:
     return Standing(
         one["name"], one["losses"], found, tuple(test["seeds"]), test["low"], test["high"], one.get("val"),
         one.get("settings", {}), one.get("trainings", 0), _interval(one.get("best_gain")),
-        one.get("told_apart"), "told_apart" in one,
+        one.get("told_apart"), "told_apart" in one, one.get("inner", {}),
     )  # fmt: skip
 
 

@@ -105,6 +105,7 @@ def write_report(
         "best": best,
         "paired_noise": told.get("paired_noise"),
         "draws": told.get("draws", 0),
+        "tuning": told.get("tuning", []),
         "too_short": bool(too_short),
         "verdict": too_short or told["verdict"],
         "notes": [
@@ -270,8 +271,10 @@ def provenance(session: Session, store: RunStore, summary: Mapping[str, Any]) ->
             facts[f"{slot} {outcome}"] = names
     if session.task.notes:
         facts["notes"] = "; ".join(session.task.notes)
-    # One seed gives a figure without an interval: that is for the summary to tell, with its note.
-    facts |= {name: best[name] for name in ("test", "gain") if best[name] and best[name]["low"] is not None}
+    # One seed gives a figure without an interval: that is for the summary to tell, with its note. Those of a run
+    # that was too short are chance.
+    told = () if summary.get("too_short") else ("test", "gain")
+    facts |= {name: best[name] for name in told if best[name] and best[name]["low"] is not None}
     return facts
 
 

@@ -278,10 +278,6 @@ class RunStore:
         with self.understood("a candidate"):
             return [_candidate(row) for row in rows]
 
-    def add_verdict(self, candidate: int, verdict: Verdict) -> None:
-        """Keeps what a stage said of a candidate; the latest of a stage wins."""
-        self.add_verdicts([(candidate, verdict)])
-
     def add_verdicts(self, verdicts: Iterable[tuple[int, Verdict]]) -> None:
         """Keeps what stages said of candidates, by their ids; the latest of a stage wins."""
         self._database.write_many(

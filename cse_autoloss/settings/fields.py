@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,7 @@ else:
     ModelMetaclass = type(BaseModel)
 
 
+S = TypeVar("S", bound=BaseModel)
 _MOST = 10**300
 """Whole numbers beyond are none that anything reckons with, and soon none that a float can hold."""
 
@@ -88,6 +89,7 @@ Spaces = Literal["paper", "extended"]
 """What losses read: the paper's inputs, or also how much of the training is done."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Optimizer = Literal["sgd", "muon"]
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0.0, le=1.0)]
@@ -100,6 +102,10 @@ Text = Annotated[str, Field(min_length=1, max_length=10_000)]
 Place = Annotated[Text, AfterValidator(_absolute)]
 """Data by their kind and folder, as "folder:DIR"."""
 WholePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+WRITTEN: Final = "a place to write"
+Written = Annotated[Path | None, WRITTEN]
+"""A folder that is written into. It is the person's who runs a command, so that one that a stored run names is left
+out (`bench.stored`), and no part of what a result is: None has to give the same."""
 
 
 class _Told(ModelMetaclass):
@@ -138,3 +144,27 @@ def check_order(name: str, bounds: tuple[float, float]) -> None:
     """ValueError, for a section's own check, where [least, most] are the other way about."""
     if bounds[0] > bounds[1]:
         raise ValueError(f"{name}: expected [least, most], got {list(bounds)}")
+
+
+def written(section: BaseModel) -> dict[str, Path | None]:
+    """Dotted keys of a section's `Written` folders, those of its sections too, and what they are."""
+    found: dict[str, Path | None] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if WRITTEN in field.metadata:
+            found[name] = value
+        elif isinstance(value, BaseModel):
+            found |= {f"{name}.{inner}": folder for inner, folder in written(value).items()}
+    return found
+
+
+def unwritten(section: S) -> S:
+    """The same section, with None for each of its `Written` folders."""
+    changes: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if WRITTEN in field.metadata:
+            changes[name] = None
+        elif isinstance(value, BaseModel):
+            changes[name] = unwritten(value)
+    return section.model_copy(update=changes)

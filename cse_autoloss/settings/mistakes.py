@@ -50,9 +50,14 @@ def in_words(
     return "\n".join(dict.fromkeys(lines))
 
 
+_MEANT = {"gpu": "cuda"}
+"""What people write for names that are spelt otherwise."""
+
+
 def one_of(known: list[str], got: Any) -> str:
     """``expected 'cls', 'reg' or 'both', got 'clss'; did you mean 'cls'?``"""
-    close = nearest(str(got), known)
+    meant = _MEANT.get(str(got).lower())
+    close = meant if meant in known else nearest(str(got), known)
     *others, last = (repr(name) for name in known)
     expected = f"{', '.join(others)} or {last}" if others else last
     return f"expected {expected}, got {_show(got)}" + (f"; did you mean {close!r}?" if close else "")

@@ -17,6 +17,9 @@ SETTINGS: Final[Mapping[str, Any]] = {
 }
 """Key of `reinforce` -> its value in the papers of AM-LFS and Search-Softmax."""
 
+LETTER: Final = "paper is the papers' letter"
+"""What is said of a setting that is not theirs."""
+
 SAMPLES: Final = 32
 """AM-LFS's B. That of Search-Softmax is not known to us, and stays free."""
 
@@ -33,7 +36,7 @@ def unlike_papers(space: str, told: Mapping[str, Any]) -> str:
             shown, got = (
                 str(one).lower() if isinstance(one, bool) else repr(one) for one in (value, told[key])
             )
-            return f"{key}: paper is the papers' letter: expected {shown}, got {got}"
+            return f"{key}: {LETTER}: expected {shown}, got {got}"
     return ""
 
 

@@ -8,7 +8,6 @@ be told stands in a section of its own, named as the task: see `config_model`.
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
@@ -18,12 +17,15 @@ from cse_autoloss.settings.fields import (
     Count,
     NotNegative,
     Number,
+    Optimizer,
     Positive,
+    Precision,
     Seconds,
     Section,
     Share,
     Text,
     Whole,
+    Written,
     check_order,
 )
 from cse_autoloss.settings.filters import SimulateSettings, VerifySettings
@@ -147,6 +149,8 @@ class ProxySettings(Section):
     keep: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
     floor: Share = 0.1
     rung_samples: Count = 100
+    optimizer: Optimizer = "sgd"
+    precision: Precision | Literal["auto"] | None = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -170,6 +174,7 @@ class AuditSettings(Section):
     baselines: Count = 7
     tuning: Annotated[Whole, Field(ge=1, le=1000)] = 16
     ranges: dict[Text, tuple[Positive, Positive]] = Field(default_factory=dict)
+    negative_weight: bool = False
     tune_epochs: Positive = 15
     seeds: Annotated[Whole, Field(ge=2, le=1000)] = 10
     epochs: Positive = 15
@@ -234,7 +239,7 @@ class SearchConfig(Section):
     workers: Annotated[Annotated[Whole, Field(ge=1, le=1024)] | None, BeforeValidator(_automatic)] = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     per_device: Annotated[Annotated[Whole, Field(ge=1, le=1024)] | None, BeforeValidator(_automatic)] = None
-    out: Path | None = None
+    out: Written = None
     log: Literal["tensorboard", "mlflow", "wandb"] | None = None
     seed_losses: tuple[Text, ...] = ()
     alpha: Annotated[Number, Field(gt=0.0, lt=1.0)] | None = None

@@ -42,15 +42,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Term:
-    """One branch's part of the loss: (B,) values, and tensors with their gradients to start backward from."""
+    """One slot's part of the loss: (B,) values, and tensors with their gradients to start backward from."""
 
     value: Tensor
     tensors: Sequence[Tensor]
     gradients: Sequence[Tensor]
 
 
-class _Branch:
-    """A branch's losses: those of B candidates, or the default for all."""
+class _Slot:
+    """A slot's losses: those of B candidates, or the default for all."""
 
     def __init__(
         self, name: str, graphs: Sequence[LossGraph] | None, moving: Sequence[str], device: torch.device
@@ -86,7 +86,7 @@ class StackedHeads:
     def __init__(
         self,
         cells: Cells,
-        branch: str,
+        signature: str,
         cls: Sequence[LossGraph] | None,
         reg: Sequence[LossGraph] | None,
         settings: SimulateSettings,
@@ -96,23 +96,23 @@ class StackedHeads:
         """
         Args:
             cells: features and targets.
-            branch: "cls-binary" or "cls-multiclass".
-            cls: B losses of that branch, or None for its default.
+            signature: "cls-binary" or "cls-multiclass".
+            cls: B losses of that signature, or None for its default.
             reg: B box losses, or None for the default.
             settings: of the training.
-            scored: the branch whose losses are on trial.
+            scored: the slot whose losses are on trial.
             alpha: weights a binary classification loss by α·y + (1 − α)(1 − y).
         """
-        self._cells, self._settings, self._branch, self._scored = cells, settings, branch, scored
+        self._cells, self._settings, self._signature, self._scored = cells, settings, signature, scored
         device = cells.features.device
         self._count = len(cls or reg or (None,))
         classes = cells.num_classes
-        self._columns = classes + (branch == "cls-multiclass")
-        self._cls = _Branch(branch, cls, ("X",), device)
-        self._reg = _Branch("reg", reg, ("I", "U", "E"), device)
+        self._columns = classes + (signature == "cls-multiclass")
+        self._cls = _Slot(signature, cls, ("X",), device)
+        self._reg = _Slot("reg", reg, ("I", "U", "E"), device)
         self._rows = torch.arange(len(cells.boxes), device=device)
         one_hot = F.one_hot(cells.labels, classes + 1).float()
-        if branch == "cls-binary":
+        if signature == "cls-binary":
             target = one_hot[:, :classes]
             self._fixed = {"PY": target[None], "NY": 1 - target[None]}
             share = 1.0 if alpha is None else alpha * target + (1 - alpha) * (1 - target)
@@ -131,7 +131,7 @@ class StackedHeads:
         out = torch.randn(settings.hidden, outputs, generator=generator) * _STD
         bias = torch.zeros(1, outputs)
         # Start from "nearly all is background", as detectors do, or the first steps are wasted on it.
-        if self._branch == "cls-binary":
+        if self._signature == "cls-binary":
             bias[:, : self._columns] = -math.log(1 / PRIOR - 1)
         else:
             bias[:, self._columns - 1] = math.log(1 / PRIOR)
@@ -155,7 +155,7 @@ class StackedHeads:
             parameter.requires_grad_()
         logits, boxes, quality = self._forward()
         iou = paired_iou(boxes.detach(), cells.boxes)
-        if self._branch == "cls-binary":
+        if self._signature == "cls-binary":
             right = torch.zeros(logits.shape, device=iou.device)
             right[:, self._rows, cells.labels[:count]] = iou
             inputs = {"X": logits, "Q": right, **self._fixed}
@@ -206,7 +206,7 @@ class StackedHeads:
         logits, boxes, quality = self._forward()
         iou = paired_iou(boxes, self._cells.boxes)
         # float64: next to log q, the log p of a confident float32 logit would round to 0, and ranks to ties.
-        if self._branch == "cls-binary":
+        if self._signature == "cls-binary":
             ranked = F.logsigmoid(logits.double())
         else:
             ranked = logits.double().log_softmax(-1)[..., :-1]

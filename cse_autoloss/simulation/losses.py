@@ -44,9 +44,9 @@ class _Group:
 
 
 class LossBatch:
-    """B losses of one branch side by side.
+    """B losses of one signature side by side.
 
-    A value is (S, K), samples and classes, K = 1 in the box branch; what has no class axis is repeated over
+    A value is (S, K), samples and classes, K = 1 for box losses; what has no class axis is repeated over
     the classes. Values of all nodes are rows of one pool. What a node passes on to an argument in the
     backward pass is a row of another, its contribution.
     """
@@ -54,7 +54,7 @@ class LossBatch:
     def __init__(self, graphs: Sequence[LossGraph], moving: Sequence[str], device: torch.device) -> None:
         """
         Args:
-            graphs: of one branch.
+            graphs: of one signature.
             moving: the variables that gradients are wanted for.
             device: of the inputs.
         """
@@ -93,7 +93,7 @@ class LossBatch:
         """Losses (B, S, K).
 
         Args:
-            inputs: for each of the branch's variables (B, S, K), or (1, S, K) where all candidates share it.
+            inputs: for each of the signature's variables (B, S, K), or (1, S, K) where all candidates share it.
                 The variables of `moving` are never shared.
         """
         pool, _ = self._room(inputs)

@@ -60,11 +60,11 @@ class Simulator:
     def run(
         self, graph_cls: LossGraph | None, graph_reg: LossGraph | None, *, alpha: float | None = None
     ) -> Verdict:
-        """Try a candidate; a branch that is None uses its default loss (BCE, or CE, and GIoU).
+        """Try a candidate; a slot that is None uses its default loss (BCE, or CE, and GIoU).
 
         Args:
-            graph_cls: of the binary or the multi-class branch.
-            graph_reg: of the box branch.
+            graph_cls: of the binary or the multi-class signature.
+            graph_reg: of box losses.
             alpha: weights a binary classification loss by α·y + (1 − α)(1 − y).
 
         Returns:
@@ -72,19 +72,19 @@ class Simulator:
             rejections: "diverged" (not finite), "does-not-learn" (below the share).
         """
         started = time.perf_counter()
-        branch, scored = _kind(graph_cls, graph_reg)
-        default = self.default_score(branch, scored=scored)
-        (found,) = self._scores(branch, scored, [(graph_cls, graph_reg)], alpha)
+        signature, scored = _kind(graph_cls, graph_reg)
+        default = self.default_score(signature, scored=scored)
+        (found,) = self._scores(signature, scored, [(graph_cls, graph_reg)], alpha)
         return self._verdict(*found, default, time.perf_counter() - started)
 
     def run_batch(self, graphs: Sequence[LossGraph], *, alpha: float | None = None) -> list[Verdict]:
-        """Try many candidates at once, each with the default loss in the other branch.
+        """Try many candidates at once, each with the default loss in the other slot.
 
         The verdicts are those of `run`, whoever else is in the batch. The seconds of a verdict are the
         candidate's part of the batch's.
 
         Args:
-            graphs: of any branches.
+            graphs: of any signatures.
             alpha: weights binary classification losses by α·y + (1 − α)(1 − y).
         """
         verdicts: dict[int, Verdict] = {}
@@ -92,27 +92,27 @@ class Simulator:
             members = [number for number, graph in enumerate(graphs) if graph.signature.name == kind]
             plain = plain_of(graphs[members[0]].signature).name
             scored: Scored = "reg" if plain == "reg" else "cls"
-            branch = "cls-binary" if plain == "reg" else plain
+            signature = "cls-binary" if plain == "reg" else plain
             size = self._block_size()
             for start in range(0, len(members), size):
-                default = self.default_score(branch, scored=scored)
+                default = self.default_score(signature, scored=scored)
                 started = time.perf_counter()
                 block = members[start : start + size]
                 pairs = [(None, graphs[n]) if plain == "reg" else (graphs[n], None) for n in block]
-                found = self._scores(branch, scored, pairs, alpha)
+                found = self._scores(signature, scored, pairs, alpha)
                 seconds = (time.perf_counter() - started) / len(block)
                 for number, (score, step) in zip(block, found, strict=True):
                     verdicts[number] = self._verdict(score, step, default, seconds)
         return [verdicts[number] for number in range(len(graphs))]
 
-    def default_score(self, branch: str, *, scored: Scored = "cls") -> float:
-        """What the default losses reach with the heads of that classification branch, in [0, 1].
+    def default_score(self, signature: str, *, scored: Scored = "cls") -> float:
+        """What the default losses reach with the heads of that classification signature, in [0, 1].
 
         Args:
-            branch: "cls-binary" or "cls-multiclass".
-            scored: the branch whose candidates are compared with it.
+            signature: "cls-binary" or "cls-multiclass".
+            scored: the slot whose candidates are compared with it.
         """
-        return self._score(*self._default(branch, scored), branch, scored)
+        return self._score(*self._default(signature, scored), signature, scored)
 
     def score(
         self, graph_cls: LossGraph | None, graph_reg: LossGraph | None, *, alpha: float | None = None
@@ -121,42 +121,42 @@ class Simulator:
 
         A box loss is scored by average precision over cells, where a right class gains its box's IoU. A
         classification loss is scored by the average precision of the classes alone, up to half of what the
-        default reaches, times the boxes' mean IoU: how well it ranks, and what it leaves to the other branch.
+        default reaches, times the boxes' mean IoU: how well it ranks, and what it leaves to the other slot.
         """
-        branch, scored = _kind(graph_cls, graph_reg)
-        (found,) = self._scores(branch, scored, [(graph_cls, graph_reg)], alpha)
+        signature, scored = _kind(graph_cls, graph_reg)
+        (found,) = self._scores(signature, scored, [(graph_cls, graph_reg)], alpha)
         return found
 
     def _scores(
-        self, branch: str, scored: Scored, pairs: Sequence[_Pair], alpha: float | None
+        self, signature: str, scored: Scored, pairs: Sequence[_Pair], alpha: float | None
     ) -> list[tuple[float | None, int]]:
-        """As `score`, for pairs that have losses of their own in the same branches."""
-        outcome = self._train(branch, scored, pairs, alpha)
+        """As `score`, for pairs that have losses of their own in the same slots."""
+        outcome = self._train(signature, scored, pairs, alpha)
         rows = zip(
             outcome.precision.tolist(), outcome.overlap.tolist(), outcome.stopped.tolist(), strict=True
         )
         return [
-            (self._score(precision, overlap, branch, scored), self.settings.steps)
+            (self._score(precision, overlap, signature, scored), self.settings.steps)
             if step < 0
             else (None, step)
             for precision, overlap, step in rows
         ]
 
-    def _score(self, precision: float, overlap: float, branch: str, scored: Scored) -> float:
+    def _score(self, precision: float, overlap: float, signature: str, scored: Scored) -> float:
         if scored == "reg":
             return precision
-        enough, _ = self._default(branch, scored)
+        enough, _ = self._default(signature, scored)
         return min(precision, _ENOUGH * enough) * overlap
 
-    def _default(self, branch: str, scored: Scored) -> tuple[float, float]:
-        """Precision and overlap of the default loss, which stands in its branch as a candidate does, so that it
+    def _default(self, signature: str, scored: Scored) -> tuple[float, float]:
+        """Precision and overlap of the default loss, which stands in its slot as a candidate does, so that it
         reaches its own score to the last digit."""
-        key = branch, scored
+        key = signature, scored
         if key not in self._defaults:
-            name = branch if scored == "cls" else "reg"
+            name = signature if scored == "cls" else "reg"
             graph = parse(signature_of(name).default, name)
             pair = (graph, None) if scored == "cls" else (None, graph)
-            outcome = self._train(branch, scored, [pair], None)
+            outcome = self._train(signature, scored, [pair], None)
             self._defaults[key] = outcome.precision.item(), outcome.overlap.item()
         return self._defaults[key]
 
@@ -172,10 +172,12 @@ class Simulator:
             self._cells = cells.to(self._device)
         return self._cells
 
-    def _train(self, branch: str, scored: Scored, pairs: Sequence[_Pair], alpha: float | None) -> Outcome:
+    def _train(self, signature: str, scored: Scored, pairs: Sequence[_Pair], alpha: float | None) -> Outcome:
         cls = [pair[0] for pair in pairs if pair[0] is not None]
         reg = [pair[1] for pair in pairs if pair[1] is not None]
-        heads = StackedHeads(self._frozen(), branch, cls or None, reg or None, self.settings, scored, alpha)
+        heads = StackedHeads(
+            self._frozen(), signature, cls or None, reg or None, self.settings, scored, alpha
+        )
         return heads.train()
 
     def _verdict(self, score: float | None, step: int, default: float, seconds: float) -> Verdict:
@@ -196,8 +198,8 @@ class Simulator:
 
 
 def _kind(graph_cls: LossGraph | None, graph_reg: LossGraph | None) -> tuple[str, Scored]:
-    """The classification branch, and which of the two branches is on trial."""
-    branch = plain_of(graph_cls.signature).name if graph_cls is not None else "cls-binary"
-    if branch == "reg" or (graph_reg is not None and plain_of(graph_reg.signature).name != "reg"):
+    """The classification signature, and which of the two slots is on trial."""
+    signature = plain_of(graph_cls.signature).name if graph_cls is not None else "cls-binary"
+    if signature == "reg" or (graph_reg is not None and plain_of(graph_reg.signature).name != "reg"):
         raise FormulaError("Simulator.run(graph_cls, graph_reg): the graphs stand in each other's place")
-    return branch, "reg" if graph_cls is None else "cls"
+    return signature, "reg" if graph_cls is None else "cls"

@@ -6,6 +6,7 @@ or torch.export it would break the graph.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
 import torch
@@ -110,7 +111,7 @@ def check_shares(target: Tensor) -> None:
 
 
 def check_boxes(pred_boxes: Tensor, target_boxes: Tensor) -> None:
-    """Raise DataError unless both are (P, 4) floating point of the same length."""
+    """Raise DataError unless both are (P, 4) floating point of the same length, and targets are corners."""
     check_tensors(pred_boxes=pred_boxes, target_boxes=target_boxes)
     for name, boxes in (("pred_boxes", pred_boxes), ("target_boxes", target_boxes)):
         if boxes.dim() != 2 or boxes.shape[-1] != 4 or not boxes.is_floating_point():
@@ -119,6 +120,26 @@ def check_boxes(pred_boxes: Tensor, target_boxes: Tensor) -> None:
         raise DataError(
             f"each predicted box needs its target, got {_describe(pred_boxes)} and {_describe(target_boxes)}"
         )
+    if may_look(target_boxes) and type(target_boxes) is Tensor:
+        _check_corners(target_boxes)
+
+
+LOOKED_AT = 256
+"""Boxes of a batch whose form is looked at: of many the first do, at a tenth of what all cost."""
+
+
+def _check_corners(boxes: Tensor) -> None:
+    """DataError where most boxes end before they begin: they are (x, y, width, height), of which any loss makes
+    nonsense without a word. A few that do may be a data set's faults, and count as boxes without area."""
+    boxes = boxes[:LOOKED_AT]
+    turned = (boxes[:, 2:] < boxes[:, :2]).any(-1)
+    with contextlib.suppress(RuntimeError):  # under vmap no value can be looked at
+        count = int(turned.sum())
+        if 2 * count > len(boxes):
+            raise DataError(
+                f"target_boxes must be corners x1, y1, x2, y2; {count} of {len(boxes)} have x2 < x1 or y2 < y1. Are "
+                'they x, y, width, height? torchvision.ops.box_convert(boxes, "xywh", "xyxy") turns them'
+            )
 
 
 def columns_of(logits: Tensor) -> int:

@@ -146,7 +146,7 @@ def searched_operators(signature: Signature, names: Sequence[str] | None = None)
     """The operators of a signature that a search uses, in the table's order.
 
     Args:
-        signature: the branch.
+        signature: of the losses.
         names: what to use where the signature allows it; None for the paper's 21.
 
     Raises:

@@ -7,11 +7,18 @@ from types import MappingProxyType
 from typing import Any
 
 from cse_autoloss.errors import ConfigError, UnknownNameError
-from cse_autoloss.graph import LossGraph, Signature, parse_formula
+from cse_autoloss.graph import Input, LossGraph, Signature, Walk, parse_formula
 from cse_autoloss.spaces.boxes import REG
 from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS
 from cse_autoloss.spaces.progress import BY_PROGRESS, plain_of
-from cse_autoloss.spaces.residuals import REGRESSION
+
+REGRESSION = Signature(
+    "regression",
+    [Input("R", meaning="prediction − target, in deviations of the targets")],
+    default="Mul(R,R)",
+    walks=[Walk("R", start=start, end=0.0, may_rest=True) for start in (-10.0, 10.0)],
+)
+"""One residual a sample. The loss may rest far away, as robust ones do, and need not be even."""
 
 BUILT_IN = (CLS_BINARY, CLS_MULTICLASS, REG)
 

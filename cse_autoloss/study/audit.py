@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune
 from cse_autoloss.bench.jobs import LossSet, Training
@@ -14,9 +14,7 @@ from cse_autoloss.errors import ConfigError, shorten
 from cse_autoloss.losses import load_loss
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.study.functions import Apart, Caller, Function, Here, Request, counted
-
-if TYPE_CHECKING:
-    from cse_autoloss.study.study import Study
+from cse_autoloss.study.parts import Parts
 
 SEEDS_OF_TUNING, SEEDS_OF_AUDIT = 2_000, 3_000
 
@@ -52,8 +50,7 @@ class StudyAudit:
 
 
 def audited(
-    study: Study,
-    store: RunStore,
+    parts: Parts,
     fit: Function,
     *,
     against: Sequence[str],
@@ -74,16 +71,16 @@ def audited(
         raise ConfigError(
             "audit: ranges and validate go together: settings are tuned on validation data, never on test"
         )
-    best = study.best
+    best = parts.best
     contestants = [Contestant("discovered", LossSet.of(best.texts), True)]
     for text in dict.fromkeys(("", *against)):
-        losses = _losses(study, text)
+        losses = _losses(parts, text)
         contestants.append(
             Contestant(LossSet.of(losses).name if text else "default", LossSet.of(losses), False)
         )
-    first = study.config.seed * 10_000
+    first = parts.config.seed * 10_000
     plan = AuditPlan(
-        metric=study.metric,
+        metric=parts.metric,
         task="study",
         seeds=tuple(first + SEEDS_OF_AUDIT + i for i in range(seeds)),
         space=tuple(_axis(name, span) for name, span in (ranges or {}).items()),
@@ -93,10 +90,10 @@ def audited(
         epochs=0.0,
     )
     if validate is not None:
-        with _calls(validate, study, workers) as caller:
-            contestants = tune(contestants, plan, lambda wanted: _trained(wanted, store, caller))
-    with _calls(fit, study, workers) as caller:
-        scores = _trained(plan.final(contestants), store, caller)
+        with _calls(validate, parts, workers) as caller:
+            contestants = tune(contestants, plan, lambda wanted: _trained(wanted, parts.store, caller))
+    with _calls(fit, parts, workers) as caller:
+        scores = _trained(plan.final(contestants), parts.store, caller)
     return StudyAudit(conclude(contestants, plan, scores))
 
 
@@ -113,9 +110,9 @@ def _axis(name: str, span: Sequence[float]) -> Axis:
 class _calls:
     """A caller that is closed at the end."""
 
-    def __init__(self, function: Function, study: Study, workers: int) -> None:
-        self._apart = Apart(function, study.slots, workers=workers, limit=None) if workers else None
-        self._caller: Caller = self._apart or Here(function, study.slots)
+    def __init__(self, function: Function, parts: Parts, workers: int) -> None:
+        self._apart = Apart(function, parts.slots, workers=workers, limit=None) if workers else None
+        self._caller: Caller = self._apart or Here(function, parts.slots)
 
     def __enter__(self) -> Caller:
         return self._caller
@@ -125,18 +122,18 @@ class _calls:
             self._apart.close()
 
 
-def _losses(study: Study, text: str) -> dict[str, str]:
+def _losses(parts: Parts, text: str) -> dict[str, str]:
     """Slot -> loss of an opponent; "" is the default of each."""
     if not text:
-        return dict(study.plain)
-    parts = [part.strip() for part in text.split("+")]
-    if len(parts) != len(study.slots):
+        return dict(parts.plain)
+    given = [one.strip() for one in text.split("+")]
+    if len(given) != len(parts.slots):
         raise ConfigError(
-            f"{text!r}: expected one loss for each of {', '.join(study.slots)}, with + between them"
+            f"{text!r}: expected one loss for each of {', '.join(parts.slots)}, with + between them"
         )
-    found = dict(zip(study.slots, parts, strict=True))
-    for slot, part in found.items():
-        load_loss(part, study.slots[slot])
+    found = dict(zip(parts.slots, given, strict=True))
+    for slot, one in found.items():
+        load_loss(one, parts.slots[slot])
     return found
 
 

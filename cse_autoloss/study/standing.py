@@ -23,6 +23,7 @@ class Standing:
         attempt: batches bred for this generation.
         asked: candidates handed out in all.
         open: number -> candidate of which no value was told yet.
+        again: of the open ones, those that the next call hands out first.
     """
 
     state: SearchState
@@ -32,6 +33,7 @@ class Standing:
     attempt: int = 0
     asked: int = 0
     open: dict[int, Candidate] = field(default_factory=dict)
+    again: list[Candidate] = field(default_factory=list)
 
     def next_generation(self, state: SearchState) -> None:
         """Begin the generation of `state`; open candidates stay open."""

@@ -18,6 +18,7 @@ from cse_autoloss.detectors.registry import DETECTORS, detector_builder
 from cse_autoloss.detectors.training import TrainingSet, detector_run
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.graph import Signature
+from cse_autoloss.settings.fields import Optimizer, Precision
 from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import Simulator
@@ -92,6 +93,7 @@ class DetectionTask(Task):
     name = "detection"
     Settings = DetectionSettings
     pauses = True
+    quickens = True
     simulates = True
     metrics = (Metric("ap", title="AP"), Metric("ap50", title="AP50"), Metric("ap75", title="AP75"))
 
@@ -108,7 +110,7 @@ class DetectionTask(Task):
 
     @cached_property
     def slots(self) -> dict[str, Signature]:
-        return in_spaces({"cls": SIGNATURES[self._builder.branch], "reg": REG}, self.settings.spaces)
+        return in_spaces({"cls": SIGNATURES[self._builder.signature], "reg": REG}, self.settings.spaces)
 
     @property
     def tunables(self) -> tuple[Tunable, ...]:
@@ -120,11 +122,11 @@ class DetectionTask(Task):
 
     @property
     def baselines(self) -> tuple[dict[str, str], ...]:
-        return tuple({"cls": cls, "reg": reg} for cls, reg in BASELINES[self._builder.branch])
+        return tuple({"cls": cls, "reg": reg} for cls, reg in BASELINES[self._builder.signature])
 
     def elsewhere(self, signature: str) -> str:
         """Where a loss of a signature that this proxy does not take has its place, in words; empty for nowhere."""
-        takers = [name for name in DETECTORS.built_in if detector_builder(name).branch == signature]
+        takers = [name for name in DETECTORS.built_in if detector_builder(name).signature == signature]
         return f"; use --detector {' or '.join(takers)}" if takers else ""
 
     @property
@@ -225,7 +227,13 @@ class DetectionTask(Task):
         def run() -> TrainingRun:
             limit = schedule.train_limit
             return self.training(
-                losses, seed=seed, epochs=schedule.epochs, settings=settings, train_limit=limit
+                losses,
+                seed=seed,
+                epochs=schedule.epochs,
+                settings=settings,
+                train_limit=limit,
+                optimizer=schedule.optimizer,
+                precision=schedule.precision,
             )
 
         parts: dict[str, float] = {}
@@ -262,6 +270,8 @@ class DetectionTask(Task):
         epochs: float,
         settings: Mapping[str, float],
         train_limit: int | None = None,
+        optimizer: Optimizer = "sgd",
+        precision: Precision | None = None,
     ) -> TrainingRun:
         """A training of `epochs` epochs, at its beginning; arguments as of `train`."""
         data = self._training_set()
@@ -274,7 +284,8 @@ class DetectionTask(Task):
             batch=self.settings.batch,
             lr=settings.get("lr", self.settings.lr),
             weight_decay=self.settings.weight_decay,
-            precision=self.settings.precision,
+            precision=precision or self.settings.precision,
+            optimizer=optimizer,
         )
         model = self._build(data.images.shape[1], self.num_classes, seed)
         model.to(memory_format=torch.channels_last)

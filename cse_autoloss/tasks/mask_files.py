@@ -186,7 +186,7 @@ def _mask(path: Path, mask: Path) -> tuple[bool, NDArray[np.int64]]:
     """Whether the image is to be turned upright, as its mask is, and the values of the mask (H, W).
 
     Of a palette of greys they are the greys, whose order in the palette differs from file to file; of any other they
-    are its indices; and of colours they must be greys.
+    are its indices, and black is 0; of colours they must be greys.
     """
     values = np.asarray(decode(mask, _values)[1]).astype(np.int64)
     height, width = values.shape
@@ -204,7 +204,7 @@ def _values(image: Image.Image) -> Image.Image:
 
     bands = np.asarray(image)
     if image.mode == "P":
-        bands = _greys(image, bands)
+        bands = _of_palette(image, bands)
     if image.mode == "F":
         bands = np.round(bands * (255 if bands.max() <= 1 else 1))
     if bands.ndim == 3:
@@ -217,13 +217,25 @@ def _values(image: Image.Image) -> Image.Image:
     return Image.fromarray(bands.astype(np.int32))
 
 
-def _greys(image: Image.Image, indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What viewers show at the indices of a palette of greys; of any other palette, or one that shows two of the
-    indices alike, the indices."""
+def _of_palette(image: Image.Image, indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What viewers show at the indices of a palette of greys.
+
+    Of any other palette, or one that shows two of the indices alike, the indices; where the palette has colours, and
+    the one index that it shows as black is not 0, that one and 0 change places: black is background.
+    """
     palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     used = np.unique(indices)
-    if (palette != palette[:, :1]).any() or used[-1] >= len(palette):
+    if used[-1] >= len(palette):
         return indices
+    if (palette != palette[:, :1]).any():
+        # A mask that is all foreground shows no black, but its palette does.
+        among = [*used, 1] if used.tolist() == [0] and len(palette) > 1 else used
+        black = [int(index) for index in among if not palette[index].any()]
+        if len(black) != 1:
+            return indices
+        places = np.arange(256, dtype=np.uint8)
+        places[[0, black[0]]] = black[0], 0
+        return places[indices]
     shown = palette[:, 0]
     return shown[indices] if len(np.unique(shown[used])) == len(used) else indices
 

@@ -31,6 +31,7 @@ class OneLossTask(Task):
     """
 
     plain: ClassVar[tuple[str, ...]]
+    quickens = True
     settings: SgdSettings
 
     @property
@@ -115,6 +116,7 @@ class OneLossTask(Task):
     ) -> TaskScore:
         """Train a model with `losses["loss"]` and score it; see `Task.train`."""
         own, loss = self.settings, watched(losses["loss"])
+        precision = schedule.precision or own.precision
         count = min(self.samples, schedule.train_limit or self.samples)
 
         def run() -> TrainingRun:
@@ -126,9 +128,10 @@ class OneLossTask(Task):
                 own.weight_decay,
                 own.momentum,
                 warmup=0.0,
-                precision=own.precision,
+                precision=precision,
+                optimizer=schedule.optimizer,
             )
-            learner = in_precision(model, own.precision)
+            learner = in_precision(model, precision)
             return TrainingRun(
                 model,
                 count,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 from cse_autoloss.graph import LossGraph, Signature
-from cse_autoloss.settings.fields import Section
+from cse_autoloss.settings.fields import Optimizer, Precision, Section
 from cse_autoloss.tasks.parts import Part
 from cse_autoloss.tasks.pictures import Picture
 from cse_autoloss.verdict import Verdict
@@ -108,6 +108,8 @@ class Schedule:
         state: file that a pause leaves the training's state in, and that it is gone on from where it is there. The
             result is the same without it, but takes longer.
         show: whether `TaskScore.pictures` are wanted.
+        optimizer: "sgd", or "muon" where the search asks for it, of a task that `quickens`.
+        precision: of the forward pass; None for that of the task's settings.
     """
 
     epochs: float
@@ -116,6 +118,8 @@ class Schedule:
     score_limit: int | None = None
     state: Path | None = None
     show: bool = False
+    optimizer: Optimizer = "sgd"
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,8 @@ class Task(Protocol):
         Settings: model of the configuration's section of that name.
         pauses: whether `train` keeps to `until`, `score_limit` and `state` of its schedule. To one that does not they
             are never given: its candidates are all trained to the end.
+        quickens: whether `train` keeps to `optimizer` and `precision` of its schedule. Another's search has SGD and the
+            task's precision.
         simulates: whether `simulation` gives a filter.
         cosine_scale: s of a head whose logits are s·cos θ, where margin losses may be compared; None for any other.
         stacks: whether models can be trained side by side, each with a loss of its own: then it has `stack`,
@@ -186,6 +192,7 @@ class Task(Protocol):
     name: ClassVar[str]
     Settings: ClassVar[type[Section]]
     pauses: ClassVar[bool] = False
+    quickens: ClassVar[bool] = False
     simulates: ClassVar[bool] = False
     stacks: ClassVar[bool] = False
     cosine_scale: float | None = None

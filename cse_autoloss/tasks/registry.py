@@ -9,17 +9,19 @@ from cse_autoloss.settings.fields import Section
 from cse_autoloss.tasks.protocol import Task
 
 _NEEDED = ("name", "Settings", "slots", "metrics", "baselines", "train")
-_INHERITED = ("pauses", "simulates", "stacks", "tunables", "notes", "check", "simulation")
+_INHERITED = ("pauses", "quickens", "simulates", "stacks", "tunables", "notes", "check", "simulation")
 
 
 def _fault(found: Any) -> str | None:
-    stated = [name for name in _NEEDED if getattr(found, name, None) is not getattr(Task, name, None)]
-    missing = [name for name in _NEEDED if name not in stated]
-    missing += [name for name in _INHERITED if not hasattr(found, name)]
+    absent = object()
+    missing = [n for n in _NEEDED if not hasattr(found, n) or getattr(found, n) is getattr(Task, n, absent)]
+    if not all(hasattr(found, name) for name in _INHERITED):
+        missing.append("Task as its base")
     if isinstance(found, type) and not missing:
         return None
+    what = "a class" if isinstance(found, type) else type(found).__name__
     lacking = f" without {', '.join(missing)}" if missing else ""
-    return f"expected a class of tasks.protocol.Task with {', '.join(_NEEDED)}, got {type(found).__name__}{lacking}"
+    return f"expected a class of tasks.protocol.Task with {', '.join(_NEEDED)}, got {what}{lacking}"
 
 
 TASKS: Registry[type[Task]] = Registry(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.settings.tasks.regression import RegressionSettings
-from cse_autoloss.spaces.residuals import REGRESSION
+from cse_autoloss.spaces.signatures import REGRESSION
 from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.parts import Part, spread
 from cse_autoloss.tasks.pictures import MOST_DOTS, Dots, thinned

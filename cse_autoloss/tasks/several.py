@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any, ClassVar
@@ -59,6 +60,11 @@ class SeveralTask(Task):
     @property
     def _first(self) -> Task:
         return next(iter(self.tasks.values()))
+
+    @property
+    def quickens(self) -> bool:  # type: ignore[override]
+        """Where the task on each kind does."""
+        return all(task.quickens for task in self.tasks.values())
 
     @property
     def slots(self) -> Mapping[str, Signature]:
@@ -147,7 +153,7 @@ class SeveralTask(Task):
         metric, scores = self._first.metrics[0], dict[str, TaskScore]()
         for name, task in self.tasks.items():
             show = schedule.show and not scores
-            own = Schedule(schedule.epochs, schedule.train_limit, None, schedule.score_limit, None, show)
+            own = replace(schedule, until=None, state=None, show=show)
             score = task.train(losses, seed=seed, schedule=own, settings=settings, split=split)
             if score.status != "ok":
                 return TaskScore(status=score.status, detail=f"{name}: {score.detail}")

@@ -19,7 +19,7 @@ from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.boxes import iou_parts, paired_iou
 from cse_autoloss.detectors.one_stage import ClassificationLoss, RegressionLoss
 from cse_autoloss.detectors.protocol import Detector, DetectorBuilder
-from cse_autoloss.detectors.registry import DETECTOR_BRANCHES, detector_builder
+from cse_autoloss.detectors.registry import DETECTOR_SIGNATURES, detector_builder
 from cse_autoloss.detectors.training import TrainingSet, train
 from cse_autoloss.training.loop import Diverged, Schedule
 
@@ -29,8 +29,8 @@ CLASSES = 3
 class Recorder:
     """A pair of losses with a gradient that keeps what it is given."""
 
-    def __init__(self, branch: str, cls_value: float = 0.0, reg_value: float = 0.0) -> None:
-        self._branch = branch
+    def __init__(self, signature: str, cls_value: float = 0.0, reg_value: float = 0.0) -> None:
+        self._signature = signature
         self._values = cls_value, reg_value
         self.cls_calls: list[tuple[Tensor, Tensor, Tensor]] = []
         self.reg_calls: list[tuple[Tensor, Tensor]] = []
@@ -46,9 +46,9 @@ class Recorder:
         return pred.sum() * 0.0 + self._values[1]
 
 
-def classification_loss(branch: str) -> ClassificationLoss:
-    """The plain loss of the branch: binary cross-entropy or cross-entropy, summed."""
-    return _cross_entropy if branch == "cls-multiclass" else _binary_cross_entropy
+def classification_loss(signature: str) -> ClassificationLoss:
+    """The plain loss of the signature: binary cross-entropy or cross-entropy, summed."""
+    return _cross_entropy if signature == "cls-multiclass" else _binary_cross_entropy
 
 
 def giou_loss(pred: Tensor, target: Tensor) -> Tensor:
@@ -138,8 +138,8 @@ class DetectorConformance:
     def test_it_says_what_it_is(self) -> None:
         model = self.made()
         assert isinstance(model, nn.Module)
-        assert self.builder.branch == model.branch
-        assert model.branch in DETECTOR_BRANCHES
+        assert self.builder.signature == model.signature
+        assert model.signature in DETECTOR_SIGNATURES
         assert model.num_classes == CLASSES
         assert isinstance(model.stride, int)
         assert model.stride >= 1
@@ -171,13 +171,13 @@ class DetectorConformance:
     def test_each_loss_is_called_once_with_what_was_promised(self) -> None:
         model = self.made()
         images, targets = self.batch(model)
-        seen = Recorder(model.branch)
+        seen = Recorder(model.signature)
         model.loss(model(images), targets, seen.cls, seen.reg)
         assert len(seen.cls_calls) == len(seen.reg_calls) == 1, "each loss must be called once a step"
         (logits, target, iou), (pred, box) = seen.cls_calls[0], seen.reg_calls[0]
 
-        columns = CLASSES + (model.branch == "cls-multiclass")
-        assert logits.shape == (target.shape[0], columns), "logits must be (M, columns of the branch)"
+        columns = CLASSES + (model.signature == "cls-multiclass")
+        assert logits.shape == (target.shape[0], columns), "logits must be (M, columns of the signature)"
         assert logits.is_floating_point()
         assert logits.requires_grad, "the classification loss must reach the network"
         assert target.dtype == torch.int64
@@ -198,7 +198,7 @@ class DetectorConformance:
         model = self.made()
         size = self.sized(model)
         images, boxes, labels = make_rectangles(4, size)
-        seen = Recorder(model.branch)
+        seen = Recorder(model.signature)
         model.loss(model(images), model.targets(boxes, labels, size), seen.cls, seen.reg)
         known = {(*box.tolist(), int(label)) for box, label in zip(boxes[labels >= 0], labels[labels >= 0])}
         target = seen.cls_calls[0][1]
@@ -210,7 +210,7 @@ class DetectorConformance:
         images, targets = self.batch(model)
 
         def total(cls_value: float, reg_value: float, weight: float = 1.0) -> tuple[float, int]:
-            seen = Recorder(model.branch, cls_value, reg_value)
+            seen = Recorder(model.signature, cls_value, reg_value)
             loss = model.loss(model(images), targets, seen.cls, seen.reg, weight)
             assert loss.shape == (), "the loss must be a scalar"
             return loss.item(), seen.reg_calls[0][0].shape[0]
@@ -228,7 +228,7 @@ class DetectorConformance:
         optimiser = torch.optim.SGD(list(model.parameters()), lr=1e-3)
         for _ in range(2):
             optimiser.zero_grad()
-            model.loss(model(images), targets, classification_loss(model.branch), giou_loss).backward()
+            model.loss(model(images), targets, classification_loss(model.signature), giou_loss).backward()
             optimiser.step()
         assert isinstance(model, nn.Module)
         for name, weight in model.named_parameters():
@@ -243,11 +243,11 @@ class DetectorConformance:
             boxes = torch.zeros(count, objects, 4)
             targets = model.targets(boxes, torch.full((count, objects), -1), (height, width))
             prediction = model(torch.randn(count, 1, height, width))
-            loss = model.loss(prediction, targets, classification_loss(model.branch), giou_loss)
+            loss = model.loss(prediction, targets, classification_loss(model.signature), giou_loss)
             loss.backward()
             assert torch.isfinite(loss), f"{count} images without objects"
         images, targets = self.batch(model, count=1)
-        loss = model.loss(model(images), targets, classification_loss(model.branch), giou_loss)
+        loss = model.loss(model(images), targets, classification_loss(model.signature), giou_loss)
         assert torch.isfinite(loss), "one image"
 
     # -- detection -------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def _train(
     reg_loss: RegressionLoss = giou_loss,
     seed: int = 0,
 ) -> None:
-    cls_loss = classification_loss(model.branch)
+    cls_loss = classification_loss(model.signature)
     train(model, TrainingSet(images, targets), cls_loss, reg_loss, schedule, seed=seed)
 
 

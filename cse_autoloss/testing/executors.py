@@ -16,9 +16,12 @@ from typing import Any, ClassVar
 
 from cse_autoloss.errors import DataError, RunError
 from cse_autoloss.executors.base import Executor, Job, JobResult, Work
+from cse_autoloss.executors.pauses import BEAT, SLACK
 
 # Far above what a healthy executor needs: what runs into it hangs.
 _PATIENCE = 120.0
+# Seconds of a job before all stand still, and how long: longer than a beat may be late, and than the job's limit.
+_BEFORE, _STILL = 0.5, BEAT + SLACK + 1.0
 
 
 def start(config: dict[str, Any]) -> dict[str, Any]:
@@ -229,6 +232,44 @@ class ExecutorConformance:
         with self.started(fail="data") as executor:
             executor.submit(Job("job", {"do": "echo"}))
             assert str(_raises(DataError, executor.next_result)) == "train.json: not there"
+
+    def test_time_in_which_all_stood_still_counts_for_no_job(self) -> None:
+        if not hasattr(signal, "SIGSTOP"):
+            return
+        kind = type(self)
+        script = (
+            "import functools, importlib\n"
+            f"module, names = importlib.import_module({kind.__module__!r}), {kind.__qualname__.split('.')}\n"
+            "functools.reduce(getattr, names, module)().stand_still()\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        with subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=environment,
+        ) as caller:
+            assert caller.stdout is not None
+            told = iter(caller.stdout.readline, "")
+            worker = next((line for line in told if line.startswith("worker ")), "worker 0")
+            all_of_it = {caller.pid, int(worker.removeprefix("worker ")) or caller.pid}
+            time.sleep(_BEFORE)
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                for process in all_of_it:
+                    os.kill(process, number)
+                time.sleep(_STILL if number == signal.SIGSTOP else 0.0)
+            assert [line for line in told if line.startswith("then ")] == ["then ok\n", "then timeout\n"]
+
+    def stand_still(self) -> None:
+        """What is stopped for a while by the test above: a job that ends in time, but for that, and one that never
+        does."""
+        with self.started() as executor:
+            first = one(executor, Job("first", {"do": "echo"}))
+            executor.submit(Job("long", {"do": "sleep", "seconds": _BEFORE + 1.0}, limit=_STILL - 1.0))
+            print("worker", first.worker, flush=True)
+            print("then", one_of(executor).status, flush=True)
+            print("then", one(executor, Job("stuck", {"do": "hang"}, limit=0.3)).status, flush=True)
 
     # -- for executors that isolate ------------------------------------------------------------------------
 

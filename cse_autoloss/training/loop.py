@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cse_autoloss.errors import DataError
-from cse_autoloss.settings.fields import Precision
+from cse_autoloss.settings.fields import Optimizer, Precision
 from cse_autoloss.training.eager import EagerSGD
+from cse_autoloss.training.muon import Muon, kernels_of
 from cse_autoloss.training.precision import loss_scaler
 
 BatchLoss = Callable[[Tensor, torch.Generator], Tensor]
@@ -40,6 +41,7 @@ class Schedule:
         clip: largest gradient norm of a step.
         precision: of the forward pass, for whoever makes it; float16's loss is scaled, and steps on which the scaled
             gradient is not finite are left out while the scale can fall.
+        optimizer: "sgd", or "muon" for kernels and SGD for the rest.
     """
 
     epochs: float
@@ -50,6 +52,7 @@ class Schedule:
     warmup: float = 0.3
     clip: float = 10.0
     precision: Precision = "float32"
+    optimizer: Optimizer = "sgd"
 
 
 def total_steps(samples: int, schedule: Schedule) -> int:
@@ -58,10 +61,17 @@ def total_steps(samples: int, schedule: Schedule) -> int:
 
 
 def _optimiser(model: nn.Module, schedule: Schedule) -> EagerSGD:
-    kernels = [p for p in model.parameters() if p.ndim > 1]
+    orthogonal = kernels_of(model) if schedule.optimizer == "muon" else []
+    kernels = [p for p in model.parameters() if p.ndim > 1 and all(p is not one for one in orthogonal)]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    return EagerSGD(
-        [{"params": kernels, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}],
+    groups: list[dict[str, Any]] = [
+        {"params": kernels, "weight_decay": schedule.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if orthogonal:
+        groups.append({"params": orthogonal, "weight_decay": 0.0, "orthogonal": True})
+    return (Muon if orthogonal else EagerSGD)(
+        groups,
         lr=schedule.lr,
         momentum=schedule.momentum,
         nesterov=schedule.momentum > 0,

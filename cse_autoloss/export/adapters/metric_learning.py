@@ -27,7 +27,7 @@ def metric_learning_loss(
 
     Raises:
         MissingExtraError: pytorch-metric-learning is not installed.
-        AutoLossError: no such loss, or one of another branch.
+        AutoLossError: no such loss, or one of another signature.
     """
     try:
         import pytorch_metric_learning  # type: ignore[import-not-found, unused-ignore]  # noqa: F401

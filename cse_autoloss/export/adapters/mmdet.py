@@ -69,10 +69,10 @@ class AutoLossClassification(_Weighted):
             loss_weight: factor on the loss.
 
         Raises:
-            AutoLossError: no such loss, or its branch does not fit `use_sigmoid`.
+            AutoLossError: no such loss, or its signature does not fit `use_sigmoid`.
         """
-        branch = "cls-binary" if use_sigmoid else "cls-multiclass"
-        super().__init__(elements_of(loss, branch), reduction, loss_weight)
+        signature = "cls-binary" if use_sigmoid else "cls-multiclass"
+        super().__init__(elements_of(loss, signature), reduction, loss_weight)
         self.use_sigmoid = use_sigmoid
 
     def forward(

@@ -47,7 +47,7 @@ def with_losses(
 
     Raises:
         MissingExtraError: torchvision is not installed, or does not fit the installed torch.
-        AutoLossError: another model, or a loss of another branch.
+        AutoLossError: another model, or a loss of another signature.
     """
     try:
         import torchvision  # noqa: F401

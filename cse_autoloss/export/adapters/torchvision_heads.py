@@ -57,9 +57,9 @@ def put_losses(
         raise ConfigError(f"expected a RetinaNet, an FCOS or a Faster R-CNN, got a {type(model).__name__}")
     if centerness not in ("centerness", "iou"):
         raise ConfigError(f"centerness is 'centerness' or 'iou', got {centerness!r}")
-    branch = "cls-multiclass" if isinstance(head, RoIHeads) else "cls-binary"
+    signature = "cls-multiclass" if isinstance(head, RoIHeads) else "cls-binary"
     losses = HeadLosses(
-        None if cls_loss is None else elements_of(cls_loss, branch),
+        None if cls_loss is None else elements_of(cls_loss, signature),
         None if box_loss is None else elements_of(box_loss, "reg"),
         cls_weight,
         box_weight,

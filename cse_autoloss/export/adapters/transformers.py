@@ -31,7 +31,7 @@ _KNOWN = {
     "DeformableDetrForObjectDetectionLoss": ("DeformableDetrImageLoss", "cls-binary"),
     "RTDetrForObjectDetectionLoss": ("RTDetrLoss", "cls-binary"),
 }
-"""The library's loss function -> the class that it computes with, and the branch of our losses that fits."""
+"""The library's loss function -> the class that it computes with, and the signature of our losses that fits."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def with_losses(
         The model.
 
     Raises:
-        AutoLossError: another model, or a loss of another branch.
+        AutoLossError: another model, or a loss of another signature.
     """
     theirs = getattr(model, "loss_function", None)
     name = getattr(theirs, "__name__", "")
@@ -92,9 +92,9 @@ def with_losses(
         )
     if match and (cls_loss is None or box_loss is None):
         raise ConfigError("match=True takes the matcher's costs from both losses: give cls_loss and box_loss")
-    criterion, branch = _KNOWN[name]
+    criterion, signature = _KNOWN[name]
     losses = _Losses(
-        None if cls_loss is None else elements_of(cls_loss, branch),
+        None if cls_loss is None else elements_of(cls_loss, signature),
         None if box_loss is None else elements_of(box_loss, "reg"),
         cls_weight,
         box_weight,

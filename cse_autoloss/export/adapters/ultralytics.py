@@ -45,7 +45,7 @@ def with_losses(
 
     Raises:
         MissingExtraError: ultralytics is not installed, or not with a torchvision that fits the installed torch.
-        AutoLossError: another model, or a loss of another branch.
+        AutoLossError: another model, or a loss of another signature.
     """
     library = _library()
     make = getattr(model, "init_criterion", None)

@@ -25,6 +25,8 @@ from cse_autoloss.tasks.pictures import (
 
 WIDEST = 1200
 """Pixels; a wider plot is made smaller, so that the page stays small."""
+UPRIGHT = 12
+"""A matrix of more classes has their names upright above its columns, so that it fits on the page."""
 _PLOTS = (
     ("plots/mu.png", "The searched distribution's mean", "By epoch, or by generation of whole trainings."),
     (
@@ -152,7 +154,8 @@ def _matrix(picture: Matrix) -> Safe:
         ]
         rows.append(el("tr", el("th", name), cells))
     head = el("tr", el("th", "true ↓ taken for →"), [el("th", name) for name in picture.names])
-    return el("div", el("table", head, rows, class_="matrix"), class_="scroll")
+    look = "matrix many" if len(picture.names) > UPRIGHT else "matrix"
+    return el("div", el("table", head, rows, class_=look), class_="scroll")
 
 
 def _photograph(one: Photograph) -> Safe:

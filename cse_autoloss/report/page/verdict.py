@@ -102,9 +102,10 @@ def difference(view: RunView, one: Standing, other: Standing) -> Interval | None
 
 
 def gains(view: RunView) -> Safe | None:
-    """Everyone's test figure, and the gain of the found loss over each (of a comparison: over the first)."""
+    """Everyone's test figure, and the gain of the found loss over each (of a comparison: over the first); nothing of a
+    run whose budget held no search."""
     rows, reference, metric = view.standings, view.reference, view.metric
-    if not rows:
+    if not rows or view.summary.get("too_short"):
         return None
     toward_first = view.command == "compare"
     corrected = all(one.corrected for one in rows)
@@ -135,6 +136,7 @@ def gains(view: RunView) -> Safe | None:
             how += f", by Holm's correction for {number} {whom}." if number > 1 else "."
         else:
             how += _uncorrected(len(rows) - 1)
+    how += "".join(f" {told[0].upper()}{told[1:]}." for told in view.summary.get("tuning", ()) if told)
     noise = view.summary.get("paired_noise")
     if noise:
         how += f" {NOISE[0].upper()}{NOISE[1:]} ±{metric.text(noise)} (1 sd)."
@@ -154,7 +156,8 @@ def _row(
 ) -> list[Safe]:  # fmt: skip
     metric, mean = view.metric, one.mean or 0.0
     low, high = _bounds(one.low, one.high)
-    settings = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in one.settings.items())
+    told = {**one.inner, **one.settings}
+    settings = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in told.items())
     parts = " · ".join(f"{slot}: {title_of(text)}" for slot, text in one.losses.items())
     tuning = f"{one.trainings} trainings of tuning" if one.trainings else ""
     below = " · ".join(word for word in (settings, tuning) if word)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, model_validator
@@ -20,6 +19,7 @@ from cse_autoloss.settings.fields import (
     Spaces,
     Text,
     Whole,
+    Written,
     check_order,
     like,
 )
@@ -135,7 +135,7 @@ class DetectionSettings(Section):
     test_file: Text = "test.json"
     image_folder: Text = "."
     skip_bad: bool = False
-    cache: Path | None = None
+    cache: Written = None
     detector: Text = "one-stage"
     batch: Count = 16
     lr: Positive = 0.15

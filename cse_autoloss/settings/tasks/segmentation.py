@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from cse_autoloss.settings.fields import Place, Positive, Spaces, Whole, like
+from cse_autoloss.settings.fields import Place, Positive, Spaces, Whole, Written, like
 from cse_autoloss.settings.stacked import ImageSize, SgdSettings
 from cse_autoloss.settings.tasks.detection import SceneSettings
 
@@ -34,7 +33,7 @@ class SegmentationSettings(SgdSettings):
     width: Annotated[Whole, Field(ge=1, le=256)] = 8
     batch: Annotated[Whole, Field(ge=2)] = 8
     lr: Positive = 0.1
-    cache: Path | None = None
+    cache: Written = None
     spaces: Spaces = "paper"
 
 

@@ -1,4 +1,4 @@
-"""`audit`: what the filters of a run cost."""
+"""`filter-audit`: what the filters of a run cost."""
 
 from __future__ import annotations
 
