@@ -47,7 +47,8 @@ def fit(loss):
 
 if __name__ == "__main__":
     with Study("cls-multiclass", directory=sys.argv[1], settings={"evolution.scouts": 200}) as study:
-        study.optimize(fit, trials=40 - len(study), workers=2)
+        if len(study) < 40:  # else it was killed after its last trial
+            study.optimize(fit, trials=40 - len(study), workers=2)
 """
 
 

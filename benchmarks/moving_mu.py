@@ -1,6 +1,6 @@
 """Ways to move μ, each tried: how far it comes to a planted optimum, and what it is worth on small real tasks.
 
-    python benchmarks/moving_mu.py --out FILE.jsonl [--seeds 10] [--tasks digits reid] [--only NAME ...] [--table]
+    python benchmarks/moving_mu.py --out FILE.jsonl [--seeds 10] [--first 0] [--tasks digits reid] [--only NAME ...]
 
 Planted: AM-LFS's 24 numbers, the optimum at a distance of 2 in a direction that the seed draws, 16 draws an epoch, 30
 epochs, a reward of minus the squared distance, and three kinds of noise on it:
@@ -51,6 +51,7 @@ TRIES: dict[str, dict[str, Any]] = {
     "sigma learnt, 0.05": {"sigma_lr": 0.05},
     "sigma 0.1": {"sigma": 0.1},
     "sigma 0.4": {"sigma": 0.4},
+    "lr 0.02": {"lr": 0.02},
     "lr 0.1": {"lr": 0.1},
     "lr 0.2": {"lr": 0.2},
     "reuse 4": {"reuse": 4},
@@ -64,16 +65,18 @@ PLANTED_ALONE = (
     "baseline: none",
     "sigma 0.1",
     "sigma 0.4",
+    "lr 0.02",
     "lr 0.1",
     "lr 0.2",
     "reuse 4",
     "ranks, antithetic",
 )
-"""Tries that are not made on real tasks, for the time that those take."""
+"""Tries that are not made on real tasks unless they are asked for, for the time that those take."""
 REAL = [name for name in TRIES if name not in PLANTED_ALONE]
 KINDS = {"none": (0.0, 0.0), "noise": (1.2, 0.0), "breaks": (0.0, 10.0)}
 FACTOR = {"digits": 0.5, "faces": 1.0, "reid": 1.0}
 """Of the learning rate."""
+PLANTED_SEEDS = 20
 LAST = 5
 """Epochs whose rewards count."""
 
@@ -151,21 +154,21 @@ def fill(options: argparse.Namespace, found: dict[tuple[str, ...], dict[str, Any
 
     for kind in KINDS:
         for name in [*TRIES, CMA]:
-            for seed in range(max(20, options.seeds)):
+            for seed in range(PLANTED_SEEDS):
                 if (kind, name, str(seed)) not in found:
                     keep(kind, name, seed, {"way": planted(name, kind, seed)})
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         for task in options.tasks:
             for name in options.only or REAL:
                 if (task, name, str(seed)) not in found:
                     keep(task, name, seed, real(name, task, seed))
 
 
-def table(found: dict[tuple[str, ...], dict[str, Any]], seeds: int, tasks: list[str]) -> str:
+def table(found: dict[tuple[str, ...], dict[str, Any]], seeds: range, tasks: list[str]) -> str:
     """A line for each try."""
 
-    def told(where: str, name: str, key: str, count: int) -> list[float] | None:
-        rows = [found.get((where, name, str(seed))) for seed in range(count)]
+    def told(where: str, name: str, key: str, wanted: range) -> list[float] | None:
+        rows = [found.get((where, name, str(seed))) for seed in wanted]
         return None if None in rows else [row[key] for row in rows if row is not None]
 
     heads = ["try", *(f"way, {kind}" for kind in KINDS)]
@@ -174,7 +177,7 @@ def table(found: dict[tuple[str, ...], dict[str, Any]], seeds: int, tasks: list[
     for name in [*TRIES, CMA]:
         cells = [name]
         for kind in KINDS:
-            way = told(kind, name, "way", max(20, seeds))
+            way = told(kind, name, "way", range(PLANTED_SEEDS))
             cells.append("" if way is None else _span(mean_interval(way), 100, ""))
         for task in tasks:
             for key in ("reward", "test"):
@@ -202,6 +205,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="of the seeds of the real tasks")
     parser.add_argument("--tasks", nargs="*", choices=list(FACTOR), default=["digits", "reid"])
     parser.add_argument("--only", nargs="+", choices=list(TRIES), help="these tries alone on the real tasks")
     parser.add_argument("--table", action="store_true", help="print what FILE holds, run nothing")
@@ -211,7 +215,7 @@ def main() -> None:
     found = {(row["where"], row["name"], str(row["seed"])): row for row in rows}
     if not options.table:
         fill(options, found)
-    print(table(found, options.seeds, options.tasks))
+    print(table(found, range(options.first, options.first + options.seeds), options.tasks))
 
 
 if __name__ == "__main__":

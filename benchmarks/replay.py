@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from breeding_arms import refined
 
 import cse_autoloss as cal
 from cse_autoloss.discovery.choosing import Chooser
@@ -44,6 +45,8 @@ SIGNATURE = "cls-binary-progress"
 FLOOR = 45.0
 """AP below which losses are alike: nobody wants them."""
 COMPONENTS = 20
+BREEDING = Path(__file__).resolve().with_name("breeding_arms.py")
+REFINED = {"numbers refined twice": 2}
 ARMS: dict[str, dict[str, Any]] = {
     "full": {},
     "no surrogate": {"surrogate__pool": 0},
@@ -54,6 +57,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "no repeats": {"evolution__elite": 0},
     "no random ones": {"evolution__random_fraction": 0.0},
     "small generations": {"evolution__offspring": 8},
+    "map-elites": {"search": f"{BREEDING}:MapElites"},
+    "numbers refined twice": {},
 }
 """How each differs from the default configuration."""
 
@@ -61,13 +66,13 @@ ARMS: dict[str, dict[str, Any]] = {
 class StandIn:
     """What a loss is worth in AP points, and the standard deviation of a seed."""
 
-    def __init__(self, scores: Mapping[str, list[float]]) -> None:
-        """`scores`: AP points of each loss's seeds."""
+    def __init__(self, scores: Mapping[str, list[float]], signature: str = SIGNATURE) -> None:
+        """`scores`: AP points of each loss's seeds; `signature`: of the losses."""
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-        graphs = [parse(formula, SIGNATURE) for formula in scores]
-        features = slope_features(graphs)
+        self.signature = signature
+        features = slope_features([parse(formula, signature) for formula in scores])
         worth = np.maximum([np.mean(own) for own in scores.values()], FLOOR)
         count = np.array([len(own) for own in scores.values()])
         spread = [np.var(own, ddof=1) for own in scores.values() if len(own) > 1 and min(own) > FLOOR]
@@ -91,7 +96,7 @@ class StandIn:
 
     def worth(self, formulas: list[str]) -> list[float]:
         """AP points of each."""
-        features = slope_features([parse(formula, SIGNATURE) for formula in formulas])
+        features = slope_features([parse(formula, self.signature) for formula in formulas])
         found = self._process.predict((features - self._middle) @ self._axes) + self._level
         return [float(value) for value in found]
 
@@ -139,7 +144,7 @@ def run(arm: str, seed: int, generations: int, out: Path) -> None:
     """A search; what it liked best after each generation becomes a line."""
     options = {"evolution__combine": 1, "evolution__combine_seeds": 1, **ARMS[arm]}
     options |= {"audit__finalists": 1, "audit__baselines": 1, "audit__tuning": 1, "audit__seeds": 2}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, refined(REFINED.get(arm, 0)):
         directory = Path(folder) / "run"
         task = f"{Path(__file__).resolve()}:Replayed"
         cal.evolve(
@@ -187,17 +192,32 @@ def table(out: Path, marks: tuple[int, ...] = (40, 60, 80, 100, 120)) -> None:
         by[row["arm"]][row["seed"]].append(row)
     print(f"| search | seeds | {' | '.join(f'{mark} trainings' for mark in marks)} |")
     print("|---|---:|" + "---:|" * len(marks))
-    for arm in (arm for arm in ARMS if arm in by):
-        cells = []
-        for mark in marks:
-            regrets = []
-            for own in by[arm].values():
-                done = [row for row in own if row["trainings"] <= mark]
-                if done and own[-1]["trainings"] >= mark:
-                    regrets.append(done[-1]["best"] - done[-1]["worth"])
-            error = np.std(regrets, ddof=1) / math.sqrt(len(regrets)) if len(regrets) > 1 else math.nan
-            cells.append(f"{np.mean(regrets):.2f} ± {error:.2f}" if regrets else "")
-        print(f"| {arm} | {len(by[arm])} | {' | '.join(cells)} |")
+    regrets = {arm: [_regrets(by[arm], mark) for mark in marks] for arm in ARMS if arm in by}
+    for arm, own in regrets.items():
+        print(f"| {arm} | {len(by[arm])} | {' | '.join(_mean(list(one.values())) for one in own)} |")
+    first, *others = regrets
+    print(f"\nless {first}, seed by seed:")
+    for arm in others:
+        pairs = [(regrets[first][place], one) for place, one in enumerate(regrets[arm])]
+        gains = [_mean([two[seed] - one[seed] for seed in one if seed in two], "+") for one, two in pairs]
+        print(f"| {arm} | {' | '.join(gains)} |")
+
+
+def _regrets(runs: Mapping[int, list[dict[str, Any]]], mark: int) -> dict[int, float]:
+    """By seed, of the runs that came so far."""
+    found = {}
+    for seed, own in runs.items():
+        done = [row for row in own if row["trainings"] <= mark]
+        if done and own[-1]["trainings"] >= mark:
+            found[seed] = done[-1]["best"] - done[-1]["worth"]
+    return found
+
+
+def _mean(values: list[float], sign: str = "") -> str:
+    if not values:
+        return ""
+    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{np.mean(values):{sign}.2f} ± {error:.2f}"
 
 
 def fit() -> None:

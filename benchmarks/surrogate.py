@@ -4,6 +4,7 @@
     python benchmarks/surrogate.py replay       # how many trainings until one of the table's best is found
     python benchmarks/surrogate.py memory       # writes what the package remembers
     python benchmarks/surrogate.py careless     # ρ among good losses of careless scenes, and of their further seeds
+    python benchmarks/surrogate.py elsewhere    # what the careless trainings tell of losses on other data
 
 The first three read the trainings that benchmarks/simulate_calibration.py wrote: three sets of losses with default
 proxies of six epochs. `simulate_proxies_other.jsonl` has another detector. What is remembered for one set is the other
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +27,16 @@ from scipy.stats import spearmanr
 from simulate_calibration import read
 
 import cse_autoloss.surrogate
+from cse_autoloss.discovery.choosing import AGREES
+from cse_autoloss.errors import FormulaError
 from cse_autoloss.spaces import parse, signature_of
-from cse_autoloss.surrogate import Surrogate, placed, slope_features
+from cse_autoloss.surrogate import Surrogate, placed, shipped, slope_features
 
 FILES = ("simulate_proxies.jsonl", "simulate_proxies_fresh.jsonl", "simulate_proxies_other.jsonl")
 SIGNATURES = ("cls-binary", "reg")
+PROGRESS = "cls-binary-progress"
+LEAST = 16
+"""Box losses beside one classification loss whose places are told."""
 GOOD = 0.5
 """Above this AP only details are left to tell."""
 Floats = NDArray[np.float64]
@@ -168,6 +176,91 @@ def careless(repeats: int) -> None:
         print(f"  {name}: {spearmanr(guess, later)[0]:.2f}")
 
 
+def careless_memory(signature: str, without: Iterable[str]) -> tuple[Floats, Floats]:
+    """Features and placed worths of what was trained on careless scenes and can be written so: classification losses
+    beside GIoU; box losses by their places among those beside the same classification loss."""
+    slot, beside = ("reg", "cls") if signature.startswith("reg") else ("cls", "reg")
+    scores: dict[str, dict[str, list[float]]] = {}
+    for row in _lines("careless_trainings.jsonl"):
+        if row["status"] == "ok":
+            scores.setdefault(row[beside], {}).setdefault(row[slot], []).append(row["ap"])
+    places: dict[str, list[float]] = {}
+    for partner, own in scores.items():
+        if partner == "giou" or (slot == "reg" and len(own) >= LEAST):
+            placed_ones = placed(np.array([np.mean(ap) for ap in own.values()]))
+            for formula, place in zip(own, placed_ones, strict=True):
+                places.setdefault(formula, []).append(float(place))
+    left_out = set(without)
+    known = {f: float(np.mean(own)) for f, own in places.items() if f not in left_out and _fits(f, signature)}
+    return slope_features([parse(f, signature) for f in known]), np.array(list(known.values()))
+
+
+def elsewhere(repeats: int) -> None:
+    """ρ on losses of other data that were not seen, over all and over the better half: of the run alone, with what is
+    remembered, and where it is believed by its agreement with the run's trainings alone, or by today's rule; and in how
+    many orders it is. Formulas at hand are never remembered.
+    """
+    heads = ("data", "losses", "remembered", "seen", "the run alone", "with it", "by agreement", "today")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    rows = [row for row in _lines("other_data.jsonl") if row["status"] == "ok"]
+    for signature in SIGNATURES:
+        tables = {file: Table(file, signature) for file in FILES}
+        for file, table in tables.items():
+            for name, memory in (("careless", careless_memory(signature, table.formulas)),
+                                 ("the other two", remembered(tables, file))):  # fmt: skip
+                _elsewhere(f"{file} | {signature} | {name}", table.features, table.ap, memory, repeats)
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind]
+        formulas, ap = [row["cls"] for row in own], np.array([row["ap"] for row in own])
+        features = slope_features([parse(formula, PROGRESS) for formula in formulas])
+        clean = [one for one in shipped() if one.formula not in formulas and one.signature == SIGNATURES[0]]
+        places = np.array([one.place for one in clean])
+        shown = slope_features([parse(one.formula, PROGRESS) for one in clean])
+        for name, memory in (("careless", careless_memory(PROGRESS, formulas)), ("clean", (shown, places))):
+            _elsewhere(f"{kind} | {PROGRESS} | {name}", features, ap, memory, repeats)
+
+
+def _elsewhere(name: str, features: Floats, ap: Floats, memory: tuple[Floats, Floats], repeats: int) -> None:
+    before = Surrogate(features[:0], ap[:0], memory).foretell(features)
+    for seen in (16, 32):
+        if seen > len(ap) - 8:
+            continue
+        told, agreed, helped = [], 0, 0
+        for repeat in range(repeats):
+            order = np.random.default_rng(repeat).permutation(len(ap))
+            known, rest = order[:seen], order[seen:]
+            parts = (rest, rest[ap[rest] >= np.median(ap)])
+            alone = Surrogate(features[known], ap[known])
+            both = Surrogate(features[known], ap[known], memory)
+            agrees = spearmanr(before[known], ap[known])[0] >= AGREES
+            helps = agrees and both.left_out() >= alone.left_out()
+            agreed, helped = agreed + bool(agrees), helped + bool(helps)
+            rho = [
+                [spearmanr(one.foretell(features[part]), ap[part])[0] for part in parts]
+                for one in (alone, both)
+            ]
+            told.append([*rho, rho[bool(agrees)], rho[bool(helps)]])
+        one, two, three, four = ("{:.2f}, {:.2f}".format(*pair) for pair in np.mean(told, axis=0))
+        print(
+            f"| {name} ({len(memory[1])}) | {seen} | {one} | {two} | {three} ({agreed} of {repeats})"
+            f" | {four} ({helped}) |",
+            flush=True,
+        )
+
+
+def _fits(formula: str, signature: str) -> bool:
+    try:
+        parse(formula, signature)
+    except FormulaError:
+        return False
+    return True
+
+
+def _lines(file: str) -> list[dict[str, Any]]:
+    text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def write_memory() -> None:
     """All tables, with places among their own, into the package."""
     lines = []
@@ -189,15 +282,16 @@ def write_memory() -> None:
 
 
 def main() -> None:
-    """One of the four."""
+    """One of the five."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("foretell", "replay", "memory", "careless"))
+    parser.add_argument("what", choices=("foretell", "replay", "memory", "careless", "elsewhere"))
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
     if arguments.what == "memory":
         write_memory()
     else:
-        {"foretell": foretell, "replay": replay, "careless": careless}[arguments.what](arguments.repeats)
+        steps = {"foretell": foretell, "replay": replay, "careless": careless, "elsewhere": elsewhere}
+        steps[arguments.what](arguments.repeats)
 
 
 if __name__ == "__main__":

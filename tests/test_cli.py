@@ -237,6 +237,15 @@ def test_unknown_options_exit_with_2() -> None:
     assert run("evolve", "--bugdet", "5m").returncode == 2
 
 
+def test_several_mistakes_are_one_line_and_a_hint_fits_the_task(tmp_path: Path) -> None:
+    answer = run("evolve", "--set", "evolution.populaton=5", "--set", "workers=0")
+    assert answer.returncode == 2
+    assert "at least 1, got 0; options: evolution.populaton: unknown key" in answer.stderr
+    assert "\\n" not in answer.stderr
+    none = run("evolve", "--task", "regression", "--search", "reinforce", "--out", str(tmp_path / "run"))
+    assert none.stderr.endswith("regression has loss (regression); search=evolution searches any\n")
+
+
 def test_what_losses_read_is_an_option() -> None:
     answer = run("evolve", "--spaces", "extendet")
     assert answer.returncode == 2

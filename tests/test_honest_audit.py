@@ -13,8 +13,9 @@ from task_samples import TINY
 
 import cse_autoloss
 from cse_autoloss.bench import worker
-from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude
+from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, gain_text
 from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.result import compare_scores
 from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
@@ -244,3 +245,19 @@ def test_a_search_that_reads_test_data_is_found_out(
     )
     with pytest.raises(Exception, match="read before the audit"):
         cse_autoloss.evolve("regression", config="regression", out=tmp_path / "run", **SMALLEST)
+
+
+@pytest.mark.parametrize(
+    ("higher", "gain", "words"),
+    [
+        (True, Interval(0.02, -0.01, 0.05), "+0.02 v [-0.01, +0.05]"),
+        (True, Interval(-0.02, -0.05, -0.01), "-0.02 v [-0.05, -0.01]"),
+        (False, Interval(0.02, 0.01, 0.05), "+0.02 less v [+0.01, +0.05]"),
+        (False, Interval(-0.02, -0.05, 0.01), "+0.02 more v [-0.01, +0.05]"),
+        (False, Interval(-0.02, math.nan, math.nan), "+0.02 more v"),
+    ],
+)
+def test_what_is_better_lower_is_told_without_a_double_negative(
+    higher: bool, gain: Interval, words: str
+) -> None:
+    assert gain_text(Metric("v", higher, factor=1.0, digits=2, worst=0.0), gain) == words

@@ -40,6 +40,26 @@ def test_an_alias_is_found(formula: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("formula", "signature", "said"),
+    [
+        ("Sub(1,Exp(Neg(Mul(Div(R,Div(2,3)),Div(R,Div(2,3))))))", "regression", "Welsch loss (c = 0.666667)"),
+        ("Neg(Exp(Neg(Div(Mul(R,R),2))))", "regression", "Welsch loss (c = 1.41421) minus 1"),
+        ("focal(gamma=1.5)", "cls-binary", "focal loss (γ = 1.5)"),
+    ],
+)
+def test_a_known_loss_with_other_numbers_is_found(formula: str, signature: str, said: str) -> None:
+    assert [str(match) for match in find_alike(formula, signature)] == [f"this is {said}"]
+
+
+def test_the_nearest_loss_may_have_other_numbers() -> None:
+    """|r| where it is large, and another square than Huber's at 0: near to none of them, and nearest at another δ."""
+    found = nearest("Sub(Sqrt(Add(3,Mul(R,R))),Abs(Div(R,3)))", "regression")
+    assert found is not None
+    assert "=" in found[0].name
+    assert 0.9 < found[1] < 1
+
+
+@pytest.mark.parametrize(
     ("formula", "branch"),
     [
         ("Div(I,U)", "reg"),

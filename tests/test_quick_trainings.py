@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import cse_autoloss as cal
 from cse_autoloss.bench.budget import AuditSize, Cost, fit
 from cse_autoloss.bench.jobs import LossSet, Training
+from cse_autoloss.bench.session import Session
 from cse_autoloss.discovery.learning import learnt
 from cse_autoloss.errors import ConfigError
 from cse_autoloss.runs import RunStore
@@ -21,6 +22,8 @@ from cse_autoloss.spaces import SIGNATURES
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.protocol import Schedule as Asked
 from cse_autoloss.tasks.registry import section_of
+from cse_autoloss.tasks.regression import RegressionTask
+from cse_autoloss.training import precision
 from cse_autoloss.training.loop import Schedule, TrainingRun
 from cse_autoloss.training.muon import Muon, kernels_of, orthogonalised
 
@@ -171,3 +174,38 @@ def test_a_task_with_a_training_of_its_own_refuses(tmp_path: Path) -> None:
 def test_names_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"proxy\.optimizer: expected 'sgd' or 'muon', got 'adam'"):
         cal.evolve(config="smoke", out=tmp_path / "run", proxy__optimizer="adam")
+
+
+@pytest.mark.parametrize(("here", "kept"), [("bfloat16", "bfloat16"), ("float32", None)])
+def test_auto_is_settled_when_a_run_begins(
+    here: str, kept: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "quick_here", lambda device: here)
+    out = tmp_path / "run"
+    result = cal.evolve(
+        config="smoke", out=out, executor="inprocess", device="cpu", generations=1, proxy__precision="auto"
+    )
+    with RunStore.read(out) as store:
+        assert store.config["proxy"]["precision"] == kept
+    told = [note for note in result.summary["notes"] if "compute in bfloat16" in note]
+    assert len(told) == (kept is not None)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"detection.precision": "float16"}, {"executor": "ray"}, {"task": "regression"}],
+)
+def test_auto_is_the_tasks_own_where_another_would_not_do(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "quick_here", lambda device: "bfloat16")
+    monkeypatch.setattr("cse_autoloss.executors.ray_pool.cluster_gpus", lambda *_: 0)
+    monkeypatch.setattr(RegressionTask, "quickens", False)
+    session = Session(
+        load_config(None, {"proxy.precision": "auto", "device": "auto", **settings}, section_of)
+    )
+    assert session.quick == ("sgd", None)
+
+
+def test_the_probe_knows_no_other_precision() -> None:
+    assert precision.quick_here("cpu") in ("float32", "bfloat16")

@@ -38,12 +38,14 @@ class _FakeRay(ModuleType):
         self.stuck: set[Any] = set()
         self.made = 0
         self.ended = False
+        self.fault: Exception | None = None
 
     def is_initialized(self) -> bool:
         return False
 
     def init(self, **options: Any) -> None:
-        pass
+        if self.fault is not None:
+            raise self.fault
 
     def shutdown(self) -> None:
         self.ended = True
@@ -112,6 +114,16 @@ def _asks(**values: Any) -> Devices:
 def test_a_ray_of_this_machine_never_gets_more(ray: _FakeRay, asked: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=f"^ray: a worker {told}$"):
         RayExecutor(WORK, None, _asks(**asked))
+    assert ray.ended
+
+
+def test_a_ray_that_does_not_start_is_told(ray: _FakeRay) -> None:
+    ray.fault = Exception("The current node timed out during startup.\nSee raylet.out")
+    told = (
+        r"^no worker can be started: Ray did not start here: Exception: The current .* during startup\. See"
+    )
+    with pytest.raises(WorkersLost, match=told):
+        RayExecutor(WORK, 1)
     assert ray.ended
 
 

@@ -109,3 +109,14 @@ def test_a_run_tells_how_far_it_is(tmp_path: Any) -> None:
     # four margins at two rates; three models at two rates, twice; two points of the way and all of it, at two rates
     assert counts[-1] == (26, 26)
     assert seen[-1][3] == 0.0
+
+
+def test_lines_leave_out_what_a_task_has_not() -> None:
+    status = RunStatus(phase="search", generation=2)
+    assert "generation 2 ()" not in line(status)
+    assert "generation 2" in line(status)
+    status.slot = "loss"
+    status.funnel.update(generated=9, verified=3, trained=1)
+    assert "generation 2 (loss) · generated 9 · verified 3 · trained 1" in line(status)
+    status.funnel["simulated"] = 2
+    assert "verified 3 · simulated 2 · trained 1" in line(status)

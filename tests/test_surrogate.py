@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from sklearn.base import clone
 
-from cse_autoloss.discovery.choosing import LEAST, Chooser
+from cse_autoloss.discovery.choosing import AGREES, LEAST, Chooser, believed
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import LossGraph
 from cse_autoloss.searches.protocol import Member, Proposal, ranked
@@ -187,3 +188,32 @@ def test_a_chooser_expects_of_members_what_all_seeds_say() -> None:
     assert all(member.expected is not None for member in told_of)
     assert spearmanr([m.expected for m in told_of], [m.fitness for m in told_of])[0] > 0.5
     assert ranked(told_of)[0].standing == max(m.expected for m in told_of if m.expected is not None)
+
+
+def test_left_out_is_what_a_process_without_each_training_foretells() -> None:
+    features, worth = slope_features(boxes()), np.arange(10.0)
+    model = Surrogate(features, worth)
+    foretold = []
+    for place in range(10):
+        others = np.arange(10) != place
+        process = clone(model._model)
+        process.alpha = model._model.alpha[others]
+        process.fit(model._project(features)[others], placed(worth)[others])
+        foretold.append(process.predict(model._project(features)[[place]])[0])
+    assert model.left_out() == pytest.approx(spearmanr(foretold, worth).statistic)
+
+
+def test_what_agrees_a_little_and_misleads_is_not_believed() -> None:
+    known = [one for one in shipped() if one.signature == "reg"]
+    features = slope_features([parse(one.formula, "reg") for one in known])
+    place = np.array([one.place for one in known])
+    own = np.arange(len(known)) % 4 == 0
+    told, worth = features[own], place[own]
+    wrong = place[~own].copy()
+    turned = np.random.default_rng(1).permutation(len(wrong))[: int(0.4 * len(wrong))]
+    wrong[turned] *= -1
+    agreement = spearmanr(Surrogate(told[:0], worth[:0], (features[~own], wrong)).foretell(told), worth)
+    assert agreement.statistic > AGREES
+    assert believed(told, worth, (features[~own], place[~own]))
+    assert not believed(told, worth, (features[~own], wrong))
+    assert not believed(told, worth, (features[~own], -place[~own]))

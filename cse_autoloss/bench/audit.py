@@ -456,10 +456,17 @@ def seeds_text(seeds: int, draws: int) -> str:
 
 
 def gain_text(metric: Metric, gain: Interval) -> str:
-    """The gain with its interval, where one is known: "+1.03 AP [+0.41, +1.47]"."""
-    low, mean, high = (metric.text(value, sign="+") for value in (gain.low, gain.mean, gain.high))
-    bounds = f" [{low}, {high}]" if math.isfinite(gain.low) and math.isfinite(gain.high) else ""
-    return f"{mean} {'' if metric.higher else 'less '}{metric.label}{bounds}"
+    """The gain with its interval, where one is known: "+1.03 AP [+0.41, +1.47]".
+
+    Of what is better when it is lower, "+0.03 less MAE [+0.01, +0.05]", and a loss is "+0.03 more MAE [+0.01, +0.05]".
+    """
+    bounds, word = (gain.low, gain.mean, gain.high), ""
+    if not metric.higher:
+        word = "less " if gain.mean >= 0 else "more "
+        bounds = bounds if gain.mean >= 0 else (-gain.high, -gain.mean, -gain.low)
+    low, mean, high = (metric.text(value, sign="+") for value in bounds)
+    span = f" [{low}, {high}]" if math.isfinite(gain.low) and math.isfinite(gain.high) else ""
+    return f"{mean} {word}{metric.label}{span}"
 
 
 def tuned(contestants: Sequence[Contestant]) -> str:

@@ -23,8 +23,8 @@ from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNam
 from cse_autoloss.executors import Devices, Executor, Work, make_executor
 from cse_autoloss.executors.devices import local_devices
 from cse_autoloss.runs import RunStore, holds_run
-from cse_autoloss.settings.fields import unwritten
-from cse_autoloss.settings.load import SearchConfig
+from cse_autoloss.settings.fields import Optimizer, Precision, unwritten
+from cse_autoloss.settings.load import SearchConfig, changed
 from cse_autoloss.settings.schema import EvolutionSettings
 from cse_autoloss.spaces import form_of
 from cse_autoloss.tasks.protocol import Metric, Task
@@ -40,7 +40,7 @@ class Session:
     """A configuration's task and what trainings on it need.
 
     Attributes:
-        config: of the run.
+        config: of the run, with what this machine decides.
         device: "cpu" or "cuda", that workers train on.
         task: in this process: its slots, metrics, tunables and baselines; its data are read at their first use.
         metric: that is climbed.
@@ -56,7 +56,9 @@ class Session:
         papers = config.reinforce.paper and config.task == "faces" and config.metric is None
         self.metric = chosen_metric(self.task, "rank1" if papers else config.metric)
         self.slots = self._searched()
-        if not self.task.quickens and (config.proxy.optimizer != "sgd" or config.proxy.precision):
+        if config.proxy.precision == "auto":
+            self.config = config = changed(config, {"proxy.precision": self._precision_here()})
+        if not self.task.quickens and self.quick != ("sgd", None):
             raise ConfigError(
                 f"proxy: {config.task} has a training of its own; expected no optimizer but sgd, and no precision"
             )
@@ -83,6 +85,26 @@ class Session:
         if wanted not in known:
             raise UnknownNameError.of(f"slot of {self.config.task}", wanted, known)
         return (wanted,)
+
+    @property
+    def quick(self) -> tuple[Optimizer, Precision | None]:
+        """Optimiser and precision of the search's trainings; None for the task's."""
+        proxy = self.config.proxy
+        return proxy.optimizer, None if proxy.precision == "auto" else proxy.precision
+
+    def _precision_here(self) -> Precision | None:
+        """What `proxy.precision: auto` is on this machine; a run keeps it, and goes on with it wherever it is resumed.
+
+        The task's own where that is another than float32, where its trainings keep to no other, and on a cluster,
+        whose nodes may differ.
+        """
+        usual = getattr(self.config.own, "precision", "float32") == "float32"
+        if not usual or self.config.executor == "ray" or not self.task.quickens:
+            return None
+        from cse_autoloss.training.precision import quick_here
+
+        found = quick_here(self.device)
+        return None if found == "float32" else found
 
     @property
     def plain(self) -> Mapping[str, str]:
@@ -194,6 +216,8 @@ class Session:
                 f"then {kept}): put those back, or begin a new run"
             )
         store.set_meta("data", digest)
+        if self.quick[1] not in (None, getattr(self.config.own, "precision", None)):
+            notes += (f"the search's trainings compute in {self.quick[1]}: without it, scores would differ",)
         return notes
 
     @contextlib.contextmanager

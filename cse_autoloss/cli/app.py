@@ -133,7 +133,8 @@ def _print_no_more() -> None:
 
 
 def _end(message: str) -> None:
-    print(f"error: {printable(message)}", file=sys.stderr)
+    # Several mistakes of a configuration are lines of their own, and here one after another.
+    print(f"error: {printable(message.replace(chr(10), '; '))}", file=sys.stderr)
     sys.exit(2)
 
 

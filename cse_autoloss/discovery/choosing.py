@@ -22,12 +22,30 @@ from cse_autoloss.searches.protocol import Member
 from cse_autoloss.spaces.progress import plain_of, reads_progress
 from cse_autoloss.surrogate import Remembered, Surrogate, remembered, slope_features
 
+Floats = NDArray[np.float64]
+
 LEAST = 8
 """Losses that must be known before the surrogate is asked."""
 NEWEST = 800
 """Trainings of a slot that it learns from at most."""
 AGREES = 0.3
 """Spearman's ρ with the run's own trainings from which on memories of other data are believed."""
+
+
+def believed(told: Floats, worth: Floats, prior: tuple[Floats, Floats], seeds: Floats | None = None) -> bool:
+    """Whether what is remembered of other data is believed: it agrees with what the run has seen itself, and helps to
+    foretell each of the run's trainings from the others.
+
+    Args:
+        told: (n, D) features of the run's own losses.
+        worth: (n,) what they are worth.
+        prior: features and placed worths that are remembered.
+        seeds: (n,) trainings that each worth is the mean of.
+    """
+    if not spearmanr(Surrogate(told[:0], worth[:0], prior).foretell(told), worth).statistic >= AGREES:
+        return False
+    alone = Surrogate(told, worth, None, seeds)
+    return Surrogate(told, worth, prior, seeds).left_out() >= alone.left_out()
 
 
 class Chooser:
@@ -57,7 +75,7 @@ class Chooser:
         self._seed, self._task = seed, task
         own = [one for one in memory if one.task == task and one.data == data]
         self._familiar = bool(own)
-        self._features: dict[str, NDArray[np.float64]] = {}
+        self._features: dict[str, Floats] = {}
         self._fitted: dict[str, Surrogate] = {}
         self._worths: dict[str, dict[str, list[float]]] = {slot: {} for slot in slots}
         self._memory = [one for one in own or memory if not self._knows_alike(one)]
@@ -125,24 +143,23 @@ class Chooser:
             worth = np.array([float(np.mean(known[formula])) for formula in formulas])
             seeds = np.array([float(len(known[formula])) for formula in formulas])
             told = self._told(slot, formulas).reshape(-1, width)
-            self._fitted[slot] = Surrogate(told, worth, self._believed(slot, told, worth), seeds)
+            self._fitted[slot] = Surrogate(told, worth, self._believed(slot, told, worth, seeds), seeds)
         return self._fitted[slot]
 
     def _believed(
-        self, slot: str, told: NDArray[np.float64], worth: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """What is remembered; of other data whatever agrees with what the run has seen itself, kind by kind."""
-        agreeing = [
+        self, slot: str, told: Floats, worth: Floats, seeds: Floats
+    ) -> tuple[Floats, Floats] | None:
+        """What is remembered; of other data, kind by kind, whatever the run's own trainings speak for."""
+        kept = [
             prior
             for prior in self._prior[slot].values()
-            if self._familiar
-            or spearmanr(Surrogate(told[:0], worth[:0], prior).foretell(told), worth).statistic >= AGREES
+            if self._familiar or believed(told, worth, prior, seeds)
         ]
-        if not agreeing:
+        if not kept:
             return None
-        return np.concatenate([one for one, _ in agreeing]), np.concatenate([two for _, two in agreeing])
+        return np.concatenate([one for one, _ in kept]), np.concatenate([two for _, two in kept])
 
-    def _told(self, slot: str, formulas: Sequence[str]) -> NDArray[np.float64]:
+    def _told(self, slot: str, formulas: Sequence[str]) -> Floats:
         """(n, D) features of trained losses."""
         new = [formula for formula in formulas if formula not in self._features]
         if new:
@@ -151,7 +168,7 @@ class Chooser:
         return np.array([self._features[formula] for formula in formulas])
 
     @cached_property
-    def _prior(self) -> dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]]:
+    def _prior(self) -> dict[str, dict[str, tuple[Floats, Floats]]]:
         """What is remembered, by slot and by the data that it was trained on."""
         kinds: dict[str, list[Remembered]] = {}
         for one in self._memory:

@@ -363,7 +363,7 @@ class SearchLoop:
         plan, session = self._plan, self._session
         losses = session.beside(slot, member.formula, partners)
         seed = self._first_seed + len(member.scores)
-        proxy = session.config.proxy
+        optimizer, precision = session.quick
         return Training(
             "proxy",
             losses,
@@ -372,8 +372,8 @@ class SearchLoop:
             "val",
             plan.train_limit,
             session.digest,
-            optimizer=proxy.optimizer,
-            precision=proxy.precision,
+            optimizer=optimizer,
+            precision=precision,
         )
 
     def _tell_status(self, state: SearchState) -> None:

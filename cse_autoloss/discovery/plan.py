@@ -133,6 +133,7 @@ def plan_run(
     settings: Mapping[str, Any] = {name.replace("__", "."): value for name, value in overrides.items()}
     settled = load_config(config, {**({"task": task} if task else {}), **settings}, section_of)
     session = Session(settled)
+    settled = session.config
     run = SearchRun(session)
     with tempfile.TemporaryDirectory(prefix="cse-autoloss-") as folder:
         store = RunStore.create(folder, settled.model_dump(mode="json"))

@@ -78,6 +78,7 @@ def discover(
         AutoLossError: any other user's mistake, before anything is trained.
     """
     session = Session(config)
+    config = session.config
     run: _Run
     if config.reinforce.side_by_side:
         # It draws with matplotlib and writes code, which no other search needs before its end.
@@ -226,7 +227,7 @@ class SearchRun:
         config = self.config
         audit = self.session.asked_audit()
         plain = self.session.untuned(self.session.plain)
-        cost = measured(bench, plain, self.session.digest, config.proxy.optimizer, config.proxy.precision)
+        cost = measured(bench, plain, self.session.digest, *self.session.quick)
         kept = self.store.typed_meta("size", RunSize)
         if kept is not None:
             return kept, cost

@@ -114,6 +114,7 @@ def join(settings: RaySettings, workers: int | None = None) -> tuple[Any, bool]:
     Raises:
         MissingExtraError: Ray isn't installed.
         ConfigError: there is no cluster at that address.
+        WorkersLost: a new one did not start, as on a machine that is too busy.
     """
     try:
         import ray
@@ -133,9 +134,12 @@ def join(settings: RaySettings, workers: int | None = None) -> tuple[Any, bool]:
         if address:
             _knock(address)
         ray.init(**size, log_to_driver=False)
-    except (OSError, OverflowError, ValueError, RuntimeError) as error:
+    except Exception as error:  # where its node is not up in time, Ray raises just that
         if not address:
-            raise
+            ray.shutdown()
+            raise WorkersLost(
+                f"no worker can be started: Ray did not start here: {one_line(error)}"
+            ) from None
         raise ConfigError(
             f"ray.address: no cluster answers at {shorten(address)}: {one_line(error)}"
         ) from None

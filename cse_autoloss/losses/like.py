@@ -7,20 +7,32 @@ each: that is the α weighting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from cse_autoloss.graph import Signature
-from cse_autoloss.losses.catalogue import list_losses
+from cse_autoloss.losses.catalogue import CATALOGUE, list_losses
 from cse_autoloss.losses.entry import Entry
+from cse_autoloss.losses.family import Family, Parameter
 from cse_autoloss.losses.load import load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss
 from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.progress import SHOWN, reads_progress
+
+NEAREST_FAMILIES = 3
+"""So many of the losses with inner parameters are fitted, the nearest at their usual numbers."""
+
+NEAR = 0.5
+"""Cosine of gradients, at the usual numbers, of a family that is worth fitting."""
+
+ROUNDS = 3
+"""Times that each of several inner parameters is fitted, one after another."""
 
 TOLERANCE = 1e-7
 """Largest difference between gradients that count as equal, relative to the largest gradient."""
@@ -61,6 +73,8 @@ class Match:
 def find_alike(formula: str, signature: str | Signature | None = None) -> list[Match]:
     """The losses of the catalogue that `formula` is, up to a positive factor and what has no gradient.
 
+    Where it is none at its usual numbers: the one that it is at other numbers of its inner parameters.
+
     Args:
         formula: prefix notation, a catalogue name or the path of a loss.json.
         signature: as for `load_loss`; the losses of a user's are compared with its default.
@@ -80,6 +94,9 @@ def find_alike(formula: str, signature: str | Signature | None = None) -> list[M
             # What changes with the progress of a training is a known loss only where it is the same one all through.
             if first is not None and all(str(other) == str(first) for other in others):
                 found.append(first)
+    if not found and len(mine) == 1 and mine[0].usable:
+        points = (point for point, _ in _near_points(loss.signature, mine[0]))
+        found = [match for point in points if (match := _match(point, mine[0])) is not None][:1]
     return sorted(found, key=_plainness)
 
 
@@ -94,9 +111,52 @@ def nearest(formula: str, signature: str | Signature | None = None) -> tuple[Ent
         return None
     own = torch.stack([one.gradient for one in mine])
     known = [entry for entry in list_losses(loss.signature) if not entry.whole]
-    others = [(entry, _Profile(entry.make("none", alpha=None))) for entry in known]
-    scored = [(entry, _cosine(own, other.gradient.expand_as(own))) for entry, other in others]
+    scored = [(entry, _closeness(own, entry)) for entry in known]
+    if len(mine) == 1:
+        scored += _near_points(loss.signature, mine[0])
     return max(scored, key=lambda pair: pair[1])
+
+
+def _near_points(signature: Signature, mine: _Profile) -> list[tuple[Entry, float]]:
+    """Of the nearest families, the point whose gradients point most nearly the same way, and the cosine; best first.
+
+    Its numbers are those of a search, so a short fraction where one is as good.
+    """
+    families = CATALOGUE.families
+    entries = [one for one in list_losses(signature) if one.name in families and not one.whole]
+    usual = sorted(((_closeness(mine.gradient, one), one.name) for one in entries), reverse=True)
+    found = []
+    for entry in (families[name].default for near, name in usual[:NEAREST_FAMILIES] if near > NEAR):
+        family = families[entry.name]
+        given = {one.name: one.default for one in family.parameters}
+        fitted = [one for one in family.parameters if not one.whole]
+        for parameter in fitted * (1 if len(fitted) == 1 else ROUNDS):
+            given[parameter.name] = _best_number(family, parameter, given, mine.gradient)
+        if fitted:
+            point = family.at(given)
+            found.append((point, _closeness(mine.gradient, point)))
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def _best_number(family: Family, parameter: Parameter, given: Mapping[str, float], own: Tensor) -> float:
+    from scipy.optimize import minimize_scalar  # takes a while, and few who load a loss ask what it is
+
+    def apart(place: float) -> float:
+        value = math.exp(place) if parameter.log else place
+        return -_closeness(own, family.at({**given, parameter.name: value}))
+
+    ends = [math.log(end) if parameter.log else end for end in parameter.span]
+    place = minimize_scalar(apart, bounds=ends, method="bounded", options={"xatol": 1e-5}).x
+    value = math.exp(place) if parameter.log else float(place)
+    short = float(Fraction(value).limit_denominator(12))
+    near = abs(short - value) <= 1e-4 * abs(value) and parameter.span[0] <= short <= parameter.span[1]
+    return short if near else value
+
+
+def _closeness(own: Tensor, entry: Entry) -> float:
+    """Cosine of gradients; −1 for an entry that has none."""
+    other = _Profile(entry.make("none", alpha=None))
+    return _cosine(own, other.gradient.expand_as(own)) if other.usable else -1.0
 
 
 def _profiles(loss: ReducedLoss) -> list[_Profile]:

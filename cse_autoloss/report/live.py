@@ -26,7 +26,7 @@ _PHASES = {
     "start": "starting",
     "measure": "measuring this machine",
     "search": "searching",
-    "combine": "pairing the best losses",
+    "combine": "training the best once more",
     "tune": "tuning winners and baselines alike",
     "audit": "audit on the test split",
     "report": "writing the report",
@@ -37,8 +37,8 @@ def line(status: RunStatus) -> str:
     """The status in one line."""
     parts = [f"[{clock_face(status.elapsed)}]", _PHASES.get(status.phase, status.phase)]
     if status.phase == "search":
-        parts.append(f"generation {status.generation} ({status.slot})")
-    parts += [f"{name} {status.funnel.get(name, 0):,}" for name, _, _ in _STAGES if status.funnel]
+        parts.append(_generation(status))
+    parts += [f"{name} {status.funnel.get(name, 0):,}" for name, _, _ in _stages(status) if status.funnel]
     if status.total:
         parts.append(f"{status.done}/{status.total} done")
     parts += [f"best {slot} {_figure(status, value)}" for slot, (_, value) in status.best.items()]
@@ -48,6 +48,15 @@ def line(status: RunStatus) -> str:
     if left:
         parts.append(left)
     return " · ".join(parts)
+
+
+def _stages(status: RunStatus) -> list[tuple[str, str, str]]:
+    """Those of the funnel; not every task simulates."""
+    return [one for one in _STAGES if one[0] != "simulated" or status.funnel.get(one[0])]
+
+
+def _generation(status: RunStatus) -> str:
+    return f"generation {status.generation}" + (f" ({status.slot})" if status.slot else "")
 
 
 def _figure(status: RunStatus, value: float) -> str:
@@ -82,7 +91,7 @@ def render(status: RunStatus) -> RenderableType:
         funnel.add_column(name, justify=justify, style=style, min_width=len(name), no_wrap=True)  # type: ignore[arg-type]
     funnel.add_column("stopped for", style="dim", no_wrap=True, overflow="ellipsis", ratio=1)
     before = 0
-    for name, stage, meaning in _STAGES:
+    for name, stage, meaning in _stages(status):
         count = status.funnel.get(name, 0)
         seconds = status.seconds.get(stage, 0.0)
         codes = status.rejected.get(stage)
@@ -135,7 +144,7 @@ def phase_text(status: RunStatus) -> str:
     """What is going on, in words."""
     state = _PHASES.get(status.phase, status.phase)
     if status.phase == "search":
-        state += f", generation {status.generation} ({status.slot})"
+        state += f", {_generation(status)}"
     return state
 
 

@@ -84,9 +84,10 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
     console.print(Text(summary["verdict"], style="bold"))
     funnel = summary["funnel"]
     if funnel["generated"]:
+        simulated = f"{funnel['simulated']:,} simulated, " if funnel["simulated"] else ""
         console.print(
             f"Funnel: {funnel['generated']:,} generated, {funnel['duplicates']:,} duplicates, "
-            f"{funnel['verified']:,} verified, {funnel['simulated']:,} simulated, {funnel['trained']:,} trained; "
+            f"{funnel['verified']:,} verified, {simulated}{funnel['trained']:,} trained; "
             f"{summary['seconds']['total']:.0f} s, {summary['overhead']:.1%} of it outside the stages."
         )
     used = summary.get("utilisation", {})
@@ -94,9 +95,10 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console 
         others = [
             f"{used[phase]['training']:.0%} in the {phase}" for phase in ("tune", "audit") if phase in used
         ]
+        simulating = f", simulating for {used['search']['simulation']:.0%}" if funnel["simulated"] else ""
         console.print(
-            f"Workers: {used['workers']}, training for {used['search']['training']:.0%} of their time in the search, "
-            f"simulating for {used['search']['simulation']:.0%}"
+            f"Workers: {used['workers']}, training for {used['search']['training']:.0%} of their time in the search"
+            + simulating
             + (f"; training {', '.join(others)}." if others else ".")
         )
     if line := spent_text(used):

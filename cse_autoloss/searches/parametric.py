@@ -55,9 +55,14 @@ def space_slot(
     if not fitting:
         has = ", ".join(f"{slot} ({signature.name})" for slot, signature in slots.items())
         head, detector = ("sigmoid", "one-stage") if wanted == CLS_BINARY else ("softmax", "two-stage")
+        hint = (
+            f"a detector with a {head} head has one: detector={detector}"
+            if config.task == "detection"
+            else "search=evolution searches any"
+        )
         raise ConfigError(
             f"search {config.search}: {space.name} is a space of {head} losses ({wanted.name}), and "
-            f"{config.task} has {has}; a detector with a {head} head has one: detector={detector}"
+            f"{config.task} has {has}; {hint}"
         )
     return dict(list(fitting.items())[:1])
 

@@ -150,7 +150,7 @@ class ProxySettings(Section):
     floor: Share = 0.1
     rung_samples: Count = 100
     optimizer: Optimizer = "sgd"
-    precision: Precision | None = None
+    precision: Precision | Literal["auto"] | None = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

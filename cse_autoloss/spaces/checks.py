@@ -124,9 +124,14 @@ def check_boxes(pred_boxes: Tensor, target_boxes: Tensor) -> None:
         _check_corners(target_boxes)
 
 
+LOOKED_AT = 256
+"""Boxes of a batch whose form is looked at: of many the first do, at a tenth of what all cost."""
+
+
 def _check_corners(boxes: Tensor) -> None:
     """DataError where most boxes end before they begin: they are (x, y, width, height), of which any loss makes
     nonsense without a word. A few that do may be a data set's faults, and count as boxes without area."""
+    boxes = boxes[:LOOKED_AT]
     turned = (boxes[:, 2:] < boxes[:, :2]).any(-1)
     with contextlib.suppress(RuntimeError):  # under vmap no value can be looked at
         count = int(turned.sum())

@@ -19,7 +19,8 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
+from scipy.linalg import cho_solve
+from scipy.stats import norm, rankdata, spearmanr
 
 Floats = NDArray[np.float64]
 
@@ -88,6 +89,16 @@ class Surrogate:
         finite = np.isfinite(self._worth)
         places, first = np.unique(self._places[finite], return_index=True)
         return np.interp(self.foretell(features), places, self._worth[finite][first])
+
+    def left_out(self) -> float:
+        """Spearman's ρ of the run's own worths with what is foretold of each by all others that are known.
+
+        Of a process with covariance K of its n noisy targets y, what it foretells of the i-th without it is
+        yᵢ − [K⁻¹·y]ᵢ / [K⁻¹]ᵢᵢ (Rasmussen and Williams, 5.4.2).
+        """
+        inverse = cho_solve((self._model.L_, True), np.eye(len(self._known)))
+        foretold = self._target - self._model.alpha_ / np.diag(inverse)
+        return float(spearmanr(foretold[: len(self._worth)], self._worth).statistic)
 
     def order(self, features: Floats, count: int, rng: np.random.Generator) -> list[int]:
         """Whom to train: places of all N losses, the first `count` by Thompson sampling, the rest by expectation.

@@ -42,6 +42,22 @@ def in_float32(found: Any) -> Any:
     return tree_map(lambda one: one.float() if isinstance(one, Tensor) and one.dtype in half else one, found)
 
 
+def quick_here(device: str) -> Precision:
+    """The precision in which a short training is quickest there: bfloat16 where the processor or GPU has instructions
+    for it, else float32.
+
+    Args:
+        device: "cpu" or "cuda", of this machine.
+    """
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    own = any(
+        getattr(torch.cpu, name, lambda: False)()
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return "bfloat16" if own else "float32"
+
+
 def loss_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
     """Keeps float16's small gradients from vanishing; of the other precisions it does nothing."""
     return torch.amp.GradScaler(device.type, enabled=precision == "float16")
