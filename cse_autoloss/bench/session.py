@@ -92,6 +92,13 @@ class Session:
         proxy = self.config.proxy
         return proxy.optimizer, None if proxy.precision == "auto" else proxy.precision
 
+    def told_quick(self) -> tuple[str, ...]:
+        """A note, where the search's trainings have a precision that other machines may not have."""
+        precision = self.quick[1]
+        if precision in (None, getattr(self.config.own, "precision", None)):
+            return ()
+        return (f"the search's trainings compute in {precision}: without it, scores would differ",)
+
     def _precision_here(self) -> Precision | None:
         """What `proxy.precision: auto` is on this machine; a run keeps it, and goes on with it wherever it is resumed.
 
@@ -216,8 +223,6 @@ class Session:
                 f"then {kept}): put those back, or begin a new run"
             )
         store.set_meta("data", digest)
-        if self.quick[1] not in (None, getattr(self.config.own, "precision", None)):
-            notes += (f"the search's trainings compute in {self.quick[1]}: without it, scores would differ",)
         return notes
 
     @contextlib.contextmanager

@@ -170,7 +170,7 @@ class SearchRun:
         self.clock = Clock.of(store, self.config.budget)
         self.status = RunStatus(budget=self.config.budget, metric=self.session.metric)
         with self.clock.stage("data"):
-            self.data_notes = self.session.check(store, self.status, observer)
+            self.data_notes = self.session.check(store, self.status, observer) + self.session.told_quick()
         with self.session.executor(states_folder(store)) as executor:
             bench = Workbench(executor, store, self.clock, self.status, observer)
             try:
