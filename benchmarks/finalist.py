@@ -63,7 +63,9 @@ class World:
         return found
 
 
-def once(rng: np.random.Generator, loss: float, pair: float, session: Session) -> dict[str, float]:
+def once(
+    rng: np.random.Generator, loss: float, pair: float, session: Session, tries: int = TRIES
+) -> dict[str, float]:
     """Regret of each rule, AP points."""
     world = World(rng, loss, pair, session)
     pairing = Pairing(world.pairs, (500, 501), 15.0, None, "", session.metric)
@@ -80,7 +82,7 @@ def once(rng: np.random.Generator, loss: float, pair: float, session: Session) -
         next(process)
     except StopIteration as end:
         ranking = end.value
-    plan = AuditPlan(session.metric, "", (0, 1), world.space, TRIES, 15.0, session.tune_seeds, 15.0)
+    plan = AuditPlan(session.metric, "", (0, 1), world.space, tries, 15.0, session.tune_seeds, 15.0)
     asked = [Contestant(f"{i}", losses, True) for i, (losses, _) in enumerate(ranking[:FINALISTS])]
     tuned = tune(asked, plan, lambda wanted: world.train(wanted))
     belief = _belief(pairing, scores)
@@ -111,11 +113,15 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=400)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--tries", type=int, default=TRIES, help="trainings of each finalist's tuning")
+    asked = parser.parse_args()
+    repeats = asked.repeats
     session = Session(load_config("detection", {}, section_of))
     columns = []
     for loss, pair in SPREADS:
-        rows = [once(np.random.default_rng(seed), loss, pair, session) for seed in range(repeats)]
+        rows = [
+            once(np.random.default_rng(seed), loss, pair, session, asked.tries) for seed in range(repeats)
+        ]
         columns.append({name: np.array([row[name] for row in rows]) for name in rows[0]})
     heads = " | ".join(f"losses ±{loss:g}, pairs ±{pair:g}" for loss, pair in SPREADS)
     print(f"| the audit bets on | {heads} |\n|---|{'---:|' * len(SPREADS)}")

@@ -136,7 +136,7 @@ def test_one_training_takes_the_default_and_is_no_tuning() -> None:
 
 
 def test_few_trainings_leave_none_for_a_second_seed() -> None:
-    assert [repeats(n) for n in (1, 7, 8, 16, 24)] == [0, 0, 2, 4, 6]
+    assert [repeats(n) for n in (1, 3, 4, 7, 8, 16, 24)] == [0, 0, 1, 1, 2, 4, 6]
 
 
 def test_an_axis_has_its_ends_and_two_digits() -> None:
