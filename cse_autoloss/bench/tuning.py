@@ -21,8 +21,8 @@ Point = tuple[float, ...]
 """A value for each axis."""
 
 FEWEST_TO_REPEAT = 4
-"""With fewer trainings than this none is kept for a second seed. From here on one pays: of finalists with six trainings each
-the audit bets on the best more often (`benchmarks/finalist.py`)."""
+"""With fewer trainings than this none is kept for a second seed. From here on one pays: the audit bets on the best of
+its finalists more often (`benchmarks/finalist.py`)."""
 
 _CANDIDATES = 1024
 
