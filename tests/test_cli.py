@@ -308,3 +308,12 @@ def test_a_formula_may_be_longer_than_a_file_name() -> None:
     answer = run("compare", f"mine=bce+{long}", "--detector", "two-stage")
     assert answer.returncode == 2
     assert "cls-binary" in answer.stderr
+
+
+def test_the_package_itself_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cse_autoloss", "losess"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "losses" in done.stderr
+    assert "Traceback" not in done.stderr
