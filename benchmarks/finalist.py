@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cse_autoloss.bench import tuning
 from cse_autoloss.bench.audit import AuditPlan, Contestant, tune
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.session import Session
@@ -114,7 +115,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--tries", type=int, default=TRIES, help="trainings of each finalist's tuning")
+    parser.add_argument(
+        "--second-seed-from", type=int, help="trainings from which on the best have a second seed"
+    )
     asked = parser.parse_args()
+    if asked.second_seed_from is not None:
+        tuning.FEWEST_TO_REPEAT = asked.second_seed_from
     repeats = asked.repeats
     session = Session(load_config("detection", {}, section_of))
     columns = []

@@ -28,7 +28,7 @@ from simulate_calibration import read
 
 import cse_autoloss.surrogate
 from cse_autoloss.discovery.choosing import AGREES
-from cse_autoloss.errors import FormulaError
+from cse_autoloss.discovery.learning import fits
 from cse_autoloss.spaces import parse, signature_of
 from cse_autoloss.surrogate import Surrogate, placed, shipped, slope_features
 
@@ -191,7 +191,8 @@ def careless_memory(signature: str, without: Iterable[str]) -> tuple[Floats, Flo
             for formula, place in zip(own, placed_ones, strict=True):
                 places.setdefault(formula, []).append(float(place))
     left_out = set(without)
-    known = {f: float(np.mean(own)) for f, own in places.items() if f not in left_out and _fits(f, signature)}
+    read = signature_of(signature)
+    known = {f: float(np.mean(own)) for f, own in places.items() if f not in left_out and fits(f, read)}
     return slope_features([parse(f, signature) for f in known]), np.array(list(known.values()))
 
 
@@ -246,14 +247,6 @@ def _elsewhere(name: str, features: Floats, ap: Floats, memory: tuple[Floats, Fl
             f" | {four} ({helped}) |",
             flush=True,
         )
-
-
-def _fits(formula: str, signature: str) -> bool:
-    try:
-        parse(formula, signature)
-    except FormulaError:
-        return False
-    return True
 
 
 def _lines(file: str) -> list[dict[str, Any]]:

@@ -130,7 +130,7 @@ def _trained(run: str, config: SearchConfig, slots: Mapping[str, Signature]) -> 
                     own.append(-math.inf if worth is None else float(worth))
     found, trainings = [], 0
     for slot, signature in slots.items():
-        known = {text: own for text, own in worths[slot].items() if _fits(text, signature)}
+        known = {text: own for text, own in worths[slot].items() if fits(text, signature)}
         trainings += sum(map(len, known.values()))
         places = placed(np.array([sum(own) / len(own) for own in known.values()]))
         for (text, own), place in zip(known.items(), places, strict=True):
@@ -161,7 +161,7 @@ def _alike(store: RunStore, config: SearchConfig) -> set[str]:
     return {slot for slot in told.populations if slot not in told.partners}
 
 
-def _fits(formula: str, signature: Signature) -> bool:
+def fits(formula: str, signature: Signature) -> bool:
     """Whether losses of the signature read all that a formula reads; one of T does not fit the paper's inputs."""
     try:
         parse_formula(formula, signature)
