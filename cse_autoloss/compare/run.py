@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cse_autoloss.bench.audit import Contestant, tune
 from cse_autoloss.bench.budget import Cost
@@ -27,7 +27,7 @@ from cse_autoloss.errors import AutoLossError, ConfigError, RunError, WorkersLos
 from cse_autoloss.report.about import about_session
 from cse_autoloss.report.page import PageWriter
 from cse_autoloss.runs import RunStore, Score, holds_run, write_whole
-from cse_autoloss.settings.fields import written
+from cse_autoloss.settings.fields import Spaces, written
 from cse_autoloss.settings.load import SearchConfig, changed, config_for, dump, load_config
 from cse_autoloss.settings.schema import section_key
 from cse_autoloss.tasks.registry import section_of
@@ -110,16 +110,16 @@ def compare_losses(
 def _enlisted(
     texts: Sequence[str], settled: SearchConfig, session: Session
 ) -> tuple[Field, SearchConfig, Session]:
-    """The contestants, in spaces that all of them fit: losses that read the progress of a training need wider ones."""
+    """The contestants, in spaces that all of them fit: losses that read more need wider ones."""
     try:
         return enlist(texts, session.task), settled, session
     except ConfigError:
-        if getattr(settled.own, "spaces", "extended") == "extended":
-            raise
-        wider = changed(settled, {f"{section_key(settled.task)}.spaces": "extended"})
-        with suppress(AutoLossError):
-            widened = Session(wider)
-            return enlist(texts, widened.task), wider, widened
+        known = list(get_args(Spaces))
+        for spaces in known[known.index(getattr(settled.own, "spaces", known[-1])) + 1 :]:
+            wider = changed(settled, {f"{section_key(settled.task)}.spaces": spaces})
+            with suppress(AutoLossError):
+                widened = Session(wider)
+                return enlist(texts, widened.task), wider, widened
         raise
 
 

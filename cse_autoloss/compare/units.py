@@ -11,7 +11,7 @@ import math
 import torch
 
 from cse_autoloss.losses import load_loss
-from cse_autoloss.spaces.progress import BY_PROGRESS
+from cse_autoloss.spaces.wide import BY_WIDE
 
 ALIKE = 4.0
 """Losses whose slopes differ by no more than this factor share a unit: the grid covers that much."""
@@ -39,6 +39,6 @@ def _slope(reg: str) -> float:
     target = torch.tensor(_TARGET, dtype=torch.float64).expand(len(_OFFSETS), 4)
     predicted = (target + torch.tensor(_OFFSETS, dtype=torch.float64)).requires_grad_()
     (gradient,) = torch.autograd.grad(
-        load_loss(reg, signature=BY_PROGRESS["reg"], reduction="sum")(predicted, target), predicted
+        load_loss(reg, signature=BY_WIDE["reg"], reduction="sum")(predicted, target), predicted
     )
     return float(gradient.norm(dim=1).mean())

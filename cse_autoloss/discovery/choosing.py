@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from cse_autoloss.discovery.funnel import Entrant
 from cse_autoloss.graph import Signature, parse_formula
 from cse_autoloss.searches.protocol import Member
-from cse_autoloss.spaces.progress import plain_of, reads_progress
+from cse_autoloss.spaces.standing import standing_in, standing_of
 from cse_autoloss.surrogate import Remembered, Surrogate, remembered, slope_features
 
 Floats = NDArray[np.float64]
@@ -108,7 +108,7 @@ class Chooser:
         number = zlib.crc32(f"{self._seed}:{slot}:{generation}:{len(entrants)}".encode())
         rng = np.random.default_rng(number)
         order = self._surrogate(slot, features.shape[1]).order(features, wanted, rng)
-        moving = [place for place, graph in enumerate(graphs) if reads_progress(graph)]
+        moving = [place for place, graph in enumerate(graphs) if standing_in(graph)]
         if self._moving(slot) >= 2 * LEAST:
             return [entrants[place] for place in order]
         return [entrants[place] for place in _with_unknown(order, moving, wanted, rng)]
@@ -127,12 +127,12 @@ class Chooser:
         )
 
     def _moving(self, slot: str) -> int:
-        """How many losses of a slot that change with the progress of the training are known."""
+        """How many losses of a slot that read more than the paper's inputs are known."""
         signature = self._slots[slot]
-        if plain_of(signature) == signature:
+        if not standing_of(signature):
             return 0
         earlier = [one.formula for one in self._memory if self._familiar and one.signature == signature.name]
-        return sum(reads_progress(parse_formula(text, signature)) for text in (*self._worths[slot], *earlier))
+        return sum(bool(standing_in(parse_formula(text, signature))) for text in (*self._worths[slot], *earlier))
 
     def _surrogate(self, slot: str, width: int) -> Surrogate:
         """Of all that is known of a slot, each loss with so many features; made once between two generations."""

@@ -16,7 +16,7 @@ from cse_autoloss.graph import LossGraph
 from cse_autoloss.losses.reduction import check_alpha
 from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.form import Written
-from cse_autoloss.spaces.progress import PROGRESS
+from cse_autoloss.spaces.standing import standing_of
 
 _RESERVED = frozenset({"torch", "Tensor", "nn", "F", "annotations"})
 
@@ -111,8 +111,9 @@ def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -
         body.append("    alpha: weight of a positive's class; all other entries weigh 1 - alpha.")
         arguments.append(f"alpha: float = {alpha!r}")
         keep.append("self.alpha = alpha")
-    if PROGRESS in program.variables:
-        keep.append('self.register_buffer("progress", torch.tensor(1.0), persistent=False)')
+    for one in standing_of(graph.signature):
+        if one.given == "told" and one.name in program.variables:
+            keep.append(f'self.register_buffer("{one.word}", torch.tensor(1.0), persistent=False)')
     body += ['"""', "", f"def __init__(self, {', '.join(arguments)}) -> None:", "    super().__init__()"]
     body += ['    if reduction not in ("mean", "sum", "none"):']
     body += ["        raise ValueError(f\"reduction is 'mean', 'sum' or 'none', got {reduction!r}\")"]

@@ -16,7 +16,7 @@ left out altogether, so an infinite logit gives NaN in fewer places than in the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from typing import Any
@@ -29,7 +29,7 @@ from cse_autoloss.losses.program import Program, Tape
 from cse_autoloss.operators import ALL_OPERATORS, ShapeRule
 from cse_autoloss.operators.operator import Value
 from cse_autoloss.spaces import form_of
-from cse_autoloss.spaces.progress import PROGRESS, reads_progress
+from cse_autoloss.spaces.standing import STANDING, standing_in
 
 BLOCK = 1 << 17
 """Numbers in a block: a handful of float32 tensors of it stay in the second-level and shared caches."""
@@ -55,18 +55,20 @@ class BinaryKernel:
         positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
         self.rest = _binary_program(nodes, 0.0, negative, own=False)
         self.own = _binary_program(nodes, 1.0, positive, own=True)
-        self._progress: Tensor | None = None
+        self._standing: Mapping[str, Tensor] = {}
 
-    def at(self, progress: Tensor) -> BinaryKernel:
-        """The same where so much of the training is done, for a loss that reads it."""
+    def at(self, standing: Mapping[str, Tensor]) -> BinaryKernel:
+        """The same where inputs that a loss reads stand: one number, or (C,) one a class."""
         found = copy(self)
-        found._progress = progress.detach()
+        found._standing = {name: value.detach() for name, value in standing.items()}
         return found
 
-    def _with_progress(self, known: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self._progress is not None:
-            like = known["X"]
-            known[PROGRESS] = self._progress.to(like.dtype).expand_as(like)
+    def _with_standing(self, known: dict[str, Tensor], own: Tensor | None = None) -> dict[str, Tensor]:
+        """The inputs of all columns, or of the sample's `own`, (N, 1), and those that stand still."""
+        like = known["X"]
+        for name, value in self._standing.items():
+            value = value.to(like.dtype)
+            known[name] = (value if own is None or not value.dim() else value[own]).expand_as(like)
         return known
 
     def __call__(
@@ -77,13 +79,13 @@ class BinaryKernel:
         column = target.clamp(max=classes - 1).unsqueeze(-1)
         quality = torch.ones_like(target, dtype=logits.dtype) if iou is None else iou.to(logits.dtype)
         own = {"X": logits.gather(-1, column), "Q": quality.unsqueeze(-1)}
-        self._with_progress(own)
+        self._with_standing(own, column)
         own_value, own_slope = self.own[slope].run(own) if slope else (*self.own[slope].run(own), 0.0)
         answer = _Answer(logits, elements, slope)
 
         def work(block: slice) -> Tensor | None:
             rows, at, mark = logits[block], column[block], positive[block]
-            results = self.rest[slope].run(self._with_progress({"X": rows}))
+            results = self.rest[slope].run(self._with_standing({"X": rows}))
             value = _fresh(results[0], rows)
             _put(value, at, mark, own_value, block)
             # Taken in before the slope is touched: where f' = f the two are one tensor.
@@ -162,7 +164,7 @@ def kernel_of(graph: LossGraph, alpha: float | None) -> Kernel | None:
     head = form_of(graph.signature).head
     if head == "sigmoid" and all(_shape(node) == "elementwise" for node in nodes):
         return BinaryKernel(nodes, alpha)
-    if head == "softmax" and not reads_progress(graph) and _picks_its_own(nodes, graph):
+    if head == "softmax" and not standing_in(graph) and _picks_its_own(nodes, graph):
         return MulticlassKernel(nodes)
     return None
 
@@ -284,8 +286,9 @@ def _binary_program(
     leaf = tape.leaf("X")
     quality = tape.leaf("Q") if own else tape.constant(0.0)
     known = {"X": leaf, "Q": quality, "PY": tape.constant(y), "NY": tape.constant(1 - y)}
-    if any(node.symbol == PROGRESS for node in nodes):
-        known[PROGRESS] = tape.leaf(PROGRESS)
+    for one in STANDING:
+        if any(node.symbol == one.name for node in nodes):
+            known[one.name] = tape.leaf(one.name)
     root = tape.apply("Mul", tape.graph(nodes, known), tape.constant(weight))
     return Program(tape, [root]), Program(tape, [root, tape.differentiate(root, leaf)])
 

@@ -23,7 +23,7 @@ from cse_autoloss.losses.load import load_loss
 from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.reduction import ReducedLoss
 from cse_autoloss.spaces import form_of
-from cse_autoloss.spaces.progress import SHOWN, reads_progress
+from cse_autoloss.spaces.standing import cases
 
 NEAREST_FAMILIES = 3
 """So many of the losses with inner parameters are fitted, the nearest at their usual numbers."""
@@ -160,27 +160,21 @@ def _closeness(own: Tensor, entry: Entry) -> float:
 
 
 def _profiles(loss: ReducedLoss) -> list[_Profile]:
-    """A loss's profile: of one that reads the progress of a training at its beginning, middle and end."""
-    if not (isinstance(loss, GraphLoss) and reads_progress(loss.graph)):
-        return [_Profile(loss)]
-    found = []
-    for share in SHOWN:
-        loss.set_progress(share)
-        found.append(_Profile(loss))
-    return found
+    """A loss's profile: of one that reads what stands still, as the progress of a training, at its ends and between."""
+    return [_Profile(loss, **case) for case in (cases(loss.graph) if isinstance(loss, GraphLoss) else [{}])]
 
 
 class _Profile:
     """Values and gradients of a loss on its signature's batch."""
 
-    def __init__(self, loss: ReducedLoss) -> None:
+    def __init__(self, loss: ReducedLoss, **standing: float) -> None:
         self.batch = form_of(loss.signature).batch(_uniform())
         args = list(self.batch.args)
         moving = []
         for place in self.batch.moving:
             args[place] = args[place].clone().requires_grad_()
             moving.append(args[place])
-        values = loss(*args)
+        values = loss(*args, **standing)
         self.values = values.detach()
         found: Sequence[Tensor | None] = [None] * len(moving)
         if values.requires_grad:

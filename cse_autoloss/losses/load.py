@@ -29,10 +29,10 @@ from cse_autoloss.losses.module import GraphLoss
 from cse_autoloss.losses.parametric import ParametricLoss, is_parametric
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha
 from cse_autoloss.losses.taking import IGNORED, Taking
-from cse_autoloss.spaces import SIGNATURES, form_of, plain_of, signature_of
+from cse_autoloss.spaces import SIGNATURES, form_of, signature_of
 from cse_autoloss.spaces.checks import Targets
-from cse_autoloss.spaces.progress import BY_PROGRESS, PROGRESS
 from cse_autoloss.spaces.signatures import BUILT_IN
+from cse_autoloss.spaces.wide import fitting, least_spaces
 
 MAX_JSON_BYTES = 1_000_000
 """Largest loss.json that is read; a published loss takes under 2,000 bytes."""
@@ -178,14 +178,14 @@ def _code(path: Path) -> str:
 
 
 def infer_signature(formula: str) -> Signature:
-    """The built-in signature that alone has the formula's words, with T where it holds T.
+    """The built-in signature that alone has the formula's words, with T, or all of `spaces: wide`, where it holds them.
 
     FormulaError where they tell none or several.
     """
     words = set(re.findall(r"[A-Za-z]+", formula))
     told = [one for one in BUILT_IN if words & _telling(one)]
     if len(told) == 1:
-        return BY_PROGRESS.get(told[0].name, told[0]) if PROGRESS in words else told[0]
+        return least_spaces(told[0], words)
     which = "several signatures" if told else "no signature"
     raise FormulaError(
         f"the variables of {shorten(formula)!r} tell {which}; give signature= one of {', '.join(SIGNATURES)}"
@@ -305,5 +305,5 @@ def _looks_like_formula(text: str, signature: Signature | None) -> bool:
 
 
 def _agree(name: str, has: Signature, wanted: Signature | None) -> None:
-    if wanted is not None and has not in (wanted, plain_of(wanted)):
+    if wanted is not None and has not in fitting(wanted):
         raise UnknownNameError(f"{name!r} is a {has.name} loss, not {wanted.name}")

@@ -14,7 +14,7 @@ from cse_autoloss.losses.fused import FusedLoss, MulticlassKernel, kernel_of
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha, reduce, share
 from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import form_of
-from cse_autoloss.spaces.progress import reads_progress
+from cse_autoloss.spaces.standing import CHANCE, FREQUENCY, PROGRESS, StandingForm, standing_in, told_frequency
 
 
 class GraphLoss(ReducedLoss):
@@ -29,6 +29,8 @@ class GraphLoss(ReducedLoss):
 
     - those that read the progress of the training: `set_progress(share)` before each step, or a fourth argument
       `progress`; without either it is 1, the training's end.
+    - those that read the classes' frequencies: `set_frequency((C,))` before training; without it they are 1.
+    - of boxes, those that read the chance of the box's class: `loss(pred_boxes, target_boxes, score=(P,))`; 1 without it.
 
     iou is (N,) in [0, 1], read at positives only, None for 1; no gradient flows through it. Half-precision
     inputs are computed in float32, and so is the answer.
@@ -53,9 +55,10 @@ class GraphLoss(ReducedLoss):
         self.alpha = check_alpha(alpha, graph.signature)
         self.fused = True
         self.progress: Tensor | None
-        self.register_buffer(
-            "progress", torch.tensor(1.0) if reads_progress(graph) else None, persistent=False
-        )
+        self.frequency: Tensor | None
+        for one in (PROGRESS, FREQUENCY):
+            state = torch.tensor(1.0) if one in standing_in(graph) else None
+            self.register_buffer(one.word, state, persistent=False)
         self._set_graph(graph)
 
     def _set_graph(self, graph: LossGraph) -> None:
@@ -64,6 +67,7 @@ class GraphLoss(ReducedLoss):
         self._form = form_of(graph.signature)
         self._evaluate = compile_graph(graph)
         self._kernel = kernel_of(graph, self.alpha)
+        self._standing = self._form.asked if isinstance(self._form, StandingForm) else ()
 
     @property
     def formula(self) -> str:
@@ -75,9 +79,24 @@ class GraphLoss(ReducedLoss):
         if self.progress is not None:
             self.progress = torch.full_like(self.progress, share)
 
+    def set_frequency(self, frequency: Tensor | Sequence[float] | float) -> None:
+        """Say before training how often each class is, as objects of it over those of the most frequent one, (C,).
+
+        In [0, 1]; less than 0.01 is taken for that. The background of a softmax head has 1. DataError for other numbers.
+        """
+        if self.frequency is not None:
+            self.frequency = told_frequency(frequency).to(self.frequency.device)
+
+    @property
+    def reads_score(self) -> bool:
+        """Whether it is to be called with `score`, the chance that the detector gives each box's own class."""
+        return CHANCE in standing_in(self.graph)
+
     def _checked(self, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
-        if self.progress is not None and len(args) <= self._form.arguments and named.get("progress") is None:
-            named = {**named, "progress": self.progress}
+        for place, one in enumerate(self._standing):
+            kept = self._buffers.get(one.word)
+            if kept is not None and len(args) <= self._form.arguments + place and named.get(one.word) is None:
+                named = {**named, one.word: kept}
         return self._form.check(*args, **named, **self.taking.read)
 
     def forward(self, *args: Tensor | None, **named: Tensor | None) -> Tensor:
@@ -119,8 +138,9 @@ class GraphLoss(ReducedLoss):
         slope = prediction.requires_grad and torch.is_grad_enabled()
         kernel: Any = self._kernel
         plain = self._elements
-        if self.progress is not None:
-            kernel = kernel.at(state[0])
+        read = {one.name: now for one, now in zip(self._standing, state) if one in standing_in(self.graph)}
+        if read:
+            kernel = kernel.at(read)
             plain = partial(_followed, plain, tuple(state))
         result: Tensor = FusedLoss.apply(prediction, target, quality, kernel, plain, reduction, slope)
         return result
@@ -140,7 +160,7 @@ class GraphLoss(ReducedLoss):
     def __getstate__(self) -> dict[str, Any]:
         # The compiled evaluator holds closures, so the formula travels in its place.
         state = dict(self.__dict__)
-        del state["_evaluate"], state["_kernel"], state["_form"]
+        del state["_evaluate"], state["_kernel"], state["_form"], state["_standing"]
         state["graph"] = self.graph.formula
         return state
 

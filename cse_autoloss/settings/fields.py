@@ -85,8 +85,9 @@ def _absolute(value: str) -> str:
     return whole_path(value) if re.match(r"\w{2,}:.", value, re.DOTALL) and "\0" not in value else value
 
 
-Spaces = Literal["paper", "extended"]
-"""What losses read: the paper's inputs, or also how much of the training is done."""
+Spaces = Literal["paper", "extended", "wide"]
+"""What losses read: the paper's inputs, or also how much of the training is done, or besides that the class's frequency,
+the box's chance and its size."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Optimizer = Literal["sgd", "muon"]

@@ -140,9 +140,14 @@ class BoxForm(Form):
         return self._marks(*along(box_inputs, boxes, (2 * uniform(MARKS, 4) - 1, 2 * uniform(MARKS, 4) - 1)))
 
     def check(
-        self, pred_boxes: Tensor, target_boxes: Tensor, progress: Tensor | float | None = None
+        self,
+        pred_boxes: Tensor,
+        target_boxes: Tensor,
+        progress: Tensor | float | None = None,
+        *,
+        score: Tensor | float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        # Progress is for those that read it, so that a training script can call all losses alike.
+        # Progress and score are for those that read them, so that a training script can call all losses alike.
         check_boxes(pred_boxes, target_boxes)
         return widened(pred_boxes), widened(target_boxes)
 
@@ -194,6 +199,7 @@ class BoxForm(Form):
             "    pred_boxes: (N, 4) x1, y1, x2, y2 in pixels; half precision is computed in float32.",
             "    target_boxes: (N, 4) likewise.",
             "    weight: (N,) factor of each box.",
+            *(_SCORE_MEANS if "P" in written.read else ()),
             "",
             "Returns:",
             '    (N,) for reduction "none", else a scalar; the mean of no boxes is 0.',
@@ -220,6 +226,14 @@ class BoxForm(Form):
             ]
         if "T" in written.read:
             lines.append("progress = self.progress")
+        if "P" in written.read:
+            lines += [
+                "score = torch.ones_like(px1) if score is None else score.detach().to(px1.dtype)",
+                "if score.shape != px1.shape:",
+                '    raise ValueError(f"score must be (N,), one a box, got {tuple(score.shape)}")',
+            ]
+        if "G" in written.read:
+            lines += ["side = _area(tx1, ty1, tx2, ty2).sqrt()", "size = side / (side + 32)"]
         lines += [
             "",
             *written.steps("px1"),
@@ -232,13 +246,13 @@ class BoxForm(Form):
         ]
         return [
             "def forward(",
-            "    self, pred_boxes: Tensor, target_boxes: Tensor, weight: Tensor | None = None",
+            *(_WITH_SCORE if "P" in written.read else (_ARGUMENTS,)),
             ") -> Tensor:",
             *(f"    {line}" for line in lines),
         ]
 
     def helpers(self, read: Iterable[str]) -> str:
-        return (_AREA if {"I", "U"} & set(read) else "") + _CHECKED
+        return (_AREA if {"I", "U", "G"} & set(read) else "") + _CHECKED
 
 
 def _over_iou(motion: Motion, label: str = "", scale: float = 1.0, shade: float = 1.0) -> Track:
@@ -260,6 +274,18 @@ def _from_afar() -> Track:
     return Track(distance.detach(), (boxes, target), distance)
 
 
+_ARGUMENTS = "    self, pred_boxes: Tensor, target_boxes: Tensor, weight: Tensor | None = None"
+_WITH_SCORE = (
+    "    self,",
+    "    pred_boxes: Tensor,",
+    "    target_boxes: Tensor,",
+    "    weight: Tensor | None = None,",
+    "    score: Tensor | None = None,",
+)
+_SCORE_MEANS = (
+    "    score: (N,) the chance that the detector gives each box's own class, 0 to 1, without gradient;",
+    "        None means 1.",
+)
 _AREA = """
 
 def _area(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> Tensor:

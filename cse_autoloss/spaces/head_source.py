@@ -62,6 +62,8 @@ def forward(written: Written, *, sigmoid: bool) -> list[str]:
         ]
     if "T" in read:
         lines.append("progress = self.progress")
+    if "F" in read:
+        lines.append("frequency = _of_columns(self.frequency, logits)")
     lines += ["", *written.steps("logits" if sigmoid else "logits[:, :1]")]
     if written.alpha:
         lines.append("loss = loss * (self.alpha * positive + (1 - self.alpha) * negative)")
@@ -108,3 +110,15 @@ def _rows(logits: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
         return logits, *others
     return logits.movedim(1, -1).flatten(0, -2), *(x if x is None else x.flatten() for x in others)"""
 """Functions of the exported code: shapes are checked, and axes behind the classes become samples."""
+
+OF_COLUMNS = """
+
+def _of_columns(frequency: Tensor, logits: Tensor) -> Tensor:
+    columns = logits.shape[-1]
+    frequency = frequency.to(logits)
+    if frequency.dim() and len(frequency) == columns - 1:  # the background's is 1
+        frequency = torch.cat((frequency, frequency.new_ones(1)))
+    if frequency.dim() and len(frequency) != columns:
+        raise ValueError(f"frequency has {len(frequency)} numbers, and logits have {columns} columns")
+    return frequency.expand_as(logits)"""
+"""A function of the exported code of losses that read the classes' frequencies."""

@@ -120,10 +120,11 @@ class HeadForm(Form):
         iou: Tensor | None = None,
         progress: Tensor | float | None = None,
         *,
+        frequency: Tensor | float | None = None,
         targets: Targets = "index",
         ignore_index: int | None = None,
     ) -> tuple[Any, ...]:
-        # Progress is for those that read it, so that a training script can call all losses alike.
+        # Progress and frequency are for those that read them, so that a training script can call all losses alike.
         columns = columns_of(logits)
         highest = columns - self.extra
         meaning = self.background.format(highest)

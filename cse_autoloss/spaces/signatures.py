@@ -10,7 +10,8 @@ from cse_autoloss.errors import ConfigError, UnknownNameError
 from cse_autoloss.graph import Input, LossGraph, Signature, Walk, parse_formula
 from cse_autoloss.spaces.boxes import REG
 from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS
-from cse_autoloss.spaces.progress import BY_PROGRESS, plain_of
+from cse_autoloss.spaces.progress import BY_PROGRESS
+from cse_autoloss.spaces.wide import BY_WIDE, fitting
 
 REGRESSION = Signature(
     "regression",
@@ -22,7 +23,7 @@ REGRESSION = Signature(
 
 BUILT_IN = (CLS_BINARY, CLS_MULTICLASS, REG)
 
-PACKAGED = (*BUILT_IN, *BY_PROGRESS.values())
+PACKAGED = (*BUILT_IN, *BY_PROGRESS.values(), *BY_WIDE.values())
 """Those that every installation knows by name."""
 
 _registered: dict[str, Signature] = {one.name: one for one in (*PACKAGED, REGRESSION)}
@@ -48,8 +49,8 @@ def signature_of(signature: str | Signature) -> Signature:
 
 
 def takes(wanted: Signature, name: str) -> bool:
-    """Whether a slot of a signature takes losses of the one of that name: its own, or those that read no progress."""
-    return name in (wanted.name, plain_of(wanted).name)
+    """Whether a slot of a signature takes losses of the one of that name: its own, or those that read less."""
+    return name in [one.name for one in fitting(wanted)]
 
 
 def stated(signature: Signature) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cse_autoloss.graph import Signature, parse_formula
-from cse_autoloss.spaces import plain_of
+from cse_autoloss.spaces.wide import fitting
 from cse_autoloss.surrogate.slopes import slope_features
 
 SHIPPED = "known_scores.jsonl"
@@ -51,7 +51,7 @@ def remembered(
     memory: Sequence[Remembered], task: str, signature: Signature
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Features (m, D) and places (m,) of what was trained on a task with losses of a signature; None for nothing."""
-    told = (signature.name, plain_of(signature).name)
+    told = [one.name for one in fitting(signature)]
     own = [one for one in memory if one.task == task and one.signature in told]
     if not own:
         return None

@@ -11,7 +11,7 @@ from torch import Tensor
 from cse_autoloss.classifiers import ModelStack
 from cse_autoloss.graph import Signature
 from cse_autoloss.settings.tasks.classification import ClassificationSettings
-from cse_autoloss.spaces.progress import in_spaces
+from cse_autoloss.spaces.wide import in_spaces
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.image_splits import ImageSplits, absent_classes, load_splits, notes_on, shared_images
 from cse_autoloss.tasks.parts import Part

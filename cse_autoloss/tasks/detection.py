@@ -23,7 +23,7 @@ from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import Simulator
 from cse_autoloss.spaces import REG, SIGNATURES
-from cse_autoloss.spaces.progress import in_spaces
+from cse_autoloss.spaces.wide import in_spaces
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.detections_shown import curves, photographs
 from cse_autoloss.tasks.faults import with_faults

@@ -14,7 +14,7 @@ from cse_autoloss.classifiers.seeds import derived_seed
 from cse_autoloss.graph import Signature
 from cse_autoloss.settings.tasks.segmentation import SegmentationSettings
 from cse_autoloss.spaces import CLS_BINARY
-from cse_autoloss.spaces.progress import in_spaces
+from cse_autoloss.spaces.wide import in_spaces
 from cse_autoloss.tasks.mask_files import Masked, notes_on, read_masked, scene_masks
 from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.parts import Part, spread
