@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cse_autoloss.certify.bisect import Budget
+from cse_autoloss.certify.classes import OF_COLUMN
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import TOLERANCE, Scene
+from cse_autoloss.spaces.standing import PROGRESS
 
 Array = NDArray[np.float64]
 
@@ -23,6 +25,8 @@ _ROUNDS = 12
 _DEEPEST = 7
 _PARTS = 16
 """Of a training, for losses that change with its progress."""
+_FEW = 8
+"""Of a class's frequency."""
 _AT_LEAST = 6_000
 """Boxes, for the first cuts to be halved at all."""
 
@@ -33,7 +37,8 @@ def aims(name: str, scene: Scene, budget: Budget) -> Finding:
     Slabs of w are looked at whole. In a slab, each box of x must show that the loss never rises there, or never falls,
     or that its slope rises with x and falls with w: a turn, which moves to the right as w grows.
     """
-    place = next((n for n, axis in enumerate(scene.axes) if axis.name == "t" and axis.split), None)
+    standing = (PROGRESS.symbol, *OF_COLUMN.values())
+    place = next((n for n, axis in enumerate(scene.axes) if axis.name in standing and axis.split), None)
     if place is not None:
         return _throughout(name, scene, place, budget)
     allowed = TOLERANCE * scene.scale
@@ -63,12 +68,14 @@ def aims(name: str, scene: Scene, budget: Budget) -> Finding:
 
 
 def _throughout(name: str, scene: Scene, place: int, budget: Budget) -> Finding:
-    """The same of a loss that changes with the progress t of the training: in each of some parts of it."""
-    edges = np.linspace(0.0, 1.0, _PARTS + 1)
-    share = replace(budget, boxes=budget.boxes // _PARTS)
+    """The same of a loss that reads what stands still, as the progress t of the training: in each of some parts of it."""
+    axis = scene.axes[place]
+    parts_of = _PARTS if axis.name == PROGRESS.symbol else _FEW
+    edges = (np.geomspace if axis.geometric else np.linspace)(axis.low, axis.high, parts_of + 1)
+    share = replace(budget, boxes=budget.boxes // parts_of)
     parts = []
     for low, high in pairwise(edges):
-        part = replace(scene.axes[place], low=float(low), high=float(high), split=False)
+        part = replace(axis, low=float(low), high=float(high), split=False)
         axes = (*scene.axes[:place], part, *scene.axes[place + 1 :])
         parts.append(aims(name, replace(scene, axes=axes), share))
     worst = next((one for kind in ("refuted", "open") for one in parts if one.outcome == kind), parts[0])

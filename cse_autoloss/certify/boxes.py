@@ -28,7 +28,8 @@ from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph, compile_graph, stabilize
 from cse_autoloss.operators.intervals import add, negative
 from cse_autoloss.spaces.boxes import BOX_EPSILON, box_inputs
-from cse_autoloss.spaces.progress import PROGRESS, reads_progress
+from cse_autoloss.spaces.standing import CHANCE, PROGRESS, SIZE, standing_in
+from cse_autoloss.spaces.wide import MEDIUM, box_size
 
 LONGEST = 2000.0
 """Longest side of a target, in pixels."""
@@ -41,6 +42,10 @@ _LEAST = "Least where the boxes coincide"
 _TOLD = (
     f"overlapping boxes, targets of 1 to {LONGEST:g} px a side, predictions up to {OUTSIDE:g} sides beyond"
 )
+
+
+_ANY = {PROGRESS: ", all through the training", CHANCE: ", any chance of the class"}
+_RANGES = {SIZE: (1 / (1 + MEDIUM), LONGEST / (LONGEST + MEDIUM))}
 
 
 def findings(graph: LossGraph, budget: Budget) -> list[Finding]:
@@ -110,8 +115,12 @@ def _scene(graph: LossGraph, lead: str, degree: float | None) -> Scene:
     inputs["U"] = tape.apply("Add", inputs["U"], tape.variable("tiny"))
     # E as U and what is around it, so that E − U is seen to be that.
     inputs["E"] = tape.apply("Add", inputs["U"], inputs["E"])
-    if reads_progress(graph):
-        inputs[PROGRESS] = tape.variable("progress")
+    standing = [still for still in standing_in(graph) if still != SIZE or degree is not None]
+    inputs |= {still.name: tape.variable(still.word) for still in standing}
+    if degree is None:
+        # The size is that of the area; else the area is the unit, and targets of all sizes are meant.
+        side = tape.apply("Sqrt", area)
+        inputs[SIZE.name] = tape.apply("Div", side, tape.apply("Add", side, tape.number(MEDIUM)))
     (loss,) = written(tape, stabilize(graph), [Column({})], inputs)
     free = [name for name in ("δ", "k", "ε", "l") if name != ("δ" if lead == "missed" else "k")]
     axes = [Axis("t", 0.0, 1.0), *(Axis(name, 0.0, 1.0) for name in free)]
@@ -120,9 +129,9 @@ def _scene(graph: LossGraph, lead: str, degree: float | None) -> Scene:
     if degree is None:
         axes.append(Axis("area", 1.0, LONGEST**2, geometric=True))
     told = _TOLD
-    if reads_progress(graph):
-        axes.append(Axis("progress", 0.0, 1.0))
-        told += ", all through the training"
+    for still in standing:
+        axes.append(Axis(still.word, *_RANGES.get(still, (still.low, 1.0))))
+        told += _ANY.get(still, "")
     return Scene(
         tape, loss, tuple(axes), {"t": one}, -1, "as the boxes come together", told, _Evaluation(graph, lead), {}
     )  # fmt: skip
@@ -132,7 +141,7 @@ class _Evaluation:
     """The slope of the loss itself as real boxes come together."""
 
     def __init__(self, graph: LossGraph, lead: str) -> None:
-        self._lead, self._evaluate = lead, compile_graph(graph)
+        self._lead, self._evaluate, self._standing = lead, compile_graph(graph), standing_in(graph)
 
     def __call__(self, point: Point) -> Evaluated:
         t = torch.tensor(point["t"], dtype=torch.float64, requires_grad=True)
@@ -144,6 +153,8 @@ class _Evaluation:
         """The loss, at another t where one is given, and the two boxes."""
         t = torch.tensor(point["t"], dtype=torch.float64) if t is None else t
         side = math.sqrt(point.get("area", 1024.0))
+        if "size" in point:
+            side = MEDIUM * point["size"] / (1 - point["size"])
         full = {**point, "δ" if self._lead == "missed" else "k": 1.0}
         start = [
             _MISSED * full["δ"] * t,
@@ -157,11 +168,13 @@ class _Evaluation:
             "predicted box": [round(v, 4) for v in boxes.detach()[0].tolist()],
             "target": [0.0, 0.0, round(side, 4), round(side, 4)],
         }
-        share = point.get("progress")
-        if share is not None:
-            told["progress"] = round(float(share), 4)
-        inputs = {**box_inputs(boxes, target), PROGRESS: torch.tensor(1.0 if share is None else share)}
-        return self._evaluate(inputs).sum(), told
+        standing = {}
+        for one in self._standing:
+            value = point.get(one.word, 1.0) if one != SIZE else float(box_size(target))
+            standing[one.name] = torch.tensor(value, dtype=torch.float64)
+            if one == SIZE or one.word in point:
+                told[one.word] = round(float(value), 4)
+        return self._evaluate({**box_inputs(boxes, target), **standing}).sum(), told
 
 
 def degree_of(graph: LossGraph) -> float | None:
@@ -198,15 +211,17 @@ def _has_values(scene: Scene) -> bool:
 def _homogeneous(graph: LossGraph, degree: float | None) -> Finding:
     """Whether the loss is the same at every scale, but for the 1e-7 that is added to U and E."""
     name, domain = "The same at every scale of the image", "all boxes, but for the 1e-7 added to U and E"
-    if degree == 0:
+    if degree == 0 and SIZE not in standing_in(graph):
         return Finding(name, "proved", domain, required=False)
     evaluate = compile_graph(graph)
     boxes = torch.tensor([[2.0, 1.0, 12.0, 9.0]], dtype=torch.float64)
     target = torch.tensor([[0.0, 0.0, 10.0, 10.0]], dtype=torch.float64)
-    state = {PROGRESS: torch.tensor(0.5, dtype=torch.float64)}
-    small = float(evaluate({**box_inputs(boxes, target), **state}).sum())
+    half = torch.tensor(0.5, dtype=torch.float64)
+    state = {one.name: half for one in standing_in(graph)}
+    small = float(evaluate({**box_inputs(boxes, target), **state, SIZE.name: box_size(target)}).sum())
     for times in (10, 100):
-        large = float(evaluate({**box_inputs(boxes * times, target * times), **state}).sum())
+        larger = {**box_inputs(boxes * times, target * times), **state, SIZE.name: box_size(target * times)}
+        large = float(evaluate(larger).sum())
         if abs(large - small) > 1e-6 * (abs(small) + 1e-6):
             pair = {"box": boxes[0].tolist(), "target": target[0].tolist()}
             witness = {**pair, "loss": small, f"loss at {times} times the size": large}

@@ -15,13 +15,13 @@ import torch
 
 from cse_autoloss.certify.bisect import Axis, Budget
 from cse_autoloss.certify.calibration import told
-from cse_autoloss.certify.classes import NEAR, logit_axis
+from cse_autoloss.certify.classes import NEAR, OF_COLUMN, frequencies, logit_axis, standing_axes, standing_steps
 from cse_autoloss.certify.columns import Column, written
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import Evaluated, Point, Scene
 from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph, compile_graph, stabilize
-from cse_autoloss.spaces.progress import PROGRESS, reads_progress
+from cse_autoloss.spaces.standing import FREQUENCY, PROGRESS, standing_in
 
 COLUMNS = (2, 10)
 """How many columns are looked at, background among them."""
@@ -35,6 +35,8 @@ def choices(graph: LossGraph, budget: Budget) -> list[Finding]:
     for columns in COLUMNS:
         tape = Tape()
         scenes = [_scene(graph, columns, target, tape) for target in (True, False)]
+        reads = {"t", "w", "x"}.union(*(tape.reads(one.loss) for one in scenes))
+        scenes = [replace(one, axes=tuple(a for a in one.axes if a.name in reads)) for one in scenes]
         place = f"{columns} columns, all logits but one alike, "
         found.append(told(scenes[0], scenes[1], share, _CONSTANT, columns - 1, place))
     return [_of_all(each) for each in zip(*found, strict=True)]
@@ -57,14 +59,15 @@ def _scene(graph: LossGraph, columns: int, target: bool, tape: Tape) -> Scene:
     behind = tape.apply("Sub", behind, tape.number(math.log(columns - 1)))
     leads = (tape.apply("Sig", x), tape.apply("LogSig", x))
     follows = (tape.apply("Exp", behind), behind)
-    state = {PROGRESS: tape.variable("t")} if reads_progress(graph) else {}
+    read = standing_in(graph)
+    lead, rest = (standing_steps(tape, read, name) for name in ("x", "y"))
     kinds = [(target, 1, leads), (not target, 1, follows), (False, columns - 2, follows)]
     parts = [
-        Column({"X": x, "Y": tape.number(float(mark)), **state}, count, {"X": shares})
+        Column({"X": x, "Y": tape.number(float(mark)), **(lead if shares == leads else rest)}, count, {"X": shares})
         for mark, count, shares in _joined(kinds)
     ]
-    loss = written(tape, stabilize(graph), parts, {"Z": tape.variable("w"), **state})[0]
-    axes = [logit_axis("x"), *([Axis("t", 0.0, 1.0)] if state else []), Axis("w", 1.0, 1.0, split=False)]
+    loss = written(tape, stabilize(graph), parts, {"Z": tape.variable("w"), **lead})[0]
+    axes = [logit_axis("x"), *standing_axes(read, ("x", "y")), Axis("w", 1.0, 1.0, split=False)]
     return Scene(
         tape, loss, tuple(axes), {"x": one}, 1 if target else -1, "", "", _Evaluation(graph, columns, target),
         {"x": (-NEAR, NEAR)},
@@ -98,7 +101,10 @@ class _Evaluation:
         mark = torch.zeros_like(x.detach())
         mark[0, 0 if self._target else 1] = 1.0
         inputs = {"X": x, "Y": mark, "Z": torch.ones(1, 1).double()}
-        inputs[PROGRESS] = torch.full((1, 1), point.get("t", 1.0)).double()
+        inputs[PROGRESS.name] = torch.full((1, 1), point.get("t", 1.0)).double()
+        second = point.get("f of the second", 1.0)
+        inputs[FREQUENCY.name] = frequencies({**point, "f of the rest": second}, self._columns)
         value = self._evaluate({name: inputs[name] for name in self._variables}).sum()
         (slope,) = torch.autograd.grad(value, x, allow_unused=True, materialize_grads=True)
-        return float(slope[0, 0]), {"columns": self._columns, "the other logits": behind}
+        beside = {name: point[name] for name in OF_COLUMN.values() if name in point}
+        return float(slope[0, 0]), {"columns": self._columns, "the other logits": behind, **beside}

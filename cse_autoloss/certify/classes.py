@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from cse_autoloss.certify.columns import Column, total, written
 from cse_autoloss.certify.scene import Evaluated, Point, Scene
 from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph, compile_graph, stabilize
-from cse_autoloss.spaces.progress import PROGRESS, reads_progress
+from cse_autoloss.spaces.standing import FREQUENCY, PROGRESS, Standing, standing_in
 
 REACH = 100.0
 """Logits are looked at from −100 to 100."""
@@ -75,30 +75,54 @@ def factors_of(alpha: float | None) -> tuple[float, float]:
     return (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
 
 
-def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool = False) -> Scene:
+OF_COLUMN = {"x": "f", "y": "f of the second", "z": "f of the rest"}
+"""The frequency of a column's class, as an axis."""
+
+
+def standing_axes(read: Collection[Standing], columns: Sequence[str]) -> list[Axis]:
+    """Axes of what stands still and is read, a class's frequency one a column."""
+    axes = [Axis(PROGRESS.symbol, PROGRESS.low, 1.0)] if PROGRESS in read else []
+    if FREQUENCY in read:
+        axes += [Axis(OF_COLUMN[name], FREQUENCY.low, 1.0, geometric=True) for name in columns]
+    return axes
+
+
+def standing_steps(tape: Tape, read: Collection[Standing], column: str = "x") -> dict[str, int]:
+    """The same as steps, of one column."""
+    names = {PROGRESS: PROGRESS.symbol, FREQUENCY: OF_COLUMN[column]}
+    return {one.name: tape.variable(name) for one, name in names.items() if one in read}
+
+
+def scene(
+    graph: LossGraph,
+    sample: Sample,
+    tape: Tape | None = None,
+    raw: bool = False,
+    read: Collection[Standing] | None = None,
+) -> Scene:
     """The sum of a sample's losses, where one of its logits moves.
 
     Where the logits are read through softmax alone, the columns are told by their shares, and the rest may be anything;
-    else, or where `raw`, the rest have one logit.
+    else, or where `raw`, the rest have one logit. `read` is what stands still and has an axis, by default what the loss
+    reads of it.
     """
     tape = tape or Tape()
     softmax = "Y" in graph.signature.variables
     shares = sample.others > 0 and not raw and reads_softmax_alone(graph)
     w = tape.variable("w")
-    moves = reads_progress(graph)
-    state = {PROGRESS: tape.variable("t")} if moves else {}
+    shared, read = read is not None, standing_in(graph) if read is None else read
     kinds = [("x", 1), ("y", min(sample.others, 1)), ("z", max(sample.others - 1, 0))]
     steps = _shares(tape, sample.others) if shares else {}
     columns = [
         Column(
-            {**_inputs(tape, name, sample.positive and name == "x", w), **state},
+            {**_inputs(tape, name, sample.positive and name == "x", w), **standing_steps(tape, read, name)},
             count,
             {"X": steps[name]} if shares else {},
         )
         for name, count in kinds
         if count
     ]
-    values = written(tape, stabilize(graph), columns, {"Z": w, **state} if softmax else {})
+    values = written(tape, stabilize(graph), columns, {"Z": w, **standing_steps(tape, read)} if softmax else {})
     if not softmax:
         factors = [sample.factors[not (sample.positive and name == "x")] for name, count in kinds if count]
         values = tuple(
@@ -113,8 +137,8 @@ def scene(graph: LossGraph, sample: Sample, tape: Tape | None = None, raw: bool 
         axes += [Axis("u", -_FAR, 0.0, split=False)] if sample.others > 2 else []
     else:
         axes += [logit_axis(name) for name, count in kinds[1:] if count]
-    if moves:
-        axes.append(Axis("t", 0.0, 1.0))
+    standing = standing_axes(read, [name for name, count in kinds if count])
+    axes += [axis for axis in standing if shared or axis.name == PROGRESS.symbol or axis.name in tape.reads(loss)]
     axes.append(Axis("w", *(sample.w if reads else (1.0, 1.0)), split=reads and sample.w[0] < sample.w[1]))
     moved = {"x": tape.number(1)} if sample.first else {"y": tape.number(1)}
     if shares and not sample.first:
@@ -204,7 +228,8 @@ class _Evaluation:
             "NY": 1 - mark,
             "Q": mark * w,
             "Z": torch.full((1, 1), w).double(),
-            PROGRESS: torch.full((1, 1), point.get("t", 1.0)).double(),
+            PROGRESS.name: torch.full((1, 1), point.get("t", 1.0)).double(),
+            FREQUENCY.name: frequencies(point, x.shape[1]),
         }
         values = self._evaluate({name: inputs[name] for name in self._graph.signature.variables})
         if "PY" in self._graph.signature.variables:
@@ -219,7 +244,14 @@ class _Evaluation:
             told["w"] = w
         if "t" in point:
             told["t"] = point["t"]
+        told |= {name: point[name] for name in OF_COLUMN.values() if name in point}
         return float(slope), told
+
+
+def frequencies(point: Point, columns: int) -> Tensor:
+    """(1, n) of the classes of a scene's columns; 1 where a point has none."""
+    first, second, rest = (point.get(name, 1.0) for name in OF_COLUMN.values())
+    return torch.tensor([[first, second, *[rest] * columns][:columns]], dtype=torch.float64)
 
 
 def _gradient(values: Tensor, by: Tensor) -> Tensor:
@@ -240,7 +272,8 @@ def _place(sample: Sample, softmax: bool) -> str:
 def _domain(sample: Sample, softmax: bool, shares: bool, axes: list[Axis]) -> str:
     w = axes[-1]
     told = f", w in [{w.low:g}, {w.high:g}]" if w.split else ""
-    told += ", t in [0, 1]" if any(axis.name == "t" for axis in axes) else ""
+    standing = {axis.name: axis for axis in axes if axis.name in (PROGRESS.symbol, *OF_COLUMN.values())}
+    told += "".join(f", {name} in [{axis.low:g}, 1]" for name, axis in standing.items())
     if sample.others == 0:
         return f"logits from −{REACH:g} to {REACH:g}{told}"
     rest = "" if shares or sample.others < 2 else REST_ALIKE

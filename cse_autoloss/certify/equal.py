@@ -20,7 +20,7 @@ from cse_autoloss.certify.tape import Tape
 from cse_autoloss.graph import LossGraph, stabilize
 from cse_autoloss.spaces import REG, form_of, plain_of
 from cse_autoloss.spaces.boxes import BOX_EPSILON
-from cse_autoloss.spaces.progress import PROGRESS, reads_progress
+from cse_autoloss.spaces.standing import standing_in, standing_of
 
 SAME = 1e-5
 """Slopes that differ by less than this share of the scene's scale are the same."""
@@ -106,12 +106,15 @@ def _pairs(one: LossGraph, other: LossGraph) -> Iterator[_Pair]:
             for positive in (True,) if head == "softmax" else (True, False):
                 for first in (True, False) if count else (True,):
                     tape, sample = Tape(holes=False), Sample(positive, count, first, (_LEAST_W, 1.0))
-                    left, right = scene(one, sample, tape), scene(other, sample, tape)
+                    read = None
+                    if len(standing_of(one.signature)) > 1:
+                        read = {*standing_in(one), *standing_in(other)}
+                    left, right = (scene(each, sample, tape, read=read) for each in (one, other))
                     if [axis.name for axis in left.axes] == [axis.name for axis in right.axes]:
                         wide = left if left.axes[-1].split else right
                         yield _Pair(_at(left, wide.axes), _at(right, wide.axes))
                     else:
-                        raw = (scene(each, sample, tape, raw=True) for each in (one, other))
+                        raw = (scene(each, sample, tape, True, read) for each in (one, other))
                         yield _Pair(*raw)
 
 
@@ -138,13 +141,15 @@ def _areas(one: LossGraph, other: LossGraph) -> Iterator[_Pair]:
         Axis("tiny", 0.0 if free else BOX_EPSILON, BOX_EPSILON, split=False),
     ]
     axes += [] if free else [Axis("area", 1.0, LONGEST**2, geometric=True)]
-    axes += [Axis("progress", 0.0, 1.0)] if reads_progress(one) or reads_progress(other) else []
+    standing = standing_of(one.signature)
+    read = {*standing_in(one), *standing_in(other)}
+    axes += [Axis(each.word, each.low, 1.0) for each in standing if each in read]
     for name in ("i", "g") if free else ("i", "g", "area"):
         tape = Tape(holes=False)
         area = tape.number(1) if free else tape.variable("area")
         union = tape.apply("Add", area, tape.variable("tiny"))
         inputs = {
-            PROGRESS: tape.variable("progress"),
+            **{each.name: tape.variable(each.word) for each in standing},
             "I": tape.apply("Mul", area, tape.variable("i")),
             "U": union,
             "E": tape.apply("Add", union, tape.apply("Mul", area, tape.variable("g"))),

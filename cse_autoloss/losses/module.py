@@ -68,6 +68,7 @@ class GraphLoss(ReducedLoss):
         self._evaluate = compile_graph(graph)
         self._kernel = kernel_of(graph, self.alpha)
         self._standing = self._form.asked if isinstance(self._form, StandingForm) else ()
+        self._read = frozenset(one.name for one in standing_in(graph))
 
     @property
     def formula(self) -> str:
@@ -90,7 +91,7 @@ class GraphLoss(ReducedLoss):
     @property
     def reads_score(self) -> bool:
         """Whether it is to be called with `score`, the chance that the detector gives each box's own class."""
-        return CHANCE in standing_in(self.graph)
+        return CHANCE.name in self._read
 
     def _checked(self, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         for place, one in enumerate(self._standing):
@@ -138,7 +139,7 @@ class GraphLoss(ReducedLoss):
         slope = prediction.requires_grad and torch.is_grad_enabled()
         kernel: Any = self._kernel
         plain = self._elements
-        read = {one.name: now for one, now in zip(self._standing, state) if one in standing_in(self.graph)}
+        read = {one.name: now for one, now in zip(self._standing, state) if one.name in self._read}
         if read:
             kernel = kernel.at(read)
             plain = partial(_followed, plain, tuple(state))
@@ -160,7 +161,7 @@ class GraphLoss(ReducedLoss):
     def __getstate__(self) -> dict[str, Any]:
         # The compiled evaluator holds closures, so the formula travels in its place.
         state = dict(self.__dict__)
-        del state["_evaluate"], state["_kernel"], state["_form"], state["_standing"]
+        del state["_evaluate"], state["_kernel"], state["_form"], state["_standing"], state["_read"]
         state["graph"] = self.graph.formula
         return state
 
