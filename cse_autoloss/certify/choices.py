@@ -15,7 +15,14 @@ import torch
 
 from cse_autoloss.certify.bisect import Axis, Budget
 from cse_autoloss.certify.calibration import told
-from cse_autoloss.certify.classes import NEAR, OF_COLUMN, frequencies, logit_axis, standing_axes, standing_steps
+from cse_autoloss.certify.classes import (
+    NEAR,
+    OF_COLUMN,
+    frequencies,
+    logit_axis,
+    standing_axes,
+    standing_steps,
+)
 from cse_autoloss.certify.columns import Column, written
 from cse_autoloss.certify.result import Finding
 from cse_autoloss.certify.scene import Evaluated, Point, Scene
@@ -63,7 +70,11 @@ def _scene(graph: LossGraph, columns: int, target: bool, tape: Tape) -> Scene:
     lead, rest = (standing_steps(tape, read, name) for name in ("x", "y"))
     kinds = [(target, 1, leads), (not target, 1, follows), (False, columns - 2, follows)]
     parts = [
-        Column({"X": x, "Y": tape.number(float(mark)), **(lead if shares == leads else rest)}, count, {"X": shares})
+        Column(
+            {"X": x, "Y": tape.number(float(mark)), **(lead if shares == leads else rest)},
+            count,
+            {"X": shares},
+        )
         for mark, count, shares in _joined(kinds)
     ]
     loss = written(tape, stabilize(graph), parts, {"Z": tape.variable("w"), **lead})[0]

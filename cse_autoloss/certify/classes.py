@@ -122,7 +122,9 @@ def scene(
         for name, count in kinds
         if count
     ]
-    values = written(tape, stabilize(graph), columns, {"Z": w, **standing_steps(tape, read)} if softmax else {})
+    values = written(
+        tape, stabilize(graph), columns, {"Z": w, **standing_steps(tape, read)} if softmax else {}
+    )
     if not softmax:
         factors = [sample.factors[not (sample.positive and name == "x")] for name, count in kinds if count]
         values = tuple(
@@ -138,7 +140,9 @@ def scene(
     else:
         axes += [logit_axis(name) for name, count in kinds[1:] if count]
     standing = standing_axes(read, [name for name, count in kinds if count])
-    axes += [axis for axis in standing if shared or axis.name == PROGRESS.symbol or axis.name in tape.reads(loss)]
+    axes += [
+        axis for axis in standing if shared or axis.name == PROGRESS.symbol or axis.name in tape.reads(loss)
+    ]
     axes.append(Axis("w", *(sample.w if reads else (1.0, 1.0)), split=reads and sample.w[0] < sample.w[1]))
     moved = {"x": tape.number(1)} if sample.first else {"y": tape.number(1)}
     if shares and not sample.first:

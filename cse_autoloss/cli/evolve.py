@@ -47,7 +47,9 @@ def command(
     ] = None,
     spaces: Annotated[
         str | None,
-        typer.Option(help="What losses read: paper, extended: also how much of the training is done, or wide: see docs."),
+        typer.Option(
+            help="What losses read: paper, extended: also how much of the training is done, or wide: see docs."
+        ),
     ] = None,
     skip_bad: SkipBad = None,
     budget: Annotated[str | None, typer.Option(help="Wall time in all, as 20m or 1h30m.")] = None,

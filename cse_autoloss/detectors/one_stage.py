@@ -25,8 +25,9 @@ from cse_autoloss.detectors.trunks import PlainSettings, PyramidSettings
 
 ClassificationLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits (M, C), target (M,) int64 with C = background, iou (M,) detached) -> scalar sum."""
-RegressionLoss = Callable[[Tensor, Tensor], Tensor]
-"""(predicted boxes (P, 4), target boxes (P, 4)) -> scalar sum."""
+RegressionLoss = Callable[..., Tensor]
+"""(predicted boxes (P, 4), target boxes (P, 4)) -> scalar sum; where its `reads_score` is true also called with `score`,
+the chance (P,) that the detector gives each box's own class, detached."""
 
 MAX_LOG_SIDE = 5.0
 """exp(5) strides is wider than any image these nets are for; without a limit one bad step overflows."""
@@ -117,7 +118,7 @@ class OneStageDetector(nn.Module):
         """
         label = assigned.label.flatten()
         positive = ((label >= 0) & (label < self.num_classes)).nonzero().squeeze(1)
-        count = max(positive.numel(), 1)
+        count, own_label = max(positive.numel(), 1), label[positive]
         pred_boxes = prediction.boxes.reshape(-1, 4)[positive]
         target_boxes = assigned.box.reshape(-1, 4)[positive]
         positive_iou = paired_iou(pred_boxes.detach(), target_boxes)
@@ -129,7 +130,11 @@ class OneStageDetector(nn.Module):
             used = (label >= 0).nonzero().squeeze(1)
             logits, label, iou = logits[used], label[used], iou[used]
         cls_sum = cls_loss(logits, label, iou)
-        reg_sum = reg_loss(pred_boxes, target_boxes)
+        beside = {}
+        if getattr(reg_loss, "reads_score", False):
+            own = prediction.logits.detach().reshape(-1, self.num_classes)[positive, own_label]
+            beside["score"] = own.float().sigmoid()
+        reg_sum = reg_loss(pred_boxes, target_boxes, **beside)
         quality = F.binary_cross_entropy_with_logits(
             prediction.quality.reshape(-1)[positive], positive_iou, reduction="sum"
         )

@@ -61,7 +61,8 @@ class Detector(Protocol):
             targets: of the same images.
             cls_loss: called once: (logits (M, columns), target (M,) with C for background, iou (M,)) -> sum.
                 The IoU is that of a positive's predicted box with its object, detached, 0 elsewhere.
-            reg_loss: called once: (predicted boxes (P, 4), objects' boxes (P, 4)) -> sum.
+            reg_loss: called once: (predicted boxes (P, 4), objects' boxes (P, 4)) -> sum. Where its attribute
+                `reads_score` is true, also with `score`: the chance (P,) of each box's own class, detached.
             box_weight: of the box loss.
         """
 

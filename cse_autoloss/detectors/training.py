@@ -34,8 +34,9 @@ def detector_run(
     *,
     seed: int,
     box_weight: float = 1.0,
+    frequency: Tensor | None = None,
 ) -> TrainingRun:
-    """A training of a detector at its beginning; arguments as of `train`."""
+    """A training of a detector at its beginning; arguments as of `train`, and the classes' frequencies, (C,)."""
     cls, reg = watched(cls_loss), watched(reg_loss)
     assert isinstance(model, nn.Module)
     forward = in_precision(model, schedule.precision)
@@ -44,7 +45,10 @@ def detector_run(
         batch = Assignment(data.assigned.label[index], data.assigned.box[index])
         return model.loss(forward(data.images[index]), batch, cls, reg, box_weight)
 
-    return TrainingRun(model, len(data), batch_loss, schedule, seed=seed, losses=[cls_loss, reg_loss])
+    losses = [cls_loss, reg_loss]
+    return TrainingRun(
+        model, len(data), batch_loss, schedule, seed=seed, losses=losses, frequency=frequency
+    )
 
 
 def train(

@@ -149,7 +149,7 @@ class TwoStageDetector(nn.Module):
             targets: their rows of `targets`.
             cls_loss: (logits (M, C + 1), target (M,) with C for background, iou (M,)) -> scalar sum. The IoU
                 is that of the corrected box with its object, detached; 0 at background.
-            reg_loss: (corrected boxes (P, 4), objects' boxes (P, 4)) -> scalar sum.
+            reg_loss: (corrected boxes (P, 4), objects' boxes (P, 4)) -> scalar sum; with `score` (P,) where it reads it.
             box_weight: of the box loss.
         """
         cells = prediction.dense.logits.shape[1]
@@ -178,7 +178,11 @@ class TwoStageDetector(nn.Module):
         iou[positive] = paired_iou(pred_boxes.detach(), target_boxes).nan_to_num(0.0)
         used = (label >= 0).nonzero().squeeze(1)
         cls_sum = cls_loss(logits.flatten(0, 1)[used], label[used], iou[used])
-        reg_sum = reg_loss(pred_boxes, target_boxes)
+        beside = {}
+        if getattr(reg_loss, "reads_score", False):
+            chances = logits.detach().flatten(0, 1)[positive].float().softmax(-1)
+            beside["score"] = chances.gather(-1, label[positive, None]).squeeze(-1)
+        reg_sum = reg_loss(pred_boxes, target_boxes, **beside)
         second = (cls_sum + box_weight * reg_sum) / max(positive.numel(), 1)
         first = proposal_loss(
             prediction.dense, on_grid, self.num_classes, by_object=self.settings.by_object

@@ -132,7 +132,9 @@ class Chooser:
         if not standing_of(signature):
             return 0
         earlier = [one.formula for one in self._memory if self._familiar and one.signature == signature.name]
-        return sum(bool(standing_in(parse_formula(text, signature))) for text in (*self._worths[slot], *earlier))
+        return sum(
+            bool(standing_in(parse_formula(text, signature))) for text in (*self._worths[slot], *earlier)
+        )
 
     def _surrogate(self, slot: str, width: int) -> Surrogate:
         """Of all that is known of a slot, each loss with so many features; made once between two generations."""

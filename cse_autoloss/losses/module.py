@@ -14,7 +14,14 @@ from cse_autoloss.losses.fused import FusedLoss, MulticlassKernel, kernel_of
 from cse_autoloss.losses.reduction import ReducedLoss, check_alpha, reduce, share
 from cse_autoloss.losses.taking import Taking
 from cse_autoloss.spaces import form_of
-from cse_autoloss.spaces.standing import CHANCE, FREQUENCY, PROGRESS, StandingForm, standing_in, told_frequency
+from cse_autoloss.spaces.standing import (
+    CHANCE,
+    FREQUENCY,
+    PROGRESS,
+    StandingForm,
+    standing_in,
+    told_frequency,
+)
 
 
 class GraphLoss(ReducedLoss):

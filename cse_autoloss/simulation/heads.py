@@ -17,7 +17,8 @@ from cse_autoloss.simulation.losses import LossBatch
 from cse_autoloss.simulation.small_model import Cells, detection_score, paired_iou
 from cse_autoloss.simulation.small_trunk import PRIOR, boxes_of, one_cycle
 from cse_autoloss.spaces import box_inputs, parse, signature_of
-from cse_autoloss.spaces.progress import PROGRESS
+from cse_autoloss.spaces.standing import CHANCE, FREQUENCY, PROGRESS, SIZE, frequency_of, told_frequency
+from cse_autoloss.spaces.wide import box_size
 
 _MOMENTUM = 0.9
 _STD = 0.05
@@ -121,6 +122,12 @@ class StackedHeads:
             self._fixed = {"Y": one_hot[None]}
             self._weight = cells.weight[:, None]
         self._progress = torch.zeros(1, 1, 1, device=device)
+        # Of the images' cells: of the background, which has a column of softmax heads, 1.
+        often = frequency_of(cells.labels, classes)
+        often = torch.cat((often, torch.ones(self._columns - classes, device=device)))
+        self._fixed[FREQUENCY.name] = told_frequency(often)[None, None]
+        self._sizes = {SIZE.name: box_size(cells.boxes)[None, :, None]}
+        self._reads_chance = any(CHANCE.name in graph.variables for graph in reg or ())
         self._parameters = [p.to(device).expand(self._count, -1, -1).clone() for p in self._first_weights()]
 
     def _first_weights(self) -> tuple[Tensor, ...]:
@@ -164,9 +171,11 @@ class StackedHeads:
             right[:, :count, 0] = iou
             inputs = {"X": logits, "Z": right.expand(-1, -1, columns), **self._fixed}
         box_weight = cells.weight[:count, None] * (self._settings.box_weight / positives)
-        inputs[PROGRESS] = self._progress
+        inputs[PROGRESS.name] = self._progress
         areas = {name: area[..., None] for name, area in box_inputs(boxes, cells.boxes).items()}
-        areas[PROGRESS] = self._progress
+        areas |= {PROGRESS.name: self._progress, **self._sizes}
+        if self._reads_chance:
+            areas[CHANCE.name] = self._chance(logits.detach()[:, :count])
         terms = (self._cls.term(inputs, self._weight / positives), self._reg.term(areas, box_weight))
         # A box that is not finite is its own loss's fault, found there.
         aim = iou.nan_to_num(0.0).clamp(0, 1)
@@ -178,6 +187,12 @@ class StackedHeads:
         for parameter in self._parameters:
             parameter.requires_grad_(False)
         return terms[0].value + terms[1].value, list(gradients)
+
+    def _chance(self, logits: Tensor) -> Tensor:
+        """(B, P, 1) what the models give for the right class of the positive cells, as of their heads."""
+        found = logits.sigmoid() if self._signature == "cls-binary" else logits.softmax(-1)
+        labels = self._cells.labels[: logits.shape[1], None]
+        return found.gather(-1, labels.expand(len(logits), -1, -1))
 
     def train(self) -> Outcome:
         """Train all, and score those that lasted."""

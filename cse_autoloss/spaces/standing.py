@@ -185,7 +185,9 @@ class StandingForm(Form):
             if any(row.dim() for row in rows):
                 rows = [row.expand(like.shape[1]) for row in rows]
             inputs = self._with(inputs, one, torch.stack(rows).repeat_interleave(count * steps, 0))
-        told = [", ".join(f"{one.symbol}={_number(point[one.name])}" for one in self.standing) for point in points]
+        told = [
+            ", ".join(f"{one.symbol}={_number(point[one.name])}" for one in self.standing) for point in points
+        ]
         curves = tuple(
             replace(curve, place=f"{curve.place}, {where}", family=f"{curve.family}; {where}")
             for where in told
@@ -255,8 +257,21 @@ def cases(graph: Any) -> list[dict[str, float]]:
     """Arguments by word: where a loss that reads inputs which are given is looked at, all of them together."""
     read = [one for one in standing_in(graph) if one.given != "made"]
     return [
-        dict(zip((one.word for one in read), values, strict=True)) for values in product(*(one.shown for one in read))
+        dict(zip((one.word for one in read), values, strict=True))
+        for values in product(*(one.shown for one in read))
     ]
+
+
+def frequency_of(labels: Tensor, classes: int) -> Tensor:
+    """(C,) objects of each class over those of the most frequent one; 0 of a class that has none.
+
+    Args:
+        labels: int64 class indices in any shape; others than 0 to C − 1 are of no class.
+        classes: C.
+    """
+    known = labels[(labels >= 0) & (labels < classes)]
+    counts = torch.bincount(known, minlength=classes).float()
+    return counts / counts.max().clamp(min=1)
 
 
 def told_frequency(value: Any) -> Tensor:
@@ -289,7 +304,9 @@ def _checked(one: Standing, value: Any, like: Tensor) -> Tensor:
     if one.by_class:
         return _of_columns(value.clamp(min=one.low), like)
     if value.dim() and value.shape != like.shape[:1]:
-        raise DataError(f"{one.word} must be {one.rule}, {len(like)} of them, got the shape {tuple(value.shape)}")
+        raise DataError(
+            f"{one.word} must be {one.rule}, {len(like)} of them, got the shape {tuple(value.shape)}"
+        )
     return value.expand(like.shape[:1])
 
 

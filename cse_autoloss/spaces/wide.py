@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cse_autoloss.graph import Signature
 from cse_autoloss.spaces.boxes import REG, BoxForm
-from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS, HeadForm, SigmoidForm, SoftmaxForm
 from cse_autoloss.spaces.head_source import OF_COLUMNS
+from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS, HeadForm, SigmoidForm, SoftmaxForm
 from cse_autoloss.spaces.progress import BY_PROGRESS, plain_of
 from cse_autoloss.spaces.standing import CHANCE, FREQUENCY, PROGRESS, SIZE, StandingForm, extended
 

@@ -23,6 +23,7 @@ from cse_autoloss.settings.filters import SimulateSettings
 from cse_autoloss.settings.tasks.detection import DetectionSettings
 from cse_autoloss.simulation import Simulator
 from cse_autoloss.spaces import REG, SIGNATURES
+from cse_autoloss.spaces.standing import frequency_of
 from cse_autoloss.spaces.wide import in_spaces
 from cse_autoloss.tasks.average_precision import AveragePrecisionMetric
 from cse_autoloss.tasks.detections_shown import curves, photographs
@@ -200,6 +201,13 @@ class DetectionTask(Task):
         return len(self.class_names)
 
     @cached_property
+    def frequency(self) -> Tensor:
+        """(C,) objects of each class in the training images, as annotated, over those of the most frequent class."""
+        train = self.split("train")
+        labels = torch.from_numpy(train.labels).masked_fill(torch.from_numpy(train.crowd), IGNORED)
+        return frequency_of(labels, self.num_classes)
+
+    @cached_property
     def _normal(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the training images, a number for each channel."""
         mean, deviation = summed_spread(self.split("train").images, 255)
@@ -292,7 +300,14 @@ class DetectionTask(Task):
         model.to(self.device)
         box_weight = settings.get("box_weight", self.settings.box_weight)
         return detector_run(
-            model, data, losses["cls"], losses["reg"], schedule, seed=seed, box_weight=box_weight
+            model,
+            data,
+            losses["cls"],
+            losses["reg"],
+            schedule,
+            seed=seed,
+            box_weight=box_weight,
+            frequency=self.frequency,
         )
 
     @torch.no_grad()

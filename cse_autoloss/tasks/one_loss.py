@@ -54,6 +54,11 @@ class OneLossTask(Task):
         """How many there are to train on."""
         raise NotImplementedError
 
+    @property
+    def frequency(self) -> Tensor | None:
+        """(C,) samples of each class to train on over those of the most frequent class; None where there are none."""
+        return None
+
     def model(self, seed: int) -> nn.Module:
         """Untrained, with weights by the seed; the global generator stays as it was."""
         raise NotImplementedError
@@ -139,6 +144,7 @@ class OneLossTask(Task):
                 cycle,
                 seed=seed,
                 losses=[losses["loss"]],
+                frequency=self.frequency,
                 order=lambda source: self.order(count, source),
             )
 

@@ -81,6 +81,11 @@ class SegmentationTask(OneLossTask):
         """Images to train on."""
         return len(self.splits["train"])
 
+    @property
+    def frequency(self) -> Tensor:
+        """Of the one class, so 1."""
+        return torch.ones(1)
+
     def model(self, seed: int) -> nn.Module:
         """A `MaskNet` with weights by the seed."""
         with torch.random.fork_rng(devices=[]):

@@ -24,6 +24,7 @@ from cse_autoloss.errors import ConfigError
 from cse_autoloss.settings.stacked import TrainingSettings
 from cse_autoloss.spaces import CLS_MULTICLASS
 from cse_autoloss.spaces.parametric import ParametricSpace
+from cse_autoloss.spaces.standing import frequency_of
 from cse_autoloss.tasks.image_files import LabelledImages
 from cse_autoloss.tasks.one_loss import OneLossTask
 from cse_autoloss.tasks.pictures import Picture
@@ -81,6 +82,11 @@ class StackedTask(OneLossTask):
     def samples(self) -> int:
         """Images to train on."""
         return len(self.learnt[0])
+
+    @cached_property
+    def frequency(self) -> Tensor:  # type: ignore[override]
+        """See `OneLossTask.frequency`."""
+        return frequency_of(self._labels, self.learnt[1])
 
     def model(self, seed: int) -> nn.Module:
         """Of the settings' head."""

@@ -101,6 +101,7 @@ class TrainingRun:
         seed: int,
         losses: Sequence[Callable[..., Tensor]] = (),
         order: Callable[[torch.Generator], Tensor] | None = None,
+        frequency: Tensor | None = None,
     ) -> None:
         """
         Args:
@@ -111,7 +112,11 @@ class TrainingRun:
             seed: of the order of the samples and of what `batch_loss` draws.
             losses: that `batch_loss` uses; those that change while training goes on are told how far it is.
             order: of the samples in one pass, (samples,); by chance where none is given.
+            frequency: of the classes in the training data, (C,), which losses that read it are told.
         """
+        for one in losses if frequency is not None else ():
+            if hasattr(one, "set_frequency"):
+                one.set_frequency(frequency)
         self._moving = [one.set_progress for one in losses if hasattr(one, "set_progress")]
         self.model = model
         self.steps = total_steps(samples, schedule)
@@ -200,12 +205,13 @@ class TrainingRun:
 def watched(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The loss, telling a model that ran away (a prediction that is NaN) from a mistake in what it was given."""
 
-    def call(*tensors: Tensor) -> Tensor:
+    def call(*tensors: Tensor, **named: Tensor) -> Tensor:
         try:
-            return loss(*tensors)
+            return loss(*tensors, **named)
         except DataError:
             if all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
                 raise
             raise NotFinite from None
 
+    call.reads_score = getattr(loss, "reads_score", False)  # type: ignore[attr-defined]
     return call

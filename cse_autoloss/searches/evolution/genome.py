@@ -19,8 +19,8 @@ from cse_autoloss.errors import FormulaError
 from cse_autoloss.graph import GraphBuilder, Kind, LossGraph, Signature, kind_of
 from cse_autoloss.graph.loss_graph import operator_of
 from cse_autoloss.operators import CONSTANTS, OPERATORS
-from cse_autoloss.spaces.progress import PROGRESS, plain_of
 from cse_autoloss.spaces.random_expressions import searched_operators
+from cse_autoloss.spaces.standing import Standing, standing_of
 
 
 class PerClass:
@@ -87,9 +87,9 @@ class PrimitiveSet:
 
     @property
     def fades(self) -> bool:
-        """Whether losses read the progress of a training, and parts of them can change with it."""
+        """Whether losses read what stands still, as the progress of a training, and parts of them can change with it."""
         made_of = {"Add", "Sub", "Mul", "Exp", "Log"} <= set(self.operators)
-        return made_of and plain_of(self.signature) != self.signature
+        return made_of and bool(standing_of(self.signature))
 
     def to_tree(self, graph: LossGraph) -> Tree:
         """DEAP's tree of a graph; shared subexpressions are written out."""
@@ -181,22 +181,27 @@ def _places(tree: Tree) -> dict[str, list[int]]:
 def fade(one: Tree, two: Tree, primitives: PrimitiveSet) -> Tree:
     """A part a of the first that changes while a network learns, for signatures that read the progress T.
 
+    Where they read more, as a class's frequency F, it is that by half: then a part is another one for rare classes.
+
     Into another or from it: (1 − T)·a + T·b, where the other is the second parent's part of that kind, a constant or an
     input, or a and b are the whole losses, so that a right loss ends as another right one. Or from 1 into a power: a^T,
     a^2T or a^3T.
     """
-    kind = primitives.signature.kind_of(PROGRESS)
-    progress, unit = primitives.terminals[PROGRESS], primitives.terminals["1"]
+    by, unit = _chosen(standing_of(primitives.signature)).name, primitives.terminals["1"]
+    kind = primitives.signature.kind_of(by)
+    progress = [primitives.terminals[by]]
 
     def joined(name: str, *args: list[Any]) -> list[Any]:
         kinds = tuple(Kind.PER_CLASS if arg[0].ret is PerClass else Kind.PER_SAMPLE for arg in args)
         return [primitives.primitives[name, kinds], *(node for arg in args for node in arg)]
 
+    if kind is not primitives.signature.result and kind is Kind.PER_CLASS:
+        # Of a softmax head the sample's own class counts.
+        kind, progress = Kind.PER_SAMPLE, joined("Dot", [primitives.terminals["Y"]], progress)
+
     def into(a: list[Any], b: list[Any]) -> list[Any]:
         a, b = random.sample((a, b), 2)
-        return joined(
-            "Add", joined("Mul", joined("Sub", [unit], [progress]), a), joined("Mul", [progress], b)
-        )
+        return joined("Add", joined("Mul", joined("Sub", [unit], progress), a), joined("Mul", progress, b))
 
     if random.random() < 0.2:
         return Tree(into(list(one), list(two)))
@@ -209,14 +214,20 @@ def fade(one: Tree, two: Tree, primitives: PrimitiveSet) -> Tree:
     draw = random.random()
     if draw < 0.4:
         power = [primitives.terminals[random.choice(CONSTANTS)]]
-        part = joined("Exp", joined("Mul", joined("Mul", power, [progress]), joined("Log", part)))
+        part = joined("Exp", joined("Mul", joined("Mul", power, progress), joined("Log", part)))
     elif draw < 0.7:
-        names = [name for name in primitives.terminals if name != PROGRESS]
+        names = [name for name in primitives.terminals if name != by]
         part = into(part, [primitives.terminals[random.choice(names)]])
     else:
         part = into(part, list(two[two.searchSubtree(random.choice(other))]))
     child[span] = part
     return child
+
+
+def _chosen(standing: Sequence[Standing]) -> Standing:
+    """The first, or, where there are others, by half one of them."""
+    first, *others = standing
+    return first if not others or random.random() < 0.5 else random.choice(others)
 
 
 def mutate_subtree(tree: Tree, primitives: PrimitiveSet) -> Tree:
