@@ -68,7 +68,7 @@ def aims(name: str, scene: Scene, budget: Budget) -> Finding:
 
 
 def _throughout(name: str, scene: Scene, place: int, budget: Budget) -> Finding:
-    """The same of a loss that reads what stands still, as the progress t of the training: in each of some parts of it."""
+    """The same of a loss that reads what stands still, as the training's progress t: in each of some parts of it."""
     axis = scene.axes[place]
     parts_of = _PARTS if axis.name == PROGRESS.symbol else _FEW
     edges = (np.geomspace if axis.geometric else np.linspace)(axis.low, axis.high, parts_of + 1)

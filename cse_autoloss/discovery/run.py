@@ -37,10 +37,10 @@ from cse_autoloss.runs import RunStore, holds_run, write_whole
 from cse_autoloss.searches.protocol import Proposal, turns_of
 from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, dump
+from cse_autoloss.spaces import wide
 from cse_autoloss.spaces.parametric import ParametricSpace
 from cse_autoloss.spaces.random_expressions import searched_operators
 from cse_autoloss.spaces.signatures import PACKAGED, takes
-from cse_autoloss.spaces.wide import fitting as fitting_in
 from cse_autoloss.threads import one_torch_thread
 
 CONFIG = "config.yaml"
@@ -122,7 +122,7 @@ def _starters(session: Session) -> Starters:
         signature = session.task.slots[slot]
         # Raises where no loss can be written in them.
         searched_operators(signature, config.evolution.operators)
-        known = fitting_in(signature)
+        known = wide.fitting(signature)
         texts = [entry.name for entry in CATALOGUE.values() if entry.seed and entry.signature in known]
         texts += [losses[slot] for losses in session.task.baselines]
         for text in dict.fromkeys(texts) if config.evolution.handcrafted_seeds else ():

@@ -111,9 +111,12 @@ def _class(name: str, graph: LossGraph, alpha: float | None, program: Program) -
         body.append("    alpha: weight of a positive's class; all other entries weigh 1 - alpha.")
         arguments.append(f"alpha: float = {alpha!r}")
         keep.append("self.alpha = alpha")
-    for one in standing_of(graph.signature):
-        if one.given == "told" and one.name in program.variables:
-            keep.append(f'self.register_buffer("{one.word}", torch.tensor(1.0), persistent=False)')
+    told = [one for one in standing_of(graph.signature) if one.given == "told"]
+    keep += [
+        f'self.register_buffer("{one.word}", torch.tensor(1.0), persistent=False)'
+        for one in told
+        if one.name in program.variables
+    ]
     body += ['"""', "", f"def __init__(self, {', '.join(arguments)}) -> None:", "    super().__init__()"]
     body += ['    if reduction not in ("mean", "sum", "none"):']
     body += ["        raise ValueError(f\"reduction is 'mean', 'sum' or 'none', got {reduction!r}\")"]

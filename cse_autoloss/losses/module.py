@@ -37,7 +37,7 @@ class GraphLoss(ReducedLoss):
     - those that read the progress of the training: `set_progress(share)` before each step, or a fourth argument
       `progress`; without either it is 1, the training's end.
     - those that read the classes' frequencies: `set_frequency((C,))` before training; without it they are 1.
-    - of boxes, those that read the chance of the box's class: `loss(pred_boxes, target_boxes, score=(P,))`; 1 without it.
+    - of boxes, those that read the chance of the box's class: `loss(pred_boxes, target_boxes, score=(P,))`; else 1.
 
     iou is (N,) in [0, 1], read at positives only, None for 1; no gradient flows through it. Half-precision
     inputs are computed in float32, and so is the answer.
@@ -90,7 +90,7 @@ class GraphLoss(ReducedLoss):
     def set_frequency(self, frequency: Tensor | Sequence[float] | float) -> None:
         """Say before training how often each class is, as objects of it over those of the most frequent one, (C,).
 
-        In [0, 1]; less than 0.01 is taken for that. The background of a softmax head has 1. DataError for other numbers.
+        In [0, 1]; less than 0.01 is taken for that. A softmax head's background has 1. DataError for other numbers.
         """
         if self.frequency is not None:
             self.frequency = told_frequency(frequency).to(self.frequency.device)

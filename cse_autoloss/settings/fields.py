@@ -86,8 +86,8 @@ def _absolute(value: str) -> str:
 
 
 Spaces = Literal["paper", "extended", "wide"]
-"""What losses read: the paper's inputs, or also how much of the training is done, or besides that the class's frequency,
-the box's chance and its size."""
+"""What losses read: the paper's inputs, or also how much of the training is done, or besides that the class's
+frequency, the box's chance and its size."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Optimizer = Literal["sgd", "muon"]

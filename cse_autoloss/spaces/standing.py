@@ -30,7 +30,7 @@ class Standing:
         word: as an argument of a call, a state of the module, and in exported code.
         symbol: in verdicts, pictures and LaTeX.
         meaning: in a few words.
-        given: "told": the module keeps what a method `set_…` was told; "called": with each call; "made": from the boxes.
+        given: "told": the module keeps what its `set_…` was told; "called": with each call; "made": from the boxes.
         rule: what a value must be, in words, where it is given.
         low: the least that losses are looked at with, the most is 1; what is told is not taken for less.
         by_class: whether each class has its own.

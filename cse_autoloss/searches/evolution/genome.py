@@ -87,7 +87,7 @@ class PrimitiveSet:
 
     @property
     def fades(self) -> bool:
-        """Whether losses read what stands still, as the progress of a training, and parts of them can change with it."""
+        """Whether losses read what stands still, as a training's progress, and parts of them can change with it."""
         made_of = {"Add", "Sub", "Mul", "Exp", "Log"} <= set(self.operators)
         return made_of and bool(standing_of(self.signature))
 
