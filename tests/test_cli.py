@@ -250,7 +250,8 @@ def test_what_losses_read_is_an_option() -> None:
     answer = run("evolve", "--spaces", "extendet")
     assert answer.returncode == 2
     assert answer.stderr.strip() == (
-        "error: options: detection.spaces: expected 'paper', 'extended' or 'wide', got 'extendet'; did you mean 'extended'?"
+        "error: options: detection.spaces: expected 'paper', 'extended' or 'wide', got 'extendet'; "
+        "did you mean 'extended'?"
     )
     assert "faces.spaces: unknown key" in run("evolve", "--task", "faces", "--spaces", "extended").stderr
 

@@ -18,10 +18,10 @@ from cse_autoloss.spaces.standing import (
     CHANCE,
     FREQUENCY,
     PROGRESS,
-    StandingForm,
     standing_in,
     told_frequency,
 )
+from cse_autoloss.spaces.standing_form import StandingForm
 
 
 class GraphLoss(ReducedLoss):

@@ -12,7 +12,8 @@ from cse_autoloss.graph import Signature
 from cse_autoloss.spaces import standing
 from cse_autoloss.spaces.boxes import REG, BoxForm
 from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS, SigmoidForm, SoftmaxForm
-from cse_autoloss.spaces.standing import StandingForm, extended, standing_in
+from cse_autoloss.spaces.standing import standing_in
+from cse_autoloss.spaces.standing_form import StandingForm, extended
 
 PROGRESS = standing.PROGRESS.name
 """The input's name in formulas."""

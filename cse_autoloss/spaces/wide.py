@@ -14,7 +14,8 @@ from cse_autoloss.spaces.boxes import REG, BoxForm
 from cse_autoloss.spaces.head_source import OF_COLUMNS
 from cse_autoloss.spaces.heads import CLS_BINARY, CLS_MULTICLASS, HeadForm, SigmoidForm, SoftmaxForm
 from cse_autoloss.spaces.progress import BY_PROGRESS, plain_of
-from cse_autoloss.spaces.standing import CHANCE, FREQUENCY, PROGRESS, SIZE, StandingForm, extended
+from cse_autoloss.spaces.standing import CHANCE, FREQUENCY, PROGRESS, SIZE
+from cse_autoloss.spaces.standing_form import StandingForm, extended
 
 MEDIUM = 32.0
 """The side of a box from which COCO calls it medium, in pixels."""

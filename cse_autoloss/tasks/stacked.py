@@ -84,7 +84,7 @@ class StackedTask(OneLossTask):
         return len(self.learnt[0])
 
     @cached_property
-    def frequency(self) -> Tensor:  # type: ignore[override]
+    def frequency(self) -> Tensor:
         """See `OneLossTask.frequency`."""
         return frequency_of(self._labels, self.learnt[1])
 
