@@ -17,6 +17,7 @@ from cse_autoloss.errors import AutoLossError, ConfigError, DataError, FormulaEr
 from cse_autoloss.losses import GraphLoss
 from cse_autoloss.spaces import CLS_BINARY, CLS_MULTICLASS, REG, signature_of, signatures
 from cse_autoloss.spaces.signatures import REGRESSION
+from cse_autoloss.spaces.wide import BY_WIDE
 from cse_autoloss.testing.signatures import SignatureConformance
 
 R = cal.Input("R", meaning="prediction − target, in target deviations")
@@ -63,6 +64,25 @@ class TestSoftmaxHeads(SignatureConformance):
 class TestBoxes(SignatureConformance):
     signature = REG
     wrong = (("Div(I,U)", "rises-towards-target"),)
+
+
+class TestWideSigmoidHeads(SignatureConformance):
+    signature = BY_WIDE["cls-binary"]
+    right = ("Neg(Add(Mul(PY,Mul(Sub(2,F),Log(Sig(X)))),Mul(NY,Log(Sub(1,Sig(X))))))",)
+    wrong = (
+        ("Neg(Add(Mul(PY,Mul(Sub(F,Sub(1,F)),Log(Sig(X)))),Mul(NY,Log(Sub(1,Sig(X))))))", "rises-with-logit"),
+    )
+
+
+class TestWideSoftmaxHeads(SignatureConformance):
+    signature = BY_WIDE["cls-multiclass"]
+    right = ("Neg(Dot(Y,Log(Softmax(Add(X,Log(F))))))",)
+
+
+class TestWideBoxes(SignatureConformance):
+    signature = BY_WIDE["reg"]
+    right = ("Mul(Add(1,Mul(P,G)),Sub(1,Div(I,U)))",)
+    wrong = (("Mul(P,Sub(1,Div(I,U)))", "flat-while-overlapping"),)
 
 
 class TestRegression(SignatureConformance):

@@ -30,12 +30,14 @@ class StandingForm(Form):
         standing: which they are.
         per_class: whether they stand at each class, so that an expression of one alone does, too.
         called: how grids are named.
+        spread: like what T is in calls, its type and shape, by its name in exported code; empty for one number.
     """
 
     extends: ClassVar[Signature]
     standing: ClassVar[tuple[Standing, ...]]
     per_class: ClassVar[bool] = False
     called: ClassVar[str]
+    spread: ClassVar[str] = ""
 
     @property
     def asked(self) -> tuple[Standing, ...]:
@@ -56,7 +58,7 @@ class StandingForm(Form):
     def elements(self, evaluate: Evaluate, alpha: float | None, *args: Any) -> Tensor:
         known = args[: -len(self.asked)]
         standing = {
-            one.name: value.expand_as(args[0]) if one.by_class else value
+            one.name: self._spread(one, value, args[0])
             for one, value in zip(self.asked, args[len(known) :], strict=True)
         }
         standing |= self.made(*known)
@@ -65,6 +67,10 @@ class StandingForm(Form):
             return evaluate({**inputs, **standing})
 
         return super().elements(at_once, alpha, *known)
+
+    def _spread(self, one: Standing, value: Tensor, like: Tensor) -> Tensor:
+        value = value.to(like) if self.spread else value
+        return value.expand_as(like) if one.by_class or (self.spread and self.per_class) else value
 
     def grid(self, look: Look) -> ProbeGrid:
         grid = super().grid(look)
@@ -108,6 +114,9 @@ class StandingForm(Form):
         lines = super().forward(written)
         told = [one for one in self.standing if one.given == "told" and one.name in written.read]
         methods = [line for one in told for line in _METHODS[one.name]]
+        if self.spread:
+            now, spread = "progress = self.progress", f".to({self.spread}).expand_as({self.spread})"
+            lines = [f"{line}{spread}" if line.endswith(now) else line for line in lines]
         return [*methods, *lines]
 
     def _points(self, look: Look, like: Tensor) -> tuple[dict[str, Value], ...]:

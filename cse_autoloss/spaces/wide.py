@@ -32,7 +32,7 @@ class WideHeadForm(StandingForm, HeadForm):
     """Heads': F, of the class that a logit is of."""
 
     standing = (PROGRESS, FREQUENCY)
-    called = "wide"
+    called, spread = "wide", "logits"
     arguments = 3
 
     def helpers(self, read: Iterable[str]) -> str:
@@ -50,7 +50,7 @@ class WideSoftmaxForm(WideHeadForm, SoftmaxForm):
     """Softmax heads'."""
 
     title = "classification, softmax heads, wide (cls-multiclass-wide)"
-    extends = CLS_MULTICLASS
+    extends, spread = CLS_MULTICLASS, "logits[:, :1]"
 
 
 class WideBoxForm(StandingForm, BoxForm):
@@ -58,7 +58,7 @@ class WideBoxForm(StandingForm, BoxForm):
 
     title = "boxes, wide (reg-wide)"
     standing = (PROGRESS, CHANCE, SIZE)
-    called = "wide"
+    called, spread = "wide", "px1"
     extends, arguments = REG, 2
 
     def made(self, *known: Tensor) -> dict[str, Tensor]:
