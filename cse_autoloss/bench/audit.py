@@ -30,7 +30,7 @@ from cse_autoloss.bench.statistics import (
 )
 from cse_autoloss.bench.tuning import Axis, Point, Trial, best, due
 from cse_autoloss.losses import is_point_of, open_parameters, with_parameters
-from cse_autoloss.losses.family import called, chosen
+from cse_autoloss.losses.family import Parameter, called, chosen
 from cse_autoloss.losses.negatives import NEGATIVES
 from cse_autoloss.runs.records import Score
 from cse_autoloss.tasks.protocol import Metric
@@ -89,7 +89,7 @@ class AuditPlan:
         split: that the final trainings are scored on.
         draws: of the data, in the final trainings; 0 for the data of the settings. Of more seeds some share one.
         sigmoids: slots of losses of per-class sigmoids, whose negatives can be weighed.
-        negatives: whether the weight of negatives is tuned in these slots.
+        negatives: least and greatest weight of negatives that are tried in these slots; None where it is not tuned.
     """
 
     metric: Metric
@@ -106,7 +106,7 @@ class AuditPlan:
     split: Literal["val", "test"] = "test"
     draws: int = 0
     sigmoids: tuple[str, ...] = ()
-    negatives: bool = False
+    negatives: tuple[float, float] | None = None
 
     def draw(self, seed: int) -> int:
         """Of the final training with that seed."""
@@ -149,11 +149,18 @@ class AuditPlan:
         return (
             *self.space,
             *(
-                Axis(inner.name, inner.default, *inner.span, inner.log, inner.whole, slot)
+                self._inner_axis(inner, slot)
                 for slot, text in one.losses.slots
-                for inner in open_parameters(text, negatives=self.negatives and slot in self.sigmoids)
+                for inner in open_parameters(
+                    text, negatives=self.negatives is not None and slot in self.sigmoids
+                )
             ),
         )
+
+    def _inner_axis(self, inner: Parameter, slot: str) -> Axis:
+        low, high = self.negatives if inner.name == NEGATIVES.name and self.negatives else inner.span
+        default = min(max(inner.default, low), high)
+        return Axis(inner.name, default, low, high, inner.log, inner.whole, slot)
 
     def _at(self, one: Contestant, point: Point) -> LossSet:
         """The contestant's losses, with settings, at a point of its space."""

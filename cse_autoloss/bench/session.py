@@ -22,6 +22,7 @@ from cse_autoloss.bench.tuning import Axis, tunable_axis
 from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNameError, WorkersLost
 from cse_autoloss.executors import Devices, Executor, Work, make_executor
 from cse_autoloss.executors.devices import local_devices
+from cse_autoloss.losses.negatives import NEGATIVES
 from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.settings.fields import Optimizer, Precision, unwritten
 from cse_autoloss.settings.load import SearchConfig, changed
@@ -145,6 +146,12 @@ class Session:
         return tuple(slot for slot, one in self.task.slots.items() if form_of(one).weighted)
 
     @property
+    def negatives(self) -> tuple[float, float] | None:
+        """Least and greatest weight of negatives that tuning tries; None where it is not tuned."""
+        audit = self.config.audit
+        return audit.ranges.get(NEGATIVES.name, NEGATIVES.span) if audit.negative_weight else None
+
+    @property
     def draws(self) -> int:
         """How many fresh draws of the data an audit has; 0 where they are not drawn."""
         return self.config.audit.draws if self.task.drawn(1) is not None else 0
@@ -185,7 +192,13 @@ class Session:
         """What is tuned for everyone, over the task's spans or the configuration's."""
         asked = dict(self.config.audit.ranges)
         known = [one.name for one in self.task.tunables]
+        if self.negatives:
+            known.append(NEGATIVES.name)
         for name in asked:
+            if name == NEGATIVES.name and name not in known and self.sigmoids:
+                raise ConfigError(
+                    f"audit.ranges: {name}: it is not tuned; set audit.negative_weight: true, too"
+                )
             if name not in known:
                 raise UnknownNameError.of(f"tunable of {self.config.task}", name, known)
         return tuple(

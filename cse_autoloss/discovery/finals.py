@@ -171,7 +171,7 @@ class Finals:
             resamples=asked.resamples,
             draws=session.draws,
             sigmoids=session.sigmoids,
-            negatives=asked.negative_weight,
+            negatives=session.negatives,
         )
 
     def _pairs(self, count: int) -> list[LossSet]:
