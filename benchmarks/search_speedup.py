@@ -1,7 +1,7 @@
 """What the funnel and each of its parts are worth: searches to the same score, with one part left out at a time.
 
     python benchmarks/search_speedup.py targets --seeds 0 1 2 3 4 5 6 7 8 9 --out speedup.jsonl
-    python benchmarks/search_speedup.py run full plain --seeds 0 1 2 --cap 120 --plain-cap 600 --lanes 2 --out speedup.jsonl
+    python benchmarks/search_speedup.py run --cap 90 --plain-cap 360 --lanes 2 --out speedup.jsonl
     python benchmarks/search_speedup.py table --out speedup.jsonl
 
 All search a classification loss beside GIoU on the clean scenes, from random losses: no handcrafted ones, no points of

@@ -180,7 +180,7 @@ class AuditSettings(Section):
     epochs: Positive = 15
     confidence: Annotated[Number, Field(gt=0.5, lt=1.0)] = 0.95
     resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 10_000
-    draws: Annotated[Whole, Field(ge=0, lt=1000)] = 10
+    draws: Annotated[Whole, Field(ge=0, lt=1000)] = 20
 
     @model_validator(mode="after")
     def _check(self) -> Self:
