@@ -1,4 +1,4 @@
-"""Trainings side by side: as one after another up to rounding, no member harms another, and a failed stack is undone."""
+"""Trainings side by side: as one after another up to rounding, none harms another, and a failed stack is undone."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ def test_after_a_pause_a_member_goes_on_alone_or_in_another_stack(data: Training
         keep(one, tmp_path / name)
     sizes = {(tmp_path / name).stat().st_size for name in names}
     keep(alone(run(data, "bce"), 5), tmp_path / "alone")
-    assert max(sizes) < 1.1 * (tmp_path / "alone").stat().st_size, "no other member's weights are kept with it"
+    assert max(sizes) < 1.1 * (tmp_path / "alone").stat().st_size, (
+        "no other member's weights are kept with it"
+    )
     again = [run(data, name) for name in names]
     for name, one in zip(names, again, strict=True):
         resume(one, tmp_path / name, 14)
@@ -160,7 +162,11 @@ def test_one_that_diverges_leaves_the_others_as_they_are(data: TrainingSet) -> N
         for place in (0, 2):
             assert torch.equal(weights(beside[place]), weights(sound[place]))
     everyone = advance_together([run(data, Loud(breaks=2)), run(data, Loud(breaks=3)), lost_prediction()], 14)
-    assert [str(everyone[place])[-12:] for place in range(3)] == ["step 2 of 14", "step 3 of 14", "step 1 of 14"]
+    assert [str(everyone[place])[-12:] for place in range(3)] == [
+        "step 2 of 14",
+        "step 3 of 14",
+        "step 1 of 14",
+    ]
 
 
 # -- the task ------------------------------------------------------------------------------------------------------
@@ -204,7 +210,13 @@ def test_what_differs_in_losses_alone_is_put_together_in_the_order_asked_for() -
     other = training("a", seed=1)
     assert stacks([a, other, b, c, a, d], 3) == [[a, b, c], [other], [d]]
     assert stacks([a, b], 1) == [[a], [b]]
-    apart = [a, training("a", lr=0.2), a.rung(1.0, 10), training("a", draw=1), training("a", precision="bfloat16")]
+    apart = [
+        a,
+        training("a", lr=0.2),
+        a.rung(1.0, 10),
+        training("a", draw=1),
+        training("a", precision="bfloat16"),
+    ]
     assert stacks(apart, 8) == [[one] for one in apart]
     (own,) = stacks([a.rung(1.0, 10), b.rung(1.0, 10)], 8)
     job = TrainingJob(tuple(own)).job(10.0, True)
@@ -261,7 +273,9 @@ def test_a_stack_that_fails_as_a_whole_is_trained_one_by_one(failure: str, tmp_p
     assert set(kept) == {one.key for one in wanted}
     sizes = [len(job.payload.get("members", "1")) for job in machine.jobs]
     # What is known is not trained again, and moves nobody to another stack.
-    first = [2, 2, 2, 2] if failure == "error" else [2, 2]  # for want of memory: once more, with nothing beside it
+    first = (
+        [2, 2, 2, 2] if failure == "error" else [2, 2]
+    )  # for want of memory: once more, with nothing beside it
     assert sizes == first + ([] if failure == "ok" else [1, 1, 1, 1])
     assert {job.limit for job in machine.jobs} == {20.0} | (set() if failure == "ok" else {10.0})
     alone = kept[wanted[0].key]
@@ -327,5 +341,7 @@ def test_auto_is_for_a_gpu() -> None:
     assert session.together == 8
     assert small().together == 1
     assert small(**{"proxy.stack": 4}).together == 4
-    with pytest.raises(ConfigError, match=r"options: proxy\.stack: expected a whole number of at least 1, got 0"):
+    with pytest.raises(
+        ConfigError, match=r"options: proxy\.stack: expected a whole number of at least 1, got 0"
+    ):
         small(**{"proxy.stack": 0})

@@ -183,8 +183,8 @@ class StackedRun(TrainingRun):
     def _forget(self, gradients: Sequence[Tensor]) -> None:
         """Leave what has diverged out of all that follows: of zeros, nothing that is not finite comes."""
         if self.diverged:
-            sums = [sum for one in self._optimiser.state.values() for sum in one.values()]
-            for tensor in (*gradients, *self._weights.values(), *self._buffers.values(), *sums):
+            moments = [own for one in self._optimiser.state.values() for own in one.values()]
+            for tensor in (*gradients, *self._weights.values(), *self._buffers.values(), *moments):
                 tensor[[*self.diverged]] = 0
 
 
