@@ -1,6 +1,7 @@
 """Proxy trainings stacked in one process against one alone: seconds of a training, and the ratio.
 
     python benchmarks/proxy_stack.py [--device cpu|cuda] [--stacks 2 4 8] [--canvas 64] [--precision bfloat16]
+    python benchmarks/proxy_stack.py --scores 6         # APs after so many epochs, side by side and alone
 
 The one-stage proxy on scenes of noise with a few boxes each, every model with another loss. Of each way some steps are
 done, in turns, and the median step is told as the seconds of a training of 15 epochs of 800 scenes. On a CPU the clock
@@ -15,9 +16,15 @@ from statistics import median
 
 import torch
 
+from cse_autoloss.bench.worker import slot_loss
 from cse_autoloss.detectors.one_stage import OneStageDetector
 from cse_autoloss.detectors.training import TrainingSet, detector_run
 from cse_autoloss.losses import load_loss
+from cse_autoloss.settings.tasks.detection import DetectionSettings
+from cse_autoloss.spaces import REG
+from cse_autoloss.tasks.detection import DetectionTask
+from cse_autoloss.tasks.protocol import Schedule as Asked
+from cse_autoloss.tasks.protocol import TaskScore
 from cse_autoloss.training.loop import Schedule, TrainingRun
 from cse_autoloss.training.stacked import StackedRun
 
@@ -71,6 +78,33 @@ def seconds(run: TrainingRun, steps: int) -> float:
     return (clock() - start) / steps
 
 
+def scores(options: argparse.Namespace) -> None:
+    """APs of 200 scenes' trainings, and how far apart they are: by stacking, by rounding, by another seed."""
+    own = DetectionSettings(precision=options.precision, scenes={"counts": [200, 100, 20]})
+    task, names = DetectionTask(own, options.device), LOSSES[: max(options.stacks)]
+    losses = [
+        {"cls": slot_loss(one, task.slots["cls"], None), "reg": slot_loss("giou", REG, None)} for one in names
+    ]
+    how = Asked(options.scores)
+
+    def alone(seed: int = 0, **settings: float) -> list[TaskScore]:
+        return [task.train(one, seed=seed, schedule=how, settings=settings, split="val") for one in losses]
+
+    found = {
+        "alone": alone(),
+        "stacked": task.train_together(losses, seed=0, schedules=[how] * len(losses), settings={}),
+        "alone, a millionth more rate": alone(lr=own.lr * (1 + 1e-6)),
+        "alone, seed 1": alone(1),
+    }
+    aps = {name: [one.metrics.get("ap", 0.0) for one in own] for name, own in found.items()}
+    print("| loss |" + "".join(f" {name} |" for name in aps) + "\n" + "|---" * (len(aps) + 1) + "|")
+    for name, row in zip(names, zip(*aps.values(), strict=True), strict=True):
+        print(f"| {name} |" + "".join(f" {ap:.4f} |" for ap in row))
+    for name in list(aps)[1:]:
+        apart = [abs(a - b) for a, b in zip(aps[name], aps["alone"], strict=True)]
+        print(f"from alone to {name}: {sum(apart) / len(apart):.4f} AP in the mean, at most {max(apart):.4f}")
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,7 +114,11 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scores", type=float, help="epochs")
     options = parser.parse_args()
+    if options.scores:
+        scores(options)
+        return
     data = scenes(options.canvas, options.device)
     runs = {1: training(data, LOSSES[0], options)}
     for count in options.stacks:

@@ -39,8 +39,8 @@ def row(tree: Any, index: int) -> Any:
 
 def side_by_side(
     model: nn.Module,
-    weights: Mapping[str, Tensor],
-    buffers: Mapping[str, Tensor],
+    weights: dict[str, Tensor],
+    buffers: dict[str, Tensor],
     inputs: Tensor,
     dim: int | None = None,
     half: torch.dtype | None = None,
@@ -123,7 +123,8 @@ class StackedRun(TrainingRun):
         )
         self.load_state(state)
         self.diverged: dict[int, Diverged] = {}
-        self._weights, self._buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
+        self._weights: dict[str, Tensor] = dict(self.model.named_parameters())
+        self._buffers = dict(self.model.named_buffers())
 
     def state_of(self, place: int) -> dict[str, Any]:
         """The state of one of the trainings, as its own `TrainingRun` takes it."""
