@@ -36,6 +36,9 @@ SEEDS_OF_TUNING = 2_000
 SEEDS_OF_AUDIT = 3_000
 """Training seeds start at the run's seed times 10,000 plus these, so that no stage sees another's luck."""
 
+STACK_OF_GPU = 8
+"""`proxy.stack: auto` with device cuda: a guess, no measurement."""
+
 
 class Session:
     """A configuration's task and what trainings on it need.
@@ -92,6 +95,25 @@ class Session:
         """Optimiser and precision of the search's trainings; None for the task's."""
         proxy = self.config.proxy
         return proxy.optimizer, None if proxy.precision == "auto" else proxy.precision
+
+    @property
+    def together(self) -> int:
+        """`proxy.stack` on this machine: how many of the search's trainings go side by side in one process.
+
+        Raises:
+            ConfigError: more than one is asked for, and they can't.
+        """
+        asked, (optimizer, precision) = self.config.proxy.stack, self.quick
+        why = self.task.alone
+        if optimizer != "sgd":
+            why = f"the optimizer {optimizer} moves one model at a time"
+        if (precision or getattr(self.config.own, "precision", None)) == "float16":
+            why = "in float16 a loss is scaled for one model at a time"
+        if asked is None:
+            return 1 if why or self.device == "cpu" else STACK_OF_GPU
+        if asked > 1 and why:
+            raise ConfigError(f"proxy.stack: expected 1, got {asked}: {why}")
+        return asked
 
     def told_quick(self) -> tuple[str, ...]:
         """A note, where the search's trainings have a precision that other machines may not have."""

@@ -151,6 +151,7 @@ class ProxySettings(Section):
     rung_samples: Count = 100
     optimizer: Optimizer = "sgd"
     precision: Precision | Literal["auto"] | None = "auto"
+    stack: Annotated[Annotated[Whole, Field(ge=1, le=256)] | None, BeforeValidator(_automatic)] = 1
 
     @model_validator(mode="after")
     def _check(self) -> Self:
