@@ -1,17 +1,17 @@
-"""What the funnel is worth: plain evolution, random search with the funnel, and the full search, to the same score.
+"""What the funnel and each of its parts are worth: searches to the same score, with one part left out at a time.
 
-    python benchmarks/search_speedup.py targets --seeds 0 1 2 --out speedup.jsonl
-    python benchmarks/search_speedup.py run plain --seed 0 --cap 900 --out speedup.jsonl
-    python benchmarks/search_speedup.py run random --seed 0 --cap 600 --out speedup.jsonl
-    python benchmarks/search_speedup.py run full --seed 0 --cap 600 --out speedup.jsonl
+    python benchmarks/search_speedup.py targets --seeds 0 1 2 3 4 5 6 7 8 9 --out speedup.jsonl
+    python benchmarks/search_speedup.py run --cap 90 --plain-cap 360 --lanes 2 --out speedup.jsonl
     python benchmarks/search_speedup.py table --out speedup.jsonl
 
-All search a classification loss beside GIoU, from random losses, with the population and the rates of the default
-configuration and a proxy of 6 epochs, in one process. Plain evolution trains every distinct candidate: nothing is
-verified or simulated. A target is what a handcrafted loss scores on the validation scenes with the same seed, box
-weight and learning rate; an arm has reached it when a candidate's first training, on the whole schedule, scores as
-much. Time starts when the process does; processor time is that of the process and its children. Every training is a
-line in the file as soon as it ends, so that arms can run one at a time and be cut short.
+All search a classification loss beside GIoU on the clean scenes, from random losses: no handcrafted ones, no points of
+known families, nothing remembered. A training has 6 epochs. Every arm has the package's defaults but for what its name
+says: none was tuned for this measure. Plain evolution trains every distinct candidate, with nothing in front of it.
+
+A target is what a handcrafted loss scores on the validation scenes with the same seed; an arm has reached it when a
+candidate's first training, on the whole schedule, scores as much. Caps and times are seconds of one core, of the
+search's process from its start, data and imports included. Every training is a line in the file as soon as it ends; a
+run that is in the file is not done again.
 """
 
 from __future__ import annotations
@@ -19,192 +19,197 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import sqlite3
-import statistics
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-TARGETS = ("bce", "focal", "best", "beyond")
-"""Names of handcrafted losses; "best" is whichever of the catalogue's scores highest, "beyond" is 2 AP more."""
-LABELS = {"best": "the catalogue's best", "beyond": "2 AP above the catalogue's best"}
-PARTNER = "giou"
-BRANCH = "cls-binary"
+import numpy as np
+
+PARTNER, BRANCH = "giou", "cls-binary"
 EPOCHS = 6.0
-"""Of a whole proxy training: shorter than the default, which makes plain evolution cheaper."""
+"""Of a training: shorter than a search's, so that ten seeds of all arms can be paid for."""
 LIMIT = 60.0
-"""Wall seconds after which a training of plain evolution is ended: one takes about 6."""
-ARMS = {
-    "plain": "plain evolution",
-    "random": "random search with the funnel",
-    "full": "full search",
+"""Wall seconds after which a training of plain evolution is ended: one takes about 4."""
+TRIES = 16
+"""Trainings that tune the catalogue's best."""
+TARGETS = {"bce": "bce", "focal": "focal", "best": "the catalogue's best, tuned"}
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "full": ("full search", {}),
+    "plain": ("plain evolution", {}),
+    "random": (
+        "random search with the funnel",
+        {"evolution.random_fraction": 1.0, "evolution.elite": 0, "surrogate.pool": 0},
+    ),
+    "no-scouts": ("full, no scouts", {"evolution.scouts": 0}),
+    "no-verification": ("full, no verification", {"evolution.scouts": 0}),
+    "no-simulation": ("full, no simulation", {"simulate.share": 0.0, "evolution.choose_from": 1.0}),
+    "no-halving": ("full, no rung", {"proxy.halving": []}),
+    "no-surrogate": ("full, no surrogate", {"surrogate.pool": 0}),
+    "generation-8": ("full, generations of 8", {"evolution.offspring": 8}),
+    "generation-32": ("full, generations of 32", {"evolution.offspring": 32}),
 }
-FUNNEL: dict[str, dict[str, Any]] = {
-    "random": {
-        "evolution__random_fraction": 1.0,
-        "evolution__scouts": 1_000_000,
-        "evolution__attempts": 1,
-        "evolution__elite": 0,
-    },
-    "full": {
-        "evolution__random_fraction": 0.3,
-        "evolution__scouts": 1_000_000,
-        "evolution__offspring": 8,
-        "evolution__choose_from": 4.0,
-    },
-}
-"""How the arms with a funnel differ from the default configuration."""
+"""Name -> label, and how the arm differs from the package's defaults. Without verification scouts are pointless."""
 
 
 class Log:
-    """Lines of one arm's run, with wall and processor seconds since the process began."""
+    """Lines of one arm's run, with processor seconds since the process began."""
 
-    def __init__(self, path: Path, arm: str, seed: int, before: Mapping[str, float] | None = None) -> None:
-        """`before`: wall and processor seconds that an earlier process of the same run took."""
-        self._path = path
-        self._facts = {"arm": arm, "seed": seed}
-        self._before = before or {"wall": 0.0, "cpu": 0.0}
-        self._born = time.time() - time.process_time() - self._before["wall"]
-
-    @property
-    def wall(self) -> float:
-        return time.time() - self._born
+    def __init__(self, path: Path, arm: str, seed: int) -> None:
+        self._path, self._facts = path, {"arm": arm, "seed": seed}
 
     def cpu(self) -> float:
         times = os.times()
-        own = times.user + times.system + times.children_user + times.children_system
-        return own + self._before["cpu"]
+        return times.user + times.system + times.children_user + times.children_system
 
     def write(self, kind: str, **values: Any) -> None:
-        line = {
-            **self._facts,
-            "kind": kind,
-            "wall": round(self.wall, 2),
-            "cpu": round(self.cpu(), 2),
-            **values,
-        }
+        line = {**self._facts, "kind": kind, "cpu": round(self.cpu(), 2), **values}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def settings(seed: int) -> Any:
-    """The configuration that all arms share."""
-    from cse_autoloss.settings.load import load_config
-
-    options = {
+def options(arm: str, seed: int) -> dict[str, Any]:
+    """What a run is told."""
+    return {
         "slot": "cls",
         "seed": seed,
         "device": "cpu",
         "detection.data": "digits",
         "executor": "inprocess",
         "generations": 100_000,
+        "budget": None,
         "proxy.epochs": EPOCHS,
+        "surrogate.memory": False,
+        "evolution.handcrafted_seeds": False,
+        "evolution.families": 0.0,
+        **ARMS[arm][1],
     }
-    # The rung that the tables were measured with: the best third goes on.
-    options |= {"evolution.handcrafted_seeds": False, "proxy.keep": 0.3333, "proxy.floor": 0.0}
-    return load_config("detection", options)
 
 
-def first_seed(seed: int) -> int:
-    """The seed of every candidate's first training."""
-    from cse_autoloss.bench.session import SEEDS_OF_SEARCH
+def config_of(arm: str, seed: int) -> Any:
+    """The same, checked."""
+    from cse_autoloss.settings.load import load_config
+    from cse_autoloss.tasks.registry import section_of
 
-    return seed * 10_000 + SEEDS_OF_SEARCH
+    return load_config("detection", options(arm, seed), section_of)
 
 
 @contextlib.contextmanager
-def trainer(config: Any, seed: int) -> Iterator[Callable[[str], tuple[str, float]]]:
-    """A function from a formula or name to status and AP of its training; it ends those that take too long."""
-    from cse_autoloss.bench.jobs import Training
+def trainer(seed: int) -> Iterator[tuple[Any, Callable[[Any], Any]]]:
+    """The session, and a function from a training to its score; it ends those that take too long."""
     from cse_autoloss.bench.session import Session
     from cse_autoloss.executors import Job
 
-    session = Session(config)
+    session = Session(config_of("full", seed))
     with session.executor() as executor:
 
-        def train(cls: str) -> tuple[str, float]:
-            losses = session.untuned({"cls": cls, "reg": PARTNER})
-            training = Training("proxy", losses, first_seed(seed), config.proxy.epochs)
-            executor.submit(Job(training.key, training.payload(), LIMIT))
+        def train(training: Any) -> Any:
+            quick = replace(training, precision=session.quick[1])
+            executor.submit(Job(quick.key, quick.payload(), LIMIT))
             result = executor.next_result()
             assert result is not None
-            score = training.score(result.status, result.value, result.detail, result.seconds)
-            return score.status, score.metrics.get("ap", 0.0)
+            return quick.score(result.status, result.value, result.detail, result.seconds)
 
-        yield train
+        yield session, train
 
 
-def targets(seeds: list[int], path: Path) -> None:
-    """Train the catalogue's losses, which set the marks."""
+def first_training(session: Any, losses: Any) -> Any:
+    """A candidate's first in a search of that seed."""
+    from cse_autoloss.bench.jobs import Training
+    from cse_autoloss.bench.session import SEEDS_OF_SEARCH
+
+    return Training("proxy", losses, session.first_seed(SEEDS_OF_SEARCH), EPOCHS)
+
+
+def targets(seeds: Sequence[int], path: Path, tuned: bool = True) -> None:
+    """Train BCE, focal and all of the catalogue with each seed; tune the one of the best mean, and train it so."""
     from cse_autoloss.losses import list_losses
 
+    names = [entry.name for entry in list_losses(BRANCH)]
+    known = {(line["seed"], line["formula"]) for line in lines(path) if line["kind"] == "target"}
     for seed in seeds:
-        with trainer(settings(seed), seed) as train:
-            for entry in list_losses(BRANCH):
-                log = Log(path, "target", seed)
-                status, ap = train(entry.name)
-                log.write("target", formula=entry.name, status=status, ap=ap)
-                print(f"seed {seed}: {entry.name} + {PARTNER}: AP {ap * 100:.2f} ({status})", flush=True)
+        with trainer(seed) as (session, train):
+            for name in names:
+                if (seed, name) in known:
+                    continue
+                score = train(first_training(session, session.untuned({"cls": name, "reg": PARTNER})))
+                ap = score.metrics.get("ap", 0.0)
+                Log(path, "target", seed).write("target", formula=name, status=score.status, ap=ap)
+                print(f"seed {seed}: {name} + {PARTNER}: AP {ap * 100:.2f} ({score.status})", flush=True)
+    if not tuned:
+        return
+    found: dict[str, list[float]] = defaultdict(list)
+    for line in lines(path):
+        if line["kind"] == "target" and line["seed"] in seeds:
+            found[line["formula"]].append(line["ap"])
+    best = max(found, key=lambda name: float(np.mean(found[name])))
+    losses = _tuned(best)
+    print(f"best of {len(found)}: {best}, tuned to {losses}", flush=True)
+    for seed in seeds:
+        with trainer(seed) as (session, train):
+            ap = train(first_training(session, losses)).metrics.get("ap", 0.0)
+            told = {"cls": losses["cls"], **losses.tuned}
+            Log(path, "target", seed).write("best", formula=best, tuned=told, ap=ap)
+            print(f"seed {seed}: AP {ap * 100:.2f}", flush=True)
 
 
-def known_targets(path: Path, seed: int) -> dict[str, float]:
+def _tuned(name: str) -> Any:
+    """The catalogue's loss beside the partner at the best of `TRIES` trainings, as an audit would tune it."""
+    from cse_autoloss.bench.audit import AuditPlan, Contestant, tune
+
+    with trainer(0) as (session, train):
+        seeds = session.tune_seeds
+        plan = AuditPlan(session.metric, "", (0, 1), session.space(), TRIES, EPOCHS, seeds, EPOCHS)
+        one = Contestant(name, session.untuned({"cls": name, "reg": PARTNER}), False)
+        return tune([one], plan, lambda wanted: {t.key: train(t) for t in wanted})[0].losses
+
+
+def marks_of(path: Path, seed: int) -> dict[str, float]:
     """Target -> AP for the training seed of that run."""
-    found = {
-        line["formula"]: line["ap"]
-        for line in lines(path)
-        if line["kind"] == "target" and line["seed"] == seed
-    }
-    if not {"bce", "focal"} <= set(found):
+    own = [line for line in lines(path) if line["seed"] == seed and line["arm"] == "target"]
+    found = {line["formula"]: line["ap"] for line in own if line["kind"] == "target"}
+    best = [line["ap"] for line in own if line["kind"] == "best"]
+    if not {"bce", "focal"} <= set(found) or not best:
         raise SystemExit(f"{path} has no targets for seed {seed}: run `targets --seeds {seed}` first")
-    best = max(found.values())
-    return {"bce": found["bce"], "focal": found["focal"], "best": best, "beyond": best + 0.02}
+    return {"bce": found["bce"], "focal": found["focal"], "best": best[-1]}
 
 
 def run_plain(seed: int, cap: float, path: Path) -> None:
-    """Evolution that trains every candidate that it has not trained before.
-
-    A run that is in the file is gone on with: what it trained is not trained again, and its clocks run on.
-    """
+    """Evolution that trains every candidate that it has not trained before."""
     from cse_autoloss.searches.evolution import Evolution
     from cse_autoloss.searches.protocol import Member
     from cse_autoloss.spaces import SIGNATURES
 
-    goal = max(known_targets(path, seed).values())
-    own = [line for line in lines(path) if (line["arm"], line["seed"]) == ("plain", seed)]
-    past = {line["formula"]: (line["status"], line["ap"]) for line in own if line["kind"] == "training"}
-    log, config = Log(path, "plain", seed, own[-1] if own else None), settings(seed)
-    with trainer(config, seed) as train:
-        evolution = Evolution(config.evolution, {"cls": SIGNATURES[BRANCH]}, seed)
-        state, known = evolution.init(), set[str]()
-        log.write("start", cap=cap)
+    goal, log = max(marks_of(path, seed).values()), Log(path, "plain", seed)
+    with trainer(seed) as (session, train):
+        evolution = Evolution(session.config.evolution, {"cls": SIGNATURES[BRANCH]}, seed)
+        state, known, size = evolution.init(), set[str](), session.config.evolution.offspring
         while True:
             members, attempt = [], 0
-            while len(members) < config.evolution.offspring:
-                for proposal in evolution.ask(state, attempt, config.evolution.batch):
+            while len(members) < size:
+                for proposal in evolution.ask(state, attempt, session.config.evolution.batch):
                     graph = proposal.graph
-                    if graph.digest in known or len(members) >= config.evolution.offspring:
+                    if graph is None or graph.digest in known or len(members) >= size:
                         continue
                     known.add(graph.digest)
-                    if graph.formula in past:
-                        status, ap = past[graph.formula]
-                    else:
-                        status, ap = train(graph.formula)
-                        log.write(
-                            "training",
-                            formula=graph.formula,
-                            status=status,
-                            ap=ap,
-                            epochs=config.proxy.epochs,
-                        )
+                    losses = session.untuned({"cls": graph.formula, "reg": PARTNER})
+                    score = train(first_training(session, losses))
+                    ap = score.metrics.get("ap", 0.0)
+                    log.write("training", formula=graph.formula, status=score.status, ap=ap, epochs=EPOCHS)
                     # One that failed takes its place in the generation, but never becomes a parent.
-                    scores = (ap,) if status == "ok" else ()
+                    own = (ap,) if score.status == "ok" else ()
                     members.append(
-                        Member(graph.formula, graph.digest, proposal.origin, state.generation, scores)
+                        Member(graph.formula, graph.digest, proposal.origin, state.generation, own)
                     )
-                    if ap >= goal or log.wall > cap:
+                    if ap >= goal or log.cpu() > cap:
                         log.write("end", reason="goal" if ap >= goal else "cap")
                         return
                 attempt += 1
@@ -214,12 +219,11 @@ def run_plain(seed: int, cap: float, path: Path) -> None:
 class Watch:
     """Follows a run by its store, and ends it when the goal or the cap is reached."""
 
-    def __init__(self, directory: Path, log: Log, goal: float, cap: float, seed: int, epochs: float) -> None:
+    def __init__(self, directory: Path, log: Log, goal: float, cap: float, seed: int) -> None:
         self._file, self._log, self._goal, self._cap = directory / "run.sqlite", log, goal, cap
-        self._seed, self._epochs = seed, epochs
+        self._seed = seed
         self._seen: set[str] = set()
-        self.reason = "cap"
-        self.counts: dict[str, int] = {}
+        self.reason, self.counts = "cap", dict[str, int]()
 
     def update(self, status: Any) -> None:
         """Called after every training, and a few times a second."""
@@ -228,23 +232,21 @@ class Watch:
         self.counts = dict(status.funnel)
         for key, formula, state, ap, epochs, seed, extra in self._new():
             self._seen.add(key)
-            first = seed == self._seed and epochs == self._epochs
+            first = seed == self._seed and epochs == EPOCHS
             # A training that was paused on the way is scored at every pause: each line counts what it added.
             epochs = json.loads(extra).get("epochs_trained", epochs)
-            self._log.write(
-                "training", formula=formula, status=state, ap=ap or 0.0, epochs=epochs, first=first
-            )
+            told = {"formula": formula, "status": state, "ap": ap or 0.0, "epochs": epochs, "first": first}
+            self._log.write("training", **told)
             if first and (ap or 0.0) >= self._goal:
                 self.reason = "goal"
-        if self.reason == "goal" or self._log.wall > self._cap:
+        if self.reason == "goal" or self._log.cpu() > self._cap:
             raise KeyboardInterrupt
 
     def _new(self) -> Iterator[tuple[Any, ...]]:
         with sqlite3.connect(f"file:{self._file}?mode=ro", uri=True) as store:
             rows = store.execute(
                 "SELECT key, losses ->> '$.cls', status, metrics ->> '$.ap', epochs, seed, extra FROM scores"
-                " WHERE seed >= 0 AND split = 'val'"
-                " ORDER BY created"
+                " WHERE seed >= 0 AND split = 'val' ORDER BY created"
             ).fetchall()
         store.close()
         return iter([row for row in rows if row[0] not in self._seen])
@@ -253,28 +255,58 @@ class Watch:
 def run_funnel(arm: str, seed: int, cap: float, path: Path) -> None:
     """A search of this package, ended at the goal."""
     import cse_autoloss
+    from cse_autoloss.bench.session import SEEDS_OF_SEARCH, Session
 
-    goal = max(known_targets(path, seed).values())
-    log = Log(path, arm, seed)
-    log.write("start", cap=cap)
-    config = settings(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        watch = Watch(Path(folder) / "run", log, goal, cap, first_seed(seed), config.proxy.epochs)
-        cse_autoloss.evolve(
-            out=Path(folder) / "run",
-            detection__data="digits",
-            executor="inprocess",
-            device="cpu",
-            slot="cls",
-            seed=seed,
-            generations=100_000,
-            budget=None,
-            observer=watch,
-            evolution__handcrafted_seeds=False,
-            proxy__epochs=EPOCHS,
-            **FUNNEL[arm],
-        )
+    goal, log = max(marks_of(path, seed).values()), Log(path, arm, seed)
+    with tempfile.TemporaryDirectory() as folder, _unverified() if arm == "no-verification" else _as_it_is():
+        first = Session(config_of(arm, seed)).first_seed(SEEDS_OF_SEARCH)
+        watch = Watch(Path(folder) / "run", log, goal, cap, first)
+        told = {name.replace(".", "__"): value for name, value in options(arm, seed).items()}
+        cse_autoloss.evolve("detection", out=Path(folder) / "run", observer=watch, **told)
         log.write("end", reason=watch.reason, funnel=watch.counts)
+
+
+_as_it_is = contextlib.nullcontext
+
+
+@contextlib.contextmanager
+def _unverified() -> Iterator[None]:
+    """A funnel that lets everything through to the simulation; duplicates are those of the same graph."""
+    from cse_autoloss.discovery.funnel import Funnel
+
+    verified = Funnel.look
+    Funnel.look = lambda self, entrants: [  # type: ignore[method-assign]
+        (replace(entrant, fingerprint=entrant.proposal.digest), None) for entrant in entrants
+    ]
+    try:
+        yield
+    finally:
+        Funnel.look = verified  # type: ignore[method-assign]
+
+
+def run(arms: Sequence[str], seeds: Sequence[int], caps: tuple[float, float], lanes: int, path: Path) -> None:
+    """All that is not in the file, seed by seed, each in a process of its own with one thread."""
+    done = {(line["arm"], line["seed"]) for line in lines(path) if line["kind"] == "end"}
+    rng = np.random.default_rng(0)
+    orders = [(seed, arms[i]) for seed in seeds for i in rng.permutation(len(arms))]
+
+    def one(order: tuple[int, str]) -> None:
+        seed, arm = order
+        if (arm, seed) in done:
+            return
+        cap = caps[1] if arm == "plain" else caps[0]
+        command = [sys.executable, __file__, "one", arm, "--seed", str(seed), "--cap", str(cap)]
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        subprocess.run(
+            [*command, "--out", str(path)],
+            env={**os.environ, **threads},
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        print(f"{arm}, seed {seed}: done", flush=True)
+
+    with ThreadPoolExecutor(lanes) as pool:
+        list(pool.map(one, orders))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -284,121 +316,148 @@ def lines(path: Path) -> list[dict[str, Any]]:
     )
 
 
-def reached(arm: str, seed: int, target: float, found: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Where an arm first scored as much: wall, cpu, proxies and whole trainings' worth; None where there is no run."""
-    own = [line for line in found if line["arm"] == arm and line["seed"] == seed]
-    if not own:
-        return None
+@dataclass(frozen=True)
+class Reach:
+    """How long one run took to a target, or how long it was watched without reaching it."""
+
+    done: bool
+    cpu: float
+    worth: float
+    """Trainings, as whole ones' worth of epochs."""
+
+
+def reach(own: Sequence[Mapping[str, Any]], target: float) -> Reach:
+    """Where a run, whose lines these are, first scored as much."""
     trainings = [line for line in own if line["kind"] == "training"]
     for place, line in enumerate(trainings):
         if line.get("first", True) and line["ap"] >= target:
             worth = sum(t["epochs"] for t in trainings[: place + 1]) / EPOCHS
-            return {
-                "done": True,
-                "wall": line["wall"],
-                "cpu": line["cpu"],
-                "proxies": place + 1,
-                "worth": worth,
-            }
-    worth = sum(t["epochs"] for t in trainings) / EPOCHS
-    last = own[-1]
-    return {
-        "done": False,
-        "wall": last["wall"],
-        "cpu": last["cpu"],
-        "proxies": len(trainings),
-        "worth": worth,
-    }
+            return Reach(True, line["cpu"], worth)
+    return Reach(False, own[-1]["cpu"], sum(t["epochs"] for t in trainings) / EPOCHS)
+
+
+def median(runs: Sequence[Reach], what: str) -> str:
+    """Kaplan–Meier's: where half have got there; how long runs were watched where fewer have."""
+    from scipy.stats import CensoredData, ecdf
+
+    times = np.array([getattr(one, what) for one in runs])
+    done = np.array([one.done for one in runs])
+    curve = ecdf(CensoredData(uncensored=times[done], right=times[~done])).sf if done.any() else None
+    below = (
+        []
+        if curve is None
+        else [q for q, p in zip(curve.quantiles, curve.probabilities, strict=True) if p <= 0.5]
+    )
+    return f"{below[0]:.0f}" if below else f"> {np.median(times):.0f}"
+
+
+def quicker(full: Sequence[Reach], other: Sequence[Reach]) -> tuple[float, float, float]:
+    """How many times as often `full` gets there in the same processor time, with the exact 95 % interval of a quotient
+    of two Poisson rates: chances are taken as the same at every second."""
+    from scipy.stats import f
+
+    (d, t), (e, u) = ((sum(r.done for r in runs), sum(r.cpu for r in runs)) for runs in (full, other))
+    low = d / (e + 1) / f.ppf(0.975, 2 * (e + 1), 2 * d) * u / t if d else 0.0
+    high = (d + 1) / e * f.ppf(0.975, 2 * (d + 1), 2 * e) * u / t if e else math.inf
+    return (d / t) / (e / u) if e else math.inf, float(low), float(high)
+
+
+def differ(full: Sequence[Reach], other: Sequence[Reach]) -> float:
+    """p of the log-rank test."""
+    from scipy.stats import CensoredData, logrank
+
+    told = [
+        CensoredData(uncensored=[r.cpu for r in runs if r.done], right=[r.cpu for r in runs if not r.done])
+        for runs in (full, other)
+    ]
+    return float(logrank(*told).pvalue)
 
 
 def table(path: Path) -> str:
-    """The comparison as markdown: one line for each target and arm."""
-    found = lines(path)
-    seeds = sorted({line["seed"] for line in found if line["kind"] == "target"})
+    """The comparison as markdown: a line for each target and arm."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for line in lines(path):
+        found[line["arm"], line["seed"]].append(line)
+    # A run that was cut short, and is done again, counts from its last beginning.
+    whole = {key: own for key, own in found.items() if own[-1]["kind"] == "end"}
+    arms = [arm for arm in ARMS if any(arm == name for name, _ in whole)]
     text = []
-    for name in TARGETS:
-        marks = {s: known_targets(path, s)[name] for s in seeds}
-        values = ", ".join(f"{100 * mark:.2f}" for mark in marks.values())
-        text += [f"### To {LABELS.get(name, name)} + {PARTNER} (AP {values})", ""]
-        text += [
-            "| arm | wall s, seed by seed | CPU s | proxies | whole proxies' worth | plain ÷ this: wall | CPU |"
-        ]
-        text += ["|---|---|---|---|---|---:|---:|"]
-        runs = {arm: {s: reached(arm, s, marks[s], found) for s in seeds} for arm in ARMS}
-        for arm, label in ARMS.items():
-            own = {s: run for s, run in runs[arm].items() if run is not None}
-            if not own:
-                continue
-            cells = [
-                ", ".join(("" if run["done"] else "> ") + format(run[what], ".0f") for run in own.values())
-                for what in ("wall", "cpu", "proxies", "worth")
+    for target, label in TARGETS.items():
+        runs = {
+            arm: [
+                reach(own, marks_of(path, seed)[target])
+                for (name, seed), own in sorted(whole.items())
+                if name == arm
             ]
-            ratios = [_ratio(runs["plain"], own, what) if arm != "plain" else "1" for what in ("wall", "cpu")]
-            text.append(f"| {label} | {' | '.join(cells)} | {' | '.join(ratios)} |")
+            for arm in arms
+        }
+        seeds = sorted({seed for _, seed in whole})
+        values = ", ".join(f"{100 * marks_of(path, seed)[target]:.1f}" for seed in seeds)
+        text += [f"### To {label} + {PARTNER} (AP {values})", ""]
+        text += [
+            "| arm | got there | median, CPU s | median, trainings | the full search is so many times quicker | p |"
+        ]
+        text += ["|---|---:|---:|---:|---:|---:|"]
+        chances = {arm: differ(runs["full"], own) for arm, own in runs.items() if arm != "full"}
+        adjusted = _holm(chances)
+        for arm, own in runs.items():
+            cells = [f"{sum(r.done for r in own)} of {len(own)}", median(own, "cpu"), median(own, "worth")]
+            if arm == "full":
+                cells += ["", ""]
+            else:
+                ratio, low, high = quicker(runs["full"], own)
+                middle = f"{ratio:.2g} " if math.isfinite(ratio) else ""
+                top = f"{high:.2g}" if math.isfinite(high) else "∞"
+                cells += [f"{middle}[{low:.2g}, {top}]", f"{adjusted[arm]:.2g}"]
+            text.append(f"| {ARMS[arm][0]} | {' | '.join(cells)} |")
         text.append("")
-    text += [
-        "`>`: not reached by then. `≥`: a lower bound, because plain evolution did not get there in its cap.",
-        "",
-    ]
-    text += _best(found, seeds)
     return "\n".join(text)
 
 
-def _ratio(plain: dict[int, Any], own: dict[int, Any], what: str) -> str:
-    """Geometric mean over the seeds of plain ÷ own."""
-    both = [(plain[s], own[s]) for s in own if plain.get(s) is not None]
-    if not both or not all(mine["done"] for _, mine in both):
-        return "–"
-    mean = statistics.geometric_mean([theirs[what] / mine[what] for theirs, mine in both])
-    return ("" if all(theirs["done"] for theirs, _ in both) else "≥ ") + f"{mean:.1f}"
-
-
-def _best(found: list[dict[str, Any]], seeds: list[int]) -> list[str]:
-    """What each run trained; `verified`: of these, how many have the convergence properties."""
-    from cse_autoloss.spaces import parse
-    from cse_autoloss.verification import verify_population
-
-    text = ["| arm | seed | trained | verified | failed | above 10 AP | best AP | best formula |"]
-    text += ["|---|---:|---:|---:|---:|---:|---:|---|"]
-    for arm, label in ARMS.items():
-        for seed in seeds:
-            own = [t for t in found if (t["arm"], t["seed"], t["kind"]) == (arm, seed, "training")]
-            if not own:
-                continue
-            formulas = sorted({t["formula"] for t in own})
-            right = sum(v.accepted for v in verify_population([parse(f, BRANCH) for f in formulas]))
-            best = max(own, key=lambda t: t["ap"])
-            failed = len({t["formula"] for t in own if t["status"] != "ok"})
-            learnt = len({t["formula"] for t in own if t["ap"] > 0.1})
-            text.append(
-                f"| {label} | {seed} | {len(formulas)} | {right} | {failed} | {learnt} | {100 * best['ap']:.2f} |"
-                f" `{best['formula']}` |"
-            )
-    return text
+def _holm(chances: Mapping[str, float]) -> dict[str, float]:
+    """p of each, corrected for their number."""
+    adjusted, most = {}, 0.0
+    for place, arm in enumerate(sorted(chances, key=chances.__getitem__)):
+        most = max(most, min(1.0, (len(chances) - place) * chances[arm]))
+        adjusted[arm] = most
+    return adjusted
 
 
 def main() -> None:
     """Parse and do one step."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     steps = parser.add_subparsers(dest="step", required=True)
-    for step in ("targets", "run", "table"):
-        one = steps.add_parser(step)
-        one.add_argument("--out", type=Path, required=True, help="JSON lines of all arms")
+    for step in ("targets", "run", "one", "table"):
+        own = steps.add_parser(step)
+        own.add_argument("--out", type=Path, required=True, help="JSON lines of all arms")
+        if step in ("targets", "run"):
+            own.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
         if step == "targets":
-            one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+            own.add_argument(
+                "--untuned", action="store_true", help="the catalogue alone, for a part of the seeds"
+            )
         if step == "run":
-            one.add_argument("arm", choices=list(ARMS))
-            one.add_argument("--seed", type=int, default=0)
-            one.add_argument("--cap", type=float, default=900.0, help="wall seconds")
-    arguments = parser.parse_args()
-    if arguments.step == "targets":
-        targets(arguments.seeds, arguments.out)
-    elif arguments.step == "table":
-        print(table(arguments.out))
-    elif arguments.arm == "plain":
-        run_plain(arguments.seed, arguments.cap, arguments.out)
+            own.add_argument("arms", nargs="*", default=list(ARMS), help="all, unless named")
+            own.add_argument("--cap", type=float, default=120.0, help="seconds of one core")
+            own.add_argument("--plain-cap", type=float, default=600.0, help="of plain evolution")
+            own.add_argument("--lanes", type=int, default=2, help="runs side by side")
+        if step == "one":
+            own.add_argument("arm", choices=list(ARMS))
+            own.add_argument("--seed", type=int, required=True)
+            own.add_argument("--cap", type=float, required=True)
+    asked = parser.parse_args()
+    if asked.step == "targets":
+        targets(asked.seeds, asked.out, not asked.untuned)
+    elif asked.step == "table":
+        print(table(asked.out))
+    elif asked.step == "run":
+        run(asked.arms, asked.seeds, (asked.cap, asked.plain_cap), asked.lanes, asked.out)
+    elif asked.arm == "plain":
+        run_plain(asked.seed, asked.cap, asked.out)
     else:
-        run_funnel(arguments.arm, arguments.seed, arguments.cap, arguments.out)
+        run_funnel(asked.arm, asked.seed, asked.cap, asked.out)
 
 
 if __name__ == "__main__":

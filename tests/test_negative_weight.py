@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ WEIGHED = [name for name in CATALOGUE if open_parameters(name, negatives=True)[-
 
 PLAN = AuditPlan(
     metric=Metric("ap"), task="t", seeds=(30, 31), space=(Axis("lr", 0.1, 0.02, 0.2),), tries=12,
-    tune_epochs=1, tune_seeds=(20, 21), epochs=1, resamples=100, sigmoids=("cls",), negatives=True,
+    tune_epochs=1, tune_seeds=(20, 21), epochs=1, resamples=100, sigmoids=("cls",), negatives=NEGATIVES.span,
 )  # fmt: skip
 
 
@@ -171,11 +172,65 @@ def test_who_has_no_weight_of_its_own_is_tuned_over_one_with_as_many_trainings()
 
 
 def test_without_the_option_nothing_is_weighed() -> None:
-    chosen, asked = run(FIELD, replace(PLAN, negatives=False))
+    chosen, asked = run(FIELD, replace(PLAN, negatives=None))
     held = "bce(negative_weight=3)"
     assert not [t for t in asked if "negative_weight" in t.losses["cls"].replace(held, "")]
     assert chosen[0].losses["cls"] == BCE
     assert chosen[0].inner == ()
+
+
+def test_its_range_is_that_of_the_settings() -> None:
+    asked = {"audit.negative_weight": True, "audit.ranges": {"negative_weight": (0.5, 2.0), "lr": (1, 1)}}
+    session = Session(load_config("detection", asked, section_of))
+    assert session.negatives == (0.5, 2.0)
+    assert [axis.name for axis in session.space()] == ["box_weight", "lr"]
+    chosen, trained = run(FIELD, replace(PLAN, negatives=session.negatives))
+    weights = {with_parameters(BCE, {"negative_weight": w}) for w in (0.2, 0.4, 3.0)}
+    assert not weights & {t.losses["cls"] for t in trained}
+    assert 0.5 <= dict(chosen[0].inner).get("negative_weight", 1.0) <= 2.0
+    assert "0.5 to 2 times" in negatives_told(chosen, ("cls",), session.negatives)[0]
+    # A span without 1 begins at its nearer end.
+    chosen, trained = run(FIELD[:1], replace(PLAN, negatives=(2.0, 4.0)))
+    assert trained[0].losses["cls"] == weighted(BCE, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"audit.ranges": {"negative_weight": (0.5, 2)}}, "set audit.negative_weight: true, too"),
+        (
+            {"audit.ranges": {"negative": (0.5, 2)}, "audit.negative_weight": True},
+            "did you mean 'negative_weight'",
+        ),
+    ],
+)
+def test_a_range_of_what_is_not_tuned_is_one_clear_line(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(AutoLossError, match=words):
+        Session(load_config("detection", asked, section_of)).space()
+
+
+def test_a_study_tunes_it_where_asked() -> None:
+    """The value is best where a negative's loss at a logit of 1 is 2.5 times a positive's at -1."""
+
+    def value(loss: Any, seed: int = 0) -> float:
+        down, up = (
+            float(loss(torch.tensor([[logit]]), torch.tensor([target]), torch.ones(1)))
+            for logit, target in ((-1.0, 0), (1.0, 1))
+        )
+        return -abs(math.log(max(up, 1e-9) / max(down, 1e-9) / 2.5))
+
+    with cse_autoloss.Study("cls-binary", settings={"evolution.scouts": 200}) as study:
+        study.optimize(value, trials=6)
+        found = study.audit(
+            value, against=[BCE, "quality-gce"], seeds=3, validate=value, negative_weight=True
+        ).result
+        plain = next(one for one in found.contestants if one.name == BCE)
+        assert 1.8 < dict(plain.inner)["negative_weight"] < 3.4
+        assert "the weight of negatives was tuned, 0.1 to 10 times" in found.tuning[0]
+        with pytest.raises(ConfigError, match="expected validate, which it is tuned by"):
+            study.audit(value, negative_weight=True)
+    with cse_autoloss.Study("regression") as study, pytest.raises(ConfigError, match="not regression"):
+        study.audit(value, negative_weight=True, validate=value)
 
 
 def test_the_report_tells_for_whom_it_was_tuned() -> None:
@@ -192,12 +247,12 @@ def test_the_report_tells_for_whom_it_was_tuned() -> None:
     assert result.to_dict()["tuning"] == list(result.tuning)
     found = result.to_dict()["winners"][0]
     assert found["inner"] == dict(chosen[0].inner)
-    off = conclude(chosen, replace(PLAN, negatives=False), scores)
+    off = conclude(chosen, replace(PLAN, negatives=None), scores)
     assert off.tuning == (
         "the weight of negatives was not tuned but for quality-gce, which has one of its own; "
         "audit.negative_weight tunes everyone's",
     )
-    assert negatives_told(chosen, (), True) == []
+    assert negatives_told(chosen, (), NEGATIVES.span) == []
     assert conclude(chosen, replace(PLAN, tries=1), scores).tuning == ()
 
 
@@ -228,7 +283,13 @@ def test_a_comparison_tunes_it_and_keeps_it(tmp_path: Path) -> None:
         out=tmp_path / "run",
     )  # fmt: skip
     told = json.loads((directory / "comparison.json").read_text())
-    assert told["tuning"]["negative_weight"] is True
+    assert told["tuning"]["negative_weight"] == [0.1, 10]
+    with (directory / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["negative_weight"]) == dict(result.standings[0].contestant.inner).get(
+        "negative_weight", 1
+    )
+    assert rows[1]["negative_weight"] == ""
     ours, other = result.standings
     weight = dict(ours.contestant.inner).get("negative_weight", 1.0)
     assert told["losses"][0]["losses"]["cls"] == weighted(BCE, weight)

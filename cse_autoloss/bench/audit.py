@@ -30,7 +30,7 @@ from cse_autoloss.bench.statistics import (
 )
 from cse_autoloss.bench.tuning import Axis, Point, Trial, best, due
 from cse_autoloss.losses import is_point_of, open_parameters, with_parameters
-from cse_autoloss.losses.family import called, chosen
+from cse_autoloss.losses.family import Parameter, called, chosen
 from cse_autoloss.losses.negatives import NEGATIVES
 from cse_autoloss.runs.records import Score
 from cse_autoloss.tasks.protocol import Metric
@@ -89,7 +89,7 @@ class AuditPlan:
         split: that the final trainings are scored on.
         draws: of the data, in the final trainings; 0 for the data of the settings. Of more seeds some share one.
         sigmoids: slots of losses of per-class sigmoids, whose negatives can be weighed.
-        negatives: whether the weight of negatives is tuned in these slots.
+        negatives: least and greatest weight of negatives that are tried in these slots; None where it is not tuned.
     """
 
     metric: Metric
@@ -106,7 +106,7 @@ class AuditPlan:
     split: Literal["val", "test"] = "test"
     draws: int = 0
     sigmoids: tuple[str, ...] = ()
-    negatives: bool = False
+    negatives: tuple[float, float] | None = None
 
     def draw(self, seed: int) -> int:
         """Of the final training with that seed."""
@@ -149,11 +149,18 @@ class AuditPlan:
         return (
             *self.space,
             *(
-                Axis(inner.name, inner.default, *inner.span, inner.log, inner.whole, slot)
+                self._inner_axis(inner, slot)
                 for slot, text in one.losses.slots
-                for inner in open_parameters(text, negatives=self.negatives and slot in self.sigmoids)
+                for inner in open_parameters(
+                    text, negatives=self.negatives is not None and slot in self.sigmoids
+                )
             ),
         )
+
+    def _inner_axis(self, inner: Parameter, slot: str) -> Axis:
+        low, high = self.negatives if inner.name == NEGATIVES.name and self.negatives else inner.span
+        default = min(max(inner.default, low), high)
+        return Axis(inner.name, default, low, high, inner.log, inner.whole, slot)
 
     def _at(self, one: Contestant, point: Point) -> LossSet:
         """The contestant's losses, with settings, at a point of its space."""
@@ -304,7 +311,7 @@ class AuditResult:
 
     Attributes:
         metric: that decides.
-        contestants: baselines and winners, each with its setting and test figures.
+        contestants: baselines and the winner, each with its setting and test figures.
         best: the winner that validation chose, or None where the search found nothing.
         rival: the baseline with the best mean on test.
         gain: interval of the best's gain over the rival over paired seeds; above 0 is better, whichever way the metric
@@ -317,6 +324,7 @@ class AuditResult:
         intervals: of the contestants' mean test figures, by name; where one is missing it is taken over the seeds.
         differences: the best's gains over all others, by name.
         tuning: what was tuned and what not, in words.
+        finalists: the other found ones, that did worse on validation after the same tuning; they are not tested.
     """
 
     metric: Metric
@@ -332,6 +340,7 @@ class AuditResult:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     differences: Mapping[str, Difference] = field(default_factory=dict)
     tuning: tuple[str, ...] = ()
+    finalists: tuple[Contestant, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -375,9 +384,7 @@ class AuditResult:
 
         nothing = nothing_learnt(self.metric, [one.test for one in self.contestants])
 
-        def entry(one: Contestant) -> dict[str, Any]:
-            difference = self.differences.get(one.name)
-            apart = difference.told_apart if difference else None
+        def tuned_to(one: Contestant) -> dict[str, Any]:
             return {
                 "name": one.name,
                 "losses": one.losses.losses,
@@ -385,6 +392,13 @@ class AuditResult:
                 "trainings": one.trainings,
                 **({"inner": dict(one.inner)} if one.inner else {}),
                 "val": one.val,
+            }
+
+        def entry(one: Contestant) -> dict[str, Any]:
+            difference = self.differences.get(one.name)
+            apart = difference.told_apart if difference else None
+            return {
+                **tuned_to(one),
                 "test": self.interval(one).to_dict() | {"seeds": list(one.test)},
                 "best_gain": difference.gain.to_dict() if difference else None,
                 "told_apart": apart and not nothing,
@@ -393,6 +407,7 @@ class AuditResult:
         return {
             "baselines": [entry(one) for one in self.contestants if not one.discovered],
             "winners": [entry(one) for one in self.contestants if one.discovered],
+            "finalists": [tuned_to(one) for one in self.finalists],
             "paired_noise": self.noise_floor,
             "seeds": self.seeds,
             "draws": self.draws,
@@ -440,6 +455,14 @@ def winner(contestants: Sequence[Contestant], metric: Metric) -> Contestant | No
     """The one of the found that did best on validation; None where the search found nothing."""
     found = [one for one in contestants if one.discovered]
     return max(found, key=lambda one: metric.figure(1.0) * one.val, default=None)
+
+
+def untested(finalists: Sequence[Contestant], metric: Metric) -> list[str]:
+    """A note on those that were tuned like the winner and did worse; none where there is none."""
+    if not finalists:
+        return []
+    told = ", ".join(f"{one.name} {metric.text(one.val)}" for one in finalists)
+    return [f"the best on validation after tuning is tested, the others are not: {told} {metric.label} there"]
 
 
 def nothing_learnt(metric: Metric, figures: Sequence[Sequence[float]]) -> bool:

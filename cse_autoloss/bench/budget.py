@@ -63,7 +63,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class AuditSize:
-    """How large an audit is; `tuning` is the number of trainings that the tuning of each contestant has."""
+    """How large an audit is; `tuning` is the number of trainings that the tuning of each contestant has.
+
+    Of the winners one is trained on test, the best after the tuning.
+    """
 
     winners: int
     baselines: int
@@ -74,10 +77,12 @@ class AuditSize:
 
     def seconds(self, cost: Cost, share: float) -> float:
         """Worker-seconds."""
-        one = self.tuning * cost.training(self.tune_epochs, share) + self.seeds * cost.training(
-            self.epochs, share
-        )
-        return (self.winners + self.baselines) * one
+        tuning = (self.winners + self.baselines) * self.tuning * cost.training(self.tune_epochs, share)
+        return tuning + self.seeds * self.a_seed(cost, share)
+
+    def a_seed(self, cost: Cost, share: float) -> float:
+        """Worker-seconds of the trainings on test with one seed."""
+        return (1 + self.baselines) * cost.training(self.epochs, share)
 
 
 @dataclass(frozen=True)

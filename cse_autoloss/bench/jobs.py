@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from cse_autoloss.executors import Job, JobResult
 from cse_autoloss.runs.records import Score, job_key
 from cse_autoloss.settings.fields import Optimizer, Precision
 
@@ -20,6 +21,7 @@ _KEPT = (
     "seconds_score",
     "epochs_trained",
     "train_samples",
+    "together",
     "memory",
     "parts",
     "pictures",
@@ -135,6 +137,11 @@ class Training:
         """Names the state that is kept at its pauses: that of the whole training."""
         return replace(self, until=None, score_limit=None).key
 
+    @property
+    def but_losses(self) -> Training:
+        """What it shares with those that it can be stacked with: all but its formulas."""
+        return replace(self, losses=LossSet((), None, self.losses.settings))
+
     def payload(self, pauses: bool = False) -> dict[str, Any]:
         """What the worker receives.
 
@@ -178,6 +185,60 @@ class Training:
             seconds=seconds,
             extra={name: value[name] for name in _KEPT if value.get(name) not in (None, {}, [], ())},
         )
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Trainings that a worker does side by side, or one.
+
+    Attributes:
+        trainings: that differ in their formulas alone.
+    """
+
+    trainings: tuple[Training, ...]
+
+    @property
+    def key(self) -> str:
+        """Of the job; each training's score has a key of its own."""
+        keys = [one.key for one in self.trainings]
+        return keys[0] if len(keys) == 1 else job_key(stack=keys)
+
+    def job(self, limit: float, pauses: bool) -> Job:
+        """What is sent to a worker; `limit` is the seconds of one training."""
+        members = [one.payload(pauses) for one in self.trainings]
+        whole = members[0] if len(members) == 1 else {"kind": "train-stack", "members": members}
+        return Job(self.key, whole, limit * len(members))
+
+    def scores(self, result: JobResult) -> list[Score] | None:
+        """Of each training; None of several that failed as a whole, by the doing of one or by their number."""
+        count = len(self.trainings)
+        if count == 1:
+            return [self.trainings[0].score(result.status, result.value, result.detail, result.seconds)]
+        if result.status != "ok":
+            return None
+        shared = {"memory": result.value["memory"], "together": count}
+        values = [{**value, **shared} for value in result.value["members"]]
+        return [
+            one.score("ok", value, "", result.seconds / count)
+            for one, value in zip(self.trainings, values, strict=True)
+        ]
+
+
+def stacks(trainings: Sequence[Training], most: int) -> list[list[Training]]:
+    """Trainings in sets of at most so many that can be stacked, in the order given; each once.
+
+    It depends on nothing but what is asked for: no number of workers, and no result.
+    """
+    sets: list[list[Training]] = []
+    unfilled: dict[Training, list[Training]] = {}
+    for training in {one.key: one for one in trainings}.values():
+        kind = training.but_losses
+        own = unfilled.get(kind)
+        if own is None or len(own) >= most:
+            own = unfilled[kind] = []
+            sets.append(own)
+        own.append(training)
+    return sets
 
 
 def simulation_payload(slot: str, formulas: Sequence[str], alpha: float | None) -> dict[str, Any]:

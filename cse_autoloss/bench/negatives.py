@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 SETTING = "audit.negative_weight"
 
 
-def negatives_told(contestants: Sequence[Contestant], slots: Sequence[str], tuned: bool) -> list[str]:
+def negatives_told(
+    contestants: Sequence[Contestant], slots: Sequence[str], span: tuple[float, float] | None
+) -> list[str]:
     """A note, where losses of per-class sigmoids take part; else none.
 
     Args:
         contestants: after their tuning.
         slots: of losses of per-class sigmoids.
-        tuned: whether the weight was tuned for whoever has none of its own.
+        span: least and greatest weight that were tried for whoever has none of its own; None where it was not tuned.
     """
     if not slots:
         return []
@@ -34,10 +36,10 @@ def negatives_told(contestants: Sequence[Contestant], slots: Sequence[str], tune
         elif NEGATIVES.name not in one.axes:
             stated = any(NEGATIVES.name in text for text in texts)
             (held if stated else whole).append(one.name)
-    if not tuned:
+    if span is None:
         known = f" but for {_listed(own)}, which {_has(own)} one of {_its(own)} own" if own else ""
         return [f"the weight of negatives was not tuned{known}; {SETTING} tunes everyone's"]
-    low, high = NEGATIVES.span
+    low, high = span
     left = [
         f"{_listed(names)} {words}"
         for names, words in (

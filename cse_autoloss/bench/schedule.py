@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from cse_autoloss.bench.jobs import Training
+from cse_autoloss.bench.jobs import Training, TrainingJob, stacks
 from cse_autoloss.bench.progress import Clock, Observer, RunStatus
 from cse_autoloss.errors import WorkersLost
 from cse_autoloss.executors import Executor, Job, JobResult
@@ -156,7 +156,7 @@ class Workbench:
         return self.finish(self.start(self.training(trainings, limit)))
 
     def training(
-        self, trainings: Sequence[Training], limit: float, pauses: bool = False
+        self, trainings: Sequence[Training], limit: float, pauses: bool = False, stack: int = 1
     ) -> Process[dict[str, Score]]:
         """Scores by key, each kept as soon as it is known.
 
@@ -168,6 +168,8 @@ class Workbench:
             trainings: any number, some of which may be the same.
             limit: wall seconds after which a training is killed; its score then says so.
             pauses: whether the trainings are parts of longer ones, or ends of paused ones.
+            stack: how many go side by side in one job, in a task that can. Where such a job fails, its trainings are
+                done one by one, so that none takes others down.
         """
         scores: dict[str, Score] = {}
         waiting: dict[str, Training] = {}
@@ -183,14 +185,25 @@ class Workbench:
         self.status.total += len(scores) + len(waiting)
 
         def keep(result: JobResult) -> None:
-            score = waiting[result.key].score(result.status, result.value, result.detail, result.seconds)
+            found = jobs[result.key].scores(result)
+            if found is None:
+                failed.extend(TrainingJob((one,)) for one in jobs[result.key].trainings)
+                self.store.add_event("one by one", job=result.key, detail=result.detail)
+                return
             with self.store.transaction():
-                self.store.add_score(score)
+                for score in found:
+                    self.store.add_score(score)
                 self.keep_clock()
-            scores[score.key] = score
-            self.status.done += 1
+            scores.update((score.key, score) for score in found)
+            self.status.done += len(found)
 
-        yield Batch([Job(key, training.payload(pauses), limit) for key, training in waiting.items()], keep)
+        failed: list[TrainingJob] = []
+        sets = [[one for one in own if one.key in waiting] for own in stacks(trainings, stack)]
+        todo = [TrainingJob(tuple(own)) for own in sets if own]
+        while todo:
+            jobs = {job.key: job for job in todo}
+            yield Batch([job.job(limit, pauses) for job in todo], keep)
+            todo, failed[:] = list(failed), []
         return scores
 
     # -- screen and clock -----------------------------------------------------------------------------

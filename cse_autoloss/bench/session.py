@@ -22,6 +22,7 @@ from cse_autoloss.bench.tuning import Axis, tunable_axis
 from cse_autoloss.errors import AutoLossError, ConfigError, RunError, UnknownNameError, WorkersLost
 from cse_autoloss.executors import Devices, Executor, Work, make_executor
 from cse_autoloss.executors.devices import local_devices
+from cse_autoloss.losses.negatives import NEGATIVES
 from cse_autoloss.runs import RunStore, holds_run
 from cse_autoloss.settings.fields import Optimizer, Precision, unwritten
 from cse_autoloss.settings.load import SearchConfig, changed
@@ -34,6 +35,9 @@ SEEDS_OF_SEARCH = 1_000
 SEEDS_OF_TUNING = 2_000
 SEEDS_OF_AUDIT = 3_000
 """Training seeds start at the run's seed times 10,000 plus these, so that no stage sees another's luck."""
+
+STACK_OF_GPU = 8
+"""`proxy.stack: auto` with device cuda: a guess, no measurement."""
 
 
 class Session:
@@ -92,6 +96,25 @@ class Session:
         proxy = self.config.proxy
         return proxy.optimizer, None if proxy.precision == "auto" else proxy.precision
 
+    @property
+    def together(self) -> int:
+        """`proxy.stack` on this machine: how many of the search's trainings go side by side in one process.
+
+        Raises:
+            ConfigError: more than one is asked for, and they can't.
+        """
+        asked, (optimizer, precision) = self.config.proxy.stack, self.quick
+        why = self.task.alone
+        if optimizer != "sgd":
+            why = f"the optimizer {optimizer} moves one model at a time"
+        if (precision or getattr(self.config.own, "precision", None)) == "float16":
+            why = "in float16 a loss is scaled for one model at a time"
+        if asked is None:
+            return 1 if why or self.device == "cpu" else STACK_OF_GPU
+        if asked > 1 and why:
+            raise ConfigError(f"proxy.stack: expected 1, got {asked}: {why}")
+        return asked
+
     def told_quick(self) -> tuple[str, ...]:
         """A note, where the search's trainings have a precision that other machines may not have."""
         precision = self.quick[1]
@@ -145,6 +168,12 @@ class Session:
         return tuple(slot for slot, one in self.task.slots.items() if form_of(one).weighted)
 
     @property
+    def negatives(self) -> tuple[float, float] | None:
+        """Least and greatest weight of negatives that tuning tries; None where it is not tuned."""
+        audit = self.config.audit
+        return audit.ranges.get(NEGATIVES.name, NEGATIVES.span) if audit.negative_weight else None
+
+    @property
     def draws(self) -> int:
         """How many fresh draws of the data an audit has; 0 where they are not drawn."""
         return self.config.audit.draws if self.task.drawn(1) is not None else 0
@@ -185,7 +214,13 @@ class Session:
         """What is tuned for everyone, over the task's spans or the configuration's."""
         asked = dict(self.config.audit.ranges)
         known = [one.name for one in self.task.tunables]
+        if self.negatives:
+            known.append(NEGATIVES.name)
         for name in asked:
+            if name == NEGATIVES.name and name not in known and self.sigmoids:
+                raise ConfigError(
+                    f"audit.ranges: {name}: it is not tuned; set audit.negative_weight: true, too"
+                )
             if name not in known:
                 raise UnknownNameError.of(f"tunable of {self.config.task}", name, known)
         return tuple(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FEWEST_TO_RESAMPLE = 11
+FEWEST_TO_RESAMPLE = 21
 """Below, Student's t interval covers best: see docs/benchmarks/coverage.md."""
 
 
@@ -35,7 +35,7 @@ class Interval:
 def mean_interval(
     values: Sequence[float], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """Interval of a mean: Student's t of up to ten values, a bootstrap interval of more.
+    """Interval of a mean: Student's t of up to twenty values, a bootstrap interval of more.
 
     The plain percentile interval is too narrow for few values: it lacks the factor √(n/(n−1)) and the t quantile. The
     quantiles are therefore moved out to Φ(−√(n/(n−1))·t(1−α/2; n−1)), the "expanded percentile" of Hesterberg,

@@ -25,7 +25,7 @@ from cse_autoloss.searches.registry import make_search
 from cse_autoloss.settings.load import SearchConfig, parse_config
 from cse_autoloss.spaces import form_of
 from cse_autoloss.spaces.cosines import MARGIN
-from cse_autoloss.tasks.protocol import LossFunction, Schedule, Simulation, Task
+from cse_autoloss.tasks.protocol import LossFunction, Schedule, Simulation, Task, TaskScore
 from cse_autoloss.tasks.registry import TASKS, section_of
 
 
@@ -107,25 +107,50 @@ def _simulate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"verdicts": [verdict.to_dict() for verdict in verdicts]}
 
 
-def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    task, state = context.drawn(payload["draw"]), payload["state"]
-    losses = {
+def _losses(task: Task, payload: dict[str, Any]) -> dict[str, LossFunction]:
+    return {
         slot: slot_loss(text, task.slots[slot], payload["alpha"], task.cosine_scale)
         for slot, text in payload["losses"].items()
     }
-    schedule = Schedule(
+
+
+def _schedule(context: Context, payload: dict[str, Any]) -> Schedule:
+    state = payload["state"]
+    return Schedule(
         **payload["schedule"], state=context.states / f"{state}.pt" if context.states and state else None
     )
-    started = time.perf_counter()
+
+
+def _value(given: TaskScore, task: Task) -> dict[str, Any]:
+    score = scored(given, task)
+    return {**asdict(score), "metrics": dict(score.metrics), "parts": dict(score.parts)}
+
+
+def _train(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    task, schedule = context.drawn(payload["draw"]), _schedule(context, payload)
+    losses, started = _losses(task, payload), time.perf_counter()
     given = task.train(
         losses, seed=payload["seed"], schedule=schedule, settings=payload["settings"], split=payload["split"]
     )
-    score = scored(given, task)
-    value = {**asdict(score), "metrics": dict(score.metrics), "parts": dict(score.parts)}
-    if not score.epochs_trained:  # the task does not tell what it took
+    value = _value(given, task)
+    if not value["epochs_trained"]:  # the task does not tell what it took
         value["epochs_trained"] = schedule.epochs if schedule.until is None else schedule.until
-        value["seconds_train"] = score.seconds_train or time.perf_counter() - started
+        value["seconds_train"] = value["seconds_train"] or time.perf_counter() - started
     return {**value, "memory": peak_memory(context.device)}
+
+
+def _train_stack(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    members = payload["members"]
+    first = members[0]
+    task = context.drawn(first["draw"])
+    assert first["split"] == "val"
+    given = task.train_together(
+        [_losses(task, one) for one in members],
+        seed=first["seed"],
+        schedules=[_schedule(context, one) for one in members],
+        settings=first["settings"],
+    )
+    return {"members": [_value(one, task) for one in given], "memory": peak_memory(context.device)}
 
 
 def _stack(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +165,14 @@ def _breed(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return bred.breed(search, context.config.looking, payload)
 
 
-_KINDS = {"breed": _breed, "simulate": _simulate, "train": _train, "stack": _stack, "best-on-test": _stack}
+_KINDS = {
+    "breed": _breed,
+    "simulate": _simulate,
+    "train": _train,
+    "train-stack": _train_stack,
+    "stack": _stack,
+    "best-on-test": _stack,
+}
 
 
 def slot_loss(

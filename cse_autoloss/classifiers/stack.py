@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from cse_autoloss.classifiers.branches import of_all_heads
 from cse_autoloss.settings.fields import Precision
 from cse_autoloss.spaces.parametric import ParametricSpace
-from cse_autoloss.training.precision import DTYPES, in_float32
+from cse_autoloss.training.precision import DTYPES
+from cse_autoloss.training.stacked import side_by_side, stacked
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,12 @@ class ModelStack:
             images: (N, channels, H, W) for all models, or (B, N, channels, H, W).
             train: BatchNorm uses the batch's statistics, and keeps its running ones.
         """
-
-        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Any:
-            return functional_call(self._template, (parameters, buffers), (x,))
-
         self._template.train(train)
-        dim = 0 if images.dim() == 5 else None
-        both = vmap(one, in_dims=(0, 0, dim), randomness="different")
-        if self._half is None or not train:
-            return both(self._parameters, self._buffers, images)
-        with torch.autocast(images.device.type, self._half):
-            return in_float32(both(self._parameters, self._buffers, images))
+        dim, half = 0 if images.dim() == 5 else None, self._half if train else None
+        found: tuple[Tensor, Tensor] = side_by_side(
+            self._template, self._parameters, self._buffers, images, dim, half
+        )
+        return found
 
     def step(
         self,
@@ -162,4 +158,5 @@ class ModelStack:
 
 
 def _stacked(each: list[dict[str, Tensor]], device: str) -> dict[str, Tensor]:
-    return {name: torch.stack([own[name].detach() for own in each]).to(device) for name in each[0]}
+    found: dict[str, Tensor] = stacked(each)
+    return {name: value.detach().to(device) for name, value in found.items()}

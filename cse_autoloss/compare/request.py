@@ -80,5 +80,5 @@ class Request:
             split=self.split,
             draws=session.draws if self.split == "test" else 0,
             sigmoids=session.sigmoids,
-            negatives=audit.negative_weight,
+            negatives=session.negatives,
         )

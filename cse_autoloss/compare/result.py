@@ -220,7 +220,7 @@ def _tuning(plan: AuditPlan) -> dict[str, Any] | None:
         return None
     return {
         "ranges": {axis.name: [axis.low, axis.high] for axis in plan.space},
-        "negative_weight": plan.negatives,
+        "negative_weight": list(plan.negatives) if plan.negatives else None,
         "trainings": plan.tries,
         "epochs": plan.tune_epochs,
         "seeds": list(plan.tune_seeds),

@@ -9,9 +9,12 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from cse_autoloss.bench.audit import Contestant
 from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.plot import plot_comparison
 from cse_autoloss.compare.result import Comparison
+from cse_autoloss.losses.family import called
+from cse_autoloss.losses.negatives import NEGATIVES
 from cse_autoloss.runs import write_whole
 
 
@@ -20,7 +23,7 @@ def columns(result: Comparison) -> list[str]:
     losses = result.standings[0].contestant.losses
     names = [metric.name for metric in result.metrics]
     return [
-        "loss", *losses.losses, "alpha", *losses.tuned, "val", "seeds", "failed",
+        "loss", *losses.losses, "alpha", *losses.tuned, *_weight_of_negatives(result), "val", "seeds", "failed",
         *(f"{name}{end}" for name in names for end in ("", "_low", "_high")),
         *(f"{name}_difference{end}" for name in names for end in ("", "_low", "_high")),
     ]  # fmt: skip
@@ -49,6 +52,7 @@ def _rows(result: Comparison) -> Iterable[list[object]]:
         losses = one.contestant.losses
         row: list[object] = [
             one.contestant.name, *losses.losses.values(), losses.alpha, *losses.tuned.values(),
+            *(_weight(one.contestant) for _ in _weight_of_negatives(result)),
             _number(one.contestant.val), len(result.seeds), one.failed,
         ]  # fmt: skip
         for metric in result.metrics:
@@ -56,6 +60,24 @@ def _rows(result: Comparison) -> Iterable[list[object]]:
         for metric in result.metrics:
             row += _cells(result.difference(one, metric))
         yield row
+
+
+def _weight_of_negatives(result: Comparison) -> tuple[str, ...]:
+    """Its column, where it was tuned."""
+    return (NEGATIVES.name,) if result.plan.negatives else ()
+
+
+def _weight(one: Contestant) -> object:
+    """What the tuning chose; empty where the loss has none, or has it under a name of its own."""
+    if NEGATIVES.name not in one.axes:
+        return None
+    inside = dict(one.inner)  # of formulas; a point of the catalogue states it by name
+    for text in one.losses.losses.values():
+        stated = (called(text) or ("", ""))[1].split(",")
+        inside |= {
+            name.strip(): float(value) for name, _, value in (s.partition("=") for s in stated) if value
+        }
+    return inside.get(NEGATIVES.name, 1.0)
 
 
 def _seeds(result: Comparison) -> Iterable[list[object]]:

@@ -70,6 +70,7 @@ class OneStageDetector(nn.Module):
     """The network. Input (B, channels, H, W) normalised, H and W multiples of `stride`; output `Prediction`."""
 
     signature: ClassVar[str] = "cls-binary"
+    stacks: ClassVar[bool] = True
 
     def __init__(
         self, channels: int, num_classes: int, settings: OneStageSettings = OneStageSettings()

@@ -24,6 +24,8 @@ class Detector(Protocol):
             background last): which losses it can be trained with.
         num_classes: C.
         stride: height and width of its images are multiples of it.
+        stacks: true where several can be trained side by side: `torch.func.vmap` goes through their forward pass, and
+            `loss` uses no weights. What a builder does not say is false.
     """
 
     signature: str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from cse_autoloss.detectors.assign import Assignment
 from cse_autoloss.detectors.one_stage import ClassificationLoss, RegressionLoss
 from cse_autoloss.detectors.protocol import Detector
-from cse_autoloss.training.loop import Schedule, TrainingRun, watched
+from cse_autoloss.training.loop import HalvedLoss, Schedule, TrainingRun, watched
 from cse_autoloss.training.precision import in_precision
 
 
@@ -39,12 +39,12 @@ def detector_run(
     """A training of a detector at its beginning; arguments as of `train`, and the classes' frequencies, (C,)."""
     cls, reg = watched(cls_loss), watched(reg_loss)
     assert isinstance(model, nn.Module)
-    forward = in_precision(model, schedule.precision)
 
-    def batch_loss(index: Tensor, source: torch.Generator) -> Tensor:
+    def judge(prediction: Any, index: Tensor) -> Tensor:
         batch = Assignment(data.assigned.label[index], data.assigned.box[index])
-        return model.loss(forward(data.images[index]), batch, cls, reg, box_weight)
+        return model.loss(prediction, batch, cls, reg, box_weight)
 
+    batch_loss = HalvedLoss(in_precision(model, schedule.precision), data.images.__getitem__, judge)
     losses = [cls_loss, reg_loss]
     return TrainingRun(
         model, len(data), batch_loss, schedule, seed=seed, losses=losses, frequency=frequency

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
-from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune, winner
-from cse_autoloss.bench.budget import Cost, RunSize
-from cse_autoloss.bench.jobs import LossSet
+from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune, untested, winner
+from cse_autoloss.bench.budget import REPORT_SECONDS, Cost, RunSize
+from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.progress import Clock, RunStatus
 from cse_autoloss.bench.schedule import Workbench
 from cse_autoloss.bench.session import SEEDS_OF_AUDIT, SEEDS_OF_SEARCH, Session
@@ -19,12 +20,15 @@ from cse_autoloss.certify import QUICK, certificate_of
 from cse_autoloss.discovery.pairing import Pairing, choose
 from cse_autoloss.losses import CATALOGUE, load_loss
 from cse_autoloss.losses.module import GraphLoss
-from cse_autoloss.runs import RunStore
+from cse_autoloss.runs import RunStore, Score
 from cse_autoloss.searches.protocol import Member, Proposal, SearchState, ranked
 from cse_autoloss.verification import shortened
 
 Ranking = list[tuple[LossSet, float]]
 """Losses with their validation worth, best first."""
+
+MARGIN = 0.9
+"""Of the time that is left after an audit's seeds, what further ones may take."""
 
 
 class Finals:
@@ -144,16 +148,45 @@ class Finals:
             field, contestants = contestants, tune(contestants, plan, train)
         self._reweighed(field, contestants)
         bench.keep_clock()
+        # The bet is made on validation; what test would say of the others is no part of any claim.
+        best = winner(contestants, session.metric)
+        others = tuple(one for one in contestants if one.discovered and one is not best)
+        tested = [one for one in contestants if one not in others]
         self._status.phase = "audit"
-        if session.config.budget is not None:
-            # Seed after seed is trained, so the bell leaves whole seeds; two are needed for an interval.
-            bench.deadline = time.monotonic() + max(5.0, session.config.budget - clock.elapsed - 2.0)
+        with clock.stage("audit"):
+            final, seeds = self._tested(bench, plan, tested, session.limit(cost, size.audit.epochs))
+        found = conclude(tested, replace(plan, seeds=seeds), final)
+        return replace(found, finalists=others, notes=(*found.notes, *untested(others, session.metric)))
+
+    def _tested(
+        self, bench: Workbench, plan: AuditPlan, tested: Sequence[Contestant], limit: float
+    ) -> tuple[dict[str, Score], tuple[int, ...]]:
+        """Trainings on test by key, and their seeds: the plan's, and as many more, up to twice, as the budget has time
+        for. How many depends on time, and on no figure."""
+        budget, clock, planned = self._session.config.budget, self._clock, plan.final(tested)
+        if budget is None:
+            return bench.train(planned, limit), plan.seeds
+        most = replace(plan, seeds=tuple(plan.seeds[0] + i for i in range(2 * len(plan.seeds))))
+        begun, known = clock.elapsed, len(self._kept(planned))
+        # Seed after seed is trained, so the bell leaves whole seeds; two are needed for an interval.
+        bench.deadline = time.monotonic() + max(5.0, budget - clock.elapsed - 2.0)
         try:
-            with clock.stage("audit"):
-                final = bench.train(plan.final(contestants), session.limit(cost, size.audit.epochs))
+            done = len(bench.train(planned, limit))
+            if done == len(planned) > known:
+                a_seed = (clock.elapsed - begun) * len(tested) / (done - known)
+                more = int(MARGIN * (budget - clock.elapsed - REPORT_SECONDS) / a_seed)
+                longer = replace(plan, seeds=most.seeds[: len(plan.seeds) + max(0, more)])
+                bench.train(longer.final(tested), limit)
         finally:
             bench.deadline = None
-        return conclude(contestants, plan, final)
+        kept = self._kept(most.final(tested))
+        finished = most.finished(tested, kept)
+        return kept, tuple(seed for seed in most.seeds if seed in finished or seed in plan.seeds)
+
+    def _kept(self, trainings: Sequence[Training]) -> dict[str, Score]:
+        """Scores that the store has, by key."""
+        found = ((training.key, self._store.score(training.key)) for training in trainings)
+        return {key: score for key, score in found if score is not None}
 
     def _plan(self, size: RunSize) -> AuditPlan:
         session, audit, asked = self._session, size.audit, self._session.config.audit
@@ -171,7 +204,7 @@ class Finals:
             resamples=asked.resamples,
             draws=session.draws,
             sigmoids=session.sigmoids,
-            negatives=asked.negative_weight,
+            negatives=session.negatives,
         )
 
     def _pairs(self, count: int) -> list[LossSet]:

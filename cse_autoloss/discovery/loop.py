@@ -48,6 +48,7 @@ class SearchPlan:
         simulates: whether the task has a simulation.
         patience: seconds before the end from which on no training is begun, so that those under way can end.
         ladders: rungs of the newcomers' trainings, by slot; a slot that is not in it has none.
+        stack: how many trainings go side by side in one process.
     """
 
     seconds: float | None
@@ -58,6 +59,7 @@ class SearchPlan:
     simulates: bool = True
     patience: float = 0.0
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
+    stack: int = 1
 
     def ladder(self, slot: str) -> Ladder:
         """Rungs of a slot's newcomers."""
@@ -213,10 +215,10 @@ class SearchLoop:
         # A rung's last training is waited for: meanwhile the others, and the next generation, have their turn.
         rank = 2 * generation.number + 1
         ladder = plan.ladder(slot)
-        train = partial(bench.training, limit=plan.proxy_limit, pauses=bool(ladder.rungs))
+        train = partial(bench.training, limit=plan.proxy_limit, pauses=bool(ladder.rungs), stack=plan.stack)
         climbing = climb(ladder, [t for _, t in generation.climbers], train, self._session.metric)
         generation.climbing = bench.start(climbing, "proxy", rank)
-        whole = bench.training([t for _, t in generation.others], plan.proxy_limit)
+        whole = bench.training([t for _, t in generation.others], plan.proxy_limit, stack=plan.stack)
         generation.whole = bench.start(whole, "proxy", rank + 1)
 
     def _conclude(self, generation: Generation, state: SearchState, ahead: Generation | None) -> SearchState:

@@ -164,6 +164,7 @@ class SearchRun:
             self.config, {slot: session.task.slots[slot] for slot in session.slots}, graphs
         )
         session.slots = tuple(self.search.slots)
+        self.together = session.together
 
     def complete(self, store: RunStore, observer: Observer) -> dict[str, Any]:
         self.store, self.observer = store, observer
@@ -269,7 +270,8 @@ class SearchRun:
     ) -> tuple[RunSize, Cost, Ranking]:
         """Size the audit by what the search's trainings really took, and take as many finalists as it holds."""
         if self.config.budget is not None and self.store.meta("fitted_again") is None:
-            ran = [s for s in self.store.scores("proxy", status="ok") if "seconds_train" in s.extra][-60:]
+            alone = [s for s in self.store.scores("proxy", status="ok") if "together" not in s.extra]
+            ran = [s for s in alone if "seconds_train" in s.extra][-60:]
             if ran:
                 epoch = median(
                     s.extra["seconds_train"] / (s.extra.get("epochs_trained", s.epochs) * size.share)
@@ -308,6 +310,10 @@ class SearchRun:
             train_limit=self.session.train_limit(size, self.store),
             simulates=self.session.task.simulates,
             # Of a search that hardly has time for a training, no part is kept for its end.
-            patience=min(1.2 * cost.of_search.training(size.epochs, size.share), 0.1 * size.search_seconds),
+            patience=min(
+                1.2 * self.together * cost.of_search.training(size.epochs, size.share),
+                0.1 * size.search_seconds,
+            ),
             ladders=self._ladders(),
+            stack=self.together,
         )

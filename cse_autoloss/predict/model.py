@@ -115,8 +115,9 @@ def read_plan(directory: Path, loss: str | None = None, code: Collection[str] = 
 
 def _chosen(summary: dict[str, Any], loss: str | None) -> tuple[str, LossSet]:
     best = summary["best"]
-    entries = {entry["name"]: entry for entry in summary["winners"] + summary["baselines"]}
-    found = {entry["name"] for entry in summary["winners"]}
+    discovered = summary["winners"] + summary.get("finalists", [])
+    entries = {entry["name"]: entry for entry in discovered + summary["baselines"]}
+    found = {entry["name"] for entry in discovered}
     if loss is None:
         same = [name for name in found if entries[name]["losses"] == best["losses"]]
         name, entry = (same[0] if same else "best"), best

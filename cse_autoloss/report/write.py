@@ -102,6 +102,7 @@ def write_report(
         "utilisation": clock.utilisation(workers) | spent(store),
         "baselines": told["baselines"],
         "winners": told["winners"],
+        "finalists": told.get("finalists", []),
         "best": best,
         "paired_noise": told.get("paired_noise"),
         "draws": told.get("draws", 0),

@@ -151,6 +151,7 @@ class ProxySettings(Section):
     rung_samples: Count = 100
     optimizer: Optimizer = "sgd"
     precision: Precision | Literal["auto"] | None = "auto"
+    stack: Annotated[Annotated[Whole, Field(ge=1, le=256)] | None, BeforeValidator(_automatic)] = 1
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -180,7 +181,7 @@ class AuditSettings(Section):
     epochs: Positive = 15
     confidence: Annotated[Number, Field(gt=0.5, lt=1.0)] = 0.95
     resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 10_000
-    draws: Annotated[Whole, Field(ge=0, lt=1000)] = 10
+    draws: Annotated[Whole, Field(ge=0, lt=1000)] = 20
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -12,7 +12,9 @@ from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.tuning import Axis
 from cse_autoloss.errors import ConfigError, shorten
 from cse_autoloss.losses import load_loss
+from cse_autoloss.losses.negatives import NEGATIVES
 from cse_autoloss.runs import RunStore, Score
+from cse_autoloss.spaces import form_of
 from cse_autoloss.study.functions import Apart, Caller, Function, Here, Request, counted
 from cse_autoloss.study.parts import Parts
 
@@ -59,6 +61,7 @@ def audited(
     tuning: int,
     validate: Function | None,
     workers: int,
+    negative_weight: bool = False,
 ) -> StudyAudit:
     """Arguments as of `Study.audit`."""
     counted(seeds, "audit: seeds, for an interval", 2)
@@ -67,9 +70,16 @@ def audited(
     for what, given in (("fit", fit), ("validate", validate or fit)):
         if not callable(given):
             raise ConfigError(f"audit: {what}: expected a training function, got {shorten(repr(given))}")
-    if bool(ranges) != (validate is not None):
+    if bool(ranges) != (validate is not None) and not negative_weight:
         raise ConfigError(
             "audit: ranges and validate go together: settings are tuned on validation data, never on test"
+        )
+    sigmoids = tuple(slot for slot, one in parts.slots.items() if form_of(one).weighted)
+    if negative_weight and not (sigmoids and validate):
+        kinds = " and ".join(dict.fromkeys(one.name for one in parts.slots.values()))
+        wanted = "validate, which it is tuned by" if sigmoids else "a loss of per-class sigmoids (cls-binary)"
+        raise ConfigError(
+            f"audit: negative_weight: expected {wanted}" + ("" if sigmoids else f", not {kinds}")
         )
     best = parts.best
     contestants = [Contestant("discovered", LossSet.of(best.texts), True)]
@@ -88,6 +98,8 @@ def audited(
         tune_epochs=0.0,
         tune_seeds=(first + SEEDS_OF_TUNING, first + SEEDS_OF_TUNING + 1),
         epochs=0.0,
+        sigmoids=sigmoids if negative_weight else (),
+        negatives=NEGATIVES.span if negative_weight else None,
     )
     if validate is not None:
         with _calls(validate, parts, workers) as caller:

@@ -178,6 +178,7 @@ class Study:
         tuning: int = 16,
         validate: Function | None = None,
         workers: int = 0,
+        negative_weight: bool = False,
     ) -> StudyAudit:
         """Is the best loss better than those people use, on data that the search never saw?
 
@@ -191,6 +192,8 @@ class Study:
             tuning: trainings of each that tune.
             validate: called as `fit`, gives the value on validation data.
             workers: as of `optimize`.
+            negative_weight: whether what the loss of a negative is multiplied by is tuned for all, too, by `validate`;
+                of per-class sigmoids, whose losses have none of their own.
 
         Returns:
             Table, gain with its interval, and the verdict in words; print it.
@@ -204,6 +207,7 @@ class Study:
             tuning=tuning,
             validate=validate,
             workers=workers,
+            negative_weight=negative_weight,
         )
         self._store.set_meta("summary", finite(found.result.to_dict()))
         self._write_page()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
-from typing import Literal, cast
+from functools import cached_property, partial
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cse_autoloss.detectors.assign import IGNORED, Assignment
@@ -45,9 +46,10 @@ from cse_autoloss.tasks.protocol import (
 )
 from cse_autoloss.tasks.scenes import CLASS_NAMES, load_scenes
 from cse_autoloss.tasks.splits import Split
-from cse_autoloss.tasks.trained import trained
+from cse_autoloss.tasks.trained import trained, trained_together
 from cse_autoloss.training.loop import Schedule as OneCycle
 from cse_autoloss.training.loop import TrainingRun
+from cse_autoloss.training.stacked import advance_together
 
 BASELINES = {
     "cls-binary": (
@@ -112,6 +114,12 @@ class DetectionTask(Task):
     @cached_property
     def slots(self) -> dict[str, Signature]:
         return in_spaces({"cls": SIGNATURES[self._builder.signature], "reg": REG}, self.settings.spaces)
+
+    @property
+    def alone(self) -> str:
+        """See `Task.alone`."""
+        stacks = getattr(self._builder, "stacks", False)
+        return "" if stacks else f"a detector of the kind {self.settings.detector} is trained alone"
 
     @property
     def tunables(self) -> tuple[Tunable, ...]:
@@ -231,19 +239,6 @@ class DetectionTask(Task):
         `losses["cls"]`: (logits (M, columns), target (M,), iou (M,)) -> scalar sum; `losses["reg"]`: (predicted (P, 4),
         target (P, 4)) -> scalar sum.
         """
-
-        def run() -> TrainingRun:
-            limit = schedule.train_limit
-            return self.training(
-                losses,
-                seed=seed,
-                epochs=schedule.epochs,
-                settings=settings,
-                train_limit=limit,
-                optimizer=schedule.optimizer,
-                precision=schedule.precision,
-            )
-
         parts: dict[str, float] = {}
         pictures: list[Picture] = []
 
@@ -251,11 +246,8 @@ class DetectionTask(Task):
             model = cast(Detector, run.model)
             found = self.predict(model, split, schedule.score_limit)
             metric = self._metric(split, schedule.score_limit)
-            boxes, scores, labels = (
-                part.cpu().numpy() for part in (found.boxes, found.log_scores, found.labels)
-            )
             if split == "test" or schedule.show:  # a search, which has no use for them, is spared their time
-                detail = metric.detail(boxes, scores, labels)
+                detail = metric.detail(*_arrays(found))
                 parts.update(detail.figures(self.class_names))
                 if schedule.show:
                     least = best_threshold(self.predict(model, "val", OF_THRESHOLD), self.split("val"))
@@ -265,10 +257,51 @@ class DetectionTask(Task):
                             photographs(self.split(split), found, least, self.class_names),
                         )
                     )
-            return dict(zip(("ap", "ap50", "ap75"), metric(boxes, scores, labels), strict=True))
+            return dict(zip(("ap", "ap50", "ap75"), metric(*_arrays(found)), strict=True))
 
-        found = trained(run, schedule, score, len(self.split("train")))
+        make = self._making(losses, seed, schedule, settings)
+        found = trained(make, schedule, score, len(self.split("train")))
         return replace(found, parts=parts, pictures=tuple(pictures))
+
+    def train_together(
+        self,
+        losses: Sequence[Mapping[str, LossFunction]],
+        *,
+        seed: int,
+        schedules: Sequence[Schedule],
+        settings: Mapping[str, float],
+    ) -> list[TaskScore]:
+        """See `Task.train_together`."""
+        first = schedules[0]
+
+        def score(run: TrainingRun) -> dict[str, float]:
+            found = self.predict(cast(Detector, run.model), "val", first.score_limit)
+            figures = self._metric("val", first.score_limit)(*_arrays(found))
+            return dict(zip(("ap", "ap50", "ap75"), figures, strict=True))
+
+        makes = [
+            self._making(own, seed, schedule, settings)
+            for own, schedule in zip(losses, schedules, strict=True)
+        ]
+        return trained_together(makes, schedules, score, len(self.split("train")), advance_together)
+
+    def _making(
+        self,
+        losses: Mapping[str, LossFunction],
+        seed: int,
+        schedule: Schedule,
+        settings: Mapping[str, float],
+    ) -> Callable[[], TrainingRun]:
+        return partial(
+            self.training,
+            losses,
+            seed=seed,
+            epochs=schedule.epochs,
+            settings=settings,
+            train_limit=schedule.train_limit,
+            optimizer=schedule.optimizer,
+            precision=schedule.precision,
+        )
 
     def training(
         self,
@@ -365,6 +398,11 @@ class DetectionTask(Task):
             )
             self._training = TrainingSet(images, Assignment(*(t.to(self.device) for t in targets)))
         return self._training
+
+
+def _arrays(found: Detections) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Boxes, scores and labels, as a metric takes them."""
+    return found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
 
 
 def source_of(settings: DetectionSettings) -> Source:

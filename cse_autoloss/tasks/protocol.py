@@ -232,6 +232,11 @@ class Task(Protocol):
     """Told by `check` how many of how many samples it has looked at; whoever calls it may set this before."""
 
     @property
+    def alone(self) -> str:
+        """Why trainings can't go side by side in one process, in words; empty where they can, by `train_together`."""
+        return f"a model of {self.name} is trained alone"
+
+    @property
     def data_digest(self) -> str:
         """Of the files that the settings name; empty where there are none. A run does not go on with other ones."""
         return ""
@@ -278,6 +283,23 @@ class Task(Protocol):
             schedule: length and limits.
             settings: values of the tunables; what is missing has its default.
             split: "test" is for the final audit alone.
+        """
+        raise NotImplementedError
+
+    def train_together(
+        self,
+        losses: Sequence[Mapping[str, LossFunction]],
+        *,
+        seed: int,
+        schedules: Sequence[Schedule],
+        settings: Mapping[str, float],
+    ) -> Sequence[TaskScore]:
+        """What `train` gives on validation for each of several losses, up to rounding.
+
+        Args:
+            losses: B times those of each slot.
+            seed, settings: as of `train`, for all.
+            schedules: B, that differ in `state` alone; with SGD, in float32 or bfloat16.
         """
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,35 @@ BatchLoss = Callable[[Tensor, torch.Generator], Tensor]
 """The loss of the samples at an index (N,), a scalar; what it draws at random comes from the generator."""
 
 
+@dataclass(frozen=True)
+class HalvedLoss:
+    """A `BatchLoss` in two halves, so that the first can be done for several models at once; it draws nothing.
+
+    Attributes:
+        model: whose predictions are judged, in the precision that they are made in.
+        inputs: (index (N,)) -> what the model is given of these samples.
+        judge: (prediction, index (N,)) -> the loss, a scalar; uses no weight of the model.
+    """
+
+    model: Callable[[Any], Any]
+    inputs: Callable[[Tensor], Any]
+    judge: Callable[[Any, Tensor], Tensor]
+
+    def __call__(self, index: Tensor, source: torch.Generator) -> Tensor:
+        return self.judge(self.model(self.inputs(index)), index)
+
+
 class Diverged(Exception):
     """Training met a loss or a weight that is not finite. A finding about the loss, not a user's error."""
+
+
+NO_PREDICTION, NO_WEIGHT = "a prediction that is not finite", "a weight that is not finite"
+"""How a training that diverged is told, and then when."""
+
+
+def no_number(loss: float, norm: float) -> str:
+    """The same of a loss or a gradient that is not finite."""
+    return f"loss {loss:g}, gradient norm {norm:g}"
 
 
 class NotFinite(Exception):
@@ -60,10 +87,10 @@ def total_steps(samples: int, schedule: Schedule) -> int:
     return max(1, round(schedule.epochs * samples / schedule.batch))
 
 
-def _optimiser(model: nn.Module, schedule: Schedule) -> EagerSGD:
+def _optimiser(model: nn.Module, schedule: Schedule, flat: int) -> EagerSGD:
     orthogonal = kernels_of(model) if schedule.optimizer == "muon" else []
-    kernels = [p for p in model.parameters() if p.ndim > 1 and all(p is not one for one in orthogonal)]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    kernels = [p for p in model.parameters() if p.ndim > flat and all(p is not one for one in orthogonal)]
+    others = [p for p in model.parameters() if p.ndim <= flat]
     groups: list[dict[str, Any]] = [
         {"params": kernels, "weight_decay": schedule.weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -89,7 +116,12 @@ class TrainingRun:
         model: trained in place.
         steps: of the whole schedule.
         step: that are done.
+        samples, batch_loss, schedule, moving, order: what it was made of; `moving` are the losses that change while
+            training goes on.
     """
+
+    _flat: ClassVar[int] = 1
+    """Dimensions of the weights that do not decay."""
 
     def __init__(
         self,
@@ -117,16 +149,15 @@ class TrainingRun:
         for one in losses if frequency is not None else ():
             if hasattr(one, "set_frequency"):
                 one.set_frequency(frequency)
-        self._moving = [one.set_progress for one in losses if hasattr(one, "set_progress")]
+        self.moving: list[Any] = [one for one in losses if hasattr(one, "set_progress")]
         self.model = model
         self.steps = total_steps(samples, schedule)
         self.step = 0
-        self._samples, self._batch_loss = samples, batch_loss
-        self._pass = order or (lambda source: torch.randperm(samples, generator=source))
-        self._schedule = schedule
+        self.samples, self.batch_loss, self.schedule = samples, batch_loss, schedule
+        self.order = order or (lambda source: torch.randperm(samples, generator=source))
         self._generator = torch.Generator().manual_seed(seed)
         self._order = torch.empty(0, dtype=torch.int64)
-        self._optimiser = _optimiser(model, schedule)
+        self._optimiser = _optimiser(model, schedule, self._flat)
         self._scaler = loss_scaler(next(model.parameters()).device, schedule.precision)
         self._scheduler = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser,
@@ -142,31 +173,35 @@ class TrainingRun:
         Raises:
             Diverged: when the loss, the gradient, what the losses are given, or a weight at the end is not finite.
         """
-        parameters = list(self.model.parameters())
         self.model.train()
         for step in range(self.step, min(until, self.steps)):
-            for set_progress in self._moving:
-                set_progress(step / self.steps)
-            index = self._next_batch()
-            where = f"at step {step + 1} of {self.steps}"
-            try:
-                loss = self._batch_loss(index, self._generator)
-            except NotFinite:
-                raise Diverged(f"a prediction that is not finite {where}") from None
-            self._optimiser.zero_grad()
-            self._scaler.scale(loss).backward()
-            self._scaler.unscale_(self._optimiser)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self._schedule.clip, foreach=True)
-            overflown = self._scaler.is_enabled() and self._scaler.get_scale() > 1.0
-            if not (torch.isfinite(loss) and (overflown or torch.isfinite(norm))):
-                raise Diverged(f"loss {loss.item():g}, gradient norm {norm.item():g} {where}")
-            self._scaler.step(self._optimiser)
-            self._scaler.update()
+            for loss in self.moving:
+                loss.set_progress(step / self.steps)
+            self._learn(self._next_batch(), f"at step {step + 1} of {self.steps}")
             self._scheduler.step()
             self.step = step + 1
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.state_dict().values()):
-            raise Diverged(f"a weight that is not finite after {self.step} steps")
+        self._look(f"after {self.step} steps")
         self.model.eval()
+
+    def _learn(self, index: Tensor, where: str) -> None:
+        """One step of gradient descent on the samples at `index`."""
+        try:
+            loss = self.batch_loss(index, self._generator)
+        except NotFinite:
+            raise Diverged(f"{NO_PREDICTION} {where}") from None
+        self._optimiser.zero_grad()
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip, foreach=True)
+        overflown = self._scaler.is_enabled() and self._scaler.get_scale() > 1.0
+        if not (torch.isfinite(loss) and (overflown or torch.isfinite(norm))):
+            raise Diverged(f"{no_number(loss.item(), norm.item())} {where}")
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+
+    def _look(self, when: str) -> None:
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.state_dict().values()):
+            raise Diverged(f"{NO_WEIGHT} {when}")
 
     def state(self) -> dict[str, Any]:
         """All that decides how the training goes on: tensors, numbers and texts in dicts and lists."""
@@ -195,9 +230,9 @@ class TrainingRun:
         self.step = int(state["step"])
 
     def _next_batch(self) -> Tensor:
-        count, size = self._samples, self._schedule.batch
+        count, size = self.samples, self.schedule.batch
         while self._order.numel() < min(size, count):
-            self._order = torch.cat((self._order, self._pass(self._generator)))
+            self._order = torch.cat((self._order, self.order(self._generator)))
         index, self._order = self._order[:size], self._order[size:]
         return index
 
