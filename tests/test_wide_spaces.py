@@ -37,7 +37,8 @@ from cse_autoloss.tasks.classification import ClassificationTask
 from cse_autoloss.tasks.detection import DetectionTask
 from cse_autoloss.tasks.protocol import Schedule
 from cse_autoloss.tasks.segmentation import SegmentationTask
-from cse_autoloss.training.loop import watched
+from cse_autoloss.training.loop import TrainingRun, watched
+from cse_autoloss.training.stacked import advance_together
 from cse_autoloss.verification import fingerprint
 
 BINARY, MULTICLASS, BOXES = "cls-binary-wide", "cls-multiclass-wide", "reg-wide"
@@ -447,3 +448,25 @@ def test_wide_is_a_setting() -> None:
     assert load_config(None, {"detection.spaces": "wide"}).own.spaces == "wide"
     with pytest.raises(ConfigError, match="did you mean 'wide'"):
         load_config(None, {"detection.spaces": "wid"})
+
+
+def test_trainings_in_a_stack_read_what_each_reads_alone() -> None:
+    task = detection(faults={"unlabelled": 0.3, "mislabelled": 0.3})
+    pairs = [(RARE, "giou"), ("bce", SURE)]
+
+    def runs() -> list[TrainingRun]:
+        return [
+            task.training(
+                {"cls": cal.load_loss(cls, reduction="sum"), "reg": cal.load_loss(reg, reduction="sum")},
+                seed=0, epochs=1, settings={},
+            )
+            for cls, reg in pairs
+        ]  # fmt: skip
+
+    alone, together = runs(), runs()
+    for run in alone:
+        run.advance(run.steps)
+    assert advance_together(together, together[0].steps) == {}
+    for one, other in zip(alone, together, strict=True):
+        for name, weight in one.model.state_dict().items():
+            torch.testing.assert_close(other.model.state_dict()[name], weight, rtol=1e-3, atol=1e-3)
