@@ -53,9 +53,8 @@ def main() -> None:
     torch.set_num_threads(1)
     graphs, own = accepted(asked.signature, asked.count, asked.seed), intervals._DIGITS
     first: list[str] = []
-    print(
-        "| margin | properties | proved | refuted | open | other than with the package's |\n|---|---:|---:|---:|---:|---:|"
-    )
+    print("| margin | properties | proved | refuted | open | other than with the package's |")
+    print("|---|---:|---:|---:|---:|---:|")
     for factor in FACTORS:
         intervals._DIGITS = own * factor
         found = outcomes(graphs, asked.boxes)

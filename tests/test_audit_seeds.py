@@ -1,4 +1,4 @@
-"""Whom an audit tests, and with how many seeds: the winner of the tuning alone, and as many as the budget has time for."""
+"""Whom an audit tests, and how often: the winner of the tuning alone, with as many seeds as the budget has time for."""
 
 from __future__ import annotations
 

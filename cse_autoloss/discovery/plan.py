@@ -112,7 +112,8 @@ class RunPlan:
             f"Pairing: {self.sets} sets of the best losses, {finalists(self.sets)} of them with further seeds.",
             f"Audit: {audit.winners} found against {len(self.rivals)} known ({', '.join(self.rivals)}), "
             f"{audit.tuning} tuning trainings each of {audit.tune_epochs:g} epochs, then {audit.seeds} seeds of "
-            f"{audit.epochs:g} epochs on test for the best found and the known: about {clock_face(audit.seconds(self.cost, share) / self.workers)}.",
+            f"{audit.epochs:g} epochs on test, of the found ones for the best: about "
+            f"{clock_face(audit.seconds(self.cost, share) / self.workers)}.",
         ]
         shrunk = [f"Shrunk: {note}" for note in size.notes]
         return "\n".join([*lines, *shrunk, *([size.too_short] if size.too_short else [])])

@@ -114,8 +114,8 @@ class TableEvaluator:
         return moving.view(*moving.shape[:-1], self.curves, self.points)
 
     def run(self, table: NodeTable) -> tuple[Tensor, Tensor]:
-        """Losses and slopes of the table's roots, (B, K, P) each, summed over the classes. All roots must
-        move."""
+        """Losses and slopes of the table's roots, (B, K, P) each, summed over the classes. A root that stands
+        still has one value a curve, and no slope."""
         classes = np.where(table.per_class, self.classes, 1)
         kind = table.moves * 2 + (classes > 1)
         slot = np.zeros(len(table), dtype=np.int64)
@@ -174,15 +174,17 @@ class TableEvaluator:
         count = len(table.root)
         shape = (count, self.curves, self.points)
         value = torch.empty(shape, dtype=self.dtype, device=self.device)
-        slope = torch.empty(shape, dtype=self.dtype, device=self.device)
+        slope = torch.zeros(shape, dtype=self.dtype, device=self.device)
         kinds = kind[table.root]
-        for code in (2, 3):
+        for code in range(4):
             rows = torch.from_numpy(np.flatnonzero(kinds == code)).to(self.device)
             if rows.numel() == 0:
                 continue
             index = slots[torch.from_numpy(table.root.astype(np.int64)).to(self.device)[rows]]
             pool = pools[code]
-            assert pool.slope is not None
+            if pool.slope is None:
+                value[rows] = class_sum(pool.value[index]).squeeze(1)[:, : self.curves, None]
+                continue
             value[rows] = self._by_curve(class_sum(pool.value[index])).squeeze(1)
             slope[rows] = self._by_curve(class_sum(pool.slope[index])).squeeze(1)
         return value, slope
