@@ -272,3 +272,21 @@ def test_forest_of_graphs_gives_them_back() -> None:
     for graphs in CATALOGUE.values():
         forest = Forest.of(graphs)
         assert [forest.graph(row).formula for row in range(len(graphs))] == [g.formula for g in graphs]
+
+
+@pytest.mark.parametrize("branch", DETECTION)
+def test_a_root_that_stands_still_has_its_value_and_no_slope(branch: str) -> None:
+    """And not what happened to lie in memory, which is filled with NaN here."""
+    graphs = [parse(text, branch) for text in ("Sin(Exp(1))", "2", SIGNATURES[branch].default)]
+    grid = probe_grid(SIGNATURES[branch], Look(True, branch == "cls-multiclass"), torch.float64)
+    torch.use_deterministic_algorithms(True)
+    try:
+        value, slope = TableEvaluator(grid).run(make_table(Forest.of(graphs)))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    classes = value[1, 0, 0] / 2
+    assert torch.allclose(value[0], classes * torch.tensor(np.sin(np.e)))
+    assert (value[1] == value[1, 0, 0]).all()
+    assert not slope[:2].any()
+    assert slope[2].isfinite().all()
+    assert slope[2].any()
