@@ -366,6 +366,8 @@ def differ(full: Sequence[Reach], other: Sequence[Reach]) -> float:
     """p of the log-rank test."""
     from scipy.stats import CensoredData, logrank
 
+    if not any(r.done for r in (*full, *other)):
+        return 1.0
     told = [
         CensoredData(uncensored=[r.cpu for r in runs if r.done], right=[r.cpu for r in runs if not r.done])
         for runs in (full, other)
@@ -406,12 +408,35 @@ def table(path: Path) -> str:
                 cells += ["", ""]
             else:
                 ratio, low, high = quicker(runs["full"], own)
-                middle = f"{ratio:.2g} " if math.isfinite(ratio) else ""
-                top = f"{high:.2g}" if math.isfinite(high) else "∞"
-                cells += [f"{middle}[{low:.2g}, {top}]", f"{adjusted[arm]:.2g}"]
+                middle = f"{_times(ratio)} " if math.isfinite(ratio) else ""
+                cells += [f"{middle}[{_times(low)}, {_times(high)}]", f"{adjusted[arm]:.2g}"]
             text.append(f"| {ARMS[arm][0]} | {' | '.join(cells)} |")
         text.append("")
+    text += [
+        "| arm | best AP at its end, mean [least, greatest] | trainings | generated | verified | simulated |"
+    ]
+    text += ["|---|---:|---:|---:|---:|---:|"]
+    for arm in arms:
+        text.append(_ends(arm, [own for (name, _), own in whole.items() if name == arm]))
     return "\n".join(text)
+
+
+def _times(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+
+
+def _ends(arm: str, runs: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """What an arm's runs came to: the best first training, and the mean of what the funnel counted."""
+    firsts = [[t["ap"] for t in own if t["kind"] == "training" and t.get("first", True)] for own in runs]
+    best = [100 * max(own, default=0.0) for own in firsts]
+    cells = [f"{np.mean(best):.1f} [{min(best):.1f}, {max(best):.1f}]"]
+    cells.append(f"{np.mean([sum(t['kind'] == 'training' for t in own) for own in runs]):.0f}")
+    funnels = [own[-1].get("funnel", {}) for own in runs]
+    cells += [
+        f"{np.mean([one[name] for one in funnels]):,.0f}" if all(funnels) else ""
+        for name in ("generated", "verified", "simulated")
+    ]
+    return f"| {ARMS[arm][0]} | {' | '.join(cells)} |"
 
 
 def _holm(chances: Mapping[str, float]) -> dict[str, float]:
