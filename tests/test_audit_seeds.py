@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cse_autoloss.bench.audit import AuditPlan, Contestant, untested
+from cse_autoloss.bench.audit import AuditPlan, Contestant
+from cse_autoloss.bench.audit_words import untested
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.discovery.finals import Finals
 from cse_autoloss.runs import Score
@@ -104,5 +105,5 @@ def test_the_others_are_told_and_not_tested() -> None:
     assert untested([], PLAN.metric) == []
     others = [Contestant("discovered 2", LossSet.of({"cls": "x"}), True, val=0.57)]
     assert untested(others, PLAN.metric) == [
-        "the best on validation after tuning is tested, the others are not: discovered 2 57.00 AP there"
+        "of the finalists, the best on validation after tuning was tested, and not discovered 2 (AP 57.00 there)"
     ]

@@ -13,7 +13,8 @@ from task_samples import TINY
 
 import cse_autoloss
 from cse_autoloss.bench import worker
-from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, gain_text
+from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude
+from cse_autoloss.bench.audit_words import gain_text
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.result import compare_scores

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import cse_autoloss
-from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, tune, tuned
+from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, tune
+from cse_autoloss.bench.audit_words import tuned
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.negatives import negatives_told
 from cse_autoloss.bench.session import Session
@@ -202,11 +203,15 @@ def test_its_range_is_that_of_the_settings() -> None:
             {"audit.ranges": {"negative": (0.5, 2)}, "audit.negative_weight": True},
             "did you mean 'negative_weight'",
         ),
+        (
+            {"audit.ranges": {"negative_weight": (1e-5, 2)}, "audit.negative_weight": True},
+            "expected factors from 0.001 to 1000, got 1e-05 to 2",
+        ),
     ],
 )
 def test_a_range_of_what_is_not_tuned_is_one_clear_line(asked: dict[str, Any], words: str) -> None:
     with pytest.raises(AutoLossError, match=words):
-        Session(load_config("detection", asked, section_of)).space()
+        Session(load_config("detection", asked, section_of))
 
 
 def test_a_study_tunes_it_where_asked() -> None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, tune, tuned
+from cse_autoloss.bench.audit import AuditPlan, Contestant, conclude, tune
+from cse_autoloss.bench.audit_words import tuned
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.tuning import Axis, Trial, best, default, due, repeats
 from cse_autoloss.runs import Score

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from cse_autoloss.bench.audit_words import gain_text, seeds_text, tuned
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.negatives import negatives_told
 from cse_autoloss.bench.statistics import (
@@ -457,49 +458,9 @@ def winner(contestants: Sequence[Contestant], metric: Metric) -> Contestant | No
     return max(found, key=lambda one: metric.figure(1.0) * one.val, default=None)
 
 
-def untested(finalists: Sequence[Contestant], metric: Metric) -> list[str]:
-    """A note on those that were tuned like the winner and did worse; none where there is none."""
-    if not finalists:
-        return []
-    told = ", ".join(f"{one.name} {metric.text(one.val)}" for one in finalists)
-    return [f"the best on validation after tuning is tested, the others are not: {told} {metric.label} there"]
-
-
 def nothing_learnt(metric: Metric, figures: Sequence[Sequence[float]]) -> bool:
     """Whether all trainings failed or came to what a failed one counts as: there is nothing to be better at."""
     return all(value == metric.worst or not math.isfinite(value) for row in figures for value in row)
-
-
-def seeds_text(seeds: int, draws: int) -> str:
-    """What a comparison rests on, for example "5 paired seeds on 5 fresh draws of the data"."""
-    told = "one seed" if seeds == 1 else f"{seeds} paired seeds"
-    if not draws:
-        return told
-    return f"{told} on {'one fresh draw' if draws == 1 else f'{draws} fresh draws'} of the data"
-
-
-def gain_text(metric: Metric, gain: Interval) -> str:
-    """The gain with its interval, where one is known: "+1.03 AP [+0.41, +1.47]".
-
-    Of what is better when it is lower, "+0.03 less MAE [+0.01, +0.05]", and a loss is "+0.03 more MAE [+0.01, +0.05]".
-    """
-    bounds, word = (gain.low, gain.mean, gain.high), ""
-    if not metric.higher:
-        word = "less " if gain.mean >= 0 else "more "
-        bounds = bounds if gain.mean >= 0 else (-gain.high, -gain.mean, -gain.low)
-    low, mean, high = (metric.text(value, sign="+") for value in bounds)
-    span = f" [{low}, {high}]" if math.isfinite(gain.low) and math.isfinite(gain.high) else ""
-    return f"{mean} {word}{metric.label}{span}"
-
-
-def tuned(contestants: Sequence[Contestant]) -> str:
-    """ "tuned alike" where all had the same number of trainings; and how many."""
-    counts = {one.trainings for one in contestants}
-    if counts == {0}:
-        return "none tuned"
-    if len(counts) > 1:
-        return f"tuned by {min(counts)} to {max(counts)} trainings"
-    return f"tuned alike, {counts.pop()} trainings each"
 
 
 def _words(name: str) -> str:

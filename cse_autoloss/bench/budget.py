@@ -78,11 +78,7 @@ class AuditSize:
     def seconds(self, cost: Cost, share: float) -> float:
         """Worker-seconds."""
         tuning = (self.winners + self.baselines) * self.tuning * cost.training(self.tune_epochs, share)
-        return tuning + self.seeds * self.a_seed(cost, share)
-
-    def a_seed(self, cost: Cost, share: float) -> float:
-        """Worker-seconds of the trainings on test with one seed."""
-        return (1 + self.baselines) * cost.training(self.epochs, share)
+        return tuning + (1 + self.baselines) * self.seeds * cost.training(self.epochs, share)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Session:
                 f"audit.negative_weight: expected a task with losses of per-class sigmoids (cls-binary); those of "
                 f"{config.task} are {kinds}"
             )
+        self.space()  # says what is wrong with the ranges now, and not when the search is over
         own = by_content(unwritten(config.own).model_dump(mode="json"))
         identity = json.dumps([identity_of(config.task), own, self.device], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -211,11 +212,21 @@ class Session:
         )
 
     def space(self) -> tuple[Axis, ...]:
-        """What is tuned for everyone, over the task's spans or the configuration's."""
+        """What is tuned for everyone, over the task's spans or the configuration's.
+
+        Raises:
+            ConfigError, UnknownNameError: a range of what is not tuned, or that no weight may have.
+        """
         asked = dict(self.config.audit.ranges)
         known = [one.name for one in self.task.tunables]
         if self.negatives:
             known.append(NEGATIVES.name)
+            low, high = self.negatives
+            if not NEGATIVES.low <= low <= high <= NEGATIVES.high:
+                raise ConfigError(
+                    f"audit.ranges: {NEGATIVES.name}: expected factors from {NEGATIVES.low:g} to {NEGATIVES.high:g}, "
+                    f"got {low:g} to {high:g}"
+                )
         for name in asked:
             if name == NEGATIVES.name and name not in known and self.sigmoids:
                 raise ConfigError(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cse_autoloss.bench.audit import AuditPlan, Contestant, nothing_learnt, seeds_text, tuned
+from cse_autoloss.bench.audit import AuditPlan, Contestant, nothing_learnt
+from cse_autoloss.bench.audit_words import seeds_text, tuned
 from cse_autoloss.bench.statistics import Interval, mean_by_name, told_apart
 from cse_autoloss.runs import Score
 from cse_autoloss.tasks.protocol import Metric

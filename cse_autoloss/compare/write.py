@@ -13,7 +13,7 @@ from cse_autoloss.bench.audit import Contestant
 from cse_autoloss.bench.statistics import Interval
 from cse_autoloss.compare.plot import plot_comparison
 from cse_autoloss.compare.result import Comparison
-from cse_autoloss.losses.family import called
+from cse_autoloss.losses.catalogue import stated_weight
 from cse_autoloss.losses.negatives import NEGATIVES
 from cse_autoloss.runs import write_whole
 
@@ -71,13 +71,8 @@ def _weight(one: Contestant) -> object:
     """What the tuning chose; empty where the loss has none, or has it under a name of its own."""
     if NEGATIVES.name not in one.axes:
         return None
-    inside = dict(one.inner)  # of formulas; a point of the catalogue states it by name
-    for text in one.losses.losses.values():
-        stated = (called(text) or ("", ""))[1].split(",")
-        inside |= {
-            name.strip(): float(value) for name, _, value in (s.partition("=") for s in stated) if value
-        }
-    return inside.get(NEGATIVES.name, 1.0)
+    stated = [*dict(one.inner).values(), *map(stated_weight, one.losses.losses.values())]
+    return next((weight for weight in stated if weight is not None), 1.0)
 
 
 def _seeds(result: Comparison) -> Iterable[list[object]]:

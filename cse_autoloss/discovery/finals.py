@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 
-from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune, untested, winner
+from cse_autoloss.bench.audit import AuditPlan, AuditResult, Contestant, conclude, tune, winner
+from cse_autoloss.bench.audit_words import untested
 from cse_autoloss.bench.budget import REPORT_SECONDS, Cost, RunSize
 from cse_autoloss.bench.jobs import LossSet, Training
 from cse_autoloss.bench.progress import Clock, RunStatus

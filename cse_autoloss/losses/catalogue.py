@@ -112,6 +112,11 @@ def weighs_negatives(text: str) -> bool:
     return family is not None and has_own(family)
 
 
+def stated_weight(text: str) -> float | None:
+    """The weight of negatives that a name of the catalogue states, as `bce(negative_weight=0.4)`; None for none."""
+    return _point(text)[1].get(NEGATIVES.name)
+
+
 def _is_formula(text: str) -> bool:
     return not is_parametric(text) and (called(text) or (text,))[0] not in CATALOGUE
 

@@ -20,7 +20,7 @@ NOISE = "what pairing leaves of seeds and draws moves the mean difference of two
 
 def print_summary(summary: Mapping[str, Any], directory: Path, console: Console | None = None) -> None:
     """Print what a run found: formulas, the audit's table, the verdict in words, where the files are."""
-    from cse_autoloss.bench.audit import seeds_text
+    from cse_autoloss.bench.audit_words import seeds_text
     from cse_autoloss.bench.spent import spent_text
     from cse_autoloss.losses.family import chosen
 

@@ -257,7 +257,7 @@ class DetectionTask(Task):
                             photographs(self.split(split), found, least, self.class_names),
                         )
                     )
-            return dict(zip(("ap", "ap50", "ap75"), metric(*_arrays(found)), strict=True))
+            return _figures(metric, found)
 
         make = self._making(losses, seed, schedule, settings)
         found = trained(make, schedule, score, len(self.split("train")))
@@ -276,8 +276,7 @@ class DetectionTask(Task):
 
         def score(run: TrainingRun) -> dict[str, float]:
             found = self.predict(cast(Detector, run.model), "val", first.score_limit)
-            figures = self._metric("val", first.score_limit)(*_arrays(found))
-            return dict(zip(("ap", "ap50", "ap75"), figures, strict=True))
+            return _figures(self._metric("val", first.score_limit), found)
 
         makes = [
             self._making(own, seed, schedule, settings)
@@ -403,6 +402,10 @@ class DetectionTask(Task):
 def _arrays(found: Detections) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Boxes, scores and labels, as a metric takes them."""
     return found.boxes.cpu().numpy(), found.log_scores.cpu().numpy(), found.labels.cpu().numpy()
+
+
+def _figures(metric: AveragePrecisionMetric, found: Detections) -> dict[str, float]:
+    return dict(zip(("ap", "ap50", "ap75"), metric(*_arrays(found)), strict=True))
 
 
 def source_of(settings: DetectionSettings) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cse_autoloss.bench.audit import gain_text, seeds_text
+from cse_autoloss.bench.audit_words import gain_text, seeds_text
 from cse_autoloss.bench.progress import RunStatus
 from cse_autoloss.bench.statistics import Interval, paired_difference
 from cse_autoloss.losses.parametric import title_of
