@@ -3,6 +3,7 @@
     python benchmarks/replay.py fit                                       # how good the stand-in is
     python benchmarks/replay.py run full --seeds 0 1 2 --out replay.jsonl
     python benchmarks/replay.py table --out replay.jsonl                  # regret by trainings, with standard errors
+    python benchmarks/replay.py quarter --out replay.jsonl                # a quarter of the trainings against "before"
     python benchmarks/replay.py unlike                                    # what the stand-in says of random losses
 
 The search is the real one, with its filters, for a classification loss beside GIoU in extended spaces. What stands in
@@ -18,6 +19,7 @@ import argparse
 import json
 import math
 import tempfile
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
@@ -30,6 +32,7 @@ import numpy as np
 from breeding_arms import refined
 
 import cse_autoloss as cal
+from cse_autoloss.bench.statistics import mean_interval
 from cse_autoloss.discovery.choosing import Chooser
 from cse_autoloss.graph import LossGraph, parse_formula
 from cse_autoloss.runs import RunStore
@@ -47,6 +50,15 @@ FLOOR = 45.0
 COMPONENTS = 20
 BREEDING = Path(__file__).resolve().with_name("breeding_arms.py")
 REFINED = {"numbers refined twice": 2}
+DRAWN = {
+    "surrogate__pool": 0,
+    "evolution__families": 0.0,
+    "evolution__numbers": 0.0,
+    "evolution__fade": 0.0,
+}
+"""Nothing learns, and nothing is known of families or of numbers."""
+BEFORE = {**DRAWN, "evolution__elite": 4, "evolution__max_nodes": 48, "evolution__max_depth": 10}
+"""The search of commit 27a6dc8, before it learnt from its trainings."""
 ARMS: dict[str, dict[str, Any]] = {
     "full": {},
     "no surrogate": {"surrogate__pool": 0},
@@ -59,6 +71,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "small generations": {"evolution__offspring": 8},
     "map-elites": {"search": f"{BREEDING}:MapElites"},
     "numbers refined twice": {},
+    "before": BEFORE,
+    "random": {**DRAWN, "evolution__random_fraction": 1.0},
+    "before, with room": {**BEFORE, "evolution__max_nodes": 96, "evolution__max_depth": 16},
+    "before, with a surrogate": {name: value for name, value in BEFORE.items() if name != "surrogate__pool"},
+    "before, with families": {**BEFORE, "evolution__families": 0.3},
+    "before, with numbers": {**BEFORE, "evolution__numbers": 0.15, "evolution__fade": 0.4},
 }
 """How each differs from the default configuration."""
 
@@ -147,10 +165,12 @@ def run(arm: str, seed: int, generations: int, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, refined(REFINED.get(arm, 0)):
         directory = Path(folder) / "run"
         task = f"{Path(__file__).resolve()}:Replayed"
+        start = time.process_time()
         cal.evolve(
             task, seed=seed, slot="cls", Replayed__spaces="extended", generations=generations, budget=None,
             executor="inprocess", device="cpu", out=directory, **options,
         )  # fmt: skip
+        seconds = time.process_time() - start
         with RunStore.read(directory) as store:
             told = [event.detail["worth"] for event in store.events("trained")]
     signature = signature_of(SIGNATURE)
@@ -173,7 +193,8 @@ def run(arm: str, seed: int, generations: int, out: Path) -> None:
         weighed = chooser.expected(found, "cls") if options.get("surrogate__pool") != 0 else tuple(found)
         best = ranked(weighed)[0]
         line = {"arm": arm, "seed": seed, "generation": number, "trainings": trainings, "formula": best.formula,
-                "worth": round(stand_in().worth([best.formula])[0], 3), "best": round(stand_in().best, 3)}  # fmt: skip
+                "worth": round(stand_in().worth([best.formula])[0], 3), "best": round(stand_in().best, 3),
+                "seconds": round(seconds, 1)}  # fmt: skip
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     print(f"{arm}, seed {seed}: {line['worth']} after {trainings} trainings", flush=True)
@@ -201,6 +222,23 @@ def table(out: Path, marks: tuple[int, ...] = (40, 60, 80, 100, 120)) -> None:
         pairs = [(regrets[first][place], one) for place, one in enumerate(regrets[arm])]
         gains = [_mean([two[seed] - one[seed] for seed in one if seed in two], "+") for one, two in pairs]
         print(f"| {arm} | {' | '.join(gains)} |")
+
+
+def quarter(out: Path, reference: str = "before", end: int = 312) -> None:
+    """Where a search stands with a quarter of the trainings, less where the reference ends: by seed, 95 %."""
+    by: dict[str, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for row in map(json.loads, out.read_text(encoding="utf-8").splitlines()):
+        by[row["arm"]][row["seed"]].append(row)
+    ends = _regrets(by[reference], end)
+    print(f"{reference}, {end} trainings: regret {_mean(list(ends.values()))}, {len(ends)} seeds")
+    for arm in (arm for arm in ARMS if arm in by):
+        early = _regrets(by[arm], end // 4)
+        less = [early[seed] - ends[seed] for seed in early if seed in ends]
+        told = mean_interval(less)
+        seconds = np.mean([own[-1]["seconds"] / own[-1]["trainings"] for own in by[arm].values()])
+        gain = f"{told.mean:+.2f} [{told.low:+.2f}, {told.high:+.2f}]"
+        beside = f"{seconds:.1f} s of search beside a training"
+        print(f"| {arm} | {end // 4} | {_mean(list(early.values()))} | {gain} | {beside} |")
 
 
 def _regrets(runs: Mapping[int, list[dict[str, Any]]], mark: int) -> dict[int, float]:
@@ -278,9 +316,9 @@ def _random_ones() -> list[float]:
 
 
 def main() -> None:
-    """One of the four."""
+    """One of the five."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("fit", "run", "table", "unlike"))
+    parser.add_argument("what", choices=("fit", "run", "table", "quarter", "unlike"))
     parser.add_argument("arm", nargs="?", default="full", choices=ARMS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--generations", type=int, default=6)
@@ -288,6 +326,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.what == "fit":
         fit()
+    elif asked.what == "quarter":
+        quarter(asked.out)
     elif asked.what == "unlike":
         unlike()
     elif asked.what == "run":
