@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mutated_data
+import boxed_samples
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,13 +52,13 @@ def test_folders_of_images_by_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["roboflow", "yolo", "voc"])
 def test_photographs_with_boxes_in_any_layout(layout: str, tmp_path: Path) -> None:
-    made, root = mutated_data.sample(0), tmp_path / "data"
+    made, root = boxed_samples.sample(0), tmp_path / "data"
     if layout == "yolo":
-        mutated_data.write_yolo(made, root, lambda *_: None)
+        boxed_samples.write_yolo(made, root, lambda *_: None)
     elif layout == "voc":
-        mutated_data.write_voc(made, root, lambda split, name, text: text)
+        boxed_samples.write_voc(made, root, lambda split, name, text: text)
     else:
-        mutated_data.write_coco(made, root, layout, lambda *_: None)
+        boxed_samples.write_coco(made, root, layout, lambda *_: None)
     file = cse_autoloss.init_config(root, out=tmp_path / "d.yaml")
     config = load_config(file, {}, section_of)
     assert (config.task, config.own.data) == ("detection", str(root))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mutated_data import HARMLESS_COCO, Case, cases, sample, verdict, write_coco, write_voc, write_yolo
+from boxed_samples import sample, write_coco, write_voc, write_yolo
+from mutated_data import HARMLESS_COCO, Case, cases, verdict
 from PIL import Image
 
 import cse_autoloss
