@@ -145,6 +145,29 @@ def test_ignored_samples_count_nothing(name: str, tmp_path: Path) -> None:
     assert torch.allclose(other, module.DiscoveredLoss()(logits, ignored, iou))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["bce", "cross-entropy"])
+def test_what_is_ignored_may_hold_anything(name: str, tmp_path: Path) -> None:
+    loss = imported(torch_source(catalogue_graph(name)), tmp_path).DiscoveredLoss()
+    logits, target, _ = batch(CATALOGUE[name].signature.name)
+    target[::3] = -100
+    logits = torch.where((target == -100).unsqueeze(-1), torch.nan, logits)
+    traced = torch.jit.trace(loss, (logits.nan_to_num(), target.clamp(min=0)), check_trace=False)
+    for one in (loss, traced):
+        value, gradient = value_and_gradient(one, [logits, target])
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["bce", "cross-entropy"])
+def test_gradients_of_single_samples(name: str, tmp_path: Path) -> None:
+    loss = imported(torch_source(catalogue_graph(name)), tmp_path).DiscoveredLoss("sum")
+    logits, target, _ = batch(CATALOGUE[name].signature.name)
+    target[0] = -100
+    single = torch.func.vmap(torch.func.grad(lambda x, t: loss(x[None], t[None])))(logits, target)
+    assert torch.allclose(single, torch.func.grad(loss)(logits, target))
+
+
 def test_cross_entropy_agrees_with_torch(tmp_path: Path) -> None:
     loss = imported(torch_source(catalogue_graph("cross-entropy")), tmp_path).DiscoveredLoss()
     logits, target, _ = batch("cls-multiclass")

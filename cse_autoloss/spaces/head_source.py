@@ -35,7 +35,8 @@ def forward(written: Written, *, sigmoid: bool) -> list[str]:
         "shape = _checked(logits, target, iou, weight)",
         "logits, target, iou, weight = _rows(_at_least_float32(logits), target, iou, weight)",
         "kept = target != self.ignore_index",
-        "logits = torch.where(kept.unsqueeze(-1), logits, 0.0)",
+        "if not _all(kept):",
+        "    logits = torch.where(kept.unsqueeze(-1), logits, 0.0)",
     ]
     one_hot = "positive" if sigmoid else "one_hot"
     if written.alpha or read & {"PY", "NY", "Q"} or one_hot in named:
@@ -108,8 +109,19 @@ def _checked(logits: Tensor, target: Tensor, iou: Tensor | None, weight: Tensor 
 def _rows(logits: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
     if logits.dim() == 2:
         return logits, *others
-    return logits.movedim(1, -1).flatten(0, -2), *(x if x is None else x.flatten() for x in others)"""
-"""Functions of the exported code: shapes are checked, and axes behind the classes become samples."""
+    return logits.movedim(1, -1).flatten(0, -2), *(x if x is None else x.flatten() for x in others)
+
+
+def _all(kept: Tensor) -> bool:
+    # Where all samples are known to count, the logits need no copy.
+    if kept.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    try:
+        return bool(kept.all())
+    except RuntimeError:  # under torch.func.vmap there is no one answer
+        return False"""
+"""Functions of the exported code: shapes are checked, axes behind the classes become samples, and where no sample is
+ignored, the logits need no copy without them."""
 
 OF_COLUMNS = """
 
