@@ -290,19 +290,21 @@ def test_a_search_by_stacks_finds_what_it_finds_one_by_one(
 
     monkeypatch.setattr(Finals, "combine", stopped)  # what comes after the search is trained one by one
     told: list[dict[tuple[str, str], Any]] = []
-    for count in (1, 3):
+    for executor, count in (("inprocess", 1), ("inprocess", 3), ("pool", 3)):
+        out = tmp_path / f"{executor}-{count}"
         cal.evolve(
-            config="smoke", out=tmp_path / str(count), executor="inprocess", device="cpu", generations=3,
+            config="smoke", out=out, executor=executor, workers=2, device="cpu", generations=3,
             evolution__handcrafted_seeds=False, seed_losses=["giou", "bce", "focal"], proxy__stack=count,
         )  # fmt: skip
-        with RunStore.read(tmp_path / str(count)) as store:
+        with RunStore.read(out) as store:
             scores = store.scores()
         searched = [one for one in scores if one.purpose in ("rung", "proxy")]
         assert max(one.extra.get("together", 1) for one in searched) == count
         assert all("together" not in one.extra for one in scores if one not in searched)
         assert {one.purpose for one in searched} == {"rung", "proxy"}
         told.append({one.key: (one.losses, one.status, one.metrics.get("ap")) for one in searched})
-    first, second = told
+    first, second, in_processes = told
+    assert in_processes == second  # whoever takes a stack, it is the same
     assert first.keys() == second.keys()
     assert len(first) > 10
     for key, (losses, status, ap) in first.items():
