@@ -246,7 +246,7 @@ def test_files_are_clean_for_ruff_and_short(name: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert len(path.read_text().splitlines()) < 120
+    assert len(path.read_text().splitlines()) < 130
 
 
 def test_b_cls_reads_as_if_by_hand() -> None:
