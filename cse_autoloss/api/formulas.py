@@ -92,15 +92,29 @@ def graph_of(source: str | LossGraph, signature: str | Signature | None) -> Loss
     return expression(source, signature).graph
 
 
+def taken_as(source: str) -> str:
+    """The signature that `verify` takes a formula to have where its inputs do not tell it; empty where they do."""
+    from cse_autoloss.losses import CATALOGUE
+    from cse_autoloss.losses.family import called
+
+    point = called(source)
+    return "" if point is not None and point[0] in CATALOGUE else _inferred(source)[1]
+
+
 def _told(formula: str) -> Signature:
+    return _inferred(formula)[0]
+
+
+def _inferred(formula: str) -> tuple[Signature, str]:
+    """A formula's signature, and its name where it is a guess."""
     from cse_autoloss.errors import FormulaError
     from cse_autoloss.losses import infer_signature
     from cse_autoloss.spaces import CLS_BINARY
 
     try:
-        return infer_signature(formula)
+        return infer_signature(formula), ""
     except FormulaError:
-        return CLS_BINARY
+        return CLS_BINARY, CLS_BINARY.name
 
 
 def expression(source: str | Path, signature: str | Signature | None) -> GraphLoss:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cse_autoloss.errors import ConfigError
+from cse_autoloss.errors import ConfigError, shorten
 
 if TYPE_CHECKING:
     from cse_autoloss.api.runs import RunResult
@@ -96,6 +96,18 @@ def print_result(result: RunResult, as_json: bool) -> None:
 def note(text: str) -> None:
     """Tell something while the result is not there yet."""
     print(text, file=sys.stderr, flush=True)
+
+
+def note_guesses(formulas: Sequence[str]) -> None:
+    """Tell of formulas whose signature is a guess, as their inputs are those of several."""
+    from cse_autoloss.api.formulas import taken_as
+
+    guesses = [(formula, name) for formula in formulas if (name := taken_as(formula))]
+    if guesses:
+        (formula, name), others = guesses[0], len(guesses) - 1
+        more = f" and {others:,} more" if others else ""
+        one_of = "has inputs" if not others else "have inputs"
+        note(f"{shorten(formula)}{more} {one_of} of several signatures: taken as {name}; --signature says another")
 
 
 def silent(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import cse_autoloss
-from cse_autoloss.cli.options import AsJson, SignatureName, print_json
+from cse_autoloss.cli.options import AsJson, SignatureName, note_guesses, print_json
 from cse_autoloss.errors import ConfigError, DataError
 
 
@@ -30,6 +30,8 @@ def command(
     else:
         raise ConfigError("verify: give either a formula or --file")
     verdicts = cse_autoloss.verify(formulas, signature)
+    if signature is None:
+        note_guesses(formulas)
     if as_json:
         print_json([{"formula": f, **v.to_dict()} for f, v in zip(formulas, verdicts, strict=True)])
     else:
