@@ -22,6 +22,8 @@ from cse_autoloss.verification.table_evaluate import TableEvaluator
 
 EVERY = 3
 """Of the points of a fine grid, every third is a feature: slopes of losses hardly change between neighbours."""
+AT_ONCE = 200
+"""Losses that are evaluated together: a thousand take more than half a gigabyte, and no less time each."""
 KNEE = 0.01
 """Slopes g become asinh(g / KNEE): even in size below it, in their logarithm above."""
 
@@ -38,6 +40,9 @@ def slope_features(graphs: Sequence[LossGraph]) -> Floats:
     signature = graphs[0].signature
     coupled = any(ALL_OPERATORS[name].shape == "softmax" for name in signature.operators)
     grid = form_of(signature).grid(Look(True, coupled)).to(torch.float64, "cpu")
-    _, slope = TableEvaluator(grid).run(make_table(Forest.of(graphs)))
-    told = slope.nan_to_num(0.0, 0.0, 0.0).masked_fill(~grid.slope_mask, 0.0).flatten(1)[:, ::EVERY]
-    return np.arcsinh(told.numpy() / KNEE)
+    evaluator, found = TableEvaluator(grid), []
+    for start in range(0, len(graphs), AT_ONCE):
+        _, slope = evaluator.run(make_table(Forest.of(graphs[start : start + AT_ONCE])))
+        told = slope.nan_to_num(0.0, 0.0, 0.0).masked_fill(~grid.slope_mask, 0.0).flatten(1)[:, ::EVERY]
+        found.append(np.arcsinh(told.numpy() / KNEE))
+    return np.concatenate(found)
