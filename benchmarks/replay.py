@@ -72,7 +72,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "map-elites": {"search": f"{BREEDING}:MapElites"},
     "numbers refined twice": {},
     "before": BEFORE,
-    "random": {**DRAWN, "evolution__random_fraction": 1.0},
+    "random": {**DRAWN, "evolution__random_fraction": 1.0, "evolution__scouts": 1_000_000},
     "before, with room": {**BEFORE, "evolution__max_nodes": 96, "evolution__max_depth": 16},
     "before, with a surrogate": {name: value for name, value in BEFORE.items() if name != "surrogate__pool"},
     "before, with families": {**BEFORE, "evolution__families": 0.3},
