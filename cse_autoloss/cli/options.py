@@ -107,7 +107,9 @@ def note_guesses(formulas: Sequence[str]) -> None:
         (formula, name), others = guesses[0], len(guesses) - 1
         more = f" and {others:,} more" if others else ""
         one_of = "has inputs" if not others else "have inputs"
-        note(f"{shorten(formula)}{more} {one_of} of several signatures: taken as {name}; --signature says another")
+        note(
+            f"{shorten(formula)}{more} {one_of} of several signatures: taken as {name}; --signature says another"
+        )
 
 
 def silent(text: str) -> None:
