@@ -99,23 +99,23 @@ class StandIn:
         _, size, axes = np.linalg.svd(features - self._middle, full_matrices=False)
         deviation = size[:COMPONENTS] / math.sqrt(len(features))
         self._axes = axes[:COMPONENTS].T / deviation
-        self._level = float(np.median(worth))
+        self.level = float(np.median(worth))
         points = (features - self._middle) @ self._axes
         tried = [
             GaussianProcessRegressor(
                 ConstantKernel(amplitude) * Matern(length, nu=1.5),
                 alpha=self.noise**2 / count,
                 optimizer=None,
-            ).fit(points, worth - self._level)
+            ).fit(points, worth - self.level)
             for amplitude, length in product((2, 4, 8, 16, 32), (1, 2, 4, 8, 16, 32))
         ]
         self._process = max(tried, key=lambda one: one.log_marginal_likelihood_value_)
-        self.best = float((self._process.predict(points) + self._level).max())
+        self.best = float((self._process.predict(points) + self.level).max())
 
     def worth(self, formulas: list[str]) -> list[float]:
         """AP points of each."""
         features = slope_features([parse(formula, self.signature) for formula in formulas])
-        found = self._process.predict((features - self._middle) @ self._axes) + self._level
+        found = self._process.predict((features - self._middle) @ self._axes) + self.level
         return [float(value) for value in found]
 
 
@@ -271,7 +271,8 @@ def fit() -> None:
     good = found > np.median(found)
     alike = np.corrcoef(said[good], found[good])[0, 1]
     print(
-        f"{len(names)} losses, {sum(map(len, scores.values()))} trainings; best worth {stand_in().best:.2f} AP"
+        f"{len(names)} losses, {sum(map(len, scores.values()))} trainings; best worth {stand_in().best:.2f} AP, "
+        f"{stand_in().level:.2f} of a loss unlike all"
     )
     print(f"a seed moves a loss by {stand_in().noise:.2f} AP (1 sd)")
     print(
@@ -322,12 +323,13 @@ def main() -> None:
     parser.add_argument("arm", nargs="?", default="full", choices=ARMS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--generations", type=int, default=6)
+    parser.add_argument("--reference", default="before", choices=ARMS, help="of quarter")
     parser.add_argument("--out", type=Path, default=Path("replay.jsonl"))
     asked = parser.parse_args()
     if asked.what == "fit":
         fit()
     elif asked.what == "quarter":
-        quarter(asked.out)
+        quarter(asked.out, asked.reference)
     elif asked.what == "unlike":
         unlike()
     elif asked.what == "run":

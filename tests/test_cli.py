@@ -186,7 +186,7 @@ def test_verify_takes_points_of_families_and_what_the_inputs_tell() -> None:
 
 
 def test_a_signature_that_is_a_guess_is_told() -> None:
-    told = "X has inputs of several signatures: taken as cls-binary; --signature says another\n"
+    told = "X: no signature is told, taken as cls-binary; --signature says another\n"
     for command in ("verify", "simulate"):
         assert run(command, "X").stderr == told
         assert run(command, "X", "--signature", "cls-binary").stderr == ""
@@ -196,7 +196,7 @@ def test_a_signature_that_is_a_guess_is_told() -> None:
 def test_guesses_of_a_file_are_told_on_one_line(tmp_path: Path) -> None:
     (tmp_path / "formulas.txt").write_text(f"X\n{CLS}\nNeg(X)\n")
     told = run("verify", "--file", str(tmp_path / "formulas.txt")).stderr
-    assert told.startswith("X and 1 more have inputs of several signatures: taken as cls-binary")
+    assert told.startswith("X and 1 more: no signature is told, taken as cls-binary")
 
 
 def test_verify_many_from_a_file(tmp_path: Path) -> None:

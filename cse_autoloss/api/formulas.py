@@ -84,7 +84,7 @@ def graph_of(source: str | LossGraph, signature: str | Signature | None) -> Loss
     if isinstance(source, LossGraph):
         return source
     if isinstance(source, str):
-        known = _told(source) if signature is None else signature_of(signature)
+        known = _inferred(source)[0] if signature is None else signature_of(signature)
         point = called(source)  # focal(gamma=1) is a name
         is_name = point is not None and point[0] in CATALOGUE
         if ("(" in source and not is_name) or source.strip() in known.terminals:
@@ -99,10 +99,6 @@ def taken_as(source: str) -> str:
 
     point = called(source)
     return "" if point is not None and point[0] in CATALOGUE else _inferred(source)[1]
-
-
-def _told(formula: str) -> Signature:
-    return _inferred(formula)[0]
 
 
 def _inferred(formula: str) -> tuple[Signature, str]:

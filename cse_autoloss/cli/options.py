@@ -99,16 +99,15 @@ def note(text: str) -> None:
 
 
 def note_guesses(formulas: Sequence[str]) -> None:
-    """Tell of formulas whose signature is a guess, as their inputs are those of several."""
+    """Tell of formulas whose signature is a guess, as their inputs do not tell it."""
     from cse_autoloss.api.formulas import taken_as
 
     guesses = [(formula, name) for formula in formulas if (name := taken_as(formula))]
     if guesses:
         (formula, name), others = guesses[0], len(guesses) - 1
         more = f" and {others:,} more" if others else ""
-        one_of = "has inputs" if not others else "have inputs"
         note(
-            f"{shorten(formula)}{more} {one_of} of several signatures: taken as {name}; --signature says another"
+            f"{shorten(formula.strip())}{more}: no signature is told, taken as {name}; --signature says another"
         )
 
 
