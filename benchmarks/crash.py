@@ -186,6 +186,21 @@ def series(what: str, directory: Path, seconds: float, kills: int, rng: random.R
     return seconds
 
 
+def table(tallies: list[Tally]) -> str:
+    """Of what came of each kind."""
+    head = (
+        "| run | kills | series | equal to the unbroken | orphans | ended badly |\n|---|---|---|---|---|---|"
+    )
+    return "\n".join([head, *(tally.row() for tally in tallies)])
+
+
+def page(options: argparse.Namespace, tallies: list[Tally]) -> str:
+    """The table under the command that prints it."""
+    line = f"python benchmarks/crash.py --what {' '.join(options.what)}"
+    line += f" --kills {options.kills} --seed {options.seed}"
+    return f"# Kills at random moments\n\n`{line}`\n\n{table(tallies)}\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--what", nargs="+", choices=[*COMMANDS, "study"], default=[*COMMANDS, "study"])
@@ -196,6 +211,7 @@ def main() -> None:
     tallies = []
     for what in options.what:
         rng, tally = random.Random(f"{options.seed} {what}"), Tally(what)
+        tallies.append(tally)
         with tempfile.TemporaryDirectory() as folder:
             expected, seconds = whole(what, Path(folder) / "whole")
             while tally.kills < options.kills:
@@ -207,15 +223,11 @@ def main() -> None:
                 for part in found:
                     if found[part] != expected[part]:
                         print(f"{what}, series {tally.series}: {part} differ", file=sys.stderr)
-        tallies.append(tally)
-    head = (
-        "| run | kills | series | equal to the unbroken | orphans | ended badly |\n|---|---|---|---|---|---|"
-    )
-    table = "\n".join([head, *(tally.row() for tally in tallies)])
-    print(table)
-    if options.write:
-        line = f"python benchmarks/crash.py --kills {options.kills} --seed {options.seed}"
-        options.write.write_text(f"# Kills at random moments\n\n`{line}`\n\n{table}\n", encoding="utf-8")
+                # Hours of kills are kept, whatever ends them.
+                print(tally.row(), file=sys.stderr, flush=True)
+                if options.write:
+                    options.write.write_text(page(options, tallies), encoding="utf-8")
+    print(table(tallies))
     sys.exit(any(tally.equal < tally.series or tally.orphans or tally.stuck for tally in tallies))
 
 
